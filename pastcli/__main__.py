@@ -1,0 +1,5 @@
+"""`python -m pastcli` is `past`."""
+
+from .cli import main
+
+main()

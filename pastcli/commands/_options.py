@@ -1,0 +1,55 @@
+"""Options that several commands share, and options made from config fields (one text for help and docs)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import config as configs, output, runs
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="Common")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.", rich_help_panel="Common")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.", rich_help_panel="Common")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the same command after it was killed.", rich_help_panel="Common")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="TOML", help="Settings file (default: past.toml here).", rich_help_panel="Common")
+]
+
+
+def option(stage: str, name: str, *flags: str, **more: Any) -> Any:
+    """The Typer option for one field of a stage's config: help text and default are taken from the field.
+
+    Its Python default must be None ("not typed"), so that the environment and past.toml can speak.
+    """
+    field = next(f for f in dataclasses.fields(configs.STAGES[stage]) if f.name == name)
+    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+    shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
+    text = field.metadata["help"] + (f" [default: {shown}]" if shown else "")
+    return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=text, show_default=False, **more)
+
+
+def already_done(stage: str, config: Any, extra: Mapping[str, Any], resume: bool, as_json: bool) -> bool:
+    """With `--resume`: if exactly this work was finished before, say so and print its result."""
+    record = runs.finished(stage, config, extra) if resume else None
+    if record is None or any(p.manifest.get("key") == record.manifest["key"] for p in runs.records(partial=True)):
+        return False
+    output.note(f"already finished: {record.id}; nothing to resume")
+    show_run(record, as_json)
+    return True
+
+
+def show_run(record: runs.Record, as_json: bool) -> None:
+    """The result of a stage: where the run is, what it made, what it measured."""
+    outputs = {name: str(record.output(name)) for name in record.manifest["outputs"]}
+    document = {"run": record.id, "path": str(record.path), "outputs": outputs, "metrics": record.manifest["metrics"],
+                "seconds": record.manifest["seconds"]}  # fmt: skip
+
+    def human() -> None:
+        flat = {"run": record.id, **outputs, **record.manifest["metrics"], "seconds": record.manifest["seconds"]}
+        output.pairs({key: value for key, value in flat.items() if not isinstance(value, (dict, list))})
+
+    output.emit(document, as_json, human)

