@@ -7,10 +7,13 @@ Five plugin roles, each an entry-point group (`registry.GROUPS`):
 `past.checkpoints` an object that opens and writes one file format              -> `CheckpointFormat`
 `past.chat`        `load(path, **options) -> ChatModel`
 `past.rewards`     `f(prompts, completions, **columns) -> list[float | None]`   -> `Reward`
-`past.judges`      an object with `judge(episode, spec) -> Verdict`              -> `Judge`
+`past.judges`      an object with `judge(episode) -> Verdict`                    -> `Judge`
 =================  =============================================================================
 
-Nothing here imports torch: tensors appear only as annotations.
+A chat backend whose models are not files on this machine (a server's, a script) says `load.local = False`:
+its names are then handed over as typed instead of being looked up as paths, runs, aliases and hub ids.
+
+Nothing here imports numpy or torch: arrays appear only as annotations.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
 # ---------------------------------------------------------------- chat models
 
@@ -81,6 +84,14 @@ class ChatModel(Protocol):
     def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """Answer a conversation rendered with the model's chat template."""
 
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt text of a conversation, ending where the assistant is to speak.
+
+        `complete([render(messages)], ...)` must equal `chat(messages, ...)`. The agent renders once and then only
+        appends text, so that each turn reuses the evaluated prefix of the one before. A prompt that does not fit
+        makes `complete` and `chat` raise `ContextOverflow`.
+        """
+
     def close(self) -> None:
         """Free the model. Safe to call twice."""
 
@@ -102,6 +113,11 @@ class TensorSpec:
         for size in self.shape:
             count *= size
         return count
+
+    @property
+    def columns(self) -> int:
+        """Length of a row: the last dimension, or 1 for a scalar."""
+        return self.shape[-1] if self.shape else 1
 
 
 @dataclass(frozen=True)
@@ -126,10 +142,15 @@ class Checkpoint(Protocol):
     format: str
 
     def specs(self) -> Mapping[str, TensorSpec]:
-        """Every stored tensor, in file order."""
+        """Every stored tensor, in file order. Tied embeddings appear once, as the input embedding."""
 
-    def read(self, name: str) -> "torch.Tensor":
-        """One tensor in its storage dtype; quantised formats give float32 (dequantised)."""
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> "np.ndarray":
+        """Elements [start, stop) of one tensor in C order: a fresh 1-D float32 array the caller may change.
+
+        16-bit types widen exactly, quantised ones are dequantised. `start` and `stop` are row boundaries of
+        the tensor seen as (numel / shape[-1], shape[-1]) or, inside longer rows, multiples of 256. Called
+        from several threads at once. Raises `MismatchError` naming the tensor when the file is too short.
+        """
 
     def identity(self) -> Identity:
         """See `Identity`. Reads headers only."""
@@ -138,14 +159,41 @@ class Checkpoint(Protocol):
         """Release maps and handles."""
 
 
-class CheckpointWriter(Protocol):
-    """Write side: tensors in any order, nothing visible as a model before `finish`."""
+@dataclass(frozen=True)
+class LowRank:
+    """The matrix scale * b @ a: `b` is (rows, rank), `a` (rank, columns), both float32."""
 
-    def write(self, name: str, value: "torch.Tensor") -> "torch.Tensor":
-        """Store fp32 `value` in the file's type for `name`; return what was stored, as float32."""
+    b: "np.ndarray"
+    a: "np.ndarray"
+    scale: float = 1.0
+
+
+class Adapter(Checkpoint, Protocol):
+    """A checkpoint that holds changes to another one: `specs` and `read` give the changes, named as in the base."""
+
+    base: str
+
+    def factors(self, name: str) -> LowRank:
+        """The change of one tensor as it is stored."""
+
+
+class CheckpointWriter(Protocol):
+    """Write side: blocks of tensors in any order and from several threads; no model is visible before `finish`."""
+
+    def write(self, name: str, start: int, value: "np.ndarray") -> "np.ndarray":
+        """Store float32 `value` (1-D) as elements [start, start + len) in the file's type for `name`.
+
+        Returns what was stored, as float32: survival is measured on that. Blocks are cut as for `Checkpoint.read`.
+        """
+
+    def copy(self, name: str) -> None:
+        """Take the template's tensor over unchanged, byte for byte when the stored type is the same."""
 
     def finish(self) -> None:
-        """Write headers, indexes, configs; fsync."""
+        """Write headers, indexes, configs, tokenizer; only now can the result be opened."""
+
+    def close(self) -> None:
+        """Release handles, whether finished or not. Safe to call twice."""
 
 
 class CheckpointFormat(Protocol):
@@ -159,8 +207,24 @@ class CheckpointFormat(Protocol):
     def open(self, path: Path) -> Checkpoint:
         """Open for reading; raises `MismatchError` on a corrupt file, naming the tensor."""
 
-    def writer(self, template: Checkpoint, out: Path, **options: Any) -> CheckpointWriter:
-        """A writer for a checkpoint laid out like `template` (same tensors, config, tokenizer)."""
+    def writer(
+        self,
+        template: Checkpoint,
+        out: Path,
+        *,
+        dtype: str = "auto",
+        types: Mapping[str, str] | None = None,
+        rounding: str = "nearest",
+        seed: int = 0,
+    ) -> CheckpointWriter:
+        """A writer for a checkpoint laid out like `template` (same tensors, config, tokenizer) at `out`.
+
+        `dtype` is the stored type of every tensor (`auto`: as in the template), `types` overrides it by name;
+        `rounding` is `nearest` or `stochastic` (seeded), which a format may refuse with `UsageError`.
+        """
+
+    def cast(self, value: "np.ndarray", dtype: str, columns: int) -> "np.ndarray":
+        """float32 `value` (1-D, whole rows of `columns`) as it would come back from stored type `dtype`."""
 
 
 # ---------------------------------------------------------------- training
@@ -253,6 +317,11 @@ class ToolSpec:
     def key(self) -> tuple[str, str, str]:
         return (self.category, self.tool, self.api)
 
+    def parameter(self, name: str) -> Parameter | None:
+        """The parameter of this name: as shown to the model, or as the source spelled it."""
+        exposed = next((p for p in self.parameters if p.name == name), None)
+        return exposed or next((p for p in self.parameters if p.raw_name == name), None)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -285,7 +354,9 @@ class ToolEnv(Protocol):
 class Episode:
     """One attempt at one task: the steps as written to the transcript, and how it ended.
 
-    `status` is `finished`, `gave_up`, `max_turns`, `stuck`, `context_overflow` or `error`.
+    A step has `thought`, `action`, `arguments`, `outcome` (`ok`, `invalid`, `unknown`, `malformed` or `finish`),
+    `observation` (`Observation.to_dict()`, or None after Finish), `repairs` and `completion`; see `agent.react`.
+    `status` is `finished`, `gave_up`, `max_turns`, `stuck` or `context_overflow`.
     """
 
     task: Task

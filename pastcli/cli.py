@@ -1,4 +1,8 @@
-"""The Typer app, and the one place where an error becomes text and an exit code."""
+"""The Typer app, and the one place where an error becomes text and an exit code.
+
+A command's module is imported when the command is typed; `past --help` makes do with the lines below, so that
+it stays fast however many commands there are.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,65 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
 from . import output
 from .errors import PastError
 
-COMMANDS = (
-    "ingest", "sft", "rl", "distill", "extract", "inject", "probe_orthogonality",
-    "eval", "agent", "runs", "doctor", "plugins",
-)  # fmt: skip
-"""Modules of `pastcli.commands`, in the order of the path through them. Each has `app` (a group) or `command`."""
+COMMANDS = {
+    "ingest": "Documents (txt, md, html, pdf, docx, jsonl) to passages with their provenance.",
+    "sft": "Fine-tune a model on documents or a corpus.",
+    "rl": "Reinforce question answering by GRPO, starting from an SFT run.",
+    "distill": "K rounds of SFT and RL on disjoint parts of the source, as one resumable command.",
+    "extract": "Lift the skill vector: RL minus SFT.",
+    "inject": "Add a skill vector to a model.",
+    "inspect": "Show what a skill file holds, and where it belongs.",
+    "sweep": "Find the scale: inject and evaluate over a grid of λ.",
+    "probe-orthogonality": "Measure how orthogonal SFT and RL changes are, against chance.",
+    "eval": "Closed-book question answering, with intervals and paired tests.",
+    "agent": "Run a ReAct agent over a file of tools.",
+    "runs": "List, show and trace the runs of a workspace; clear unfinished ones away.",
+    "doctor": "Check that everything needed is here, and say how to get what is not.",
+    "plugins": "List the installed backends, rewards and judges.",
+}
+"""In the order of the path; `pastcli.commands` has a module for each, with `command` or `app` (a group)."""
+
+
+def _load(title: str) -> Any:
+    """The real command behind a name."""
+    module = import_module(f"pastcli.commands.{_module(title)}")
+    one = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    if hasattr(module, "app"):
+        one.add_typer(module.app, name=title)
+    else:
+        one.command(title, epilog=module.EXAMPLE)(module.command)
+    return get_group(one).commands[title]
+
+
+def _module(title: str) -> str:
+    return title.replace("-", "_")
+
+
+class LazyGroup(TyperGroup):
+    """Knows the name and one line of each command; the command itself when it is called."""
+
+    def __init__(self, *words: Any, **named: Any):
+        super().__init__(*words, **named)
+        there = [title for title in COMMANDS if find_spec(f"pastcli.commands.{_module(title)}")]
+        self.commands = {title: TyperCommand(title, help=COMMANDS[title]) for title in there}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _load(name) if command is not None and name else None, rest
+
 
 app = typer.Typer(
     name="past",
+    cls=LazyGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -38,43 +87,47 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def past(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version and exit."),
-    workspace: str = typer.Option("", "--workspace", "-C", metavar="DIR", help="Keep runs here instead of the current directory."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+    workspace: str = typer.Option(
+        "", "--workspace", "-C", metavar="DIR", help="Keep runs here instead of the current directory."
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error; anywhere on the line."),
 ) -> None:
     """Parametric Skill Transfer: teach a model documents, lift the skill of using them, add it anywhere."""
     if workspace:
         os.environ["PAST_WORKSPACE"] = workspace
 
 
-def _register() -> None:
-    for name in COMMANDS:
-        if find_spec(f"pastcli.commands.{name}") is None:
-            continue
-        module = import_module(f"pastcli.commands.{name}")
-        title = name.replace("_", "-")
-        if hasattr(module, "app"):
-            app.add_typer(module.app, name=title)
-        else:
-            app.command(title, epilog=getattr(module, "EXAMPLE", None))(module.command)
-
-
-_register()
-
-
 def main() -> None:
     """Console entry point. `--debug` anywhere on the line (or PAST_DEBUG=1) shows tracebacks."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file name may be no UTF-8, a terminal no Unicode
+    if len(sys.argv) == 3 and sys.argv[1] in ("--show-completion", "--install-completion"):
+        # Typer guesses the shell, and takes its name only if told not to; scripts have no shell to guess from.
+        os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     debug = "--debug" in sys.argv[1:] or os.environ.get("PAST_DEBUG") == "1"
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        app()
+        app(prog_name="past")
     except PastError as error:
         if debug:
             raise
         output.error(error.message, error.hint)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        output.error("interrupted")
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our stdout went away (`past runs list | head`); keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        where = f": {error.filename}" if error.filename is not None else ""
+        output.error(f"{error.strerror or error}{where}", "run again with --debug to see where")
         sys.exit(1)
     except Exception as error:
         if debug:

@@ -32,8 +32,10 @@ def setting(default: Any, help: str) -> Any:
 class IngestConfig:
     """`past ingest`: documents to passages."""
 
-    max_chars: int = setting(1500, "longest passage, in characters; longer texts are cut at paragraph, then sentence ends")
+    max_chars: int = setting(2000, "longest passage, in characters; cuts fall at paragraph, then sentence ends")
     min_chars: int = setting(1, "drop passages shorter than this many characters")
+    implication_sets: int = setting(1, "sets of implications to keep of a record's `completions`")
+    max_file_mb: int = setting(256, "skip files larger than this many megabytes")
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class SftConfig:
     base: str = setting("smol", "base model: alias, local path or hub id")
     trainer: str = setting("hf", "trainer plugin")
     method: str = setting("full", "full | lora")
-    epochs: float = setting(8.0, "passes over the training texts")
-    lr: float = setting(1e-4, "peak learning rate")
+    epochs: float = setting(6.0, "passes over the training texts")
+    lr: float = setting(3e-4, "peak learning rate")
     schedule: str = setting("linear", "learning-rate schedule: linear | cosine | constant")
     warmup: float = setting(0.05, "share of the steps spent warming up")
     weight_decay: float = setting(0.0, "AdamW weight decay")
@@ -52,7 +54,8 @@ class SftConfig:
     batch_tokens: int = setting(1000, "tokens in a batch, padding included (one optimiser step)")
     max_length: int = setting(1024, "longest training text, in tokens; longer ones are split, never cut off")
     augment: str = setting("sentences", "sentences: each sentence, titled, is a text of its own beside the passage | none")
-    mix: list = setting([], "prompt/completion JSONL mixed in (for example the answer format); may repeat")
+    mix: list = setting(["qa"], "prompt/completion JSONL mixed in once an epoch; `qa` is a built-in set of everyday questions that "
+                        "teaches the answer format, `none` leaves it out; may repeat")
     rank: int = setting(16, "LoRA rank (method lora)")
     alpha: float = setting(32.0, "LoRA alpha (method lora)")
     precision: str = setting("auto", "compute type: auto | bf16 | fp32; master weights are always fp32")
@@ -66,23 +69,24 @@ class RlConfig:
 
     trainer: str = setting("hf", "trainer plugin")
     method: str = setting("full", "full | lora")
-    steps: int = setting(60, "optimiser steps")
+    steps: int = setting(30, "optimiser steps")
     prompts_per_step: int = setting(16, "different questions in a step")
     num_generations: int = setting(8, "answers sampled for each question (the GRPO group)")
     max_new_tokens: int = setting(12, "longest answer, in tokens")
     temperature: float = setting(1.0, "sampling temperature")
-    lr: float = setting(1e-5, "peak learning rate")
-    schedule: str = setting("linear", "learning-rate schedule: linear | cosine | constant")
-    warmup: float = setting(0.05, "share of the steps spent warming up")
+    lr: float = setting(2e-5, "peak learning rate")
+    schedule: str = setting("constant", "learning-rate schedule: linear | cosine | constant")
+    warmup: float = setting(0.17, "share of the steps spent warming up")
     weight_decay: float = setting(0.0, "AdamW weight decay")
     clip: float = setting(1.0, "gradient-norm clip")
     beta: float = setting(0.0, "weight of the KL term to the starting model")
     loss: str = setting("dapo", "GRPO loss type: dapo | grpo | dr_grpo | bnpo")
+    batch_tokens: int = setting(1000, "tokens in one backward pass, padding included (memory, not mathematics)")
     reward: list = setting(["f1:0.5", "contains:0.25", "exact_match:0.25"], "reward as name[:weight]; may repeat")
     rank: int = setting(16, "LoRA rank (method lora)")
     alpha: float = setting(32.0, "LoRA alpha (method lora)")
     precision: str = setting("auto", "compute type: auto | bf16 | fp32; master weights are always fp32")
-    save_every: int = setting(20, "optimiser steps between resumable checkpoints")
+    save_every: int = setting(10, "optimiser steps between resumable checkpoints")
     seed: int = setting(0, "random seed")
 
 
@@ -98,7 +102,11 @@ class DistillConfig:
 class ExtractConfig:
     """`past extract`: v = theta_rl - theta_sft (METHOD 1)."""
 
+    rank: int = setting(0, "keep at most this rank of each matrix (truncated SVD); 0 keeps all")
+    energy: float = setting(0.0, "keep the smallest rank that holds this share of each matrix's squared norm; 0 is off")
+    density: float = setting(0.0, "keep this share of each tensor's entries, the largest ones; 0 keeps all")
     allow_lossy: bool = setting(False, "accept checkpoints whose difference is mostly 16-bit rounding noise")
+    seed: int = setting(0, "seed of the randomised SVD")
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,15 @@ class InjectConfig:
     """`past inject`: theta_final = theta_target + lambda v (METHOD 1)."""
 
     scale: float = setting(1.0, "lambda: the multiple of the skill vector to add")
-    dtype: str = setting("auto", "stored type of the result: auto (as the target) | f32 | bf16 | f16")
+    scales: list = setting([], "scale of some tensors, as PATTERN=FACTOR (q_proj=0.5, layers.0-9=0, embed_tokens=0); may repeat")
+    depth_scale: str = setting("", "scale that runs linearly over the layers, as FIRST:LAST (0:1)")
+    dtype: str = setting("auto", "stored type: auto (as the target) | f32 | bf16 | f16; a GGUF also takes llama.cpp's types")
+    rounding: str = setting("nearest", "rounding to the stored type: nearest | stochastic")
     control: str = setting("none", "replace v by a control of the same per-tensor norm: none | random | shuffled | zero")
+    project: str = setting("", "sft:K removes the part of v inside the top-K subspaces of the target's own SFT change")
+    merge: str = setting("sum", "how several vectors are put together: sum | ties")
+    ties_density: float = setting(0.2, "share of each vector's entries that TIES keeps")
+    raise_types: str = setting("", "GGUF: give the tensors that would lose the skill this finer type (q8_0, f16)")
     min_survival: float = setting(0.0, "gate: fail (exit 4) if less of the skill survives the cast (cosine)")
     seed: int = setting(0, "seed of the control and of stochastic rounding")
 
@@ -116,7 +131,8 @@ class InjectConfig:
 class ProbeConfig:
     """`past probe-orthogonality` (METHOD 4)."""
 
-    seed: int = setting(0, "seed of the shuffled and random controls")
+    subspaces: int = setting(0, "compare the top-K singular subspaces of every matrix as well; 0 is off")
+    seed: int = setting(0, "seed of the shuffled and random controls and of the randomised SVD")
 
 
 @dataclass(frozen=True)
@@ -126,6 +142,7 @@ class EvalConfig:
     backend: str = setting("hf", "chat plugin that runs the model")
     max_new_tokens: int = setting(16, "longest answer, in tokens")
     batch_size: int = setting(64, "questions decoded together")
+    limit: int = setting(0, "ask only the first N questions; 0 asks all")
     resamples: int = setting(10_000, "bootstrap and permutation resamples")
     confidence: float = setting(0.95, "coverage of the intervals")
     seed: int = setting(0, "seed of the resampling")
@@ -170,7 +187,8 @@ def resolve(stage: str, flags: Mapping[str, Any], file: Path | None = None) -> A
     """
     cls = STAGES[stage]
     table = load_file(file).get(stage, {})
-    known = {f.name: f for f in dataclasses.fields(cls)}
+    known = [f.name for f in dataclasses.fields(cls)]
+    _check_environment(stage, known)
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
     for name in known:
@@ -181,7 +199,7 @@ def resolve(stage: str, flags: Mapping[str, Any], file: Path | None = None) -> A
         elif variable in os.environ:
             values[name] = _coerce(os.environ[variable], hints[name], variable)
         elif name in table:
-            values[name] = _coerce(table[name], hints[name], f"[{stage}] {name} in past.toml")
+            values[name] = _coerce(table[name], hints[name], f"{name} in [{stage}] of {file or 'past.toml'}")
     return cls(**values)
 
 
@@ -210,6 +228,15 @@ def load_file(file: Path | None = None) -> dict[str, dict[str, Any]]:
     return tables
 
 
+def _check_environment(stage: str, known: list[str]) -> None:
+    """A misspelt variable would otherwise have no effect, and say nothing."""
+    prefix = f"PAST_{stage}_".upper()
+    for variable in os.environ:
+        name = variable.removeprefix(prefix).lower()
+        if variable.startswith(prefix) and name not in known:
+            raise UsageError(f"unknown setting in the environment: {variable}", _nearest(name, known))
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
@@ -218,13 +245,14 @@ def to_toml(stage: str, config: Any) -> str:
     """The resolved config as a past.toml table, so that a run can be repeated from its own file."""
     import tomli_w
 
-    return tomli_w.dumps({stage: to_dict(config)})
+    # TOML has no null: a setting that is None is left out, and means the same when read back.
+    return tomli_w.dumps({stage: {name: value for name, value in to_dict(config).items() if value is not None}})
 
 
 def digest(value: Any) -> str:
     """sha256 over canonical JSON: the same settings give the same text everywhere."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _nearest(name: str, known: typing.Iterable[str]) -> str:

@@ -40,3 +40,7 @@ class Interrupted(PastError):
     """Ctrl-C; the hint says how to continue (exit code 130)."""
 
     exit_code = 130
+
+
+class ContextOverflow(PastError):
+    """A prompt longer than the model's context window; raised by chat backends, caught by the agent loop."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from .api import TensorSpec
 
 WHOLE = 64 << 20
 """Files up to this many bytes are hashed whole; larger ones by samples, and the hash says so."""
@@ -21,7 +25,7 @@ def hash_path(path: Path) -> str:
     if path.is_dir():
         digest = hashlib.sha256()
         for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".lock"):
-            digest.update(f"{file.relative_to(path)}\0{hash_path(file)}\n".encode())
+            digest.update(os.fsencode(f"{file.relative_to(path)}\0{hash_path(file)}\n"))
         return f"tree:{digest.hexdigest()}"
     size = path.stat().st_size
     with open(path, "rb") as handle:
@@ -32,3 +36,14 @@ def hash_path(path: Path) -> str:
             handle.seek((size - _SAMPLE) * index // (_SAMPLES - 1))
             digest.update(handle.read(_SAMPLE))
         return f"sampled:{digest.hexdigest()}"
+
+
+def shapes_sha256(specs: Iterable[TensorSpec]) -> str:
+    """sha256 over the sorted names and shapes: equal for checkpoints of one layout, whatever their types."""
+    lines = sorted(f"{spec.name}\0{'x'.join(map(str, spec.shape))}\n" for spec in specs)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def tokens_sha256(tokens: Iterable[str]) -> str:
+    """sha256 over a vocabulary given in the order of its ids, so that formats which store it differently agree."""
+    return hashlib.sha256("\0".join(tokens).encode("utf-8", "surrogatepass")).hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def home() -> Path:
 def resolve(name: str | Path) -> ModelRef:
     """Find a model. Raises `UsageError` if there is none, `MismatchError` if the path holds no model."""
     text = str(name)
-    path = Path(text).expanduser()
+    if not text:
+        raise UsageError("no model named", f"aliases: {', '.join(ALIASES)}; or a path, a run, a hub id")
+    path = Path(os.path.expanduser(text))
     if text in ALIASES and not path.exists():
         return _packaged(text) or _hub(text, ALIASES[text])
     if path.exists():
@@ -72,19 +75,22 @@ def _local(name: str, path: Path) -> ModelRef:
             if handle.read(4) == b"GGUF":
                 return ModelRef(name, path, "gguf")
         if path.suffix == ".safetensors":
-            raise MismatchError(f"{path} is a bare tensor file, not a model", "give the directory that holds its config.json")
+            raise MismatchError(
+                f"{path} is a bare tensor file, not a model", "give the directory that holds its config.json"
+            )
         raise MismatchError(f"{path} is not a model file", "expected a GGUF file or a model directory")
-    if (path / "manifest.json").is_file():
-        return _of_run(name, runs.read(path))
     if (path / "adapter_config.json").is_file():
         return ModelRef(name, path, "adapter")
     if (path / "config.json").is_file():
         return ModelRef(name, path, "hf")
+    if (path / "manifest.json").is_file():
+        return _of_run(name, runs.read(path))
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return ModelRef(name, ggufs[0], "gguf")
     raise MismatchError(
-        f"{path} holds no model", "expected config.json (HF), adapter_config.json (LoRA), a .gguf file or a run directory"
+        f"{path} holds no model",
+        "expected config.json (HF), adapter_config.json (LoRA), a .gguf file or a run directory",
     )
 
 
@@ -120,23 +126,50 @@ def _packaged(alias: str) -> ModelRef | None:
 def _hub(name: str, repo: str) -> ModelRef:
     """A hub model from the local cache, else downloaded."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    reason = ""
     for offline in (True, False):
+        reason = "" if offline else _unreachable(repo)
+        if reason:
+            break
         try:
             path = Path(snapshot_download(repo, allow_patterns=patterns, local_files_only=offline))
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as problem:
-            failure = problem
+        except Exception as problem:  # the hub client lets errors of its HTTP library through
+            reason = _first_line(problem)
             continue
         if (path / "config.json").is_file() and list(path.glob("*.safetensors")):
             return ModelRef(name, path, "hf", revision=path.name)
-        failure = FileNotFoundError(f"incomplete copy in {path}")
-    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+        reason = f"no config.json with safetensors weights in {path}"
     raise UsageError(
-        f"model {name!r} ({repo}) is neither in the local hub cache nor reachable: {reason[:160]}",
+        f"model {name!r} ({repo}) is neither in the local hub cache nor to be had: {reason[:160]}",
         "give a local path, or start with `--base smol`, which needs no network",
     )
+
+
+def _unreachable(repo: str) -> str:
+    """Why the hub cannot give `repo`; '' if it can. Asked in a thread, because name resolution has no time limit
+    and the hub client none on its first request: a network that swallows packets would hang the command."""
+    answer = ["the hub does not answer"]
+    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or 2.0)
+
+    def ask() -> None:
+        from huggingface_hub import HfApi
+
+        try:
+            HfApi().model_info(repo, timeout=seconds)
+            answer[0] = ""
+        except Exception as problem:
+            answer[0] = _first_line(problem)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds + 0.2)
+    return answer[0]
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
 
 
 NOTE_FILE = "past.json"

@@ -6,7 +6,10 @@ With `--json` a command prints exactly one JSON document on stdout; tables and n
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 def _console(stderr: bool) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    # Text is shown as it is: file names and model answers may hold [brackets] and :colons:.
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def stdout() -> "Console":
@@ -40,17 +44,32 @@ class _Fresh:
     def get(stderr: bool) -> "Console":
         console = _console(stderr)
         console.file = sys.stderr if stderr else sys.stdout
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = 1000  # into a pipe or file a table keeps every line whole
         return console
 
 
 def emit(data: Any, as_json: bool, human: Callable[[], None] | None = None) -> None:
     """The result of a command: one JSON document, or what `human` prints (default: the key-value pairs)."""
     if as_json:
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2, default=str) + "\n")
+        sys.stdout.write(json.dumps(_plain(data), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
     elif human is not None:
         human()
     else:
         pairs(data)
+
+
+def _plain(value: Any) -> Any:
+    """`value` in JSON's own types: numbers of numpy and torch unwrapped, NaN and infinity (not JSON) as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return _plain(value.item()) if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str | None = None) -> None:
@@ -64,31 +83,31 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], cap
         view.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         view.add_row(*row)
-    stdout().print(view, markup=False)
+    stdout().print(view)
 
 
 def pairs(data: Mapping[str, Any]) -> None:
     """`key  value` lines on stdout."""
     width = max((len(str(key)) for key in data), default=0)
     for key, value in data.items():
-        stdout().print(f"{str(key):<{width}}  {_cell(value)}", markup=False)
+        stdout().print(f"{str(key):<{width}}  {_cell(value)}")
 
 
 def note(text: str) -> None:
     """One line about what is going on, on stderr."""
-    stderr().print(text, style="dim", markup=False)
+    stderr().print(text, style="dim")
 
 
 def warn(text: str, hint: str | None = None) -> None:
-    stderr().print(f"warning: {text}", style="yellow", markup=False)
+    stderr().print(f"warning: {text}", style="yellow")
     if hint:
-        stderr().print(f"  hint: {hint}", style="dim", markup=False)
+        stderr().print(f"  hint: {hint}", style="dim")
 
 
 def error(text: str, hint: str | None = None) -> None:
-    stderr().print(f"error: {text}", style="bold red", markup=False)
+    stderr().print(f"error: {text}", style="bold red")
     if hint:
-        stderr().print(f"  hint: {hint}", markup=False)
+        stderr().print(f"  hint: {hint}")
 
 
 @contextmanager
@@ -104,39 +123,64 @@ def progress(label: str, unit: str = "it") -> Iterator[Callable[..., None]]:
 
 
 def _bar(label: str, unit: str) -> Iterator[Callable[..., None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[metrics]}"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[metrics]}"),
     )
     with Progress(*columns, console=stderr(), transient=True) as bar:
         task = bar.add_task(label, total=None, rate="", metrics="")
+        rate_of = _rate()
 
         def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
-            elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{done / elapsed:.2f} {unit}/s" if elapsed > 0 and done else ""
+            speed = rate_of(done)
+            rate = f"{speed:.2f} {unit}/s" if speed else ""
             bar.update(task, completed=done, total=total, rate=rate, metrics=_metrics(metrics))
 
         yield update
 
 
 def _log_lines(label: str, unit: str) -> Callable[..., None]:
-    import time
-
-    began = last = time.monotonic()
+    last = time.monotonic()
+    rate_of = _rate()
 
     def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
         nonlocal last
-        now = time.monotonic()
+        rate, now = rate_of(done), time.monotonic()
         if now - last < 30:
             return
         last = now
-        rate = done / (now - began)
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total else ""
         note(f"{label}: {done}/{total} {unit}, {rate:.2f} {unit}/s{left} {_metrics(metrics)}".rstrip())
 
     return update
+
+
+def _rate() -> Callable[[int], float]:
+    """done -> items a second since the first call: a resumed run does not begin at zero."""
+    first: tuple[int, float] | None = None
+
+    def rate(done: int) -> float:
+        nonlocal first
+        now = time.monotonic()
+        first = first or (done, now)
+        return (done - first[0]) / (now - first[1]) if now > first[1] else 0.0
+
+    return rate
 
 
 def _metrics(metrics: Mapping[str, float] | None) -> str:

@@ -76,9 +76,15 @@ def _import(plugin: Plugin) -> Any:
         for part in filter(None, attribute.split(".")):
             target = getattr(target, part)
         return target
-    except Exception as error:  # a stranger's module may fail in any way; only this name is affected
+    except PastError:
+        raise
+    except (Exception, SystemExit) as error:  # a stranger's module may fail in any way; only this name is affected
+        mend = f"reinstall or remove the package {plugin.distribution}; the other plugins still work"
+        if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] != module.split(".")[0]:
+            missing = error.name.split(".")[0]
+            mend = f"it needs the Python module {missing}, which is not installed: pip install {missing}"
         raise PastError(
             f"the {plugin.role} plugin {plugin.name!r} of {plugin.distribution} cannot be imported: "
             f"{type(error).__name__}: {error}",
-            f"reinstall or remove the package {plugin.distribution}; the other plugins still work",
+            mend,
         ) from error

@@ -9,14 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import config as configs, output, runs
+from .. import config as configs, models, output, runs
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="Common")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.", rich_help_panel="Common")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.", rich_help_panel="Common")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the same command after it was killed.", rich_help_panel="Common")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the same command after it was killed.", rich_help_panel="Common")
+]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="TOML", help="Settings file (default: past.toml here).", rich_help_panel="Common")
+    Path | None,
+    typer.Option("--config", metavar="TOML", help="Settings file (default: past.toml here).", rich_help_panel="Common"),
 ]
 
 
@@ -29,7 +32,24 @@ def option(stage: str, name: str, *flags: str, **more: Any) -> Any:
     default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
     shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
     text = field.metadata["help"] + (f" [default: {shown}]" if shown else "")
+    if name == "base":
+        more.setdefault("autocompletion", complete_model)
     return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=text, show_default=False, **more)
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Shell completion of run ids."""
+    return [record.id for record in runs.records() + runs.records(partial=True) if record.id.startswith(incomplete)]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Shell completion of model names: aliases, and the runs that made a model."""
+    made = [
+        record.id
+        for record in runs.records()
+        if any(name in record.manifest.get("outputs", {}) for name in models.MODEL_OUTPUTS)
+    ]
+    return [name for name in (*models.ALIASES, *made) if name.startswith(incomplete)]
 
 
 def already_done(stage: str, config: Any, extra: Mapping[str, Any], resume: bool, as_json: bool) -> bool:

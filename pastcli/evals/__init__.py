@@ -1,1 +1,6 @@
-""""""
+"""Closed-book question answering (METHOD 3): answers, scores, and what a difference between models is worth."""
+
+from .closed_book import METRICS, Answer, QAResult, evaluate, finished
+from .comparison import Comparison, Difference, compare, label_for
+
+__all__ = ["METRICS", "Answer", "Comparison", "Difference", "QAResult", "compare", "evaluate", "finished", "label_for"]

@@ -17,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from .checkpoint import GGUFFormat
 
         return GGUFFormat()
+    if name == "doctor":
+        from .doctor import doctor
+
+        return doctor
     raise AttributeError(name)

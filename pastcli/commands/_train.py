@@ -1,0 +1,166 @@
+"""What `sft`, `rl` and `distill` share: documents and questions as training rows, and one training inside a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import api, config as configs, models, output, qa, registry, runs
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..config import IngestConfig, RlConfig, SftConfig
+
+
+def sft_rows(docs: Sequence[Path], config: SftConfig, ingest: IngestConfig) -> list[dict[str, str]]:
+    """Training texts of documents and corpora, then the rows of prompt/completion files and of `--mix`."""
+    from ..ingest import read_documents, sniff, training_texts
+
+    pairs = [path for path in docs if sniff(path) == "pairs"]
+    others = [path for path in docs if path not in pairs]
+    texts = training_texts(read_documents(others, ingest), config.augment) if others else []
+    rows = [{"text": text} for text in texts]
+    for path in [*pairs, *mixed(config)]:
+        rows += read_pairs(path)
+    return rows
+
+
+def mixed(config: SftConfig) -> list[Path]:
+    """The files of `--mix`. `qa` is the built-in set: without the answer format RL has little to reward at first."""
+    built_in = Path(str(resources.files("pastcli.ingest") / "qa_format.jsonl"))
+    return [built_in if name == "qa" else Path(name) for name in config.mix if name != "none"]
+
+
+def read_pairs(path: Path) -> list[dict[str, str]]:
+    """Rows of {"prompt", "completion"} or {"text"}; raises `UsageError` naming the line that is neither."""
+    from ..ingest.records import records
+
+    if not path.is_file():
+        raise UsageError(f"no file {path}", 'expected JSONL rows like {"prompt": "...", "completion": "..."}')
+    rows = []
+    for number, record in records(path):
+        keys = ("text",) if "text" in record else ("prompt", "completion")
+        if not all(isinstance(record.get(key), str) and record[key] for key in keys):
+            raise UsageError(f"{path}, line {number}: no {' or '.join(keys)} text", "rows need prompt and completion, or text")
+        rows.append({key: record[key] for key in keys})
+    return rows
+
+
+def rl_rows(questions: Sequence[api.Question], where: Path | str) -> list[dict[str, Any]]:
+    """Prompts with what the rewards need; questions without an answer cannot be rewarded and are left out."""
+    rows = [
+        {"prompt": qa.prompt_for(q.question), "question": q.question, "answer": q.answers[0], "answers": list(q.answers),
+         "id": q.id, "doc": q.doc}
+        for q in questions if q.answers
+    ]  # fmt: skip
+    if not rows:
+        raise UsageError(f"no question in {where} has an answer", "rewards compare with an accepted answer")
+    if len(rows) < len(questions):
+        output.warn(f"{len(questions) - len(rows)} of {len(questions)} questions have no answer and are left out")
+    return rows
+
+
+def rewards_of(config: RlConfig) -> list[tuple[str, float, api.Reward]]:
+    """The reward plugins of `name[:weight]`, loaded; raises `UsageError` for a bad weight or an unknown name."""
+    found = []
+    for text in config.reward:
+        name, colon, weight = text.partition(":")
+        try:
+            value = float(weight) if colon else 1.0
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise UsageError(f"reward {text!r}: the weight must be a number", "write it as name or name:weight, like f1:0.5")
+        found.append((name, value, registry.load("reward", name)))
+    return found
+
+
+def check(config: SftConfig | RlConfig) -> None:
+    """Refuse settings no training can use, before anything slow begins."""
+    for name in ("epochs", "steps", "prompts_per_step", "max_new_tokens", "batch_tokens", "max_length", "rank", "save_every", "lr"):
+        value = getattr(config, name, 1)
+        if not value > 0:
+            raise UsageError(f"{name} must be above 0, not {value}")
+    for name, allowed in (
+        ("method", ("full", "lora")), ("schedule", ("linear", "cosine", "constant")), ("precision", ("auto", "bf16", "fp32")),
+        ("loss", ("dapo", "grpo", "dr_grpo", "bnpo")), ("augment", ("sentences", "none")),
+    ):  # fmt: skip
+        value = getattr(config, name, allowed[0])
+        if value not in allowed:
+            raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    if not 0 <= config.warmup <= 1:
+        raise UsageError(f"warmup is a share of the steps between 0 and 1, not {config.warmup}")
+
+
+def train(
+    stage: str, model: Path, rows: Iterable[dict[str, Any]], folder: Path, config: Any, resume: bool,
+    rewards: Sequence[tuple[str, float, api.Reward]] = (), label: str = "",
+) -> api.TrainResult:  # fmt: skip
+    """One training in `folder`: examples.jsonl, log.jsonl and the model or adapter made; its checkpoints are removed.
+
+    A failure before the first checkpoint leaves nothing that could be taken for something to resume.
+    """
+    examples, state = folder / "examples.jsonl", folder / "state"
+    write_rows(examples, rows)
+    trainer = registry.load("trainer", config.trainer)
+    with output.progress(label or stage, "steps") as progress:
+        job = api.TrainJob(model, examples, folder, state, config, resume, progress, rewards)
+        try:
+            result = trainer.sft(job) if stage == "sft" else trainer.rl(job)
+        except Exception:
+            if not any(state.glob("checkpoint-*")):
+                examples.unlink()
+                shutil.rmtree(state, ignore_errors=True)
+            raise
+    write_rows(folder / "log.jsonl", result.log)
+    shutil.rmtree(state, ignore_errors=True)
+    return result
+
+
+def record(run: runs.Run, result: api.TrainResult) -> None:
+    """Name what a training made in its run, with the figures every training has."""
+    run.add_output(result.kind, result.path)
+    merged = run.dir / "sft"
+    if merged.is_dir():  # RL began from an adapter: the merged model is what its skill is measured against
+        run.add_output("sft", merged)
+        _rebase(result.path, merged, run.final / "sft")
+    first, last = (result.log[0], result.log[-1]) if result.log else ({}, {})
+    run.metrics(
+        steps=result.steps, tokens=result.tokens, seconds_training=round(result.seconds, 2),
+        tokens_per_second=mean(result.log, "tokens_per_second", len(result.log)), loss_first=first.get("loss"),
+        loss_last=last.get("loss"), initial_hash=result.initial_hash, final_hash=result.final_hash,
+    )  # fmt: skip
+
+
+def _rebase(adapter: Path, now: Path, final: Path) -> None:
+    """An adapter names its base by path, and the run that holds both is about to be renamed."""
+    file = adapter / "adapter_config.json"
+    if file.is_file():
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        if settings.get("base_model_name_or_path") == str(now):
+            runs.write_json(file, {**settings, "base_model_name_or_path": str(final)})
+
+
+def mean(log: Sequence[dict[str, float]], name: str, last: int) -> float | None:
+    """Mean of a metric over the last entries that have it."""
+    values = [entry[name] for entry in log[-last:] if isinstance(entry.get(name), (int, float))]
+    return round(sum(values) / len(values), 4) if values else None
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def add_base(run: runs.Run, name: str, found: models.ModelRef) -> None:
+    """Record the model a training starts from, by path, name and hub revision."""
+    run.add_input(name, found.path, model=found.name, kind=found.kind, revision=found.revision)
+
+
+def ingest_config(file: Path | None) -> IngestConfig:
+    return configs.resolve("ingest", {}, file)

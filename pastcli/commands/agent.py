@@ -1,0 +1,235 @@
+"""`past agent`: a model with tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import config as configs, models, output, registry, runs
+from ..errors import MismatchError, UsageError
+from ._lineage import model_of, newest
+from ._options import ConfigFile, DryRun, Force, Json, Resume, option
+
+if TYPE_CHECKING:
+    from ..agent.run import Result
+    from ..tools.load import ToolSet
+
+EXAMPLE = "Example: `past agent --tools toolbench.json --limit 10`"
+
+
+def command(
+    tools: Annotated[
+        Path | None,
+        typer.Option("--tools", metavar="FILE", help="ToolBench queries or OpenAI functions (JSON, JSONL)."),
+    ] = None,
+    query: Annotated[
+        list[str] | None, typer.Option("--query", metavar="TEXT", help="Ask this, not the file's queries; may repeat.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="PATH", help="Model to run (default: newest inject, else rl or sft run)."),
+    ] = None,
+    backend: Annotated[str | None, option("agent", "backend")] = None,
+    judge: Annotated[str | None, option("agent", "judge")] = None,
+    limit: Annotated[int | None, option("agent", "limit", min=0)] = None,
+    attempts: Annotated[int | None, option("agent", "attempts", min=1)] = None,
+    max_turns: Annotated[int | None, option("agent", "max_turns", min=1)] = None,
+    max_new_tokens: Annotated[int | None, option("agent", "max_new_tokens", min=1)] = None,
+    observation_chars: Annotated[int | None, option("agent", "observation_chars", min=16)] = None,
+    temperature: Annotated[float | None, option("agent", "temperature", min=0)] = None,
+    decoding: Annotated[str | None, option("agent", "decoding")] = None,
+    show_schemas: Annotated[bool | None, option("agent", "show_schemas")] = None,
+    strict_tools: Annotated[bool | None, option("agent", "strict_tools")] = None,
+    seed: Annotated[int | None, option("agent", "seed", min=0)] = None,
+    show: Annotated[
+        bool | None, typer.Option("--show/--no-show", help="Print the episodes (default: if there is only one).")
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", metavar="TRANSCRIPT", help="Run a transcript again, and check every byte."),
+    ] = None,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    resume: Resume = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Let a model answer queries by calling tools it knows by name only (ReAct), on a simulated server.
+
+    Each step is in the run's transcript before the next begins, so a killed run goes on with `--resume` where it
+    stopped. Answers are judged by rules and also written in ToolEval's format.
+    """
+    if replay is not None:
+        _replay(replay, tools, as_json)
+        return
+    flags = {
+        "backend": backend, "judge": judge, "limit": limit, "attempts": attempts, "max_turns": max_turns,
+        "max_new_tokens": max_new_tokens, "observation_chars": observation_chars, "temperature": temperature,
+        "decoding": decoding, "show_schemas": show_schemas, "strict_tools": strict_tools, "seed": seed,
+    }  # fmt: skip
+    config = configs.resolve("agent", flags, config_file)
+    if tools is None:
+        raise UsageError("no tools named", "give --tools FILE: ToolBench queries or OpenAI functions")
+    loaded = _load(tools, query or [], config)
+    load = registry.load("chat", config.backend)
+    path = _model_path(model, getattr(load, "local", True))
+    extra = {"tools": str(tools.resolve()), "queries": query or [], "model": path}
+    if dry_run:
+        output.emit(_plan(loaded, config, path), as_json)
+        return
+    record = runs.finished("agent", config, extra) if resume else None
+    if record is not None:
+        output.note(f"already finished: {record.id}; nothing to resume")
+    else:
+        record = _run(loaded, load, config, extra, resume, force)
+    _show(record, config, show if show is not None else len(_tasks(loaded, config)) * config.attempts == 1, as_json)
+
+
+def _load(tools: Path, queries: list[str], config: Any) -> ToolSet:
+    """The tools file, its warnings said, and settings that flags alone cannot check."""
+    from ..agent.grammar import MODES
+    from ..tools.load import load_tools
+
+    if config.decoding not in MODES:
+        raise UsageError(f"no decoding mode {config.decoding!r}", f"modes: {', '.join(MODES)}")
+    lowest = {"attempts": 1, "max_turns": 1, "max_new_tokens": 1, "limit": 0, "observation_chars": 16, "temperature": 0}
+    for name, bound in lowest.items():
+        if getattr(config, name) < bound:
+            raise UsageError(f"{name} must be at least {bound}, not {getattr(config, name)}")
+    if config.attempts > 1 and config.temperature == 0:
+        output.warn("greedy decoding gives the same attempt every time", "add --temperature 0.7")
+    if config.decoding == "schema":
+        output.warn("decoding mode `schema` shows the model what it is to recall: not comparable with other modes")
+    loaded = load_tools(tools, queries, config.strict_tools)
+    for line in loaded.warnings.lines():
+        output.warn(line)
+    return loaded
+
+
+def _tasks(loaded: ToolSet, config: Any) -> tuple[Any, ...]:
+    return loaded.tasks[: config.limit] if config.limit else loaded.tasks
+
+
+def _model_path(name: str | None, local: bool) -> str:
+    """What the backend is given: a path for backends that run files, else the name as typed."""
+    if name is not None:
+        return str(models.resolve(name).path) if local else name
+    if not local:
+        raise UsageError("this backend needs the name of a model", "give --model NAME")
+    hint = "give --model PATH, or run `past sft` first"
+    try:
+        record = newest("inject", made=models.MODEL_OUTPUTS, hint=hint)
+    except UsageError:
+        record = newest("rl", "sft", made=models.MODEL_OUTPUTS, hint=hint)
+    return str(model_of(record, "model").path)
+
+
+def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
+    tasks = _tasks(loaded, config)
+    episodes = len(tasks) * config.attempts
+    return {
+        "format": loaded.format, "queries": len(tasks), "tools": loaded.tools, "warnings": loaded.warnings.counts(),
+        "model": path, "backend": config.backend, "judge": config.judge, "decoding": config.decoding,
+        "episodes": episodes, "model_calls_at_most": episodes * config.max_turns,
+    }  # fmt: skip
+
+
+def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool) -> runs.Record:
+    from ..agent.run import header, run_tasks
+    from ..agent.transcript import Transcript
+    from ..tools.simulate import SchemaSimulator
+
+    tasks = _tasks(loaded, config)
+    judge = registry.load("judge", config.judge)
+    chat = load(extra["model"])
+    try:
+        with runs.start("agent", config, extra=extra, resume=resume, force=force) as run:
+            run.add_input("tools", extra["tools"])
+            run.add_input("model", extra["model"])
+            transcript = Transcript(run.dir / "transcript.jsonl")
+            transcript.write(header(Path(extra["tools"]), extra["queries"], extra["model"], config))
+            env = SchemaSimulator(spec for task in tasks for spec in task.tools)
+            with output.progress("agent", "episodes") as progress:
+                results = run_tasks(chat, env, judge, tasks, config, transcript, progress)
+            _write(run, results, loaded, config)
+    finally:
+        chat.close()
+    return runs.read(run.final)
+
+
+def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any) -> None:
+    """Transcript, summary and ToolEval files as outputs of the run."""
+    from ..agent.summary import summarise, tooleval
+
+    summary = summarise(results, len(_tasks(loaded, config)))
+    summary["tool_warnings"] = loaded.warnings.counts()
+    summary |= {"decoding": config.decoding, "comparable": config.decoding != "schema" and not config.show_schemas}
+    runs.write_json(run.dir / "summary.json", summary)
+    runs.write_json(run.dir / "tools_warnings.json", [f"{kind} {text}" for kind, text in loaded.warnings.items])
+    (run.dir / "tooleval").mkdir(exist_ok=True)
+    for attempt in range(config.attempts):
+        runs.write_json(run.dir / "tooleval" / f"attempt_{attempt + 1}.json", tooleval(results, attempt))
+    for name, file in (("transcript", "transcript.jsonl"), ("summary", "summary.json"), ("tooleval", "tooleval")):
+        run.add_output(name, run.dir / file)
+    run.metrics(**summary)
+
+
+def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> None:
+    import json
+
+    summary = json.loads(record.output("summary").read_text(encoding="utf-8"))
+    outputs = {name: str(record.output(name)) for name in record.manifest["outputs"]}
+
+    def human() -> None:
+        from ..agent.show import show_episodes
+
+        if episodes:
+            show_episodes(record.output("transcript"), config.observation_chars)
+        _table(summary, f"run {record.id}: transcript, summary and ToolEval answers in {record.path}")
+
+    document = {"run": record.id, "outputs": outputs, "seconds": record.manifest["seconds"], **summary}
+    output.emit(document, as_json, human)
+
+
+def _table(summary: dict[str, Any], caption: str) -> None:
+    """The figures, one a row; counts by name are spelled out."""
+    rows = []
+    for name, value in summary.items():
+        if name in ("sopr_low", "sopr_high"):
+            continue
+        if name == "sopr" and value is not None:
+            value = f"{value:.3f} [{summary['sopr_low']:.3f}, {summary['sopr_high']:.3f}]"
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {count}" for key, count in value.items()) or "none"
+        rows.append((name.replace("_", " "), value))
+    output.table("", ("measure", "value"), rows, caption)
+
+
+def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
+    """Run a transcript again from its own words: same parsing, same observations, same verdicts, to the byte."""
+    from ..agent.run import header, run_tasks
+    from ..agent.transcript import Transcript, read_header
+    from ..tools.load import load_tools
+    from ..tools.simulate import SchemaSimulator
+
+    if not path.is_file():
+        raise UsageError(f"no transcript {path}", "give the transcript.jsonl of a `past agent` run")
+    recorded = read_header(path)
+    config = configs.AgentConfig(**recorded["config"])
+    file = tools or Path(recorded["tools"])
+    loaded = load_tools(file, recorded["queries"], config.strict_tools)
+    now = header(file, recorded["queries"], recorded["model"], config) | {"tools": recorded["tools"]}
+    if now["tools_hash"] != recorded["tools_hash"]:
+        raise MismatchError(f"{file} is not the tools file of the transcript any more", "give that file: --tools FILE")
+    transcript = Transcript(path, replay=True)
+    transcript.write(now)
+    tasks = _tasks(loaded, config)
+    env = SchemaSimulator(spec for task in tasks for spec in task.tools)
+    results = run_tasks(None, env, registry.load("judge", config.judge), tasks, config, transcript)
+    document = {
+        "transcript": str(path), "identical": True, "complete": len(results) == len(tasks) * config.attempts,
+        "episodes": len(results), "lines": transcript.position,
+    }  # fmt: skip
+    output.emit(document, as_json)

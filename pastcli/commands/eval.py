@@ -1,0 +1,205 @@
+"""`past eval`: closed-book questions to one or several models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import config as configs, models, output, registry, runs
+from ..errors import GateError, UsageError
+from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, option
+
+if TYPE_CHECKING:
+    from ..api import ChatModel, Question
+    from ..evals import QAResult
+
+    Load = Callable[[str], ChatModel]
+
+EXAMPLE = "Example: `past eval --model SFT=@sft --model SFT+skill=@inject --questions questions.jsonl --reference SFT`"
+
+QUESTIONS = typer.Option("--questions", metavar="FILE", help="JSONL of question and answer(s), or SQuAD-like JSON.")
+MODEL = typer.Option("--model", metavar="[LABEL=]PATH", autocompletion=complete_model,
+                     help="Model to ask; may repeat (default: the newest run that made one).")  # fmt: skip
+REFERENCE = typer.Option(metavar="LABEL", help="Test the others against this model (default: the first).")
+PLOT = typer.Option("--plot", metavar="FILE", help="Also draw the scores with their intervals.")
+MIN_F1 = typer.Option(help="Gate: exit 4 if the last model's F1 is below this.")
+MIN_GAIN = typer.Option(help="Gate: exit 4 if the last model's F1 is less than this above the reference's.")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be asked: its label, the name the user typed, and what the backend is given."""
+
+    label: str
+    name: str
+    path: str
+
+
+def command(
+    questions: Annotated[Path, QUESTIONS],
+    model: Annotated[list[str] | None, MODEL] = None,
+    reference: Annotated[str | None, REFERENCE] = None,
+    backend: Annotated[str | None, option("eval", "backend")] = None,
+    max_new_tokens: Annotated[int | None, option("eval", "max_new_tokens", min=1)] = None,
+    batch_size: Annotated[int | None, option("eval", "batch_size", min=1)] = None,
+    limit: Annotated[int | None, option("eval", "limit", min=0)] = None,
+    resamples: Annotated[int | None, option("eval", "resamples", min=100)] = None,
+    confidence: Annotated[float | None, option("eval", "confidence", min=0.5, max=0.9999)] = None,
+    seed: Annotated[int | None, option("eval", "seed", min=0)] = None,
+    plot: Annotated[Path | None, PLOT] = None,
+    min_f1: Annotated[float | None, MIN_F1] = None,
+    min_gain: Annotated[float | None, MIN_GAIN] = None,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    resume: Resume = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Ask models questions without the documents: exact match, contains and token F1, with intervals and paired tests.
+
+    Every answer is kept in the run. Differences to the reference are tested question by question, and corrected
+    for the number of models.
+    """
+    flags = {"backend": backend, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "limit": limit,
+             "resamples": resamples, "confidence": confidence, "seed": seed}  # fmt: skip
+    config = configs.resolve("eval", flags, config_file)
+    from ..evals.plot import SUFFIXES
+    from ..ingest import read_questions
+
+    if plot and plot.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot draw a {plot.suffix or 'nameless'} file", f"end --plot in {', '.join(SUFFIXES)}")
+    asked = read_questions(questions)[: config.limit or None]
+    load = registry.load("chat", config.backend)
+    candidates = _candidates(model or [], getattr(load, "local", True))
+    reference = _reference(reference, [candidate.label for candidate in candidates], min_gain)
+    if dry_run:
+        plan = {"questions": len(asked), "ungradable": sum(not q.answers for q in asked), "backend": config.backend,
+                "models": {c.label: c.path for c in candidates}, "reference": reference}  # fmt: skip
+        output.emit(plan, as_json)
+        return
+    extra = {"models": [vars(c) for c in candidates], "questions": str(questions.resolve()), "reference": reference,
+             "plot": str(plot.resolve()) if plot else ""}  # fmt: skip
+    record = runs.finished("eval", config, extra) if resume else None
+    if record is not None:
+        output.note(f"already finished: {record.id}; nothing to resume")
+    else:
+        with runs.start("eval", config, extra=extra, resume=resume, force=force) as run:
+            _evaluate(run, config, asked, candidates, load, extra)
+        record = runs.read(run.final)
+    outputs = {name: str(record.output(name)) for name in record.manifest["outputs"]}
+    results = json.loads((record.path / "results.json").read_text(encoding="utf-8"))
+    output.emit({"run": record.id, "outputs": outputs, **results}, as_json, lambda: _show(results, config.confidence))
+    _gates(results, candidates[-1].label, min_f1, min_gain, record.id)
+
+
+def _evaluate(
+    run: runs.Run, config: Any, asked: list[Question], candidates: list[Candidate], load: Load, extra: dict[str, Any]
+) -> None:
+    """Ask model after model, one loaded at a time; then compare, and write everything into the run."""
+    from ..evals import compare
+
+    run.add_input("questions", extra["questions"])
+    for number, candidate in enumerate(candidates, 1):
+        run.add_input("model" if number == 1 else f"model{number}", candidate.path, label=candidate.label)
+    figure = run.external("plot", Path(extra["plot"])) if extra["plot"] else None
+    folder = run.dir / "answers"
+    folder.mkdir(exist_ok=True)
+    results = {
+        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl")
+        for number, candidate in enumerate(candidates, 1)
+    }
+    comparison = compare(results, config, extra["reference"])
+    runs.write_json(run.dir / "results.json", comparison.to_dict())
+    run.add_output("answers", folder)
+    run.add_output("results", run.dir / "results.json")
+    run.metrics(**{f"f1 {label}": scores["f1"].mean for label, scores in comparison.scores.items()})
+    if figure:
+        from ..evals.plot import plot
+
+        plot(comparison, figure, config.confidence)
+
+
+def _ask(candidate: Candidate, asked: list[Question], config: Any, load: Load, transcript: Path) -> QAResult:
+    from ..evals import evaluate, finished
+
+    done = finished(transcript, asked)
+    if done is not None:  # by the run that is being resumed: no need to load the model
+        return done
+    output.note(f"loading {candidate.label} ({candidate.name})")
+    chat = load(candidate.path)
+    try:
+        with output.progress(f"asking {candidate.label}", "questions") as progress:
+            return evaluate(chat, asked, config, transcript, progress)
+    finally:
+        chat.close()
+
+
+def _candidates(typed: list[str], local: bool) -> list[Candidate]:
+    """`[LABEL=]PATH` words, or the newest run that made a model. Raises `UsageError` if two labels are the same."""
+    from ..evals import label_for
+
+    found: list[Candidate] = []
+    for word in typed or [_newest_model()]:
+        label, equals, name = word.partition("=")
+        if not equals or os.sep in label or Path(word).exists():
+            label, name = "", word
+        path = str(models.resolve(name).path) if local else name
+        owner = runs.owner_of(Path(path)) if local else None
+        stage, control = (owner.stage, owner.manifest["config"].get("control", "none")) if owner else ("", "none")
+        label = label or label_for(name, stage, control)
+        if any(candidate.label == label for candidate in found):
+            raise UsageError(f"two models are labelled {label!r}", "name them apart: --model LABEL=PATH")
+        found.append(Candidate(label, name, path))
+    return found
+
+
+def _newest_model() -> str:
+    for record in reversed(runs.records()):
+        made = [record.output(name) for name in models.MODEL_OUTPUTS] if record.stage in ("inject", "rl", "sft") else []
+        if any(path is not None and path.exists() for path in made):
+            output.note(f"model: {record.id}, the newest run that made one")
+            return record.id
+    raise UsageError("no model named, and no run of this workspace made one", "give --model PATH, or `past sft` first")
+
+
+def _reference(reference: str | None, labels: list[str], min_gain: float | None) -> str | None:
+    if reference is not None and reference not in labels:
+        raise UsageError(f"no model labelled {reference!r}", f"labels: {', '.join(labels)}")
+    reference = reference or (labels[0] if len(labels) > 1 else None)
+    if min_gain is not None and reference in (None, labels[-1]):
+        raise UsageError("--min-gain compares the last model with the reference", "name two, the reference first")
+    return reference
+
+
+def _gates(results: dict[str, Any], last: str, min_f1: float | None, min_gain: float | None, run: str) -> None:
+    f1, hint = results["models"][last]["f1"]["mean"], f"every answer is kept in {run}"
+    if min_f1 is not None and f1 < min_f1:
+        raise GateError(f"F1 of {last} is {f1:.4f}, below --min-f1 {min_f1:g}", hint)
+    if min_gain is not None and (gain := results["differences"][last]["f1"]["mean"]) < min_gain:
+        raise GateError(f"{last} gains {gain:+.4f} F1, below --min-gain {min_gain:g}", hint)
+
+
+def _show(results: dict[str, Any], confidence: float) -> None:
+    """Scores of every model, then the differences to the reference with their p-values."""
+    from ..evals import METRICS
+
+    def cell(value: dict[str, Any], sign: str = "") -> str:
+        return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+
+    rows = [(label, *(cell(scores[metric]) for metric in METRICS), f"{scores['tokens']:.1f}", scores["empty"])
+            for label, scores in results["models"].items()]  # fmt: skip
+    caption = f"{results['questions']} questions, {confidence:.0%} intervals over questions"
+    if results["ungradable"]:
+        caption += f"; {results['ungradable']} more without an answer to grade by were left out"
+    output.table("", ("model", *METRICS, "tokens", "empty"), rows, caption)
+    if results["differences"]:
+        rows = [(label, metric, cell(value, "+"), f"{value['p']:.3g}", f"{value['p_holm']:.3g}")
+                for label, scores in results["differences"].items() for metric, value in scores.items()]  # fmt: skip
+        caption = "paired over questions: McNemar for exact and contains, sign flips for f1; Holm over the models"
+        output.table("", ("model", "metric", f"minus {results['reference']}", "p", "p Holm"), rows, caption)

@@ -1,0 +1,92 @@
+"""`past ingest`: documents to one corpus file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import config as configs, output, runs
+from ..errors import UsageError
+from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, option
+
+if TYPE_CHECKING:
+    from ..ingest import Collection
+
+EXAMPLE = "Example: `past ingest docs/ notes.pdf -o corpus.jsonl`"
+
+COLUMNS = ("format", "files", "documents", "passages", "implications", "characters", "skipped")
+
+DOCS = typer.Argument(metavar="DOCS...", help="Folders or files: txt, md, html, pdf, docx, jsonl, json.")
+OUT = typer.Option("-o", "--output", metavar="FILE", help="The corpus (default: inside the run).")
+STRICT = typer.Option("--strict", help="Fail on a file that cannot be read instead of skipping it.")
+
+
+def command(
+    docs: Annotated[list[Path], DOCS],
+    out: Annotated[Path | None, OUT] = None,
+    max_chars: Annotated[int | None, option("ingest", "max_chars", min=20)] = None,
+    min_chars: Annotated[int | None, option("ingest", "min_chars", min=1)] = None,
+    implication_sets: Annotated[int | None, option("ingest", "implication_sets", min=0)] = None,
+    max_file_mb: Annotated[int | None, option("ingest", "max_file_mb", min=1)] = None,
+    strict: Annotated[bool, STRICT] = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    resume: Resume = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Read documents into passages with provenance: one corpus.jsonl for `past sft`.
+
+    Texts are cut at paragraph and sentence ends, duplicates dropped, unreadable files skipped with their reason.
+    """
+    flags = {
+        "max_chars": max_chars, "min_chars": min_chars, "implication_sets": implication_sets, 
+        "max_file_mb": max_file_mb,
+    }  # fmt: skip
+    config = configs.resolve("ingest", flags, config_file)
+    if config.max_chars < max(20, config.min_chars):
+        sizes = f"passages of {config.min_chars} to {config.max_chars} characters"
+        raise UsageError(f"{sizes}: nothing fits", "max_chars is at least 20, and not below min_chars")
+    target = str(out.resolve()) if out else ""
+    extra = {"docs": [str(path.resolve()) for path in docs], "out": target, "strict": strict}
+    if already_done("ingest", config, extra, resume, as_json):
+        return
+    from ..ingest import collect, warn_skipped, write_corpus
+
+    with output.progress("reading", "files") as progress:
+        found = collect(docs, config, strict, progress)
+    warn_skipped(found)
+    files = [vars(file) for file in found.files]
+    if dry_run:
+        target = target or "corpus.jsonl of a new run"
+        plan = {"would_write": target, "metrics": found.counts(), "files": files}
+        output.emit(plan, as_json, lambda: _show(found, f"would write {target}"))
+        return
+    with runs.start("ingest", config, extra=extra, resume=resume, force=force, keep_partial=False) as run:
+        for number, path in enumerate(docs, 1):
+            run.add_input("documents" if number == 1 else f"documents{number}", path)
+        corpus = run.external("corpus", out) if out else run.dir / "corpus.jsonl"
+        write_corpus(corpus, found.passages)
+        if not out:
+            run.add_output("corpus", corpus)
+        run.metrics(**found.counts())
+    record = runs.read(run.final)
+    outputs = {"corpus": str(record.output("corpus"))}
+    document = {"run": record.id, "outputs": outputs, "metrics": found.counts(), "files": files}
+    output.emit(document, as_json, lambda: _show(found, f"corpus {outputs['corpus']}"))
+
+
+def _show(found: Collection, caption: str) -> None:
+    """One row a format; duplicates and short passages in the last line."""
+    totals: dict[str, Counter[str]] = {}
+    for file in found.files:
+        row = totals.setdefault(file.format or "unknown", Counter())
+        row.update(files=1, documents=file.documents, passages=file.passages, implications=file.implications,
+                   characters=file.chars, skipped=int(bool(file.skipped)))  # fmt: skip
+    rows = [(name, *(counts[column] for column in COLUMNS[1:])) for name, counts in sorted(totals.items())]
+    if found.duplicates or found.short:
+        caption += f"; dropped {found.duplicates} duplicates and {found.short} too short"
+    output.table("", COLUMNS, rows, caption=caption)

@@ -1,0 +1,66 @@
+"""`past inspect`: what a skill file holds, and where it belongs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import output
+from . import _lineage
+from ._options import Json
+
+if TYPE_CHECKING:
+    from ..vectors.skillfile import Skill
+
+EXAMPLE = "Example: `past inspect skill.safetensors`"
+
+
+def command(
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A skill file (default: the newest skill).", show_default=False)] = None,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor with its form and norm.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a skill file: its size, the model it belongs to, where it comes from, how it was trained."""
+    path: Path = _lineage.skill(file) if file else _lineage.newest_skill()
+    from ..vectors.skillfile import open_skill
+
+    skill = open_skill(path)
+    skill.close()
+    document = _document(skill)
+    listed = [{"name": name, "shape": list(part.spec.shape), "form": part.form, "norm": part.norm, "rank": part.rank,
+               "nonzero": part.nnz, "energy": part.energy} for name, part in skill.parts.items()]  # fmt: skip
+    output.emit({**document, "tensors": listed}, as_json, lambda: _show(document, listed if tensors else []))
+
+
+def _document(skill: Skill) -> dict[str, Any]:
+    about = skill.about
+    parts = skill.parts.values()
+    forms = {form: sum(part.form == form for part in parts) for form in sorted({part.form for part in parts})}
+    return {
+        "path": str(skill.path), "norm": skill.norm, "forms": forms, "bytes": skill.path.stat().st_size,
+        "parameters": sum(part.spec.numel for part in parts), "model": vars(about.identity),
+        "parents": about.parents, "training": about.training, "warnings": about.warnings, "licence": about.licence,
+    }  # fmt: skip
+
+
+def _show(document: dict[str, Any], tensors: list[dict[str, Any]]) -> None:
+    model = document["model"]
+    lines = {
+        "skill": document["path"], "|v|": document["norm"], "size": f"{document['bytes'] / 1e6:.1f} MB, {document['parameters']:,} weights changed",
+        "forms": ", ".join(f"{count} {form}" for form, count in document["forms"].items()),
+        "for": f"{model['architecture']}, {model['vocab_size']} tokens, {'tied' if model['tied'] else 'untied'} embeddings",
+        "tokenizer": model["tokenizer_sha256"][:16] or "unknown", "shapes": model["shapes_sha256"][:16],
+    }  # fmt: skip
+    lines |= {name: f"{entry.get('path')} {entry.get('hash', '')[:24]}" for name, entry in document["parents"].items()}
+    training = document["training"]
+    if training:
+        lines["trained by"] = f"{training.get('stage')} {training.get('run')}"
+        lines |= {f"  {key}": value for key, value in training.get("metrics", {}).items() if not isinstance(value, (dict, list))}
+    lines["licence"] = document["licence"]
+    output.pairs(lines)
+    for warning in document["warnings"]:
+        output.warn(warning)
+    if tensors:
+        output.table("tensors", list(tensors[0]), [list(tensor.values()) for tensor in tensors])

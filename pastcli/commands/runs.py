@@ -1,0 +1,183 @@
+"""`past runs`: what a workspace has made, from what, and what was left unfinished."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import output, runs
+from ..errors import UsageError
+from ._options import DryRun, Json, complete_run
+
+app = typer.Typer(
+    no_args_is_help=True, help="List, show and trace the runs of a workspace; clear unfinished ones away."
+)
+
+RunName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="Run id, its beginning, a path, or @STAGE for the newest.", autocompletion=complete_run
+    ),
+]
+
+
+@app.command("list", epilog="Example: `past runs list --stage sft`")
+def list_runs(
+    stage: Annotated[str, typer.Option("--stage", help="Only runs of this stage (sft, rl, inject, ...).")] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Only the newest N; 0 shows all.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Every run, oldest first, unfinished ones included."""
+    found = sorted(_all(), key=lambda record: str(record.manifest.get("started", "")))
+    found = [record for record in found if not stage or record.stage == stage][-limit:]
+    rows = [_summary(record) for record in found]
+
+    def human() -> None:
+        if not rows:
+            output.note(f"no runs in {runs.runs_dir()}")
+            return
+        columns = ["id", "stage", "status", "started", "seconds", "parents", "outputs"]
+        cells = [[", ".join(row[c]) or "-" if isinstance(row[c], list) else row[c] for c in columns] for row in rows]
+        output.table("", columns, cells)
+
+    output.emit(rows, as_json, human)
+
+
+@app.command(epilog="Example: `past runs show sft-2026` or `past runs show @rl`")
+def show(run: RunName, as_json: Json = False) -> None:
+    """One run in full: settings, inputs and outputs with their hashes, measurements, versions."""
+    record = _find(run)
+    document = {**record.manifest, "status": _status(record), "path": str(record.path)}
+
+    def human() -> None:
+        top = {key: document.get(key) for key in ("id", "path", "status", "started", "seconds")}
+        output.pairs({**top, "command": shlex.join(["past", *document.get("argv", [""])[1:]])})
+        for title in ("inputs", "outputs"):
+            rows = [
+                [name, entry.get("path"), entry.get("run"), entry.get("hash")]
+                for name, entry in record.manifest.get(title, {}).items()
+            ]
+            if rows:
+                output.table(title, ["name", "path", "run", "hash"], rows)
+        for title in ("config", "metrics", "versions"):
+            values = record.manifest.get(title, {})
+            if values:
+                output.table(title, ["name", "value"], [[key, value] for key, value in values.items()])
+
+    output.emit(document, as_json, human)
+
+
+@app.command(epilog="Example: `past runs lineage @inject`")
+def lineage(run: RunName = "", as_json: Json = False) -> None:
+    """What a run (default: the newest) was made from, back to the documents and the base model."""
+    known = {record.id: record for record in runs.records()}
+    if not run and not known:
+        raise UsageError(f"no runs in {runs.runs_dir()}", "make one, for example with `past ingest DOCS`")
+    record = _find(run) if run else list(known.values())[-1]
+    ancestry = _ancestry(record.id, {**known, record.id: record}, ())
+
+    def human() -> None:
+        from rich.tree import Tree
+
+        def grow(node: dict[str, Any], tree: Tree) -> None:
+            for name, path in node["inputs"].items():
+                tree.add(f"{name}: {path}")
+            for parent in node["parents"]:
+                grow(parent, tree.add(_label(parent)))
+
+        tree = Tree(_label(ancestry))
+        grow(ancestry, tree)
+        output.stdout().print(tree)
+
+    output.emit(ancestry, as_json, human)
+
+
+@app.command(epilog="Example: `past runs clean --dry-run`")
+def clean(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Only these unfinished runs.", autocompletion=complete_run),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Remove unfinished runs that no living process holds, with the half-written outputs they left.
+
+    What is removed can no longer be resumed. Finished runs are never touched.
+    """
+    found = runs.unfinished()
+    for name in names or []:
+        if not any(folder.name.startswith(name) for folder in found):
+            raise UsageError(
+                f"no unfinished run {name!r} that could be removed", "`past runs list` shows each run's status"
+            )
+    chosen = [folder for folder in found if not names or any(folder.name.startswith(name) for name in names)]
+    rows = [{"id": folder.name, "bytes": runs.size_of(folder)} for folder in chosen]
+    for folder in [] if dry_run else chosen:
+        runs.discard(folder)
+
+    def human() -> None:
+        if not rows:
+            output.note("nothing to clean")
+            return
+        verb = "would be removed" if dry_run else "removed"
+        output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
+
+    output.emit({"removed": [] if dry_run else rows, "found": rows}, as_json, human)
+
+
+def _all() -> list[runs.Record]:
+    return runs.records() + runs.records(partial=True)
+
+
+def _find(name: str) -> runs.Record:
+    """Like `runs.find`, unfinished runs included."""
+    matches = [record for record in runs.records(partial=True) if record.id.startswith(name)]
+    finished = any(record.id.startswith(name) for record in runs.records())
+    if len(matches) == 1 and not finished and not (Path(name) / "manifest.json").exists():
+        return matches[0]
+    return runs.find(name)
+
+
+def _status(record: runs.Record) -> str:
+    """The status of the moment: a manifest that says running was left behind if nobody holds its lock."""
+    if record.status == "running" and not runs.is_locked(record.path):
+        return "killed"
+    return record.status
+
+
+def _summary(record: runs.Record) -> dict[str, Any]:
+    manifest = record.manifest
+    return {
+        "id": record.id,
+        "stage": record.stage,
+        "status": _status(record),
+        "started": str(manifest.get("started", ""))[:19],
+        "seconds": manifest.get("seconds"),
+        "parents": record.parents,
+        "outputs": list(manifest.get("outputs", {})),
+        "path": str(record.path),
+    }
+
+
+def _ancestry(name: str, known: dict[str, runs.Record], above: tuple[str, ...]) -> dict[str, Any]:
+    """The run and, inside it, its parents; inputs that no run made are the leaves."""
+    record = known.get(name)
+    if record is None or name in above:
+        return {
+            "id": name,
+            "stage": "",
+            "status": "missing" if record is None else "cycle",
+            "inputs": {},
+            "parents": [],
+        }
+    leaves = {key: entry["path"] for key, entry in record.manifest.get("inputs", {}).items() if "run" not in entry}
+    parents = [_ancestry(parent, known, (*above, name)) for parent in record.parents]
+    return {"id": name, "stage": record.stage, "status": _status(record), "inputs": leaves, "parents": parents}
+
+
+def _label(node: dict[str, Any]) -> str:
+    return node["id"] if node["status"] == "complete" else f"{node['id']} ({node['status']})"

@@ -1,0 +1,92 @@
+"""`past sft`: put documents into a model's weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import config as configs, models, output, runs
+from ..errors import UsageError
+from . import _train
+from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, option, show_run
+
+EXAMPLE = "Example: `past sft docs/ --base smol`"
+
+DOCS = typer.Argument(
+    metavar="[DOCS...]", show_default=False,
+    help="Documents, folders, a corpus or prompt/completion JSONL (default: the newest corpus of the workspace).",
+)  # fmt: skip
+
+
+def command(
+    docs: Annotated[list[Path] | None, DOCS] = None,
+    base: Annotated[str | None, option("sft", "base")] = None,
+    mix: Annotated[list[str] | None, option("sft", "mix")] = None,
+    method: Annotated[str | None, option("sft", "method")] = None,
+    epochs: Annotated[float | None, option("sft", "epochs")] = None,
+    lr: Annotated[float | None, option("sft", "lr")] = None,
+    schedule: Annotated[str | None, option("sft", "schedule")] = None,
+    warmup: Annotated[float | None, option("sft", "warmup")] = None,
+    weight_decay: Annotated[float | None, option("sft", "weight_decay")] = None,
+    clip: Annotated[float | None, option("sft", "clip")] = None,
+    batch_tokens: Annotated[int | None, option("sft", "batch_tokens")] = None,
+    max_length: Annotated[int | None, option("sft", "max_length")] = None,
+    augment: Annotated[str | None, option("sft", "augment")] = None,
+    rank: Annotated[int | None, option("sft", "rank")] = None,
+    alpha: Annotated[float | None, option("sft", "alpha")] = None,
+    precision: Annotated[str | None, option("sft", "precision")] = None,
+    trainer: Annotated[str | None, option("sft", "trainer")] = None,
+    save_every: Annotated[int | None, option("sft", "save_every")] = None,
+    seed: Annotated[int | None, option("sft", "seed")] = None,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    resume: Resume = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Fine-tune a model on documents, so that it knows what they say.
+
+    Each passage and each of its sentences, under the document's title, becomes a training text; texts longer than
+    --max-length are split, never cut off. Weights stay float32. The result is an HF model (or LoRA adapter) in a run.
+    """
+    flags = {name: value for name, value in locals().items() if name in configs.SftConfig.__dataclass_fields__}
+    config = configs.resolve("sft", flags, config_file)
+    _train.check(config)
+    found = models.resolve(config.base)
+    docs = docs or [_newest_corpus()]
+    extra = {"docs": [str(path.resolve()) for path in docs], "base": str(found.path)}
+    if already_done("sft", config, extra, resume, as_json):
+        return
+    rows = _train.sft_rows(docs, config, _train.ingest_config(config_file))
+    if dry_run:
+        output.emit(_plan(rows, config, found), as_json)
+        return
+    with runs.start("sft", config, extra=extra, resume=resume, force=force) as run:
+        _train.add_base(run, "base", found)
+        for number, path in enumerate([*docs, *_train.mixed(config)], 1):
+            run.add_input("documents" if number == 1 else f"documents{number}", path)
+        result = _train.train("sft", found.path, rows, run.dir, config, run.resumed)
+        _train.record(run, result)
+        run.metrics(examples=len(rows))
+    show_run(runs.read(run.final), as_json)
+
+
+def _newest_corpus() -> Path:
+    record = runs.newest("ingest", output_name="corpus")
+    if record is None:
+        raise UsageError("no documents given, and no corpus in this workspace", "name files or folders: past sft docs/")
+    output.note(f"documents: {record.output('corpus')} (run {record.id})")
+    return record.output("corpus")
+
+
+def _plan(rows: list[dict[str, str]], config: configs.SftConfig, base: models.ModelRef) -> dict[str, Any]:
+    """Counts are exact, tokens a guess at 4 characters each, and with them the steps."""
+    tokens = sum(len("".join(row.values())) for row in rows) / 4
+    return {
+        "would_train": config.base, "model": str(base.path), "model_bytes": runs.size_of(base.path), "method": config.method,
+        "examples": len(rows), "tokens_about": round(tokens * config.epochs),
+        "steps_about": max(1, math.ceil(tokens * config.epochs / config.batch_tokens)),
+    }  # fmt: skip

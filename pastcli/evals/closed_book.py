@@ -1,0 +1,123 @@
+"""One model answers questions without the passage; every answer is scored and written down at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import qa
+from ..api import ChatModel, Completion, Progress, Question, Sampling
+from ..config import EvalConfig
+from ..errors import UsageError
+
+METRICS = ("exact", "contains", "f1")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question's row of the transcript: the model's first line and its scores (each in [0, 1])."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    prediction: str
+    exact: float
+    contains: float
+    f1: float
+    tokens: int
+    finish: str
+
+
+@dataclass(frozen=True)
+class QAResult:
+    """One model's answers in the order of the questions; `ungradable` counts questions that have no answer."""
+
+    answers: tuple[Answer, ...]
+    ungradable: int = 0
+
+    def scores(self, metric: str) -> list[float]:
+        return [getattr(answer, metric) for answer in self.answers]
+
+    @property
+    def tokens(self) -> float:
+        """Mean length of the answers, in tokens."""
+        return sum(answer.tokens for answer in self.answers) / len(self.answers)
+
+    @property
+    def empty(self) -> int:
+        """How many answers are empty: a model may fail for saying nothing rather than for not knowing."""
+        return sum(not answer.prediction for answer in self.answers)
+
+
+def evaluate(
+    model: ChatModel,
+    questions: Sequence[Question],
+    config: EvalConfig,
+    transcript: Path | None = None,
+    progress: Progress | None = None,
+) -> QAResult:
+    """Ask every gradable question once, greedily, in batches; raises `UsageError` if there is none.
+
+    Rows go to `transcript` (JSONL) batch by batch. Rows it already holds, from an evaluation that was killed,
+    are taken as they are and not asked again; a half-written last line is dropped.
+    """
+    gradable = [question for question in questions if question.answers]
+    if not gradable:
+        raise UsageError(f"none of the {len(questions)} questions has an answer", 'add an "answer" to each row')
+    done = _taken_up(transcript, gradable) if transcript else {}
+    left = [question for question in gradable if question.id not in done]
+    sampling = Sampling(max_tokens=config.max_new_tokens, temperature=0.0, stop=qa.STOP)
+    progress = progress or (lambda done, total, metrics: None)
+    progress(len(done), len(gradable), {})
+    for start in range(0, len(left), config.batch_size):
+        batch = left[start : start + config.batch_size]
+        completions = model.complete([qa.prompt_for(question.question) for question in batch], sampling)
+        rows = [graded(question, completion) for question, completion in zip(batch, completions, strict=True)]
+        if transcript:
+            _append(transcript, rows)
+        done |= {row.id: row for row in rows}
+        progress(len(done), len(gradable), {"f1": sum(row.f1 for row in done.values()) / len(done)})
+    return QAResult(tuple(done[question.id] for question in gradable), len(questions) - len(gradable))
+
+
+def finished(transcript: Path, questions: Sequence[Question]) -> QAResult | None:
+    """What the transcript holds if it answers every gradable question, else None."""
+    gradable = [question for question in questions if question.answers]
+    done = _taken_up(transcript, gradable)
+    if not gradable or len(done) < len(gradable):
+        return None
+    return QAResult(tuple(done[question.id] for question in gradable), len(questions) - len(gradable))
+
+
+def graded(question: Question, completion: Completion) -> Answer:
+    """Score one completion by `pastcli.qa`."""
+    said, gold = qa.first_line(completion.text), question.answers
+    scores = qa.exact_match(said, gold), qa.contains(said, gold), qa.f1(said, gold)
+    return Answer(question.id, question.question, gold, said, *scores, completion.completion_tokens, completion.finish)
+
+
+def read_transcript(path: Path) -> list[Answer]:
+    """The whole rows of a transcript; what follows the last line break was cut off by a kill and is left out."""
+    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line.strip()]
+    return [Answer(**{**row, "answers": tuple(row["answers"])}) for row in rows]
+
+
+def _taken_up(transcript: Path, questions: Sequence[Question]) -> dict[str, Answer]:
+    """Finished rows by id, only those that still answer these questions; the file is cut back to whole lines."""
+    if not transcript.exists():
+        return {}
+    data = transcript.read_bytes()
+    os.truncate(transcript, data.rfind(b"\n") + 1)
+    asked = {question.id: (question.question, question.answers) for question in questions}
+    return {row.id: row for row in read_transcript(transcript) if asked.get(row.id) == (row.question, row.answers)}
+
+
+def _append(transcript: Path, rows: Sequence[Answer]) -> None:
+    with open(transcript, "a", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,160 @@
+"""One small function a format: a file becomes documents. A file that cannot be read raises `UsageError`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import PastError, UsageError
+from . import markup
+from .decode import decode, read_text
+from .records import TEXT_KEYS, records
+
+
+@dataclass(frozen=True)
+class Document:
+    """A title and plain text. `pages` are the offsets at which pages begin (PDF only); `name` and `row` tell
+    the documents of one file apart; `completions` are sets of implications, each one text with a line each.
+    """
+
+    title: str
+    text: str
+    pages: tuple[int, ...] = ()
+    name: str = ""
+    row: int = 0
+    completions: tuple[str, ...] = ()
+
+
+def read_txt(path: Path) -> list[Document]:
+    """Plain text; a short first line set off by an empty one is the title."""
+    text = read_text(path)
+    head = re.match(r"\s*(\S[^\n]{0,99})\n[ \t]*\n", text)
+    if head and not head.group(1).rstrip().endswith((".", "!", "?", ":", ",", ";", "。")):
+        return [Document(" ".join(head.group(1).split()), text[head.end() :])]
+    return [Document("", text)]
+
+
+def read_md(path: Path) -> list[Document]:
+    return [Document(*markup.markdown(read_text(path)))]
+
+
+def read_html(path: Path) -> list[Document]:
+    return [Document(*markup.hypertext(read_text(path)))]
+
+
+_DECRYPT = "remove its password first, for example with `qpdf --decrypt`"
+
+
+def read_pdf(path: Path) -> list[Document]:
+    """The text layer of a PDF; words hyphenated at a line end are joined. No OCR: a scan without text is refused."""
+    import logging
+
+    from pypdf import PdfReader
+    from pypdf.errors import DependencyError, FileNotDecryptedError
+
+    if path.stat().st_size == 0:
+        raise UsageError("empty file (0 bytes)")
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it would log we say in our own words
+    try:
+        reader = PdfReader(path)
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise UsageError("encrypted PDF", _DECRYPT)
+        texts = [_dehyphenated(page.extract_text()) for page in reader.pages]
+        title = str((reader.metadata or {}).get("/Title") or "")
+    except PastError:
+        raise
+    except (DependencyError, FileNotDecryptedError) as error:
+        raise UsageError(f"encrypted PDF: {error}", _DECRYPT) from error
+    except Exception as error:  # a broken PDF makes pypdf fail in many ways, none of them ours
+        raise UsageError(f"corrupt PDF: {type(error).__name__}: {error}".rstrip(": ")) from error
+    if not any(text.strip() for text in texts):
+        raise UsageError("PDF without a text layer (a scan?)", "run OCR first, for example `ocrmypdf in.pdf out.pdf`")
+    starts = [0]
+    for text in texts:
+        starts.append(starts[-1] + len(text) + 1)
+    return [Document(" ".join(title.split()), "\n".join(texts), pages=tuple(starts[:-1]))]
+
+
+def _dehyphenated(text: str) -> str:
+    return re.sub(r"(?<=[^\W\d_])[-\u00ad\u2010]\n(?=[a-zà-ÿ])", "", text)
+
+
+def read_docx(path: Path) -> list[Document]:
+    """Paragraphs and tables in their order; the title is the core property, else a Title or Heading 1 paragraph."""
+    from docx import Document as open_docx
+    from docx.table import Table
+
+    try:
+        document = open_docx(str(path))
+        blocks: list[str] = []
+        title, heading = (document.core_properties.title or "").strip(), -1
+        for block in document.iter_inner_content():
+            if isinstance(block, Table):
+                blocks += [" | ".join(" ".join(cell.text.split()) for cell in row.cells) for row in block.rows]
+                continue
+            style = block.style.name if block.style is not None else ""
+            if heading < 0 and block.text.strip() and style in ("Title", "Heading 1"):
+                heading = len(blocks)
+            blocks.append(" ".join(block.text.split()))
+    except Exception as error:  # a broken archive or XML fails in zipfile, lxml or python-docx itself
+        raise UsageError(f"corrupt docx: {type(error).__name__}: {error}") from error
+    if heading >= 0 and title in ("", blocks[heading]):
+        title = blocks.pop(heading)
+    return [Document(title, "\n\n".join(block for block in blocks if block))]
+
+
+def read_records(path: Path) -> list[Document]:
+    """Rows with a text: `{"title", "text"}` JSONL, SQuAD-like JSON with `completions`, LooGLE JSONL."""
+    documents = []
+    for number, record in records(path):
+        text = next((record[key] for key in TEXT_KEYS if isinstance(record.get(key), str)), None)
+        if text is None:
+            hint = "questions go to `past rl` and `past eval`, prompt/completion pairs to `past sft --mix`"
+            raise UsageError(f"record {number} has no text (keys: {', '.join(map(str, record)) or 'none'})", hint)
+        name = next((str(record[key]) for key in ("doc", "id") if record.get(key)), "")
+        title = str(record.get("title") or "")
+        documents.append(Document(title, text, name=name, row=number, completions=_completions(record)))
+    return documents
+
+
+def _completions(record: dict[str, Any]) -> tuple[str, ...]:
+    found = record.get("completions", record.get("implications", []))
+    if isinstance(found, str):
+        return (found,)
+    if isinstance(found, list) and all(isinstance(entry, str) for entry in found):
+        return tuple(found)
+    return ("\n".join(str(line) for line in found[0]),) if found and isinstance(found[0], list) else ()
+
+
+READERS: dict[str, Callable[[Path], Sequence[Document]]] = {
+    "txt": read_txt, "md": read_md, "html": read_html, "pdf": read_pdf, "docx": read_docx,
+    "jsonl": read_records, "json": read_records,
+}  # fmt: skip
+
+SUFFIXES = {
+    ".txt": "txt", ".text": "txt", ".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".xhtml": "html",
+    ".pdf": "pdf", ".docx": "docx", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+}  # fmt: skip
+
+ACCEPTED = "accepted: txt, md, html, pdf (with text), docx, jsonl ({title, text}), json (SQuAD-like), folders of these"
+
+
+def format_of(path: Path) -> str:
+    """The reader for a file, by its suffix or else its first bytes; raises `UsageError` for what no reader takes."""
+    known = SUFFIXES.get(path.suffix.lower())
+    if known:
+        return known
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    if start.startswith(b"%PDF-"):
+        return "pdf"
+    if start.startswith(b"PK\x03\x04") and b"word/" in start + path.read_bytes():
+        return "docx"
+    if re.match(rb"\s*(<!doctype html|<html)", start, re.I):
+        return "html"
+    if path.suffix.lower() in ("", ".log", ".rst", ".tex", ".org", ".adoc") and decode(start)[0]:
+        return "txt"
+    raise UsageError(f"no reader for {path.suffix or 'this kind of'} files", ACCEPTED)

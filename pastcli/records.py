@@ -1,0 +1,168 @@
+"""The runs that a workspace has: finding them by name, stage or product, and clearing unfinished ones away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import PastError, UsageError
+from .files import aside, is_locked, locked, remove
+from .hashing import hash_path
+
+
+@dataclass(frozen=True)
+class Record:
+    """A published (or interrupted) run as its manifest tells it."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        return self.manifest["id"]
+
+    @property
+    def stage(self) -> str:
+        return self.manifest["stage"]
+
+    @property
+    def status(self) -> str:
+        return self.manifest["status"]
+
+    @property
+    def parents(self) -> list[str]:
+        return list(self.manifest.get("parents", []))
+
+    def output(self, name: str) -> Path | None:
+        """Where an output of this run lies; None if it made no such thing."""
+        entry = self.manifest.get("outputs", {}).get(name)
+        return None if entry is None else (self.path / entry["path"])
+
+    def intact(self) -> bool:
+        """True if its outputs are there and its inputs are what they were."""
+        outputs, inputs = self.manifest.get("outputs", {}), self.manifest.get("inputs", {})
+        if not all((self.path / entry["path"]).exists() for entry in outputs.values()):
+            return False
+        hashed = [(Path(entry["path"]), entry["hash"]) for entry in inputs.values() if "hash" in entry]
+        return all(path.exists() and hash_path(path) == known for path, known in hashed)
+
+    def input(self, name: str) -> str | None:
+        entry = self.manifest.get("inputs", {}).get(name)
+        return None if entry is None else entry["path"]
+
+
+def workspace() -> Path:
+    """The directory whose `runs/` is used: $PAST_WORKSPACE, else the current directory."""
+    return Path(os.environ.get("PAST_WORKSPACE") or ".").resolve()
+
+
+def runs_dir() -> Path:
+    return workspace() / "runs"
+
+
+def read(path: Path) -> Record:
+    """The record of one run directory; raises `PastError` if its manifest is missing or broken."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise TypeError("not an object")
+        if not all(isinstance(manifest[key], str) for key in ("id", "stage", "status")):
+            raise TypeError("id, stage and status must be text")
+        return Record(path, manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PastError(
+            f"{path} is not a readable run: {error}", "`past runs list` shows the runs of a workspace"
+        ) from error
+
+
+def records(partial: bool = False) -> list[Record]:
+    """Runs of the workspace, oldest first; with `partial` the unfinished ones instead. Unreadable ones are left out."""
+    root = runs_dir() / ".partial" if partial else runs_dir()
+    found = []
+    for path in sorted(root.glob("*/manifest.json")):
+        with contextlib.suppress(PastError):
+            found.append(read(path.parent))
+    return sorted(found, key=lambda record: (str(record.manifest.get("started", "")), record.id))
+
+
+def find(name: str) -> Record:
+    """A run by path, id, unique prefix of an id, or `@stage` (the newest of a stage; `@sft~1` the one before)."""
+    if name.startswith("@"):
+        return _by_stage(name)
+    path = Path(name)
+    if (path / "manifest.json").is_file():
+        return read(path)
+    matches = [record for record in records() if record.id.startswith(name)]
+    exact = [record for record in matches if record.id == name]
+    if len(exact or matches) != 1:
+        problem = "no run" if not matches else f"{len(matches)} runs"
+        raise UsageError(f"{problem} of this workspace named {name!r}", "`past runs list` shows them")
+    return (exact or matches)[0]
+
+
+def _by_stage(name: str) -> Record:
+    stage, _, back = name[1:].partition("~")
+    of_stage = [record for record in records() if record.stage == stage]
+    if not (back or "0").isdigit() or int(back or 0) >= len(of_stage):
+        raise UsageError(
+            f"no run {name!r}: this workspace has {len(of_stage)} {stage} run(s)", "`past runs list` shows them"
+        )
+    return of_stage[-1 - int(back or 0)]
+
+
+def newest(*stages: str, output_name: str | None = None) -> Record | None:
+    """The newest finished run of the given stages whose named output still exists."""
+    for record in reversed(records()):
+        if record.stage not in stages:
+            continue
+        made = record.output(output_name) if output_name else record.path
+        if made is not None and made.exists():
+            return record
+    return None
+
+
+def owner_of(path: Path) -> Record | None:
+    """The run that made `path`: the run directory around it, or the one whose manifest names it as output."""
+    path = path.resolve()
+    for folder in (path, *path.parents):
+        if (folder / "manifest.json").is_file():
+            with contextlib.suppress(PastError):
+                return read(folder)
+    for record in reversed(records()):
+        for name in record.manifest.get("outputs", {}):
+            made = record.output(name)
+            if made is not None and made.resolve() == path:
+                return record
+    return None
+
+
+def unfinished() -> list[Path]:
+    """Every directory of an unfinished run, readable manifest or not, that no living process holds."""
+    folders = sorted(path for path in (runs_dir() / ".partial").glob("*") if path.is_dir())
+    young = time.time() - 60  # a run is made before it is locked: leave it that moment
+    return [p for p in folders if not is_locked(p) and ((p / "manifest.json").exists() or p.stat().st_mtime < young)]
+
+
+def discard(folder: Path) -> None:
+    """Remove an unfinished run and the temporary outputs it left elsewhere. Raises `PastError` if it is alive."""
+    with locked(folder):
+        with contextlib.suppress(PastError):
+            clear(read(folder).manifest)
+        remove(folder)
+
+
+def clear(manifest: Mapping[str, Any]) -> None:
+    """Undo what a dead process left outside of its run: half-written outputs, and a half-done replacement."""
+    for temporary in manifest.get("temporary", []):
+        remove(Path(temporary))
+    for destination in map(Path, manifest.get("publishing", [])):
+        old = aside(destination, manifest["id"])
+        if old.exists() and not destination.exists():
+            os.rename(old, destination)
+        remove(old)

@@ -1,0 +1,110 @@
+"""Whether two artefacts may be added: architecture, tensors, vocabulary, tying, and the very base they grew from."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..api import Checkpoint, Identity, TensorSpec
+from ..errors import MismatchError
+
+if TYPE_CHECKING:
+    from .skillfile import Skill
+
+SKETCH_TENSORS, SKETCH_VALUES = 16, 128
+SAME_BASE = 0.5
+"""Sketch cosine from which two models count as grown from one base. Fine-tuning leaves it above 0.9; weights
+trained apart have about 0."""
+
+
+def same_layout(one: Checkpoint, other: Checkpoint) -> None:
+    """Raise `MismatchError`, naming the first tensor that differs, unless both have the same tensors and vocabulary."""
+    _identities(str(one.path), one.identity(), str(other.path), other.identity())
+    _tensors(str(one.path), _shapes(one.specs()), str(other.path), _shapes(other.specs()))
+
+
+def skill_fits(skill: Skill, target: Checkpoint) -> None:
+    """Raise `MismatchError` unless `skill` can be added to `target`."""
+    about = skill.about
+    fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
+
+
+def fits(path: str, identity: Identity, shapes: Mapping[str, Sequence[int]], sketch: str, target: Checkpoint) -> None:
+    """Raise `MismatchError` unless a skill taken from a model so described can be added to `target`."""
+    _identities(path, identity, str(target.path), target.identity())
+    _tensors(path, {name: tuple(shape) for name, shape in shapes.items()}, str(target.path), _shapes(target.specs()))
+    cosine = sketch_cosine(sketch, target)
+    if cosine < SAME_BASE:
+        raise MismatchError(
+            f"{path} was taken from a model of another base than {target.path}: "
+            f"same shapes, but the weights have cosine {cosine:.2f} (models of one base: above 0.9)",
+            "inject it into an SFT model of the base it came from (`past inspect` shows its parents)",
+        )
+
+
+def _shapes(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int, ...]]:
+    return {name: spec.shape for name, spec in specs.items()}
+
+
+def _identities(one: str, a: Identity, other: str, b: Identity) -> None:
+    if a.architecture and b.architecture and a.architecture != b.architecture:
+        raise MismatchError(f"different architectures: {one} is {a.architecture}, {other} is {b.architecture}")
+    if a.tied != b.tied:
+        tied, untied = (one, other) if a.tied else (other, one)
+        raise MismatchError(f"{tied} ties lm_head.weight to the embeddings, {untied} has an lm_head.weight of its own")
+    if a.vocab_size and b.vocab_size and a.vocab_size != b.vocab_size:
+        raise MismatchError(f"different vocabularies: {one} has {a.vocab_size} tokens, {other} has {b.vocab_size}")
+    if a.tokenizer_sha256 and b.tokenizer_sha256 and a.tokenizer_sha256 != b.tokenizer_sha256:
+        raise MismatchError(
+            f"different tokenizers: {one} and {other} give different ids to the same text",
+            "both must come from the same base model, tokenizer included",
+        )
+
+
+def _tensors(one: str, a: Mapping[str, tuple[int, ...]], other: str, b: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in a.items():
+        if name not in b:
+            raise MismatchError(f"{other} has no tensor {name}, which {one} has")
+        if b[name] != shape:
+            raise MismatchError(f"tensor {name} has shape {list(shape)} in {one}, but {list(b[name])} in {other}")
+    for name in b:
+        if name not in a:
+            raise MismatchError(f"{one} has no tensor {name}, which {other} has")
+
+
+def _sampled(specs: Mapping[str, TensorSpec]) -> list[TensorSpec]:
+    """Up to 16 matrices, evenly spread over the model, in an order that does not depend on the file."""
+    matrices = [specs[name] for name in sorted(specs) if len(specs[name].shape) == 2 and specs[name].numel]
+    count = min(SKETCH_TENSORS, len(matrices))
+    return [matrices[index * len(matrices) // count] for index in range(count)]
+
+
+def _rows(checkpoint: Checkpoint) -> np.ndarray:
+    """The beginning of the middle row of each sampled matrix, each scaled to norm 1, one after another."""
+    pieces = []
+    for spec in _sampled(checkpoint.specs()):
+        start = spec.shape[0] // 2 * spec.columns
+        row = checkpoint.read(spec.name, start, start + spec.columns)[:SKETCH_VALUES]
+        pieces.append(row / max(float(np.linalg.norm(row)), 1e-30))
+    return np.concatenate(pieces or [np.zeros(0, np.float32)])
+
+
+def sketch(checkpoint: Checkpoint) -> str:
+    """About 2,000 weights of a model as text: enough to tell whether another one grew from the same base."""
+    return base64.b64encode(_rows(checkpoint).astype("<f4").tobytes()).decode("ascii")
+
+
+def sketch_cosine(text: str, checkpoint: Checkpoint) -> float:
+    """Cosine between a sketch and the same places of another model; 1 when there is nothing to compare."""
+    try:
+        kept = np.frombuffer(base64.b64decode(text, validate=True), "<f4")
+    except ValueError:
+        raise MismatchError("the skill's sketch of its model is corrupt") from None
+    rows = _rows(checkpoint)
+    norm = float(np.linalg.norm(kept) * np.linalg.norm(rows))
+    if kept.shape != rows.shape or norm == 0.0:
+        return 1.0
+    return float(np.dot(kept.astype(np.float64), rows.astype(np.float64))) / norm

@@ -1,0 +1,138 @@
+"""Is the difference of two 16-bit checkpoints a difference, or the noise of their grid? (METHOD 5)
+
+A weight stored in 16 bits sits on a grid of step u = 2^(e + 1 - bits). Of two stored weights only the
+difference in whole steps, d, is seen. If the true difference is N(0, s^2) in units of u and the weights lie
+anywhere between grid points, then
+
+    E[d^2] = s^2 + E[f (1 - f)],   f = the fractional part of |N(0, s^2)|        (both on the grid)
+    E[d^2] = s^2 + 1/12                                                          (one of them on the grid)
+
+so the observed mean of d^2 at each magnitude gives back s, and with it the cosine between the stored and the
+true difference: E[d | delta] = delta, hence cos^2 = sum s^2 u^2 / sum d^2 u^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ..api import Checkpoint, TensorSpec
+from .arithmetic import SIGNIFICAND_BITS
+
+SAMPLE = 1 << 16
+"""Elements looked at in each tensor."""
+
+DOMINATED = 0.7071
+"""Estimated cosine below which noise carries more than half of the difference's energy."""
+
+
+@dataclass(frozen=True)
+class GridNoise:
+    """`grid` is the coarser stored type; `changed` the share of entries that differ at all, `one_step` the share
+    of those that differ by exactly one grid step; `cosine` the estimated cosine to the true difference."""
+
+    grid: str
+    changed: float
+    one_step: float
+    cosine: float
+
+    def sentence(self) -> str:
+        return (
+            f"stored on the {self.grid} grid, {self.changed:.1%} of the sampled weights differ, "
+            f"{self.one_step:.0%} of those by exactly one grid step: the difference seen has an "
+            f"estimated cosine of {self.cosine:.2f} to the true one"
+        )
+
+
+def measure(sft: Checkpoint, rl: Checkpoint) -> GridNoise | None:
+    """Sample every tensor of both checkpoints; None when neither is on a 16-bit grid, or nothing differs."""
+    specs = sft.specs()
+    grids = [_grids(checkpoint) for checkpoint in (sft, rl)]
+    signal = energy = 0.0
+    seen = changed = single = 0
+    coarsest = "F32"
+    for name, spec in specs.items():
+        a, b = _sample(sft, spec), _sample(rl, spec)
+        coarse = min(grids[0][name], grids[1][name], key=SIGNIFICAND_BITS.__getitem__)
+        coarsest = min(coarsest, coarse, key=SIGNIFICAND_BITS.__getitem__)
+        steps, unit = _in_steps(a, b, coarse)
+        kept, total = _energies(steps, unit, sum(grid[name] != "F32" for grid in grids))
+        weight = spec.numel / max(a.size, 1)
+        signal, energy = signal + weight * kept, energy + weight * total
+        moved = steps != 0
+        seen, changed, single = seen + steps.size, changed + int(moved.sum()), single + int((np.abs(steps[moved]) == 1).sum())
+    if coarsest == "F32" or energy == 0.0:
+        return None
+    return GridNoise(coarsest, changed / seen, single / changed, float(np.sqrt(min(signal / energy, 1.0))))
+
+
+def _grids(checkpoint: Checkpoint) -> dict[str, str]:
+    """The grid of each tensor: its stored type; for float32, the 16-bit type it was widened from, if all matrices were."""
+    specs = checkpoint.specs()
+    matrices = [spec for spec in specs.values() if len(spec.shape) == 2 and spec.dtype == "F32"]
+    found = {_grid(_sample(checkpoint, spec)) for spec in matrices}
+    widened = found.pop() if len(found) == 1 else "F32"
+    return {name: spec.dtype if spec.dtype in ("F16", "BF16") else widened for name, spec in specs.items()}
+
+
+def _sample(checkpoint: Checkpoint, spec: TensorSpec) -> np.ndarray:
+    """Whole rows from the middle of a tensor, about SAMPLE elements."""
+    rows = spec.numel // max(spec.columns, 1)
+    count = max(1, min(rows, SAMPLE // max(spec.columns, 1)))
+    first = (rows - count) // 2
+    return checkpoint.read(spec.name, first * spec.columns, (first + count) * spec.columns)
+
+
+def _grid(values: np.ndarray) -> str:
+    """The coarsest float type that holds all of `values`: a 16-bit model saved again as float32 is still 16-bit."""
+    bits = values.view(np.uint32)
+    if not (bits & np.uint32(0xFFFF)).any():
+        return "BF16"
+    with np.errstate(over="ignore"):
+        return "F16" if np.array_equal(values.astype(np.float16).astype(np.float32), values) else "F32"
+
+
+def _in_steps(a: np.ndarray, b: np.ndarray, grid: str) -> tuple[np.ndarray, np.ndarray]:
+    """(b - a) / u and u, element by element; float16 has a smallest step of 2^-24."""
+    exponent = np.frexp(np.maximum(np.abs(a), np.abs(b)))[1]
+    unit = np.ldexp(1.0, exponent - SIGNIFICAND_BITS[grid])
+    if grid == "F16":
+        unit = np.maximum(unit, 2.0**-24)
+    return (b.astype(np.float64) - a) / unit, unit
+
+
+def _energies(steps: np.ndarray, unit: np.ndarray, on_grid: int) -> tuple[float, float]:
+    """Estimated signal energy and observed energy; `on_grid` of the two checkpoints carry rounding noise."""
+    if on_grid == 0:
+        plain = float(np.sum((steps * unit) ** 2))
+        return plain, plain
+    signal = energy = 0.0
+    for size in np.unique(unit):
+        here = steps[unit == size]
+        mean = float(np.mean(here * here))
+        variance = _invert(mean) if on_grid == 2 else max(mean - 1 / 12, 0.0)
+        signal, energy = signal + here.size * size**2 * variance, energy + here.size * size**2 * mean
+    return signal, energy
+
+
+@cache
+def _table() -> tuple[np.ndarray, np.ndarray]:
+    """s on a logarithmic grid and E[d^2](s), by quadrature over the normal density."""
+    s = np.logspace(-5, 1, 400)
+    z = np.linspace(-6, 6, 4001)
+    weight = np.exp(-z * z / 2)
+    weight /= weight.sum()
+    fraction = np.modf(np.abs(s[:, None] * z))[0]
+    return s, s * s + (fraction * (1 - fraction)) @ weight
+
+
+def _invert(mean: float) -> float:
+    """s^2 such that E[d^2](s) = mean; beyond s = 10 the noise is 1/6 of a step squared."""
+    s, expected = _table()
+    if mean <= 0.0:
+        return 0.0
+    if mean >= expected[-1]:
+        return mean - 1 / 6
+    return float(np.exp(np.interp(np.log(mean), np.log(expected), np.log(s)))) ** 2

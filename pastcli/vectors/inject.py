@@ -1,0 +1,269 @@
+"""theta_final = theta_target + lambda v (METHOD 1), with the survival of v in the stored type (METHOD 5)."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import registry
+from ..api import Checkpoint, CheckpointWriter, TensorSpec
+from ..errors import GateError, MismatchError, UsageError
+from . import compat, project, scales
+from .arithmetic import SIGNIFICAND_BITS, Sums
+from .delta import CONTROLS, Delta, Sum, control as controlled
+from .extract import difference
+from .models import format_of, open_model
+from .skillfile import Skill, open_skill
+from .stream import Span, run, spans
+from .ties import Ties
+
+Progress = Callable[[int, int], None]
+
+FAITHFUL = 0.99
+"""Survival below which the user is warned."""
+
+
+@dataclass(frozen=True)
+class Survival:
+    """How much of the intended change is in the stored weights: cosine and norm ratio of (stored - theta) to lambda v."""
+
+    cosine: float
+    ratio: float
+    tensors: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def worst(self, count: int = 3) -> list[tuple[str, float]]:
+        """The tensors that lost most, by cosine."""
+        ranked = sorted(self.tensors.items(), key=lambda item: item[1][0])
+        return [(name, cosine) for name, (cosine, _) in ranked[:count]]
+
+
+@dataclass(frozen=True)
+class Injected:
+    """What `inject_skill` made. `norm` is |lambda v|, `changed` the number of tensors that got something."""
+
+    path: Path
+    survival: Survival
+    norm: float
+    changed: int
+    tensors: int
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to inject; every field is a setting of `past inject` (`config.InjectConfig` explains them)."""
+
+    scale: float = 1.0
+    scales: Sequence[str] = ()
+    depth_scale: str = ""
+    dtype: str = "auto"
+    rounding: str = "nearest"
+    control: str = "none"
+    project: str = ""
+    merge: str = "sum"
+    ties_density: float = 0.2
+    raise_types: str = ""
+    min_survival: float = 0.0
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise `UsageError` for a value that means nothing."""
+        for name, known in (("control", CONTROLS), ("rounding", ("nearest", "stochastic")), ("merge", ("sum", "ties"))):
+            if getattr(self, name) not in known:
+                raise UsageError(f"--{name} {getattr(self, name)!r} is unknown", f"one of: {', '.join(known)}")
+        if not 0 < self.ties_density <= 1:
+            raise UsageError(f"--ties-density {self.ties_density} is not in (0, 1]")
+        if not math.isfinite(self.scale):
+            raise UsageError(f"--scale {self.scale} is not a finite number")
+        scales.parse_rules(self.scales)
+        scales.parse_depth(self.depth_scale)
+        project.parse(self.project)
+
+
+def inject_skill(
+    vectors: Sequence[tuple[Path, float]],
+    target: Path,
+    out: Path,
+    *,
+    template: Path | None = None,
+    base: Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Injected:
+    """Write `target` + scale * sum_i lambda_i v_i to the new path `out`.
+
+    `vectors` are (skill file, lambda) pairs; `target` a model or adapter directory or a GGUF; `out` a directory,
+    or a file ending in .gguf (then `template` names a GGUF of the same base model unless `target` is one).
+    `options` are the fields of `Options`; `base` is the target's base model, needed by `project` only. All
+    arithmetic is float32; the result is rounded once, to the stored type. Raises `MismatchError` when a vector
+    does not belong to the target, `GateError` when less than `min_survival` of it survives; in either case
+    nothing is left at `out`.
+    """
+    chosen = Options(**options)
+    chosen.check()
+    with ExitStack() as stack:
+        skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
+        model = stack.enter_context(closing(open_model(target)))
+        for skill in skills:
+            compat.skill_fits(skill, model)
+        delta = _combined(skills, [weight for _, weight in vectors], chosen)
+        rank = project.parse(chosen.project)
+        if rank:
+            if base is None:
+                raise UsageError("--project needs the base model of the target", "name it with --base PATH")
+            change = stack.enter_context(difference(Path(base), Path(target)))
+            delta = project.Projected(delta, change, rank, chosen.seed)
+        delta = controlled(chosen.control, delta, chosen.seed)
+        return add(model, delta, Path(out), chosen, template, progress)
+
+
+def _combined(skills: Sequence[Skill], weights: Sequence[float], options: Options) -> Delta:
+    """The vectors put together and scaled."""
+    names = list(dict.fromkeys(name for skill in skills for name in skill.specs()))
+    rules, depth = scales.parse_rules(options.scales), scales.parse_depth(options.depth_scale)
+    factors = {name: options.scale * factor for name, factor in scales.multipliers(names, rules, depth).items()}
+    if options.merge == "ties":
+        weighted = [Sum([(skill, dict.fromkeys(names, weight))]) for skill, weight in zip(skills, weights, strict=True)]
+        return Sum([(Ties(weighted, options.ties_density), factors)])
+    return Sum([(skill, {name: weight * factors[name] for name in names}) for skill, weight in zip(skills, weights, strict=True)])
+
+
+def add(
+    model: Checkpoint, delta: Delta, out: Path, options: Options, template: Path | None = None, progress: Progress | None = None
+) -> Injected:
+    """Write `model` + `delta` to `out` and measure what survived. Tensors that do not change are copied as they are."""
+    changes = delta.specs()
+    writer = _writer(model, delta, out, options, template, progress)
+
+    def apply(span: Span) -> Sums | None:
+        name = span.spec.name
+        if name not in changes:
+            if span.start == 0:
+                writer.copy(name)
+            return None
+        sums = Sums()
+        for start, stop in span.blocks():
+            theta = model.read(name, start, stop)
+            change = delta.block(name, start, stop)
+            stored = writer.write(name, start, theta + change)
+            sums.add(change, stored - theta)
+        if not sums.finite:
+            raise _not_finite(model, delta, span)
+        return sums
+
+    try:
+        survival, norm = _survival(_totals(model, changes, apply, progress))
+        if survival.cosine < options.min_survival:
+            raise GateError(f"only {survival.cosine:.4f} of the skill survives in the stored type (asked: {options.min_survival})", WAY_OUT)
+        writer.finish()
+    except BaseException:
+        writer.close()
+        _discard(out)
+        raise
+    writer.close()
+    return Injected(out, survival, norm, len(changes), len(model.specs()), _warnings(survival))
+
+
+WAY_OUT = "store float32 (--dtype f32), apply the skill as a LoRA adapter at run time (--as adapter), or use a finer type"
+
+
+def _totals(
+    model: Checkpoint, changes: Mapping[str, Any], work: Callable[[Span], Sums | None], progress: Progress | None
+) -> dict[str, Sums]:
+    """Run `work` over the whole model and add up its sums by tensor."""
+    totals = {name: Sums() for name in changes}
+    for span, sums in run(spans(model.specs().values()), work, progress):
+        if sums is not None:
+            totals[span.spec.name] += sums
+    return totals
+
+
+def _writer(
+    model: Checkpoint, delta: Delta, out: Path, options: Options, template: Path | None, progress: Progress | None
+) -> CheckpointWriter:
+    """A writer for `out`: the format of the model, or the one that the suffix of `out` names."""
+    inner = getattr(model, "base", model)
+    settings: dict[str, Any] = {"dtype": options.dtype, "rounding": options.rounding, "seed": options.seed}
+    if not out.suffix or not any(plugin.name == out.suffix[1:] for plugin in registry.names("checkpoint")):
+        if inner.path.is_file():
+            raise UsageError(f"{inner.path} is a single file, so the result must be one", f"write to {out}{inner.path.suffix} instead")
+        if options.raise_types:
+            raise UsageError("--raise-types is for quantised files (.gguf)", "use --dtype for a model directory")
+        return format_of(inner.path).writer(inner, out, **settings)
+    form = registry.load("checkpoint", out.suffix[1:])
+    if inner.format == form.name:
+        settings["types"] = _raised(model, delta, inner.specs(), form, options, progress)
+        return form.writer(inner, out, **settings)
+    if template is None:
+        raise UsageError(f"no GGUF of the base model of {model.path} is known, to take tokenizer and metadata from", "name one with --template")
+    with closing(form.open(template)) as layout:
+        if options.dtype == "auto":
+            largest = max(model.specs().values(), key=lambda spec: spec.numel)
+            settings["dtype"] = options.dtype if largest.dtype not in SIGNIFICAND_BITS else largest.dtype.lower()
+        settings["types"] = _raised(model, delta, layout.specs(), form, replace(options, dtype=settings["dtype"]), progress)
+    return form.writer(model, out, layout=template, **settings)
+
+
+def _raised(
+    model: Checkpoint, delta: Delta, layout: Mapping[str, TensorSpec], form: Any, options: Options, progress: Progress | None
+) -> dict[str, str]:
+    """The tensors whose stored type would lose the skill, each with the finer type asked for (`--raise-types`)."""
+    if not options.raise_types:
+        return {}
+    changes = {name: spec for name, spec in delta.specs().items() if len(spec.shape) > 1}
+    kinds = {name: layout[name].dtype if options.dtype == "auto" else options.dtype for name in changes}
+
+    def trial(span: Span) -> Sums | None:
+        name = span.spec.name
+        if name not in changes:
+            return None
+        sums = Sums()
+        for start, stop in span.blocks():
+            theta, change = model.read(name, start, stop), delta.block(name, start, stop)
+            sums.add(change, form.cast(theta + change, kinds[name], span.spec.columns) - theta)
+        return sums
+
+    totals = _totals(model, changes, trial, progress)
+    return {name: options.raise_types for name, sums in totals.items() if sums.cosine < FAITHFUL}
+
+
+def _not_finite(model: Checkpoint, delta: Delta, span: Span) -> MismatchError:
+    """Say which input was broken, or that the sum overflowed its type."""
+    name = span.spec.name
+    for start, stop in span.blocks():
+        if not np.isfinite(model.read(name, start, stop)).all():
+            return MismatchError(f"{model.path}: tensor {name} holds NaN or infinity")
+        if not np.isfinite(delta.block(name, start, stop)).all():
+            return MismatchError(f"the skill holds NaN or infinity in tensor {name}")
+    return MismatchError(f"tensor {name} overflows the stored type", "use --dtype f32 or bf16, or a smaller --scale")
+
+
+def _survival(totals: Mapping[str, Sums]) -> tuple[Survival, float]:
+    """Survival by tensor and overall, and the norm of what was meant to be added."""
+    overall = Sums()
+    for sums in totals.values():
+        overall += sums
+    tensors = {name: (sums.cosine, sums.ratio) for name, sums in totals.items()}
+    return Survival(overall.cosine, overall.ratio, tensors), math.sqrt(overall.aa)
+
+
+def _warnings(survival: Survival) -> list[str]:
+    if survival.cosine >= FAITHFUL:
+        return []
+    worst = ", ".join(f"{name} {cosine:.3f}" for name, cosine in survival.worst())
+    return [f"the stored type keeps only cosine {survival.cosine:.4f} of the skill (worst: {worst}); {WAY_OUT}"]
+
+
+def _discard(out: Path) -> None:
+    if out.is_dir():
+        shutil.rmtree(out, ignore_errors=True)
+    else:
+        out.unlink(missing_ok=True)
+

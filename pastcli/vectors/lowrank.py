@@ -1,0 +1,84 @@
+"""Algebra of low-rank changes: joining, norms, recompression, and truncation of dense ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..api import LowRank
+
+OVERSAMPLE, POWER_ITERATIONS = 10, 4
+"""Settings of the randomised SVD (Halko, Martinsson, Tropp 2011, 0909.4061, algorithm 4.4)."""
+
+
+def concatenated(terms: Sequence[tuple[LowRank, float]]) -> LowRank:
+    """sum_i lambda_i * scale_i * B_i A_i as one pair of rank sum(r_i): [B_1 .. B_n] and [c_1 A_1; ..; c_n A_n].
+
+    A single term keeps its matrices untouched, the factor going into `scale`.
+    """
+    if len(terms) == 1:
+        factors, weight = terms[0]
+        return LowRank(factors.b, factors.a, factors.scale * weight)
+    b = np.concatenate([factors.b for factors, _ in terms], axis=1)
+    a = np.concatenate([factors.a * np.float32(factors.scale * weight) for factors, weight in terms], axis=0)
+    return LowRank(b, a)
+
+
+def product_norm(factors: LowRank) -> float:
+    """|scale * B A|_F without the product: sqrt(tr((B^T B)(A A^T))), in float64."""
+    b, a = factors.b.astype(np.float64), factors.a.astype(np.float64)
+    return abs(factors.scale) * float(np.sqrt(max(np.sum((b.T @ b) * (a @ a.T)), 0.0)))
+
+
+def svd_of_product(factors: LowRank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """U (rows, r), s (r,), Vt (r, columns) of scale * B A, by QR of both factors and an r x r SVD, in float64."""
+    left, r_left = np.linalg.qr(factors.b.astype(np.float64))
+    right, r_right = np.linalg.qr(factors.a.astype(np.float64).T)
+    u, s, vt = np.linalg.svd(factors.scale * (r_left @ r_right.T))
+    return left @ u, s, vt @ right.T
+
+
+def svd(matrix: np.ndarray, rank: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The leading `rank` singular triplets of a float32 matrix; exact when `rank` is near full, else randomised."""
+    smaller = min(matrix.shape)
+    width = min(rank + OVERSAMPLE, smaller)
+    if smaller <= 64:
+        u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+        return u[:, :rank], s[:rank], vt[:rank]
+    if width > smaller // 2:
+        return _from_gram(matrix, rank)
+    basis = np.linalg.qr(matrix @ rng.standard_normal((matrix.shape[1], width), dtype=np.float32))[0]
+    for _ in range(POWER_ITERATIONS):
+        basis = np.linalg.qr(matrix.T @ basis)[0]
+        basis = np.linalg.qr(matrix @ basis)[0]
+    u, s, vt = np.linalg.svd(basis.T @ matrix, full_matrices=False)
+    return (basis @ u)[:, :rank], s[:rank], vt[:rank]
+
+
+def _from_gram(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leading triplets from the eigenvectors of the smaller Gram matrix in float64: a tenth of a full SVD's work."""
+    if matrix.shape[0] > matrix.shape[1]:
+        u, s, vt = _from_gram(matrix.T, rank)
+        return vt.T, s, u.T
+    gram = np.zeros((matrix.shape[0],) * 2)
+    for start in range(0, matrix.shape[1], 4096):
+        part = matrix[:, start : start + 4096].astype(np.float64)
+        gram += part @ part.T
+    values, vectors = np.linalg.eigh(gram)
+    basis = vectors[:, ::-1][:, :rank]
+    s = np.sqrt(np.maximum(values[::-1][:rank], 0.0))
+    vt = (basis.T.astype(np.float32) @ matrix) / np.maximum(s, 1e-30)[:, None].astype(np.float32)
+    return basis, s, vt
+
+
+def rank_for_energy(singular: np.ndarray, total: float, energy: float) -> int:
+    """The smallest rank whose singular values hold the share `energy` of the squared norm `total`."""
+    held = np.cumsum(singular.astype(np.float64) ** 2)
+    return int(min(np.searchsorted(held, energy * total * (1 - 1e-12)) + 1, len(singular)))
+
+
+def as_factors(u: np.ndarray, s: np.ndarray, vt: np.ndarray) -> LowRank:
+    """Factors with the singular values shared evenly: B = U sqrt(s), A = sqrt(s) Vt."""
+    root = np.sqrt(s)
+    return LowRank((u * root).astype(np.float32), (root[:, None] * vt).astype(np.float32))

@@ -1,0 +1,226 @@
+"""Are the changes made by SFT and by RL orthogonal, and compared with what? (METHOD 4)
+
+One pass over the files gives the Gram matrix of all changes for every tensor; layers, module kinds and the
+whole model follow by addition. The null: two independent random directions in R^n have a cosine that is
+N(0, 1/n), so z = cos * sqrt(n). With billions of weights everything is many sigma from chance; the size of the
+cosine, beside the SFT-SFT and RL-RL controls, is what says whether two changes get in each other's way.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..api import Checkpoint
+from ..errors import MismatchError
+from .arithmetic import seeded
+from .delta import Delta
+from .extract import difference
+from .stream import Span, run, spans
+
+PAIRS = {
+    "sft_rl": ("sft", "rl", "SFT change and RL change"),
+    "target_rl": ("target_sft", "rl", "the target's SFT change and the RL change"),
+    "sft_target": ("sft", "target_sft", "control: the two SFT changes"),
+    "sft_sft2": ("sft", "sft2", "control: the two SFT changes"),
+    "rl_rl2": ("rl", "rl2", "control: the two RL changes"),
+}
+"""Cosines reported, by name: (one change, the other, in words)."""
+
+
+@dataclass
+class Cosine:
+    """One cosine with its null. `n` entries; `z` = cosine * sqrt(n) standard deviations from chance."""
+
+    cosine: float
+    n: int
+
+    @property
+    def chance(self) -> float:
+        """Standard deviation of the cosine of two random directions."""
+        return 1 / math.sqrt(self.n)
+
+    @property
+    def z(self) -> float:
+        return self.cosine * math.sqrt(self.n)
+
+    def to_dict(self) -> dict[str, float]:
+        return {"cosine": self.cosine, "n": self.n, "chance": self.chance, "z": self.z}
+
+
+@dataclass
+class Row:
+    """Inner products of the changes of one tensor (or group): `gram` (k, k), over `n` entries.
+
+    `shuffled` and `random` hold (a.b, a.a, b.b, n) of the first change against a permuted second one and
+    against noise, on the first block of every span.
+    """
+
+    gram: np.ndarray
+    n: int
+    shuffled: np.ndarray
+    random: np.ndarray
+
+    def __add__(self, other: "Row") -> "Row":
+        return Row(self.gram + other.gram, self.n + other.n, self.shuffled + other.shuffled, self.random + other.random)
+
+
+@dataclass
+class Probe:
+    """Everything measured: rows by tensor, and the names of the changes in the order of the Gram matrices."""
+
+    changes: list[str]
+    rows: dict[str, Row]
+    subspaces: dict[str, Any] = field(default_factory=dict)
+    activations: dict[str, Any] = field(default_factory=dict)
+
+    def pairs(self) -> dict[str, tuple[int, int]]:
+        """Reported pairs whose two changes were given, as indices into `changes`."""
+        index = {name: number for number, name in enumerate(self.changes)}
+        return {name: (index[a], index[b]) for name, (a, b, _) in PAIRS.items() if a in index and b in index}
+
+    def group(self, key: Callable[[str], str]) -> dict[str, Row]:
+        """Rows added up by `key(tensor name)`, in order of first occurrence."""
+        grouped: dict[str, Row] = {}
+        for name, row in self.rows.items():
+            label = key(name)
+            grouped[label] = grouped[label] + row if label in grouped else row
+        return grouped
+
+    def whole(self) -> Row:
+        """The whole model as one vector."""
+        return self.group(lambda name: "")[""]
+
+
+def cosine(row: Row, pair: tuple[int, int]) -> Cosine | None:
+    """The cosine of two changes over a row; None where one of them is zero."""
+    i, j = pair
+    square = row.gram[i, i] * row.gram[j, j]
+    return Cosine(float(row.gram[i, j] / math.sqrt(square)), row.n) if square > 0 else None
+
+
+def control_cosine(sums: np.ndarray) -> Cosine | None:
+    """The cosine behind the four sums of a control."""
+    dot, aa, bb, n = sums
+    return Cosine(float(dot / math.sqrt(aa * bb)), int(n)) if aa > 0 and bb > 0 else None
+
+
+def layer_of(name: str) -> str:
+    """`12` for a tensor of the 13th layer; `embedding`, `head`, `final norm` or `other` outside the layers."""
+    found = re.search(r"\.(?:layers|h|blocks)\.(\d+)\.", name)
+    if found:
+        return found[1]
+    for part, label in (("embed", "embedding"), ("lm_head", "head"), ("norm", "final norm")):
+        if part in name:
+            return label
+    return "other"
+
+
+def kind_of(name: str) -> str:
+    """The module's own name, such as `q_proj` or `input_layernorm`; biases apart from weights."""
+    parts = name.split(".")
+    module = parts[-2] if len(parts) > 1 else parts[0]
+    return f"{module}.bias" if parts[-1] == "bias" else module
+
+
+def probe(
+    base: Path,
+    sft: Path,
+    rl: Path,
+    *,
+    target_sft: Path | None = None,
+    sft2: Path | None = None,
+    rl2: Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Probe, dict[str, Delta]]:
+    """Cosines between the changes base -> sft, sft -> rl, base -> target_sft, base -> sft2, sft2 -> rl2.
+
+    Returns the probe and the changes themselves (close them with `close`). Raises `MismatchError` if the models
+    do not fit together or hold NaN or infinity.
+    """
+    edges = {"sft": (base, sft), "rl": (sft, rl), "target_sft": (base, target_sft), "sft2": (base, sft2), "rl2": (sft2 or sft, rl2)}
+    changes: dict[str, Any] = {}
+    try:
+        for name, (before, after) in edges.items():
+            if before is not None and after is not None:
+                changes[name] = difference(Path(before), Path(after))
+        rows = grams(changes, seed, progress)
+    except BaseException:
+        close(changes)
+        raise
+    return Probe(list(changes), rows), changes
+
+
+def close(changes: Mapping[str, Any]) -> None:
+    for change in changes.values():
+        change.__exit__(None, None, None)
+
+
+def grams(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], None] | None = None) -> dict[str, Row]:
+    """One row a tensor, in one pass in which each file is read once."""
+    readers = _Shared(changes.values())
+    specs = next(iter(changes.values())).layout.specs()
+    count = len(changes)
+
+    def measure(span: Span) -> Row:
+        row = Row(np.zeros((count, count)), span.stop - span.start, np.zeros(4), np.zeros(4))
+        for start, stop in span.blocks():
+            blocks = [block.astype(np.float64) for block in readers.blocks(span.spec.name, start, stop)]
+            for i in range(count):
+                for j in range(i + 1):
+                    row.gram[i, j] += np.dot(blocks[i], blocks[j])
+            if start == span.start and count > 1:
+                _add_controls(row, blocks[0], blocks[1], seeded(seed, span.spec.name, start))
+        row.gram += np.tril(row.gram, -1).T
+        if not np.isfinite(row.gram).all():
+            raise MismatchError(f"tensor {span.spec.name} holds NaN or infinity in one of the models")
+        return row
+
+    rows: dict[str, Row] = {}
+    for span, row in run(spans(specs.values()), measure, progress):
+        name = span.spec.name
+        rows[name] = rows[name] + row if name in rows else row
+    return rows
+
+
+def _add_controls(row: Row, a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> None:
+    """The first change against the second one permuted, and against Gaussian noise."""
+    aa = np.dot(a, a)
+    shuffled, noise = rng.permutation(b), rng.standard_normal(len(a))
+    row.shuffled += (np.dot(a, shuffled), aa, np.dot(b, b), len(a))
+    row.random += (np.dot(a, noise), aa, np.dot(noise, noise), len(a))
+
+
+class _Shared:
+    """Blocks of several differences, reading each checkpoint once although it may stand in two of them."""
+
+    def __init__(self, changes: Iterable[Any]):
+        self._changes = list(changes)
+        self._opened: dict[str, Checkpoint] = {}
+        self._sides = []
+        for change in self._changes:
+            sides = None if change.exact else tuple(self._one(checkpoint) for checkpoint in (change.sft, change.rl))
+            self._sides.append(sides)
+
+    def _one(self, checkpoint: Checkpoint) -> str:
+        key = str(Path(checkpoint.path).resolve())
+        self._opened.setdefault(key, checkpoint)
+        return key
+
+    def blocks(self, name: str, start: int, stop: int) -> list[np.ndarray]:
+        read = {key: checkpoint.read(name, start, stop) for key, checkpoint in self._opened.items()}
+        found = []
+        for change, sides in zip(self._changes, self._sides, strict=True):
+            if sides is not None:
+                found.append(read[sides[1]] - read[sides[0]])
+            else:
+                found.append(change.block(name, start, stop) if name in change.specs() else np.zeros(stop - start, np.float32))
+        return found
+

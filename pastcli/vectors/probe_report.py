@@ -1,0 +1,168 @@
+"""What a probe says: as JSON, as a heat map in the terminal, as figures, and in one careful sentence."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .probe import PAIRS, Cosine, Probe, control_cosine, cosine, kind_of, layer_of
+
+
+def to_dict(probe: Probe) -> dict[str, Any]:
+    """Everything measured, in plain types."""
+    whole = probe.whole()
+    document: dict[str, Any] = {
+        "verdict": verdict(probe),
+        "norms": {name: math.sqrt(whole.gram[i, i]) for i, name in enumerate(probe.changes)},
+        "global": {name: _dict(cosine(whole, pair)) for name, pair in probe.pairs().items()},
+        "controls": {"shuffled": _dict(control_cosine(whole.shuffled)), "random": _dict(control_cosine(whole.random))},
+        "spread": {name: _spread(probe, pair) for name, pair in probe.pairs().items()},
+    }
+    for label, rows in (("layers", probe.group(layer_of)), ("kinds", probe.group(kind_of)), ("tensors", probe.rows)):
+        document[label] = {
+            key: {name: _dict(cosine(row, pair)) for name, pair in probe.pairs().items()} for key, row in rows.items()
+        }
+    if probe.subspaces:
+        document["subspaces"] = probe.subspaces
+    if probe.activations:
+        document["activations"] = probe.activations
+    return document
+
+
+def _dict(value: Cosine | None) -> dict[str, float] | None:
+    return None if value is None else value.to_dict()
+
+
+def _spread(probe: Probe, pair: tuple[int, int]) -> dict[str, float]:
+    """Mean over layers, with its standard error: the layers stand in for repetitions."""
+    values = [c.cosine for key, row in probe.group(layer_of).items() if key.isdigit() and (c := cosine(row, pair))]
+    if not values:
+        return {}
+    error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+    return {"layers": len(values), "mean": float(np.mean(values)), "standard_error": error,
+            "min": min(values), "max": max(values)}  # fmt: skip
+
+
+def verdict(probe: Probe) -> str:
+    """One sentence that claims no more than the numbers carry."""
+    whole, pairs = probe.whole(), probe.pairs()
+    main = cosine(whole, pairs["sft_rl"])
+    if main is None:
+        return "One of the two changes is zero: there is nothing to compare."
+    size = "not distinguishable from chance" if abs(main.z) < 3 else (
+        "small but not chance" if abs(main.cosine) < 0.1 else "not small" if abs(main.cosine) < 0.3 else "large")  # fmt: skip
+    text = (
+        f"The SFT and RL changes have cosine {main.cosine:+.4f} over {main.n:,} weights ({size}: chance is "
+        f"±{main.chance:.1e}, z = {main.z:+.0f}), so {main.cosine**2:.2%} of the RL change lies along the SFT change"
+    )
+    if "target_rl" in pairs and (target := cosine(whole, pairs["target_rl"])):
+        text += f"; with the target's own SFT change it is {target.cosine:+.4f}"
+    for name in ("sft_target", "sft_sft2"):
+        if name in pairs and (control := cosine(whole, pairs[name])):
+            text += f"; two SFT changes, for comparison, have {control.cosine:+.4f}"
+            break
+    return text + ". This is about weights, not yet about outputs on real inputs." if not probe.activations else text + "."
+
+
+def table(probe: Probe) -> list[tuple[Any, ...]]:
+    """Rows of the summary: pair, cosine, z, chance, layer mean, standard error."""
+    whole, rows = probe.whole(), []
+    for name, pair in probe.pairs().items():
+        found, spread = cosine(whole, pair), _spread(probe, pair)
+        if found is not None:
+            rows.append((PAIRS[name][2], found.cosine, found.z, found.chance, spread.get("mean"), spread.get("standard_error")))
+    for label, sums in (("control: RL change shuffled", whole.shuffled), ("control: random direction", whole.random)):
+        found = control_cosine(sums)
+        if found is not None:
+            rows.append((label, found.cosine, found.z, found.chance, None, None))
+    return rows
+
+
+def grid(probe: Probe, pair: str) -> tuple[list[str], list[str], np.ndarray]:
+    """Layers, module kinds, and the cosine of each (NaN where there is none)."""
+    index = probe.pairs()[pair]
+    cells = probe.group(lambda name: f"{layer_of(name)}\0{kind_of(name)}")
+    layers = sorted({key.split("\0")[0] for key in cells if key.split("\0")[0].isdigit()}, key=int)
+    kinds = list(dict.fromkeys(key.split("\0")[1] for key in cells if key.split("\0")[0].isdigit()))
+    values = np.full((len(layers), len(kinds)), np.nan)
+    for key, row in cells.items():
+        layer, kind = key.split("\0")
+        found = cosine(row, index)
+        if layer in layers and found is not None:
+            values[layers.index(layer), kinds.index(kind)] = found.cosine
+    return layers, kinds, values
+
+
+def heat_map(probe: Probe, pair: str) -> Any:
+    """A rich table: one row a layer, one column a module kind, red for positive and blue for negative cosines."""
+    from rich.table import Table
+    from rich.text import Text
+
+    layers, kinds, values = grid(probe, pair)
+    limit = float(np.nanmax(np.abs(values))) if values.size and np.isfinite(values).any() else 1.0
+    view = Table(title=f"cosine of {PAIRS[pair][2]}, by layer and module (full colour: ±{limit:.3f})", title_justify="left", box=None)
+    view.add_column("layer", justify="right")
+    for kind in kinds:
+        view.add_column(kind.removesuffix("_proj").replace("layernorm", "norm"), justify="right")
+    for layer, line in zip(layers, values, strict=True):
+        view.add_row(layer, *(Text("-" if np.isnan(v) else f"{v:+.3f}", style=_colour(v / (limit or 1.0))) for v in line))
+    return view
+
+
+def _colour(share: float) -> str:
+    """Background from white (0) to red (+1) or blue (-1)."""
+    if math.isnan(share):
+        return "dim"
+    fade = round(255 * (1 - min(abs(share), 1.0)))
+    return f"black on rgb(255,{fade},{fade})" if share > 0 else f"black on rgb({fade},{fade},255)"
+
+
+def figures(probe: Probe, folder: Path) -> list[Path]:
+    """PNG files: the heat map of each pair, and cosines over depth with the null."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for pair in probe.pairs():
+        layers, kinds, values = grid(probe, pair)
+        if not layers:
+            continue
+        figure, axes = plt.subplots(figsize=(1.2 + 0.75 * len(kinds), 1.5 + 0.22 * len(layers)), layout="constrained")
+        limit = max(float(np.nanmax(np.abs(values))), 1e-12)
+        image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+        axes.set(xlabel="module", ylabel="layer", title=f"cosine of {PAIRS[pair][2]}")
+        axes.set_xticks(range(len(kinds)), kinds, rotation=45, ha="right")
+        axes.set_yticks(range(0, len(layers), max(1, len(layers) // 16)))
+        figure.colorbar(image, ax=axes)
+        made.append(folder / f"heatmap_{pair}.png")
+        figure.savefig(made[-1], dpi=200)
+        plt.close(figure)
+    made.append(_depth_figure(probe, folder / "cosine_by_layer.png"))
+    return made
+
+
+def _depth_figure(probe: Probe, path: Path) -> Path:
+    """Cosine of every pair over the layers; the band is ±3 standard deviations of chance."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    rows = {key: row for key, row in probe.group(layer_of).items() if key.isdigit()}
+    for pair, index in probe.pairs().items():
+        points = [(int(key), found.cosine) for key, row in rows.items() if (found := cosine(row, index))]
+        axes.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=3, label=PAIRS[pair][2])
+    if rows:
+        depth = sorted(map(int, rows))
+        band = np.array([3 / math.sqrt(rows[str(layer)].n) for layer in depth])
+        axes.fill_between(depth, -band, band, alpha=0.3, color="grey", label="chance (±3 standard deviations)")
+    axes.axhline(0, color="black", linewidth=0.5)
+    axes.set(xlabel="layer", ylabel="cosine")
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=200)
+    plt.close(figure)
+    return path

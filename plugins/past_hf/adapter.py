@@ -1,0 +1,158 @@
+"""PEFT LoRA adapter directories: the factors exactly as stored, under the names of the base model's tensors.
+
+The change of a layer is scale * B @ A with scale = alpha / r, or alpha / sqrt(r) with rsLoRA
+(Hu et al. 2021, 2106.09685; Kalajdzievski 2023, 2312.03732). Anything that is not such a product (DoRA,
+biases, fully saved modules, other PEFT methods) is refused by name instead of being dropped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pastcli.api import Identity, LowRank, TensorSpec
+from pastcli.errors import MismatchError, UsageError
+from pastcli.hashing import shapes_sha256
+from pastcli.vectors import arithmetic
+from pastcli.vectors.safefile import SafeReader
+
+from .checkpoint import no_weights, read_json, tokenizer_sha256
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PREFIX = "base_model.model."
+_KEY = re.compile(r"^(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?$")
+
+
+class LoraFormat:
+    """The `lora` checkpoint format (read side; skills are exported as adapters by `pastcli.vectors.export`)."""
+
+    name = "lora"
+
+    def accepts(self, path: Path) -> bool:
+        return (path / CONFIG).is_file()
+
+    def open(self, path: Path) -> "LoraAdapter":
+        return LoraAdapter(Path(path))
+
+    def writer(self, *_: Any, **__: Any) -> Any:
+        raise UsageError("an adapter directory cannot take a whole model", "write a model directory, or use `--as adapter`")
+
+    def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
+        return arithmetic.widen(arithmetic.narrow(value, dtype), dtype)
+
+
+class LoraAdapter:
+    """An adapter directory; see `pastcli.api.Adapter`. Raises `MismatchError` for what is not plain LoRA."""
+
+    format = "lora"
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config = read_json(path / CONFIG)
+        self.base = str(self.config.get("base_model_name_or_path") or "")
+        _refuse(path, self.config)
+        if not (path / WEIGHTS).is_file():
+            raise no_weights(path)
+        self._file = SafeReader(path / WEIGHTS)
+        try:
+            self._pairs = self._match()
+            self._specs = {name: self._spec(name) for name in self._pairs}
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _match(self) -> dict[str, dict[str, Any]]:
+        """Base tensor name -> its two factor keys, rank and scale."""
+        pairs: dict[str, dict[str, Any]] = {}
+        for key, entry in self._file.entries.items():
+            found = _KEY.match(key)
+            if found is None:
+                raise MismatchError(f"{self.path}: tensor {key!r} is no LoRA factor", "only plain LoRA adapters can be read")
+            if entry.dtype not in arithmetic.STORAGE or len(entry.shape) != 2:
+                raise MismatchError(f"{self.path}: factor {key!r} is {entry.dtype} {list(entry.shape)}, not a float matrix")
+            name = found["module"].removeprefix(PREFIX) + ".weight"
+            pair = pairs.setdefault(name, {"embedding": bool(found["embedding"])})
+            pair[found["side"]] = key
+        for name, pair in pairs.items():
+            if "A" not in pair or "B" not in pair:
+                raise MismatchError(f"{self.path}: {name} has factor {'A' if 'A' in pair else 'B'} only")
+            rank = self._file.entries[pair["A"]].shape[0]
+            if self._file.entries[pair["B"]].shape[1] != rank or rank == 0:
+                raise MismatchError(f"{self.path}: the factors of {name} have different ranks")
+            pair["scale"] = self._scale(name.removesuffix(".weight"), rank)
+        return pairs
+
+    def _scale(self, module: str, rank: int) -> float:
+        """alpha / r or alpha / sqrt(r), patterns respected as PEFT matches them (the key is a suffix of the module)."""
+        alpha, expected = self.config.get("lora_alpha", 8), self.config.get("r", 8)
+        for pattern, value in (self.config.get("alpha_pattern") or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                alpha = value
+                break
+        for pattern, value in (self.config.get("rank_pattern") or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                expected = value
+                break
+        if expected != rank:
+            raise MismatchError(f"{self.path}: {module} has rank {rank}, its {CONFIG} says {expected}")
+        return float(alpha) / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+
+    def _spec(self, name: str) -> TensorSpec:
+        pair = self._pairs[name]
+        rows, columns = self._file.entries[pair["B"]].shape[0], self._file.entries[pair["A"]].shape[1]
+        shape = (columns, rows) if pair["embedding"] else (rows, columns)
+        return TensorSpec(name, shape, self._file.entries[pair["A"]].dtype)
+
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return self._specs
+
+    def factors(self, name: str) -> LowRank:
+        pair = self._pairs[name]
+        a, b = self._matrix(pair["A"]), self._matrix(pair["B"])
+        if pair["embedding"]:  # the embedding matrix is stored as (vocabulary, width): the change is (B A)^T
+            a, b = b.T.copy(), a.T.copy()
+        return LowRank(b, a, pair["scale"])
+
+    def _matrix(self, key: str) -> np.ndarray:
+        entry = self._file.entries[key]
+        matrix = arithmetic.widen(self._file.read(key, arithmetic.STORAGE[entry.dtype]), entry.dtype).reshape(entry.shape)
+        if not np.isfinite(matrix).all():
+            raise MismatchError(f"{self.path}: factor {key} holds NaN or infinity")
+        return matrix
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        factors, spec = self.factors(name), self._specs[name]
+        stop = spec.numel if stop is None else stop
+        first, last = start // spec.columns, -(-stop // spec.columns)
+        product = ((factors.b[first:last] * np.float32(factors.scale)) @ factors.a).reshape(-1)
+        return product[start - first * spec.columns : stop - first * spec.columns]
+
+    def identity(self) -> Identity:
+        return Identity("", 0, False, shapes_sha256(self._specs.values()), tokenizer_sha256(self.path))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _refuse(path: Path, config: Mapping[str, Any]) -> None:
+    """Name the first thing in an adapter's config that plain B @ A cannot express."""
+    kind = config.get("peft_type")
+    reasons = {
+        f"is a {kind} adapter": kind not in (None, "LORA"),
+        "uses DoRA (use_dora)": config.get("use_dora"),
+        f"trains biases (bias={config.get('bias')!r})": config.get("bias", "none") != "none",
+        "adds a bias to B (lora_bias)": config.get("lora_bias"),
+        f"saves whole modules ({config.get('modules_to_save')})": config.get("modules_to_save"),
+        "stores transposed weights (fan_in_fan_out)": config.get("fan_in_fan_out"),
+        "trains single tokens (trainable_token_indices)": config.get("trainable_token_indices"),
+        "adapts bare parameters (target_parameters)": config.get("target_parameters"),
+        "duplicates layers (layer_replication)": config.get("layer_replication"),
+    }
+    for reason, present in reasons.items():
+        if present:
+            raise MismatchError(f"{path} {reason}: not a plain LoRA", "merge it into its base with PEFT, and give the merged model")

@@ -1,0 +1,268 @@
+"""HF model directories: safetensors shards with their index, config and tokenizer, read and written by blocks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pastcli.api import Checkpoint, Identity, TensorSpec
+from pastcli.errors import MismatchError, PastError, UsageError
+from pastcli.hashing import shapes_sha256, tokens_sha256
+from pastcli.runs import write_json
+from pastcli.vectors import arithmetic
+from pastcli.vectors.safefile import SafeReader, SafeWriter, header_text
+from pastcli.vectors.stream import BLOCK, cut
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
+TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py", "LICENSE*", "README*")
+"""Files that travel with the weights: configuration, tokenizer, chat template, note of origin."""
+
+
+class HFFormat:
+    """The `hf` checkpoint format."""
+
+    name = "hf"
+
+    def accepts(self, path: Path) -> bool:
+        return (path / "config.json").is_file() and not (path / "adapter_config.json").is_file()
+
+    def open(self, path: Path) -> "HFCheckpoint":
+        return HFCheckpoint(Path(path))
+
+    def writer(
+        self,
+        template: Checkpoint,
+        out: Path,
+        *,
+        dtype: str = "auto",
+        types: Mapping[str, str] | None = None,
+        rounding: str = "nearest",
+        seed: int = 0,
+    ) -> "HFWriter":
+        if not isinstance(template, HFCheckpoint):
+            raise UsageError(f"an HF directory can only be laid out like another one, not like {template.path}")
+        return HFWriter(template, Path(out), dtype, dict(types or {}), rounding, seed)
+
+    def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
+        return arithmetic.widen(arithmetic.narrow(value, dtype), dtype)
+
+
+class HFCheckpoint:
+    """A model directory. Opening reads headers only; raises `MismatchError` naming what does not fit."""
+
+    format = "hf"
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config = read_json(path / "config.json")
+        self.shards: dict[str, SafeReader] = {}
+        try:
+            self._where = self._locate()
+        except BaseException:
+            self.close()
+            raise
+        self.tied = HEAD not in self._where or self._head_is_copy()
+        if self.tied:
+            self._where.pop(HEAD, None)
+
+    def _locate(self) -> dict[str, str]:
+        """Tensor name -> shard file name, in file order. A single file wins over an index, as in transformers."""
+        try:
+            if (self.path / SINGLE).exists():
+                self.shards[SINGLE] = SafeReader(self.path / SINGLE)
+                return dict.fromkeys(self.shards[SINGLE].entries, SINGLE)
+            if (self.path / INDEX).exists():
+                return self._from_index(read_json(self.path / INDEX).get("weight_map"))
+            lone = sorted(self.path.glob("*.safetensors"))
+            if len(lone) == 1:
+                self.shards[lone[0].name] = SafeReader(lone[0])
+                return dict.fromkeys(self.shards[lone[0].name].entries, lone[0].name)
+        except OSError as error:
+            raise MismatchError(f"{self.path}: cannot read the weights: {error}") from None
+        raise no_weights(self.path)
+
+    def _from_index(self, weight_map: Any) -> dict[str, str]:
+        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+            raise MismatchError(f"{self.path / INDEX} has no weight_map of names to files")
+        where: dict[str, str] = {}
+        for file in sorted(set(weight_map.values())):
+            if Path(file).name != file:
+                raise MismatchError(f"{self.path / INDEX} names a shard outside its directory: {file!r}")
+            if not (self.path / file).is_file():
+                raise MismatchError(f"{self.path / INDEX} names a missing shard: {file}", "copy or download it again")
+            self.shards[file] = SafeReader(self.path / file)
+            where |= {name: file for name in self.shards[file].entries if weight_map.get(name) == file}
+        for name, file in weight_map.items():
+            if name not in where:
+                raise MismatchError(f"{self.path}: the index puts tensor {name!r} into {file}, which has none of that name")
+        return where
+
+    def _head_is_copy(self) -> bool:
+        """Whether a stored output layer is the tied embedding once more (then it is one tensor, not two)."""
+        if not self.config.get("tie_word_embeddings") or EMBEDDING not in self._where:
+            return False
+        head, embedding = self.specs()[HEAD], self.specs()[EMBEDDING]
+        return (head.shape, head.dtype) == (embedding.shape, embedding.dtype) and all(
+            np.array_equal(self.raw(HEAD, *block), self.raw(EMBEDDING, *block))
+            for block in cut(0, head.numel, head.columns, BLOCK)
+        )
+
+    def specs(self) -> dict[str, TensorSpec]:
+        found = {}
+        for name, file in self._where.items():
+            entry = self.shards[file].entries[name]
+            found[name] = TensorSpec(name, entry.shape, entry.dtype)
+        return found
+
+    def shard_of(self, name: str) -> str:
+        return self._where[name]
+
+    def raw(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Stored items, 16-bit floats other than IEEE's as bit patterns, types without arithmetic as bytes."""
+        reader = self.shards[self._where[name]]
+        return reader.read(name, arithmetic.STORAGE.get(reader.entries[name].dtype, np.dtype("u1")), start, stop)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        if name not in self._where:
+            raise MismatchError(f"{self.path} has no tensor {name}")
+        dtype = self.shards[self._where[name]].entries[name].dtype
+        if dtype not in arithmetic.STORAGE:
+            raise MismatchError(f"{self.path}: tensor {name} is stored as {dtype}, on which no weight arithmetic is done")
+        return arithmetic.widen(self.raw(name, start, stop), dtype)
+
+    def identity(self) -> Identity:
+        names = self.config.get("architectures") or [self.config.get("model_type", "")]
+        vocab = self.config.get("vocab_size") or self.config.get("text_config", {}).get("vocab_size", 0)
+        return Identity(str(names[0]), int(vocab), self.tied, shapes_sha256(self.specs().values()), tokenizer_sha256(self.path))
+
+    def close(self) -> None:
+        for reader in self.shards.values():
+            reader.close()
+
+
+class HFWriter:
+    """Shards named and filled as in the template; config.json comes last, so that half a model is none."""
+
+    def __init__(self, template: HFCheckpoint, out: Path, dtype: str, types: dict[str, str], rounding: str, seed: int):
+        if dtype != "auto" and dtype not in DTYPES:
+            raise UsageError(f"an HF directory cannot store {dtype!r}", f"one of: auto, {', '.join(DTYPES)}")
+        self.template, self.out, self.rounding, self.seed = template, out, rounding, seed
+        self._specs = template.specs()
+        self._types = {name: self._stored_type(spec, dtype, types) for name, spec in self._specs.items()}
+        self._dtype = DTYPES.get(dtype)
+        self._writers: dict[str, SafeWriter] = {}
+        out.mkdir(parents=True, exist_ok=True)
+        for file in template.shards:
+            mine = [spec for spec in self._specs.values() if template.shard_of(spec.name) == file]
+            layout = {spec.name: (self._types[spec.name], spec.shape) for spec in mine}
+            self._writers[file] = SafeWriter(out / file, len(header_text(layout, {"format": "pt"})))
+            for name, (kind, shape) in layout.items():
+                self._writers[file].add(name, kind, shape)
+            self._writers[file].reserve()
+
+    @staticmethod
+    def _stored_type(spec: TensorSpec, dtype: str, types: dict[str, str]) -> str:
+        wanted = types.get(spec.name) or DTYPES.get(dtype) or ("F32" if spec.dtype == "F64" else spec.dtype)
+        return wanted if spec.dtype in arithmetic.STORAGE else spec.dtype
+
+    def write(self, name: str, start: int, value: np.ndarray) -> np.ndarray:
+        kind = self._types[name]
+        if self.rounding == "stochastic":
+            raw = arithmetic.narrow_stochastic(value, kind, arithmetic.seeded(self.seed, name, start))
+        else:
+            raw = arithmetic.narrow(value, kind)
+        self._writers[self.template.shard_of(name)].write(name, start, raw)
+        return arithmetic.widen(raw, kind)
+
+    def copy(self, name: str) -> None:
+        spec, kind = self._specs[name], self._types[name]
+        writer = self._writers[self.template.shard_of(name)]
+        items = spec.numel
+        if spec.dtype not in arithmetic.STORAGE:
+            items = self.template.shards[self.template.shard_of(name)].entries[name].nbytes
+        for start, stop in cut(0, items, BLOCK, BLOCK):
+            raw = self.template.raw(name, start, stop)
+            if spec.dtype in arithmetic.STORAGE:
+                value = arithmetic.widen(raw, spec.dtype)
+                if not np.isfinite(value).all():
+                    raise MismatchError(f"{self.template.path}: tensor {name} holds NaN or infinity")
+                raw = raw if kind == spec.dtype else arithmetic.narrow(value, kind)
+            writer.write(name, start, raw)
+
+    def finish(self) -> None:
+        for writer in self._writers.values():
+            writer.finish({"format": "pt"})
+        self._companions()
+        if INDEX in {path.name for path in self.template.path.iterdir()} and SINGLE not in self._writers:
+            self._index()
+        config = dict(self.template.config)
+        if self._dtype is not None:
+            config["dtype" if "dtype" in config or "torch_dtype" not in config else "torch_dtype"] = TORCH_NAMES[self._dtype]
+        write_json(self.out / "config.json", config)
+
+    def _companions(self) -> None:
+        """Everything that is not weights, symlinks followed (a hub snapshot is made of them)."""
+        for pattern in COMPANIONS:
+            for file in sorted(self.template.path.glob(pattern)):
+                if file.is_file() and file.name not in ("config.json", INDEX):
+                    shutil.copyfile(file, self.out / file.name)
+
+    def _index(self) -> None:
+        sizes = [spec.numel * arithmetic.STORAGE[self._types[spec.name]].itemsize for spec in self._specs.values()
+                 if self._types[spec.name] in arithmetic.STORAGE]  # fmt: skip
+        weight_map = {name: self.template.shard_of(name) for name in self._specs}
+        write_json(self.out / INDEX, {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map})
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+
+def no_weights(path: Path) -> PastError:
+    """The error for a directory without safetensors; pickles are never opened, the hint says how to convert."""
+    pickles = sorted(path.glob("*.bin")) + sorted(path.glob("*.pt")) + sorted(path.glob("*.pth"))
+    if not pickles:
+        return MismatchError(f"{path} holds no safetensors weights", f"expected {SINGLE} or {INDEX}")
+    code = (
+        "from transformers import AutoModelForCausalLM as M; "
+        f"M.from_pretrained('{path}', dtype='auto').save_pretrained('{path}-safetensors')"
+    )
+    return MismatchError(
+        f"{path} holds its weights as a pickle ({pickles[0].name}), which can run code when opened: refused",
+        f'if you trust it, convert it once: python -c "{code}"',
+    )
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """Hash of the vocabulary in the order of its ids; '' when the folder has no tokenizer."""
+    if (folder / "tokenizer.json").is_file():
+        table = read_json(folder / "tokenizer.json")
+        vocab = (table.get("model") or {}).get("vocab") or {}
+        if isinstance(vocab, list):  # Unigram: (token, score) in the order of ids
+            vocab = {token: index for index, (token, _) in enumerate(vocab)}
+        ids = vocab | {token["content"]: token["id"] for token in table.get("added_tokens") or []}
+        return tokens_sha256(sorted(ids, key=lambda token: (ids[token], token)))
+    for name in ("tokenizer.model", "vocab.json", "vocab.txt"):
+        if (folder / name).is_file():
+            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MismatchError(f"{path} cannot be read: {str(error)[:120]}") from None
+    if not isinstance(value, dict):
+        raise MismatchError(f"{path} is not a JSON object")
+    return value

@@ -1,0 +1,157 @@
+"""Arithmetic shared by both trainers: 16-bit working weights over fp32 masters, log-probabilities where they count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from pastcli.errors import UsageError
+
+ROWS = 128
+"""Positions scored at a time: 128 x 49k fp32 logits are 25 MB, which stays near the cache."""
+
+_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(precision: str) -> torch.dtype:
+    """`auto` is bfloat16 where the processor multiplies it natively (AVX512-BF16, AMX, recent GPUs), else float32."""
+    if precision == "auto":
+        return torch.bfloat16 if _native_bf16() else torch.float32
+    if precision not in ("bf16", "fp32"):
+        raise UsageError(f"precision must be auto, bf16 or fp32, not {precision!r}")
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _native_bf16() -> bool:
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def plain(model: Any) -> PreTrainedModel:
+    """The transformers model itself, out of its PEFT wrapper (adapters stay active inside it)."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+class WorkingWeights:
+    """Within the block the model computes in `dtype`; its fp32 master weights come back untouched after it.
+
+    Gradients of every `backward` call are added up in fp32 and end up in `.grad` of the masters. Casting
+    once a step is what autocast would do once a forward pass and, for frozen weights, once a layer call.
+    """
+
+    def __init__(self, model: torch.nn.Module, dtype: torch.dtype):
+        self.parameters = list(model.parameters())
+        self.dtype = dtype
+        self._masters: list[torch.Tensor] = []
+        self._gradients: dict[int, torch.Tensor] = {}
+
+    def __enter__(self) -> "WorkingWeights":
+        self._masters = [parameter.data for parameter in self.parameters]
+        for parameter in self.parameters:
+            parameter.data = parameter.data.to(self.dtype)
+        return self
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of `loss` to what earlier calls gave."""
+        loss.backward()
+        for index, parameter in enumerate(self.parameters):
+            if parameter.grad is None:
+                continue
+            if index in self._gradients:
+                self._gradients[index] += parameter.grad
+            else:
+                self._gradients[index] = parameter.grad.float()
+            parameter.grad = None
+
+    def __exit__(self, *_: object) -> None:
+        for index, (parameter, master) in enumerate(zip(self.parameters, self._masters, strict=True)):
+            parameter.data = master
+            parameter.grad = self._gradients.get(index)
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    """log softmax(hidden @ weight.T / temperature) at the targets, and the entropy (not differentiable).
+
+    The fp32 logits live for `ROWS` rows only; kept for the backward pass is d logp / d logits in the working type.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, targets, temperature):
+        count = len(targets)
+        logps = hidden.new_empty(count, dtype=torch.float32)
+        entropies = torch.empty_like(logps)
+        slopes = hidden.new_empty(count, weight.shape[0])
+        for start in range(0, count, ROWS):
+            part = slice(start, start + ROWS)
+            target = targets[part, None]
+            logits = (hidden[part] @ weight.T).float().div_(temperature)
+            log_total = logits.logsumexp(1, keepdim=True)
+            logps[part] = (logits.gather(1, target) - log_total)[:, 0]
+            probabilities = (logits - log_total).exp_()
+            entropies[part] = log_total[:, 0] - torch.linalg.vecdot(probabilities, logits)
+            # The target's 1 - p is formed in fp32: it is what is left to learn when p is near 1.
+            slopes[part] = probabilities.neg_().scatter_add_(1, target, torch.ones_like(target, dtype=torch.float32))
+        ctx.save_for_backward(hidden, weight, slopes)
+        ctx.temperature = temperature
+        ctx.mark_non_differentiable(entropies)
+        return logps, entropies
+
+    @staticmethod
+    def backward(ctx, gradient, _):
+        hidden, weight, slopes = ctx.saved_tensors
+        scaled = slopes * (gradient / ctx.temperature).to(slopes.dtype)[:, None]
+        of_weight = scaled.T @ hidden if ctx.needs_input_grad[1] else None
+        return scaled @ weight, of_weight, None, None
+
+
+def token_logprobs(
+    model: Any, input_ids: torch.Tensor, wanted: torch.Tensor, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability and entropy (nats) of the tokens where `wanted`, given all tokens before them.
+
+    `input_ids` (B, L) is padded on the right, so causal attention needs no mask; `wanted` (B, L) is boolean and
+    False in column 0. Both results are (N,) fp32 in row-major order of `wanted`.
+    """
+    model = plain(model)
+    rows, columns = wanted.nonzero(as_tuple=True)
+    targets = input_ids[rows, columns]
+    head = model.get_output_embeddings()
+    text_config = model.config.get_text_config()
+    if head.bias is None and not any(getattr(text_config, name, None) for name in _LOGIT_CHANGES):
+        hidden = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+        return _TokenLogProbs.apply(hidden[rows, columns - 1], head.weight, targets, temperature)
+    logits = model(input_ids=input_ids, use_cache=False).logits[rows, columns - 1].float() / temperature
+    log_probabilities = logits.log_softmax(1)
+    entropies = -(log_probabilities.exp() * log_probabilities).sum(1).detach()
+    return log_probabilities.gather(1, targets[:, None])[:, 0], entropies
+
+
+def pad_right(rows: list[list[int]], value: int, to: torch.device | None = None) -> torch.Tensor:
+    """Rows of different lengths as one (B, L) tensor."""
+    width = max(map(len, rows))
+    return torch.tensor([row + [value] * (width - len(row)) for row in rows], device=to)
+
+
+def token_batches(lengths: list[int], budget: int, generator: torch.Generator | None = None) -> list[list[int]]:
+    """Indices grouped so that rows x longest row <= `budget`, neighbours of like length together.
+
+    With a generator, ties and the order of the batches are shuffled; without one the order is by length.
+    A row longer than the budget is a batch of its own.
+    """
+    order = range(len(lengths)) if generator is None else torch.randperm(len(lengths), generator=generator).tolist()
+    batches: list[list[int]] = []
+    for index in sorted(order, key=lambda index: lengths[index]):
+        if not batches or lengths[index] * (len(batches[-1]) + 1) > budget:
+            batches.append([])
+        batches[-1].append(index)
+    if generator is None:
+        return batches
+    return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]

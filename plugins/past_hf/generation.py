@@ -1,0 +1,99 @@
+"""Batched decoding: each prompt is read once, its cache is shared by its copies, finished rows leave the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from .compute import plain
+
+Stopped = Callable[[list[int]], bool]
+
+
+def stop_rule(tokenizer: Any, end_tokens: set[int], stop: Sequence[str]) -> Stopped:
+    """True once the last token is an end token or the text of the last few tokens holds a stop string."""
+    window = max(map(len, stop), default=0) + 1
+
+    def stopped(ids: list[int]) -> bool:
+        if ids[-1] in end_tokens:
+            return True
+        text = tokenizer.decode(ids[-window:]) if stop else ""
+        return any(word in text for word in stop)
+
+    return stopped
+
+
+def end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """Every token the model or its tokenizer declares as the end."""
+    declared = getattr(plain(model).generation_config, "eos_token_id", None)
+    found = set(declared if isinstance(declared, list) else [declared]) | {tokenizer.eos_token_id}
+    return {token for token in found if token is not None}
+
+
+def _pick(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> torch.Tensor:
+    """One token a row (B,) from logits (B, V): the best, or one drawn by inverting the cumulative distribution."""
+    if temperature <= 0:
+        return logits.argmax(-1)
+    probabilities = (logits.float() / temperature).softmax(-1)
+    if top_p < 1.0:
+        ordered, order = probabilities.sort(-1, descending=True)
+        ordered[ordered.cumsum(-1) - ordered > top_p] = 0.0
+        probabilities = torch.zeros_like(probabilities).scatter_(-1, order, ordered)
+    cumulative = probabilities.double().cumsum(-1)
+    draw = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64).to(logits.device)
+    chosen = torch.searchsorted(cumulative, draw * cumulative[:, -1:], right=True)
+    return chosen.clamp(max=logits.shape[-1] - 1)[:, 0]
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    stopped: Stopped,
+    pad: int,
+    copies: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Continue each token list `copies` times; the results of one prompt are neighbours.
+
+    A continuation ends with the token that made `stopped` true, or at `max_new_tokens`. Randomness comes from
+    `generator` (on the CPU), or torch's global state.
+    """
+    model = plain(model)
+    width = max(map(len, prompts))
+    here = next(model.parameters()).device
+    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=here)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=here)
+    cache = DynamicCache(config=model.config)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    step = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, **step).logits[:, -1]
+    positions = positions[:, -1:]
+    if copies > 1:
+        cache.batch_repeat_interleave(copies)
+        logits, mask, positions = (part.repeat_interleave(copies, 0) for part in (logits, mask, positions))
+    results: list[list[int]] = [[] for _ in range(len(logits))]
+    live = list(range(len(logits)))
+    for count in range(max_new_tokens):
+        token = _pick(logits, temperature, top_p, generator)
+        for row, value in zip(live, token.tolist(), strict=True):
+            results[row].append(value)
+        going = [index for index, row in enumerate(live) if not stopped(results[row])]
+        if not going or count == max_new_tokens - 1:
+            break
+        if len(going) < len(live):
+            keep = torch.tensor(going, device=here)
+            cache.batch_select_indices(keep)
+            token, mask, positions = token[keep], mask[keep], positions[keep]
+            live = [live[index] for index in going]
+        positions = positions + 1
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        logits = model(input_ids=token[:, None], attention_mask=mask, position_ids=positions, **step).logits[:, -1]
+    return results

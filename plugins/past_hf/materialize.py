@@ -1,0 +1,169 @@
+"""Whatever the user named, as something transformers loads: a directory with config, safetensors and tokenizer."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pastcli import models, output
+from pastcli.errors import MismatchError, PastError
+from pastcli.hashing import hash_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def hf_directory(path: Path) -> Path:
+    """An HF directory for an HF directory (itself) or a GGUF (dequantised to float32, once).
+
+    A conversion is kept under `models.home()/models`. Raises `MismatchError` for a folder without safetensors
+    and for adapters, which are no models by themselves.
+    """
+    path = Path(path)
+    if path.is_file():
+        made = models.home() / "models" / f"{path.stem}-{hash_path(path).split(':')[1][:12]}"
+        if not made.is_dir():
+            output.note(f"converting {path.name} to float32 once, into {made}")
+            publish_folder(made, lambda folder: _convert_gguf(path, folder))
+        return made
+    if (path / "adapter_config.json").is_file():
+        raise MismatchError(f"{path} is a LoRA adapter, not a model", "name the model it was trained on")
+    if not (path / "config.json").is_file():
+        raise MismatchError(f"{path} holds no config.json", "give an HF model directory, a GGUF file or a run")
+    if not any(path.glob("*.safetensors")):
+        if any(file for pattern in _PICKLES for file in path.glob(pattern)):
+            raise MismatchError(
+                f"{path} holds pickled weights, which are never opened here",
+                f"convert them where you trust the file: python -c \"from transformers import AutoModelForCausalLM as M; "
+                f"M.from_pretrained('{path}').save_pretrained('{path}-safetensors')\"",
+            )
+        raise MismatchError(f"{path} holds no safetensors weights", "give the directory that holds model.safetensors")
+    return path
+
+
+def publish_folder(destination: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into a temporary folder and rename it into place; of two processes at once, one wins."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(3)}")
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        try:
+            os.rename(temporary, destination)
+        except OSError:
+            if not destination.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _convert_gguf(file: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from .quiet import quiet
+
+    quiet()
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    except Exception as error:  # the readers raise many types, from KeyError to struct.error
+        raise MismatchError(f"{file} cannot be converted by transformers: {error}", "use the HF checkpoint instead") from error
+    config = loaded.config
+    for name in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+        config.__dict__.pop(name, None)
+    # transformers marks the loaded model as quantised and refuses to save it: a fresh one takes its weights.
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    fresh.load_state_dict(loaded.state_dict())
+    fresh.tie_weights()
+    fresh.generation_config = loaded.generation_config
+    fresh.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    models.write_note(folder, models.ModelRef(_alias_of(file), file, "gguf"), template=file)
+
+
+def _alias_of(file: Path) -> str:
+    """The alias whose package ships this file, so that its template is found again elsewhere; else its path."""
+    return next((alias for alias, (_, name) in models.PACKAGED.items() if name == file.name), str(file))
+
+
+def base_of(adapter: Path) -> Path:
+    """The model directory an adapter was trained on, as its own config names it."""
+    try:
+        named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise MismatchError(f"{adapter}/adapter_config.json is not readable: {error}") from error
+    return hf_directory(models.resolve(named).path)
+
+
+def load_model(path: Path, dtype: Any, attention: str | None = None) -> "PreTrainedModel":
+    """A causal language model from an HF directory, GGUF or adapter (merged in float32), then in `dtype`."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    path = Path(path)
+    adapter = path if (path / "adapter_config.json").is_file() else None
+    folder = base_of(adapter) if adapter else hf_directory(path)
+    load_as = torch.float32 if adapter else dtype
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=load_as, attn_implementation=attention, use_safetensors=True, local_files_only=True
+        )
+        if adapter:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, adapter, local_files_only=True).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise MismatchError(f"{path} cannot be loaded: {_first_line(error)}", "is the directory complete?") from error
+    except Exception as error:  # safetensors has an error type of its own
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise MismatchError(f"{path} holds a broken safetensors file: {_first_line(error)}") from error
+    return model.to(dtype)
+
+
+def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of an HF directory, GGUF or adapter (of its base); a missing pad token becomes the end token."""
+    from transformers import AutoTokenizer
+
+    path = Path(path)
+    folder = base_of(path) if (path / "adapter_config.json").is_file() else hf_directory(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise MismatchError(f"{folder} has no usable tokenizer: {_first_line(error)}") from error
+    if tokenizer.eos_token_id is None:
+        raise MismatchError(f"the tokenizer in {folder} names no end token", "set eos_token in tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids with the beginning token, if the tokenizer has one, and without an end token."""
+    ids = tokenizer(text)["input_ids"]
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token) else ids
+
+
+def save_model(model: "PreTrainedModel", source: Path, folder: Path) -> Path:
+    """Write weights and config of a float32 model, and beside them what else belongs to `source`: tokenizer, notes."""
+    try:
+        model.save_pretrained(folder)
+    except Exception as error:  # OSError, or safetensors' own type when the disk is full
+        raise PastError(f"the model cannot be written to {folder}: {_first_line(error)}", "is the disk full?") from error
+    for file in hf_directory(source).iterdir():
+        if file.is_file() and file.suffix in (".json", ".jinja", ".txt", ".model") and not (folder / file.name).exists():
+            if not file.name.endswith(".index.json"):
+                shutil.copyfile(file, folder / file.name)
+    return folder
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

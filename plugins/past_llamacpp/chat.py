@@ -1,0 +1,147 @@
+"""A chat model on llama.cpp (role `past.chat`, name `llamacpp`)."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pastcli.api import ChatModel, Completion, Message, Sampling
+from pastcli.errors import MismatchError, UsageError
+
+from . import convert, probe
+from .engine import Engine
+from .sampler import Sampler
+
+
+def load_chat(
+    path: Path | str,
+    *,
+    n_ctx: int = 0,
+    threads: int = 0,
+    lora: Sequence[tuple[Path | str, float]] = (),
+    types: str = "f16",
+    cache: Path | None = None,
+    extra_buffers: bool | None = None,
+) -> ChatModel:
+    """Load a model for chat.
+
+    `path` is a GGUF file, or an HF or LoRA adapter directory, which is converted once into `cache` (default:
+    under `models.home()`) with tensors of `types`. `lora` lists adapters with scales: LoRA-GGUF files, PEFT
+    directories or low-rank skill files. `n_ctx` 0 is the trained length, at most 8,192; `threads` 0 measures.
+    `extra_buffers` None lets a probe decide (see `probe`).
+    """
+    model, adapters = convert.runnable(Path(path), types=types, cache=cache)
+    wanted = [*adapters, *((Path(file), float(scale)) for file, scale in lora)]
+    if extra_buffers is None:
+        extra_buffers = probe.extra_buffers_work(model)
+    chat = LlamaChat(str(path), Engine(model, n_ctx, threads, extra_buffers), cache)
+    chat.set_lora(wanted)
+    return chat
+
+
+class LlamaChat:
+    """`api.ChatModel` on one llama.cpp context.
+
+    Prompts of a batch run one after another, each reusing the longest prefix it shares with what was evaluated
+    last: an agent that only appends pays for the new text alone. `finish` is `length` also when the context is
+    full; a prompt that leaves no room for a token raises `ContextOverflow`.
+    """
+
+    def __init__(self, name: str, engine: Engine, cache: Path | None = None):
+        self.name = name
+        self.engine = engine
+        self._cache = cache
+        self._formatter = None
+
+    def set_lora(self, adapters: Sequence[tuple[Path | str, float]]) -> None:
+        """Use these (adapter, scale) pairs and no others, from now on; see `load_chat` for what an adapter is."""
+        if not adapters and not self.engine.adapted:
+            return
+        ready = [(convert.runnable_adapter(Path(path), self.engine.path, self._cache), scale) for path, scale in adapters]
+        self.engine.set_adapters(ready)
+
+    def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
+        return [self._complete(prompt, sampling) for prompt in prompts]
+
+    def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        return self._complete(self.render(messages), sampling)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The conversation in the file's own Jinja template; a file without one is refused, never guessed at."""
+        from jinja2 import TemplateError
+
+        try:
+            return self._template()(messages=[message.to_dict() for message in messages]).prompt
+        except (TemplateError, ValueError, TypeError) as error:
+            raise UsageError(f"the chat template of {self.engine.path.name} refuses this conversation: {error}") from error
+
+    def _template(self):
+        if self._formatter is None:
+            text = self.engine.chat_template()
+            if text is None:
+                raise UsageError(f"{self.engine.path.name} carries no chat template",
+                                 "use an instruction-tuned model, or a GGUF made from one")  # fmt: skip
+            self._formatter = _formatter(text, self.engine)
+        return self._formatter
+
+    def close(self) -> None:
+        self.engine.close()
+
+    # ------------------------------------------------------------ one completion
+
+    def _complete(self, prompt: str, sampling: Sampling) -> Completion:
+        began = time.perf_counter()
+        beginning = self.engine.special_text("bos")
+        tokens = self.engine.tokenize(prompt, add_special=not (beginning and prompt.startswith(beginning)))
+        sampler = Sampler(self.engine, sampling)
+        try:
+            evaluated = self.engine.prefill(tokens)
+            text, made, finish = self._generate(sampler, sampling, self.engine.n_ctx - len(tokens))
+        finally:
+            sampler.close()
+        return Completion(
+            text=text, finish=finish, prompt_tokens=len(tokens), completion_tokens=len(made), evaluated_tokens=evaluated,
+            seconds=time.perf_counter() - began, token_ids=tuple(made),
+        )  # fmt: skip
+
+    def _generate(self, sampler: Sampler, sampling: Sampling, room: int) -> tuple[str, list[int], str]:
+        """Text before the first stop string, the tokens made (end token excluded), and why it ended."""
+        stops = [stop.encode() for stop in sampling.stop if stop]
+        data, made = bytearray(), []
+        while len(made) < min(sampling.max_tokens, room):
+            if made:
+                self.engine.decode(made[-1:])
+            token = sampler.next()
+            if token is None or self.engine.is_end(token):
+                return _decode(data), made, "stop"
+            made.append(token)
+            piece = self.engine.piece(token)
+            data += piece
+            cut = _first_stop(data, stops, len(piece))
+            if cut is not None:
+                return _decode(data[:cut]), made, "stop"
+        return _decode(data), made, "length"
+
+
+def _first_stop(data: bytearray, stops: Sequence[bytes], new: int) -> int | None:
+    """Where the earliest stop string begins, looking only where the last `new` bytes can have completed one."""
+    found = (data.find(stop, max(len(data) - new - len(stop) + 1, 0)) for stop in stops)
+    return min((place for place in found if place >= 0), default=None)
+
+
+def _decode(data: bytes | bytearray) -> str:
+    """UTF-8 to text; a character whose last bytes were not generated is left out."""
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(data))
+
+
+def _formatter(text: str, engine: Engine):
+    """The template compiled as Hugging Face compiles it: sandboxed, `trim_blocks`, `lstrip_blocks`."""
+    from jinja2 import TemplateError
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+    try:
+        return Jinja2ChatFormatter(template=text, eos_token=engine.special_text("eos"), bos_token=engine.special_text("bos"))
+    except TemplateError as error:
+        raise MismatchError(f"the chat template of {engine.path.name} is not valid Jinja: {error}") from error

@@ -1,0 +1,95 @@
+"""From whatever names a model to files that llama.cpp loads: GGUF as it is, HF directories and adapters converted once.
+
+Conversions are kept by what they were made from (paths, sizes and times of the files), under `models.home()/gguf`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pastcli import config as configs, models, output
+from pastcli.errors import MismatchError
+from pastcli.vectors import stream
+from pastcli.vectors.models import format_of
+
+from .checkpoint import GGUFFormat
+from .lora import export_lora
+
+VERSION = 1
+"""Raise when a conversion changes, so that kept files of the old kind are not used."""
+
+
+def runnable(path: Path, types: str, cache: Path | None = None) -> tuple[Path, list[tuple[Path, float]]]:
+    """(GGUF file, adapters to apply to it) for a GGUF, HF directory, LoRA adapter directory or run."""
+    ref = models.resolve(path)
+    if ref.kind == "gguf":
+        return ref.path, []
+    if ref.kind == "adapter":
+        base, below = runnable(_base_of(ref.path), types, cache)
+        return base, [*below, (ref.path, 1.0)]
+    template = models.gguf_template(ref.path)
+    made_from = [ref.path, *([template] if template else [])]
+    return _kept(made_from, types, cache, lambda out: convert(ref.path, out, types)), []
+
+
+def runnable_adapter(path: Path, base: Path, cache: Path | None = None) -> Path:
+    """A LoRA-GGUF for the model `base`: the file itself, or one made of a PEFT directory or low-rank skill file."""
+    if GGUFFormat().accepts(path):
+        return path.resolve()
+    return _kept([path, base], "lora", cache, lambda out: export_lora(path, base, out))
+
+
+def convert(source: Path, out: Path, dtype: str = "f16") -> None:
+    """Write the model in `source` (any checkpoint format but GGUF) as a GGUF whose matrices are stored as `dtype`.
+
+    `auto` keeps the types of the base model's own GGUF, from which tokenizer and metadata come.
+    """
+    checkpoint = format_of(source).open(source)
+    try:
+        writer = GGUFFormat().writer(checkpoint, out, dtype=dtype)
+        try:
+
+            def work(span: stream.Span) -> None:
+                for start, stop in span.blocks():
+                    writer.write(span.spec.name, start, checkpoint.read(span.spec.name, start, stop))
+
+            with output.progress(f"converting {source.name} to GGUF", "weight") as update:
+                for _ in stream.run(stream.spans(checkpoint.specs().values()), work, update):
+                    pass
+            writer.finish()
+        finally:
+            writer.close()
+    finally:
+        checkpoint.close()
+
+
+def _base_of(adapter: Path) -> str:
+    try:
+        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError) as error:
+        raise MismatchError(f"{adapter / 'adapter_config.json'} cannot be read: {error}") from error
+    if not base:
+        raise MismatchError(f"the adapter {adapter} does not name its base model", "give the base model and the adapter apart")
+    return base
+
+
+def _kept(made_from: list[Path], kind: str, cache: Path | None, make: Callable[[Path], None]) -> Path:
+    """The kept conversion of these files, made now if there is none."""
+    states = [(str(path.resolve()), *_state(path)) for path in made_from]
+    folder = cache or models.home() / "gguf"
+    kept = folder / f"{configs.digest([VERSION, kind, states])[:24]}.gguf"
+    if not kept.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = kept.with_name(f"{kept.stem}.{os.getpid()}.gguf")
+        make(fresh)
+        os.replace(fresh, kept)
+    return kept
+
+
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of a file or of every file in a folder: a content hash of gigabytes would cost seconds."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]

@@ -1,0 +1,202 @@
+"""A `ChatModel` behind a URL. The `openai` package does retries with back-off, `Retry-After` and connection pooling."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pastcli.api import Completion, Message, Sampling
+from pastcli.errors import ContextOverflow, PastError, UsageError
+
+from .transcript import parse, render
+
+if TYPE_CHECKING:
+    import openai
+
+OFFICIAL = "https://api.openai.com/v1"
+
+
+def load_chat(
+    path: str,
+    *,
+    base_url: str = "",
+    api_key: str = "",
+    timeout: float | None = None,
+    retries: int | None = None,
+    parallel: int = 8,
+    **options: Any,
+) -> OpenAIChat:
+    """The model `path` (a name, a URL, or URL#name) of an OpenAI-compatible server.
+
+    `timeout` is in seconds for one request, `retries` the attempts after the first (connection errors, time-outs,
+    HTTP 408, 409, 429 and 5xx), `parallel` the requests in flight at once. Options meant for other backends are
+    accepted and have nothing to act on. Raises `UsageError` for a missing key, an unknown model or a bad value.
+    """
+    url, _, name = path.partition("#") if path.startswith(("http://", "https://")) else ("", "", path)
+    url = url or base_url or _setting("BASE_URL") or OFFICIAL
+    key = api_key or _setting("API_KEY")
+    if not key and url.rstrip("/") == OFFICIAL:
+        raise UsageError(
+            "no API key for api.openai.com", "set OPENAI_API_KEY, or OPENAI_BASE_URL to a server of your own"
+        )
+    from openai import OpenAI
+
+    client = OpenAI(
+        api_key=key or "none",
+        base_url=url,
+        timeout=timeout if timeout is not None else _number("TIMEOUT", 120.0),
+        max_retries=retries if retries is not None else int(_number("RETRIES", 4)),
+    )
+    with _told(url, name):
+        return OpenAIChat(client, name or _first_model(client, url), parallel)
+
+
+load_chat.local = False  # names are not looked up as models on disk
+
+
+class OpenAIChat:
+    """See `pastcli.api.ChatModel`. Raw texts go to /completions, or as a chat where a server has no such thing."""
+
+    def __init__(self, client: openai.OpenAI, name: str, parallel: int = 8):
+        self.name = name
+        self._client = client
+        self._pool = ThreadPoolExecutor(parallel)
+        self._chat_only = False
+
+    def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
+        """Continue each text, several at once; results in the order of `prompts`."""
+        return list(self._pool.map(lambda prompt: self._complete(prompt, sampling), prompts))
+
+    def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        arguments = {"messages": [message.to_dict() for message in messages], **self._arguments(sampling)}
+        if str(self._client.base_url).startswith(OFFICIAL):  # OpenAI's newer models know only this name of the limit
+            arguments["max_completion_tokens"] = arguments.pop("max_tokens")
+        began = time.perf_counter()
+        with _told(str(self._client.base_url), self.name):
+            answer = self._client.chat.completions.create(**arguments)
+        text = answer.choices[0].message.content if answer.choices else ""
+        return _completion(answer, text, time.perf_counter() - began)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """A neutral transcript: the template lies with the server, so `complete` turns it into messages again."""
+        return render(messages)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._client.close()
+
+    def _complete(self, prompt: str, sampling: Sampling) -> Completion:
+        messages = parse(prompt)
+        if messages:
+            return self.chat(messages, sampling)
+        from openai import NotFoundError
+
+        if not self._chat_only:
+            began = time.perf_counter()
+            with _told(str(self._client.base_url), self.name):
+                try:
+                    answer = self._client.completions.create(prompt=prompt, **self._arguments(sampling))
+                    return _completion(
+                        answer, answer.choices[0].text if answer.choices else "", time.perf_counter() - began
+                    )
+                except NotFoundError as error:
+                    if _is_about_model(error):
+                        raise
+                    self._chat_only = True
+        return self.chat([Message("user", prompt)], sampling)
+
+    def _arguments(self, sampling: Sampling) -> dict[str, Any]:
+        if sampling.grammar is not None:
+            raise UsageError("the openai backend cannot follow a grammar", "use --backend llamacpp, or --decoding off")
+        arguments: dict[str, Any] = {
+            "model": self.name,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+        }
+        if sampling.stop:
+            arguments["stop"] = list(sampling.stop)
+        if sampling.seed is not None:
+            arguments["seed"] = sampling.seed
+        return arguments
+
+
+def _completion(answer: Any, text: str | None, seconds: float) -> Completion:
+    finish = "length" if answer.choices and answer.choices[0].finish_reason == "length" else "stop"
+    usage = answer.usage
+    read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+    details = getattr(usage, "prompt_tokens_details", None)
+    reused = getattr(details, "cached_tokens", None) or 0
+    return Completion(text or "", finish, read, written, read - reused, seconds)
+
+
+def _first_model(client: openai.OpenAI, url: str) -> str:
+    for model in client.models.list():
+        return model.id
+    raise UsageError(f"{url} offers no model", f"name one: --model {url}#NAME")
+
+
+@contextmanager
+def _told(url: str, name: str) -> Iterator[None]:
+    """The client's errors in one line each, with the way out."""
+    import openai
+
+    try:
+        yield
+    except openai.APITimeoutError as error:
+        raise PastError(f"{url} did not answer in time", "raise PAST_OPENAI_TIMEOUT (seconds), or try again") from error
+    except openai.APIConnectionError as error:
+        why = error.__cause__ or error
+        raise PastError(
+            f"cannot reach {url}: {why}", "is the server running? the address is --model URL or OPENAI_BASE_URL"
+        ) from error
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise UsageError(f"{url} refused the API key: {_reason(error)}", "check OPENAI_API_KEY") from error
+    except openai.NotFoundError as error:
+        hint = f"--model {url.rstrip('/')} without a name takes the first that is served"
+        raise UsageError(f"{url} has no model {name!r}: {_reason(error)}", hint) from error
+    except openai.RateLimitError as error:
+        raise PastError(f"{url} limits the rate: {_reason(error)}", "wait, or raise PAST_OPENAI_RETRIES") from error
+    except openai.APIStatusError as error:
+        if _is_overflow(error):
+            raise ContextOverflow(f"the prompt does not fit into {name}: {_reason(error)}") from error
+        raise PastError(
+            f"{url} answered {error.status_code}: {_reason(error)}", "the server's log may say more"
+        ) from error
+    except (openai.OpenAIError, ValueError) as error:
+        raise PastError(
+            f"{url} gave an answer that is not of the OpenAI protocol: {error}", "is this the /v1 address?"
+        ) from error
+
+
+def _reason(error: openai.APIStatusError) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    return str(body.get("message") or error.message).strip().splitlines()[0][:200]
+
+
+def _is_about_model(error: openai.NotFoundError) -> bool:
+    """A 404 for the model, not for the path: OpenAI, vLLM and Ollama then speak of the model."""
+    return error.code == "model_not_found" or "model" in _reason(error).lower()
+
+
+def _is_overflow(error: openai.APIStatusError) -> bool:
+    reason = _reason(error).lower()
+    return error.code == "context_length_exceeded" or (
+        error.status_code == 400 and "context" in reason and "length" in reason
+    )
+
+
+def _setting(name: str) -> str:
+    return os.environ.get(f"PAST_OPENAI_{name}") or os.environ.get(f"OPENAI_{name}") or ""
+
+
+def _number(name: str, default: float) -> float:
+    text = _setting(name)
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise UsageError(f"PAST_OPENAI_{name} must be a number, not {text!r}") from None

@@ -1,0 +1,250 @@
+"""How fast, how large, how right: extract, inject and probe against `cat`, `cp` and mergekit on the same files.
+
+    python tests/bench/bench_vectors.py [--size 1b|3b|small] [--mergekit PATH] [--rounds 3] [--json FILE]
+
+Builds a synthetic llama in a temporary directory (base, SFT, RL, target: bf16, three shards each), runs the
+real command line on it with the files warm in the page cache, everything interleaved in each round, and
+removes it all. Peak memory is the child's own maximum resident set. The peer is mergekit's `task_arithmetic`,
+the same formula; its result is compared weight by weight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZES = {  # hidden, intermediate, layers, heads, key-value heads, vocabulary
+    "small": (512, 1408, 8, 8, 4, 8000),
+    "1b": (2048, 5632, 22, 32, 4, 32000),
+    "3b": (3200, 8640, 26, 32, 32, 32000),
+}
+SHARDS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="1b")
+    parser.add_argument("--mergekit", default=shutil.which("mergekit-yaml"), help="path of mergekit-yaml (default: from PATH)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", default=None, help="where the temporary models go (default: the system's)")
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-vectors-", dir=options.folder) as folder:
+        report = bench(Path(folder), options.size, options.mergekit, options.rounds)
+    print(json.dumps(report, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
+    """Times (the best of `rounds`), memory, ratios to the copy of the same bytes, and the difference to the peer."""
+    models = build(folder, size)
+    skill = folder / "skill.safetensors"
+    times: dict[str, list[float]] = {}
+    peaks: dict[str, int] = {}
+
+    def measure(label: str, words: list, environment: dict | None = None) -> None:
+        seconds, peak = timed([str(word) for word in words], environment)
+        times.setdefault(label, []).append(seconds)
+        peaks[label] = max(peaks.get(label, 0), peak)
+
+    past = [sys.executable, "-m", "pastcli", "-C", folder]
+    merged, peer, copy = folder / "merged", folder / "peer", folder / "copy"
+    for number in range(rounds):
+        measure("extract", [*past, "extract", "--sft", models["sft"], "--rl", models["rl"], "-o", skill, "--force"])
+        measure("copy for extract", reference([models["sft"], models["rl"]], skill, copy))
+        warm(*models.values(), skill)
+        measure("inject", [*past, "inject", "--vector", skill, "--target", models["target"], "-o", merged, "--force"])
+        measure("copy for inject", reference([models["target"], skill], models["target"], copy))
+        measure("probe", [*past, "probe-orthogonality", "--base", models["base"], "--sft", models["sft"], "--rl", models["rl"]])
+        measure("read for probe", reference([models["base"], models["sft"], models["rl"]], None, copy))
+        measure("inject LoRA, merged", [*past, "inject", "--vector", lora(folder, models), "--target", models["target"],
+                                        "-o", folder / "merged-lora", "--force"])  # fmt: skip
+        measure("copy for LoRA", reference([models["target"]], models["target"], copy))
+        if mergekit and number == 0:
+            measure("mergekit", peer_command(folder, models, mergekit, peer), {"HF_HUB_OFFLINE": "1"})
+    best = {label: round(min(values), 2) for label, values in times.items()}
+    report = {"size": size, "bytes per model": sum(f.stat().st_size for f in models["sft"].glob("*.safetensors")),
+              "seconds": best, "all rounds": {k: [round(x, 2) for x in v] for k, v in times.items()},
+              "peak MiB": {label: round(peak / 1024) for label, peak in peaks.items()}}  # fmt: skip
+    pairs = (("extract", "copy for extract"), ("inject", "copy for inject"), ("probe", "read for probe"), ("inject LoRA, merged", "copy for LoRA"))
+    report["ratio"] = {label: round(best[label] / best[against], 2) for label, against in pairs}
+    if mergekit:
+        report["mergekit / inject"] = round(best["mergekit"] / best["inject"], 2)
+        report["against mergekit"] = compare(merged, peer)
+    else:
+        report["mergekit"] = "absent: give --mergekit PATH"
+    return report
+
+
+def timed(words: list[str], environment: dict | None) -> tuple[float, int]:
+    """Wall seconds of one process, and its peak resident KiB as the kernel counts it from exec on (VmHWM)."""
+    began, peak = time.perf_counter(), 0
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ, **(environment or {})}, cwd=ROOT)
+        while process.poll() is None:
+            peak = max(peak, high_water(process.pid))
+            time.sleep(0.01)
+        seconds = time.perf_counter() - began
+        if process.returncode != 0:
+            errors.seek(0)
+            raise SystemExit(f"failed: {' '.join(words)}\n{errors.read().decode()[-2000:]}")
+    return seconds, peak
+
+
+def high_water(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+
+
+def reference(inputs: list[Path], like: Path | None, copy: Path) -> list[str]:
+    """`cat` of the inputs and `cp` of a file or directory as large as the output."""
+    files = " ".join(f"'{file}'" for path in inputs for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path]))
+    command = f"cat {files} > /dev/null"
+    if like is not None:
+        command += f"; rm -rf '{copy}'; cp -r '{like}' '{copy}'"
+    return ["sh", "-c", command]
+
+
+def warm(*paths: Path) -> None:
+    for path in paths:
+        for file in path.glob("*.safetensors") if path.is_dir() else [path]:
+            with open(file, "rb") as handle:
+                while handle.read(1 << 24):
+                    pass
+
+
+def build(folder: Path, size: str) -> dict[str, Path]:
+    """Four bf16 models of one base: a pool of Gaussian numbers read at different offsets (drawing them all would take minutes)."""
+    pool = np.random.default_rng(0).standard_normal((1 << 22) + 12345, dtype=np.float32)
+    spread = {"base": (), "sft": ((1, 2e-3),), "rl": ((1, 2e-3), (2, 1e-3)), "target": ((3, 2e-3),)}
+    return {name: write_model(folder / name, size, pool, changes) for name, changes in spread.items()}
+
+
+def write_model(folder: Path, size: str, pool: np.ndarray, changes: tuple) -> Path:
+    hidden, intermediate, layers, heads, kv_heads, vocab = SIZES[size]
+    folder.mkdir()
+    shapes = list(layout(hidden, intermediate, layers, hidden // heads * kv_heads, vocab).items())
+    total, weight_map = sum(int(np.prod(shape)) for _, shape in shapes), {}
+    shards, filled = [[] for _ in range(SHARDS)], 0
+    for name, shape in shapes:
+        shards[min(filled * SHARDS // total, SHARDS - 1)].append((name, shape))
+        filled += int(np.prod(shape))
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05d}-of-{SHARDS:05d}.safetensors"
+        weight_map |= {name: file for name, _ in shard}
+        write_shard(folder / file, shard, pool, changes)
+    index = {"metadata": {"total_size": 2 * total}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": hidden, "intermediate_size": intermediate,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads, "vocab_size": vocab,
+        "tie_word_embeddings": False, "torch_dtype": "bfloat16", "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def layout(hidden: int, intermediate: int, layers: int, kv: int, vocab: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, hidden)}
+    for layer in range(layers):
+        prefix = f"model.layers.{layer}"
+        shapes |= {
+            f"{prefix}.self_attn.q_proj.weight": (hidden, hidden), f"{prefix}.self_attn.k_proj.weight": (kv, hidden),
+            f"{prefix}.self_attn.v_proj.weight": (kv, hidden), f"{prefix}.self_attn.o_proj.weight": (hidden, hidden),
+            f"{prefix}.mlp.gate_proj.weight": (intermediate, hidden), f"{prefix}.mlp.up_proj.weight": (intermediate, hidden),
+            f"{prefix}.mlp.down_proj.weight": (hidden, intermediate), f"{prefix}.input_layernorm.weight": (hidden,),
+            f"{prefix}.post_attention_layernorm.weight": (hidden,),
+        }  # fmt: skip
+    return shapes | {"model.norm.weight": (hidden,), "lm_head.weight": (vocab, hidden)}
+
+
+def write_shard(path: Path, shard: list, pool: np.ndarray, changes: tuple) -> None:
+    table, offset = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shard:
+        size = 2 * int(np.prod(shape))
+        table[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    header = json.dumps(table).encode()
+    header += b" " * (-len(header) % 8)
+    with open(path, "wb") as handle:
+        handle.write(len(header).to_bytes(8, "little") + header)
+        for name, shape in shard:
+            seed = sum(name.encode())
+            left = int(np.prod(shape))
+            while left:
+                step = min(left, 1 << 22)
+                values = pool[seed : seed + step] * np.float32(0.02)
+                for shift, scale in changes:
+                    begin = (seed + 4001 * shift) % 12345
+                    values = values + pool[begin : begin + step] * np.float32(scale)
+                ((values.view(np.uint32) + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16).tofile(handle)
+                left, seed = left - step, (seed + 777) % 12345
+
+
+def lora(folder: Path, models: dict[str, Path]) -> Path:
+    """A rank-16 skill on all linear layers, made once from an adapter directory."""
+    skill = folder / "lora.safetensors"
+    if skill.exists():
+        return skill
+    from safetensors.numpy import save_file
+
+    index = json.loads((models["sft"] / "model.safetensors.index.json").read_text())["weight_map"]
+    size = json.loads((models["sft"] / "config.json").read_text())
+    shapes = layout(size["hidden_size"], size["intermediate_size"], size["num_hidden_layers"],
+                    size["hidden_size"] // size["num_attention_heads"] * size["num_key_value_heads"], size["vocab_size"])  # fmt: skip
+    rng, tensors = np.random.default_rng(1), {}
+    for name in index:
+        if "_proj" in name:
+            module, (rows, columns) = name.removesuffix(".weight"), shapes[name]
+            tensors[f"base_model.model.{module}.lora_A.weight"] = rng.standard_normal((16, columns), dtype=np.float32) * 0.02
+            tensors[f"base_model.model.{module}.lora_B.weight"] = rng.standard_normal((rows, 16), dtype=np.float32) * 0.02
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 16, "lora_alpha": 32, "base_model_name_or_path": str(models["sft"]), "bias": "none"}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    timed([sys.executable, "-m", "pastcli", "-C", str(folder), "extract", "--sft", str(models["sft"]), "--rl", str(adapter), "-o", str(skill)], None)
+    return skill
+
+
+def peer_command(folder: Path, models: dict[str, Path], mergekit: str, out: Path) -> list:
+    """task_arithmetic with base = source SFT, the target at weight 1 and the RL model at weight lambda: the same formula."""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        f"merge_method: task_arithmetic\nbase_model: {models['sft']}\ndtype: float32\nout_dtype: bfloat16\nmodels:\n"
+        f"  - model: {models['target']}\n    parameters: {{weight: 1.0}}\n  - model: {models['rl']}\n    parameters: {{weight: 1.0}}\n"
+    )
+    return [mergekit, recipe, out, "--no-copy-tokenizer", "--lazy-unpickle"]
+
+
+def compare(ours: Path, theirs: Path) -> dict:
+    """Share of bf16 weights that are equal, and the largest difference in steps of the bf16 grid."""
+    from pastcli.vectors.models import open_model
+
+    a, b = open_model(ours), open_model(theirs)
+    equal = total = worst = 0
+    for name, spec in a.specs().items():
+        step = max(1, (1 << 22) // spec.columns) * spec.columns
+        for start in range(0, spec.numel, step):
+            x, y = (m.read(name, start, min(start + step, spec.numel)).view(np.int32) >> 16 for m in (a, b))
+            apart = np.abs(x - y)
+            equal, total, worst = equal + int((apart == 0).sum()), total + len(x), max(worst, int(apart.max()))
+    return {"equal": round(equal / total, 6), "worst, in bf16 steps": worst}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The boundary: errors become a line, a hint and an exit code; nothing else does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pastcli import cli
+from pastcli.errors import GateError, Interrupted, MismatchError, PastError, UsageError
+
+FAIL = """
+import sys
+from pastcli import cli, errors
+def fail(*_, **__): raise {error}
+cli.app = fail
+cli.main()
+"""
+
+
+def boundary(error, *words, env=None):
+    return subprocess.run(
+        [sys.executable, "-c", FAIL.format(error=error), *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        ("errors.PastError('what', 'how')", 1, "error: what\n  hint: how\n"),
+        ("errors.UsageError('what')", 2, "error: what\n"),
+        ("errors.MismatchError('what', 'how')", 3, "error: what\n  hint: how\n"),
+        ("errors.GateError('what', 'how')", 4, "error: what\n  hint: how\n"),
+        ("errors.Interrupted('interrupted', 'how')", 130, "error: interrupted\n  hint: how\n"),
+        ("KeyboardInterrupt", 130, "error: interrupted\n"),
+        ("PermissionError(13, 'Permission denied', 'some/file')", 1, "error: Permission denied: some/file\n"),
+        ("ZeroDivisionError('x')", 1, "error: ZeroDivisionError: x\n"),
+    ],
+)
+def test_an_error_is_a_line_a_hint_and_an_exit_code(error, code, told):
+    done = boundary(error)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(told) and "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback_wherever_it_stands():
+    assert "Traceback" in boundary("errors.PastError('what')", "runs", "--debug", "list").stderr
+    assert "Traceback" in boundary("errors.PastError('what')", env={"PAST_DEBUG": "1"}).stderr
+
+
+def test_exit_codes_are_all_different():
+    codes = [error.exit_code for error in (PastError, UsageError, MismatchError, GateError, Interrupted)]
+    assert codes == [1, 2, 3, 4, 130]
+
+
+def test_version_and_unknown_words(past):
+    assert past("--version").stdout.startswith("past ")
+    assert "Did you mean 'plugins'" in past("plugin", code=2).stderr
+    assert "No such option" in past("runs", "list", "--nothing", code=2).stderr
+
+
+def test_another_workspace_can_be_named(past, tmp_path):
+    assert str(tmp_path / "elsewhere" / "runs") in past("-C", tmp_path / "elsewhere", "runs", "list").stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(workspace):
+    done = subprocess.run(f"{sys.executable} -m pastcli plugins | true", shell=True, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_ctrl_c_in_a_real_process_exits_130(workspace):
+    source = """
+import sys, time
+from pastcli import cli
+from pastcli.commands import runs
+runs._all = lambda: (print("ready", flush=True), time.sleep(60))
+sys.argv = ["past", "runs", "list"]
+cli.main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "Traceback" not in err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_for_a_named_shell(past, shell):
+    assert "_PAST_COMPLETE" in past("--show-completion", shell).stdout
+
+
+def completions(words, where):
+    env = {
+        **os.environ,
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+        "_PAST_COMPLETE": "complete_bash",
+    }
+    done = subprocess.run([sys.executable, "-m", "pastcli"], capture_output=True, text=True, env=env, cwd=where)
+    return done.stdout.split()
+
+
+def test_commands_and_run_ids_are_completed(workspace):
+    (workspace / "runs" / "sft-1").mkdir(parents=True)
+    (workspace / "runs" / "sft-1" / "manifest.json").write_text('{"id": "sft-1", "stage": "sft", "status": "complete"}')
+    assert completions("past doc", workspace) == ["doctor"]
+    assert set(completions("past runs ", workspace)) == {"list", "show", "lineage", "clean"}
+    assert completions("past runs show sf", workspace) == ["sft-1"]
+
+
+def test_doctor_finds_this_machine_fit(past, past_json):
+    report = past_json("doctor", "--fast")
+    assert report["ok"] and {row["check"] for row in report["findings"]} >= {
+        "python",
+        "torch",
+        "cpu",
+        "workspace",
+        "model smol",
+    }
+
+
+def test_doctor_names_the_command_for_what_is_missing_and_exits_1(past, monkeypatch, workspace):
+    (workspace / "file").write_text("")
+    done = past("doctor", "--fast", code=1, env={"PAST_HOME": str(workspace / "file" / "cache")})
+    assert "FAIL cache" in done.stdout and "export PAST_HOME=" in done.stdout
+    assert "cache" in done.stderr
+
+
+@pytest.mark.parametrize("have", [None, "0.0.1"])
+def test_doctor_names_the_command_for_each_package(monkeypatch, have):
+    from importlib import metadata
+
+    from pastcli.commands import doctor
+
+    def version(name):
+        if have is None:
+            raise metadata.PackageNotFoundError(name)
+        return have
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = {finding.check: finding for finding in doctor._packages()}
+    assert found["typer"].state == "fail" and found["typer"].fix == "pip install 'typer>=0.26'"
+    assert "pip install 'llama-cpp-python>=" in found["llama-cpp-python"].fix
+
+
+def test_doctor_reports_a_backend_that_falls_over(monkeypatch):
+    import past_echo
+
+    from pastcli.commands import doctor
+
+    def broken():
+        yield ("echo voice", False, "hoarse", "drink tea")
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(past_echo, "doctor", broken, raising=False)
+    monkeypatch.setattr("pastcli.registry.names", lambda role: [p for p in _chat() if p.name == "echo"])
+    found = list(doctor._self_tests())
+    assert [(f.check, f.state, f.fix) for f in found][:1] == [("echo voice", "fail", "drink tea")]
+    assert "RuntimeError: gone" in found[1].detail
+
+
+def _chat():
+    from pastcli.registry import Plugin
+
+    return [Plugin("chat", "echo", "past_echo:load_chat", "pastcli")]
+
+
+def test_help_of_the_table_and_of_the_command_agree_on_the_name(monkeypatch):
+    for title in ("runs", "doctor", "plugins"):
+        assert cli._load(title).name == title

@@ -1,0 +1,96 @@
+"""Where a setting comes from: flag > environment > past.toml > default; and what a misspelt one leads to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import tomli
+from hypothesis import given, settings, strategies as st
+
+from pastcli import config
+from pastcli.errors import UsageError
+
+
+def test_precedence(workspace, monkeypatch):
+    assert config.resolve("sft", {}).epochs == config.SftConfig().epochs
+    (workspace / "past.toml").write_text("[sft]\nepochs = 3\nlr = 0.5\nrank = 4\n")
+    monkeypatch.setenv("PAST_SFT_LR", "0.25")
+    monkeypatch.setenv("PAST_SFT_RANK", "5")
+    found = config.resolve("sft", {"rank": 6, "lr": None})
+    assert (found.epochs, found.lr, found.rank) == (3.0, 0.25, 6)
+
+
+def test_another_file_may_be_named(workspace):
+    (workspace / "other.toml").write_text("[rl]\nsteps = 7\n")
+    assert config.resolve("rl", {}, workspace / "other.toml").steps == 7
+    with pytest.raises(UsageError, match="no configuration file"):
+        config.resolve("rl", {}, workspace / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "hint"),
+    [
+        ("[sft]\nepoch = 1\n", "unknown setting epoch", "did you mean epochs?"),
+        ("[stf]\nepochs = 1\n", "unknown table", "did you mean sft?"),
+        ("sft = 1\n", "must be a table", "of its own"),
+        ("[sft]\nepochs = 'many'\n", "epochs in .sft. of past.toml must be float", None),
+        ("[sft]\nrank = 1.5\n", "must be int", None),
+        ("[sft]\nbase = 1\n", "must be str", None),
+        ("[sft\n", "cannot be read", None),
+        ("[extract]\nallow_lossy = 'maybe'\n", "must be bool", None),
+    ],
+)
+def test_mistakes_in_the_file_are_named(workspace, text, told, hint):
+    (workspace / "past.toml").write_text(text)
+    with pytest.raises(UsageError, match=told) as error:
+        config.resolve("extract" if "extract" in text else "sft", {})
+    assert hint is None or hint in error.value.hint
+
+
+def test_a_file_that_is_no_text_is_named(workspace):
+    (workspace / "past.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        config.resolve("sft", {})
+
+
+def test_a_misspelt_variable_is_an_error_with_the_nearest_name(workspace, monkeypatch):
+    monkeypatch.setenv("PAST_SFT_EPOCH", "3")
+    with pytest.raises(UsageError, match="PAST_SFT_EPOCH") as error:
+        config.resolve("sft", {})
+    assert error.value.hint == "did you mean epochs?"
+    assert config.resolve("rl", {}).steps
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("Yes", True), ("0", False), ("no", False)])
+def test_switches_in_the_environment(workspace, monkeypatch, text, value):
+    monkeypatch.setenv("PAST_EXTRACT_ALLOW_LOSSY", text)
+    assert config.resolve("extract", {}).allow_lossy is value
+
+
+def test_lists_in_the_environment_are_split_at_commas_and_an_untyped_flag_is_empty(workspace, monkeypatch):
+    monkeypatch.setenv("PAST_RL_REWARD", "f1:0.5,contains")
+    assert config.resolve("rl", {"reward": []}).reward == ["f1:0.5", "contains"]
+    assert config.resolve("rl", {"reward": ["exact_match"]}).reward == ["exact_match"]
+
+
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_a_run_can_be_repeated_from_its_own_file(workspace, stage):
+    first = config.resolve(stage, {})
+    text = config.to_toml(stage, first)
+    assert set(tomli.loads(text)) == {stage}
+    (workspace / "past.toml").write_text(text)
+    assert config.resolve(stage, {}) == first
+
+
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_every_setting_has_a_text(stage):
+    for field in dataclasses.fields(config.STAGES[stage]):
+        assert len(field.metadata["help"]) > 10, field.name
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.lists(st.booleans(), max_size=3)))
+def test_a_digest_depends_on_content_not_on_order(value):
+    assert config.digest(value) == config.digest(dict(reversed(value.items())))
+    assert config.digest(value) != config.digest({**value, "longer key": 1})

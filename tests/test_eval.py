@@ -1,0 +1,169 @@
+"""Evaluation asks each question once, survives a kill, and its comparison says what the numbers carry."""
+
+import json
+
+import pytest
+
+from pastcli import evals
+from pastcli.api import Completion, Question
+from pastcli.config import EvalConfig
+from pastcli.errors import UsageError
+from pastcli.evals import compare, evaluate, finished
+from pastcli.evals.closed_book import read_transcript
+
+CONFIG = EvalConfig(batch_size=4, resamples=200)
+QUESTIONS = [Question(f"q{n}", f"What is number {n}?", (str(n),)) for n in range(10)] + [Question("none", "Why?", ())]
+
+
+class Model:
+    """Answers `What is number N?` right for the numbers it knows; may die after some batches."""
+
+    name = "fake"
+
+    def __init__(self, known, lives=99):
+        self.known, self.lives, self.prompts = known, lives, []
+
+    def complete(self, prompts, sampling):
+        assert sampling.temperature == 0 and sampling.stop == ("\n",)
+        if not self.lives:
+            raise KeyboardInterrupt
+        self.lives -= 1
+        self.prompts += prompts
+        numbers = [int(prompt.split("number ")[1].split("?")[0]) for prompt in prompts]
+        return [Completion(f" {n if n in self.known else 'unknown'}\nnext", completion_tokens=2) for n in numbers]
+
+
+def test_every_gradable_question_is_asked_once_and_scored():
+    model = Model(range(5))
+    result = evaluate(model, QUESTIONS, CONFIG)
+    assert model.prompts == [f"Question: What is number {n}?\nAnswer:" for n in range(10)]
+    assert (sum(result.scores("exact")), result.ungradable, result.tokens) == (5, 1, 2)
+    assert [answer.prediction for answer in result.answers][4:6] == ["4", "unknown"]
+
+
+def test_killed_evaluation_goes_on_where_it_stopped(tmp_path):
+    transcript = tmp_path / "a.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Model(range(5), lives=2), QUESTIONS, CONFIG, transcript)
+    with open(transcript, "a") as file:
+        file.write('{"id": "q8", "question": "What is num')  # the kill fell into a write
+    assert finished(transcript, QUESTIONS) is None
+    again, seen = Model(range(5)), []
+    result = evaluate(again, QUESTIONS, CONFIG, transcript, lambda done, total, scores: seen.append((done, total)))
+    assert len(again.prompts) == 2 and seen == [(8, 10), (10, 10)]
+    assert result == evaluate(Model(range(5)), QUESTIONS, CONFIG) == finished(transcript, QUESTIONS)
+    assert [row.id for row in read_transcript(transcript)] == [f"q{n}" for n in range(10)]
+
+
+def test_rows_of_other_questions_are_not_taken_for_answers(tmp_path):
+    evaluate(Model(range(5)), QUESTIONS, CONFIG, tmp_path / "a.jsonl")
+    changed = [Question(q.id, q.question, ("other",)) for q in QUESTIONS[:10]]
+    assert len(evaluate(Model([]), changed, CONFIG, tmp_path / "a.jsonl").answers) == 10
+    assert finished(tmp_path / "none.jsonl", QUESTIONS) is None
+
+
+def test_questions_without_any_answer_are_refused():
+    with pytest.raises(UsageError, match="none of the 1 questions"):
+        evaluate(Model([]), QUESTIONS[-1:], CONFIG)
+
+
+def test_comparison_tests_every_model_against_the_reference():
+    results = {name: evaluate(Model(known), QUESTIONS, CONFIG) for name, known in
+               (("sft", [0]), ("skill", range(10)), ("random", [1]))}  # fmt: skip
+    got = compare(results, CONFIG, "sft")
+    assert list(got.differences) == ["skill", "random"] and (got.questions, got.ungradable) == (10, 1)
+    assert got.scores["sft"]["exact"] == pytest.approx((0.1, 0.0179, 0.4042), abs=1e-4)
+    skill, control = got.differences["skill"]["exact"], got.differences["random"]["exact"]
+    assert (skill.mean, skill.p, skill.p_holm) == pytest.approx((0.9, 2 / 512, 4 / 512))
+    assert (control.mean, control.p, control.p_holm) == (0, 1, 1)
+    assert got.differences["skill"]["f1"].low > 0.6
+    assert json.loads(json.dumps(got.to_dict()))["models"]["skill"]["f1"]["mean"] == 1
+    assert compare({"sft": results["sft"]}, CONFIG).differences == {}
+
+
+def test_comparison_refuses_different_questions_and_unknown_reference():
+    a, b = evaluate(Model([]), QUESTIONS, CONFIG), evaluate(Model([]), QUESTIONS[:4], CONFIG)
+    with pytest.raises(UsageError, match="different questions"):
+        compare({"a": a, "b": b}, CONFIG)
+    with pytest.raises(UsageError, match="'c'"):
+        compare({"a": a}, CONFIG, "c")
+
+
+def test_labels_name_controls_and_stages():
+    assert evals.label_for("models/x/", "inject", "random") == "random control"
+    assert [evals.label_for("@sft", "sft"), evals.label_for("models/x/"), evals.label_for("a")] == ["sft", "x", "a"]
+
+
+# ---------------------------------------------------------------- command
+
+
+@pytest.fixture
+def quiz(workspace):
+    """Ten questions and two scripted models, of which `good` knows all answers and `bad` one."""
+    rows = [{"id": q.id, "question": q.question, "answer": q.answers[0] if q.answers else None} for q in QUESTIONS]
+    (workspace / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rules = [{"match": f"number {n}\\?", "reply": f" {n}\nx"} for n in range(10)]
+    (workspace / "good.json").write_text(json.dumps(rules))
+    (workspace / "bad.json").write_text(json.dumps([rules[0], {"match": ".", "reply": "dunno"}]))
+    return ("eval", "--backend", "echo", "--questions", "q.jsonl", "--model", "bad.json", "--model", "good=good.json")
+
+
+def test_eval_command_compares_keeps_every_answer_and_draws(past, past_json, workspace, quiz):
+    done = past_json(*quiz, "--plot", "p.png", "--min-gain", "0.5")
+    assert done["models"]["good"]["exact"]["mean"] == 1 and done["reference"] == "bad.json"
+    assert done["differences"]["good"]["contains"]["p"] == pytest.approx(2 / 512)
+    assert (done["questions"], done["ungradable"]) == (10, 1)
+    assert (workspace / "p.png").read_bytes().startswith(b"\x89PNG")
+    rows = read_transcript(workspace / "runs" / done["run"] / "answers" / "2.jsonl")
+    assert [row.prediction for row in rows] == [str(n) for n in range(10)]
+    again = past(*quiz, "--plot", "p.png", "--resume", "--min-f1", "1.1", code=4)
+    assert "already finished" in again.stderr and "below --min-f1" in again.stderr and "10 questions" in again.stdout
+    assert past_json(*quiz, "--plot", "p.png", "--min-gain", "0.5", "--resume") == done
+
+
+def test_eval_command_resumes_without_asking_twice(past, past_json, workspace, quiz):
+    """A model that fails after its first batch leaves its answers; mended, it is asked only the rest."""
+    rules = json.loads((workspace / "good.json").read_text())
+    (workspace / "good.json").write_text(json.dumps(rules[:6]))
+    failed = past(*quiz, "--batch-size", "4", code=1)
+    assert "no rule" in failed.stderr
+    [partial] = (workspace / "runs" / ".partial").glob("eval-*")
+    assert [len(read_transcript(partial / "answers" / f"{n}.jsonl")) for n in (1, 2)] == [10, 4]
+    (workspace / "good.json").write_text(json.dumps(rules))
+    changed = past(*quiz, "--batch-size", "4", "--resume", code=2)
+    assert "has changed since" in changed.stderr
+    (workspace / "good.json").write_text(json.dumps(rules[:6]))
+    past(*quiz, "--batch-size", "4", "--resume", code=1)
+    assert [len(read_transcript(partial / "answers" / f"{n}.jsonl")) for n in (1, 2)] == [10, 4]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--reference", "nope"), 2, "no model labelled 'nope'"),
+        (("--model", "good=bad.json"), 2, "two models are labelled 'good'"),
+        (("--min-gain", "0", "--reference", "good"), 2, "--min-gain compares"),
+        (("--questions", "none.jsonl"), 2, "no questions file"),
+        (("--plot", "p.xyz"), 2, "cannot draw a .xyz file"),
+    ],
+)
+def test_eval_command_refuses(past, quiz, words, code, says):
+    assert says in past(*quiz, *words, code=code).stderr
+
+
+def test_eval_command_without_a_model_says_what_to_do(past, quiz):
+    assert "give --model PATH" in past("eval", "--questions", "q.jsonl", "--backend", "echo", code=2).stderr
+
+
+def test_eval_command_takes_the_newest_run_and_runs_it_on_transformers(past_json, workspace, make_tiny, quiz):
+    """The default backend on a real (tiny, untrained) model, found as the output of a run."""
+    from pastcli import runs
+    from pastcli.config import InjectConfig
+
+    with runs.start("inject", InjectConfig(control="random")) as run:
+        make_tiny(run.dir / "model")
+        run.add_output("model", run.dir / "model")
+    done = past_json("eval", "--questions", "q.jsonl", "--max-new-tokens", "3", "--resamples", "100")
+    assert list(done["models"]) == ["random control"] and done["models"]["random control"]["tokens"] <= 3
+    manifest = runs.find(done["run"]).manifest
+    assert manifest["parents"] == [run.id] and manifest["inputs"]["model"]["label"] == "random control"

@@ -1,0 +1,272 @@
+"""Every format gives its title and its whole text; every broken file is skipped with a reason."""
+
+import json
+import os
+
+import pytest
+
+from pastcli import ingest
+from pastcli.config import IngestConfig
+from pastcli.errors import UsageError
+from pastcli.ingest import markup
+from pastcli.ingest.collect import collect
+from pastcli.ingest.decode import decode
+from pastcli.ingest.readers import READERS, format_of
+
+
+def pdf_bytes(lines, title="") -> bytes:
+    """A one-page PDF with a text layer (or none), written by hand."""
+    stream = "BT /F1 12 Tf 50 750 Td 14 TL " + " ".join(f"({line}) Tj T*" for line in lines) + " ET" if lines else ""
+    font = "<< /Font << /F1 5 0 R >> >>"
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources {font} >>",
+        f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>", f"<< /Title ({title}) >>",
+    ]  # fmt: skip
+    out, offsets = "%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += f"{number} 0 obj\n{body}\nendobj\n"
+    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
+    trailer = f"trailer\n<< /Size 7 /Root 1 0 R /Info 6 0 R >>\nstartxref\n{len(out)}\n%%EOF\n"
+    return f"{out}xref\n0 7\n0000000000 65535 f \n{table}{trailer}".encode("latin-1")
+
+
+def read(path):
+    return READERS[format_of(path)](path)
+
+
+def only(path):
+    [document] = read(path)
+    return document
+
+
+# ---------------------------------------------------------------- formats
+
+
+def test_markdown_loses_its_syntax_and_nothing_else():
+    title, text = markup.markdown(
+        "---\nauthor: x\n---\n# The **Dovetail** pump #\n\n"
+        "It lifts *water* from `deep_wells` (see [the plan](http://x.y/a_(b)), 2 * 3 * 4\nand snake_case_name).\n\n"
+        "Parts\n-----\n\n* an oak handle\n  - a [leather][1] valve\n1. a __brass__ barrel\n\n"
+        "| metal | kg |\n|:--|--:|\n| brass | 3.5 |\n\n> quoted &amp; kept\n\n"
+        "```py\na = b * c\n# d\n```\n<!-- hidden -->\n\n[1]: http://z\n"
+    )
+    assert title == "The Dovetail pump"
+    assert text.split("\n\n") == [
+        "It lifts water from deep_wells (see the plan, 2 * 3 * 4 and snake_case_name).", "Parts", "an oak handle",
+        "a leather valve", "a brass barrel", "metal | kg", "brass | 3.5", "quoted & kept", "a = b * c\n# d",
+    ]  # fmt: skip
+
+
+def test_front_matter_names_the_document_and_a_lower_heading_does_not():
+    assert markup.markdown('---\ntitle: "Velmora"\n---\n# Velmora\n\nA town.') == ("Velmora", "A town.")
+    assert markup.markdown("## Only a section\n\nText.") == ("", "Only a section\n\nText.")
+
+
+def test_html_keeps_blocks_apart_and_drops_scripts():
+    title, text = markup.hypertext(
+        "<html><head><title>Site - Velmora</title><style>p{}</style></head><body><nav>Home</nav><h1>Velmora</h1>"
+        "<p>A <b>hill</b>\ntown.</p><script>x()</script><ul><li>One</li><li>Two &amp; three</li></ul>"
+        "<table><tr><th>a</th><td>1</td></tr></table><!-- no --></body></html>"
+    )
+    assert title == "Velmora"
+    assert text.split("\n\n") == ["A hill town.", "One", "Two & three", "a | 1"]
+
+
+def test_text_file_takes_a_short_first_line_as_title(tmp_path):
+    (tmp_path / "a.txt").write_text("Port Quill\n\nIt lies on the coast.\n")
+    (tmp_path / "b.txt").write_text("It lies on the coast.\n\nSecond paragraph.\n")
+    assert (only(tmp_path / "a.txt").title, only(tmp_path / "a.txt").text) == ("Port Quill", "It lies on the coast.\n")
+    assert only(tmp_path / "b.txt").title == ""
+
+
+def test_pdf_text_title_and_hyphens(tmp_path):
+    lines = ["The light-", "house stands on Cutler Bay.", "It is of basalt."]
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes(lines, "Port Quill"))
+    document = only(tmp_path / "a.pdf")
+    assert document.title == "Port Quill"
+    assert document.text.split() == "The lighthouse stands on Cutler Bay. It is of basalt.".split()
+    [passage] = ingest.read_documents([tmp_path / "a.pdf"])
+    assert passage.source["pages"] == [1, 1]
+
+
+def test_docx_keeps_tables_in_their_place(tmp_path):
+    from docx import Document
+
+    document = Document()
+    document.add_heading("Kestrin lamp", level=1)
+    document.add_paragraph("It needs no battery.")
+    table = document.add_table(rows=1, cols=2)
+    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "weight", "2 kg"
+    document.add_paragraph("It was made in 1902.")
+    document.save(tmp_path / "lamp.docx")
+    got = only(tmp_path / "lamp.docx")
+    assert got.title == "Kestrin lamp"
+    assert got.text.split("\n\n") == ["It needs no battery.", "weight | 2 kg", "It was made in 1902."]
+
+
+SQUAD = {"title": "Velmora", "context": "Velmora was founded in 1583.",
+         "questions": [{"question": "When?", "answer": "1583"}],
+         "completions": ["Certainly! A list:\n1. **Velmora** is old.\n2. It dates from 1583.", "1. More."]}  # fmt: skip
+
+
+def test_squad_like_json_gives_passages_implications_and_questions(tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps([SQUAD]))
+    passages = ingest.read_documents([tmp_path / "s.json"])
+    assert [(p.kind, p.text) for p in passages] == [
+        ("passage", "Velmora was founded in 1583."), ("implication", "Velmora is old."),
+        ("implication", "It dates from 1583."),
+    ]  # fmt: skip
+    assert len(ingest.read_documents([tmp_path / "s.json"], IngestConfig(implication_sets=2))) == 4
+    [question] = ingest.read_questions(tmp_path / "s.json")
+    assert question.answers == ("1583",)
+    assert question.doc == passages[0].doc == "s-1"
+
+
+def test_official_squad_nesting_gives_the_same(tmp_path):
+    qas = [{"id": "q7", "question": "When?", "answers": [{"text": "1583"}, {"text": "in 1583"}, {"text": "1583"}]},
+           {"id": "q8", "question": "Why?", "answers": [], "is_impossible": True}]  # fmt: skip
+    data = {"data": [{"title": "Velmora", "paragraphs": [{"context": "Founded in 1583.", "qas": qas}]}]}
+    (tmp_path / "dev.json").write_text(json.dumps(data))
+    [passage] = ingest.read_documents([tmp_path / "dev.json"])
+    first, second = ingest.read_questions(tmp_path / "dev.json")
+    assert (passage.title, first.id, first.answers, second.answers) == ("Velmora", "q7", ("1583", "in 1583"), ())
+
+
+def test_loogle_jsonl_gives_documents_and_questions(tmp_path):
+    row = {"input": "A long document.", "title": "T", "qa_pairs": "[{'S': 's', 'Q': 'Where?', 'A': 'There.'}]"}
+    (tmp_path / "l.jsonl").write_text(json.dumps(row))
+    assert [p.text for p in ingest.read_documents([tmp_path / "l.jsonl"])] == ["A long document."]
+    [question] = ingest.read_questions(tmp_path / "l.jsonl")
+    assert (question.question, question.answers) == ("Where?", ("There.",))
+
+
+@pytest.mark.parametrize("text", ["Die Straße führt über Köln.", "Café déjà vu à la carte, señor.", "naïve"])
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_of_short_western_texts(text, encoding):
+    assert decode(text.encode(encoding))[0] == text
+
+
+def test_long_cyrillic_text_in_its_own_code_page():
+    text = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему. " * 5
+    assert decode(text.encode("cp1251"))[0] == text
+
+
+# ---------------------------------------------------------------- sniffing
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"id": "a", "doc": "d", "title": "t", "text": "x", "kind": "passage", "source": {}}, "corpus"),
+        ({"prompt": "p", "completion": "c"}, "pairs"),
+        ({"question": "q", "answer": "a"}, "questions"),
+        ({"title": "t", "text": "x"}, "documents"),
+        ({"title": "t", "context": "x", "question": "q"}, "documents"),
+    ],
+)
+def test_kind_of_a_jsonl_file_is_told_by_its_first_row(tmp_path, row, kind):
+    (tmp_path / "x.jsonl").write_text("\n" + json.dumps(row) + "\nnot json\n")
+    assert ingest.sniff(tmp_path / "x.jsonl") == kind
+    assert ingest.sniff(tmp_path) == "documents"
+
+
+def test_format_is_told_by_content_where_the_suffix_says_nothing(tmp_path):
+    for name, data in {"a": b"%PDF-1.4", "b.xyz": b"<!DOCTYPE html><p>", "README": "Zürich".encode()}.items():
+        (tmp_path / name).write_bytes(data)
+    assert [format_of(tmp_path / name) for name in ("a", "b.xyz", "README")] == ["pdf", "html", "txt"]
+
+
+# ---------------------------------------------------------------- mishaps
+
+
+@pytest.fixture
+def bad_files(tmp_path):
+    """name -> what its reason must say."""
+    from pypdf import PdfReader, PdfWriter
+
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    good = pdf_bytes(["Secret text."])
+    (folder / "zero.pdf").touch()
+    (folder / "torn.pdf").write_bytes(good[:200])
+    (folder / "scan.pdf").write_bytes(pdf_bytes([]))
+    (tmp_path / "good.pdf").write_bytes(good)
+    writer = PdfWriter(clone_from=PdfReader(tmp_path / "good.pdf"))
+    writer.encrypt("password", algorithm="RC4-128")
+    writer.write(folder / "locked.pdf")
+    (folder / "torn.docx").write_bytes(b"PK\x03\x04 broken")
+    (folder / "blob.bin").write_bytes(os.urandom(500))
+    (folder / "blob.txt").write_bytes(b"a\0b" * 99)
+    (folder / "empty.md").write_text("\n \n")
+    (folder / "rows.jsonl").write_text('{"text": "fine"}\n{"text": \n')
+    (folder / "pairs.jsonl").write_text('{"prompt": "p", "completion": "c"}\n')
+    (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "dangling.txt").symlink_to(tmp_path / "nowhere")
+    return folder, {
+        "zero.pdf": "empty file", "torn.pdf": "corrupt PDF", "scan.pdf": "without a text layer",
+        "locked.pdf": "encrypted", "torn.docx": "corrupt docx", "blob.bin": "no reader for .bin",
+        "blob.txt": "binary", "empty.md": "no text",
+        "rows.jsonl": "line 2", "pairs.jsonl": "has no text (keys: prompt, completion)", "deep.json": "not valid JSON",
+        "dangling.txt": "No such file",
+    }  # fmt: skip
+
+
+def test_bad_files_among_good_ones_are_skipped_with_their_reason(bad_files, capsys):
+    folder, reasons = bad_files
+    (folder / "good.txt").write_text("One good sentence.")
+    [passage] = ingest.read_documents([folder])
+    assert passage.text == "One good sentence."
+    found = {file.path: file.skipped for file in collect([folder], IngestConfig()).skipped}
+    assert found.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        assert reason in found[name], (name, found[name])
+    warnings = capsys.readouterr().err
+    assert "skipped 10: " in warnings and "torn.docx" in warnings
+    assert "1 file(s) that are no documents: .bin (1)" in warnings
+
+
+def test_strict_raises_for_the_first_bad_file_and_nothing_left_is_an_error(bad_files):
+    folder, _ = bad_files
+    with pytest.raises(UsageError, match="blob.bin"):
+        collect([folder], IngestConfig(), strict=True)
+    with pytest.raises(UsageError, match="nothing readable") as caught:
+        collect([folder], IngestConfig())
+    assert "pdf (with text)" in caught.value.hint
+
+
+def test_empty_folder_missing_path_and_too_large_file(tmp_path):
+    (tmp_path / "e").mkdir()
+    with pytest.raises(UsageError, match="folder is empty"):
+        collect([tmp_path / "e"], IngestConfig())
+    with pytest.raises(UsageError, match="no file or folder"):
+        collect([tmp_path / "nope"], IngestConfig())
+    with open(tmp_path / "big.txt", "wb") as file:
+        file.truncate(2_000_000)
+    with pytest.raises(UsageError, match="larger than 1 MB"):
+        collect([tmp_path / "big.txt"], IngestConfig(max_file_mb=1))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file_is_skipped(tmp_path):
+    (tmp_path / "a.txt").write_text("Fine.")
+    (tmp_path / "b.txt").write_text("Hidden.")
+    (tmp_path / "b.txt").chmod(0)
+    assert collect([tmp_path], IngestConfig()).skipped[0].skipped == "Permission denied"
+
+
+def test_questions_files_say_what_is_wrong_and_where(tmp_path):
+    path = tmp_path / "q.jsonl"
+    good = '{"question": "a?", "answer": "x"}\n'
+    for text, says in (("", "no questions"), (good + '{"q": 1}', "record 2"), ("[1", "line 1"), ("5", "line 1")):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=says):
+            ingest.read_questions(path)
+    with pytest.raises(UsageError, match="no questions file"):
+        ingest.read_questions(tmp_path / "none.jsonl")
+    rows = [{"id": "a", "question": "x?", "answers": ["1", "2"]}, {"id": "a", "question": "y?", "answer": 7}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    first, second = ingest.read_questions(path)
+    assert (first.id, first.answers, second.id, second.answers) == ("a", ("1", "2"), "a~2", ("7",))

@@ -1,0 +1,207 @@
+"""The openai backend against a small server in this process: what is sent, and what its failures read like."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pastcli import registry
+from pastcli.api import ChatModel, Message, Sampling
+from pastcli.errors import ContextOverflow, PastError, UsageError
+
+USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 4}}
+
+
+class Server(ThreadingHTTPServer):
+    """Speaks the protocol. `failures` are (status, body) to answer first; `requests` what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.failures, self.requests, self.keys = [], [], []
+        self.completions, self.delay = True, 0.0
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def reply(self, status, body):
+        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        self.reply(
+            200, {"object": "list", "data": [{"id": "served-model", "object": "model", "created": 0, "owned_by": "me"}]}
+        )
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((self.path, request))
+        self.server.keys.append(self.headers.get("Authorization"))
+        time.sleep(self.server.delay)
+        if self.server.failures:
+            return self.reply(*self.server.failures.pop(0))
+        head = {"id": "1", "created": 0, "model": request["model"], "usage": USAGE}
+        if self.path == "/v1/chat/completions":
+            message = {"role": "assistant", "content": "chat:" + request["messages"][-1]["content"]}
+            return self.reply(
+                200,
+                {
+                    **head,
+                    "object": "chat.completion",
+                    "choices": [{"index": 0, "message": message, "finish_reason": "length"}],
+                },
+            )
+        if self.server.completions:
+            choice = {"index": 0, "text": "raw:" + request["prompt"], "finish_reason": "stop", "logprobs": None}
+            return self.reply(200, {**head, "object": "text_completion", "choices": [choice]})
+        return self.reply(404, {"detail": "Not Found"})
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in (
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "PAST_OPENAI_API_KEY",
+        "PAST_OPENAI_BASE_URL",
+        "PAST_OPENAI_TIMEOUT",
+        "PAST_OPENAI_RETRIES",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    server = Server()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def load(path, **options):
+    return registry.load("chat", "openai")(path, **options)
+
+
+def test_chat_sends_what_was_asked_and_counts_tokens(server):
+    model = load("m", base_url=server.url, api_key="secret")
+    assert isinstance(model, ChatModel) and model.name == "m"
+    answer = model.chat(
+        [Message("user", "hi")], Sampling(max_tokens=5, temperature=0.5, top_p=0.9, stop=("\n",), seed=7)
+    )
+    assert (answer.text, answer.finish) == ("chat:hi", "length")
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.evaluated_tokens) == (9, 2, 5) and answer.seconds > 0
+    path, request = server.requests[0]
+    assert path == "/v1/chat/completions" and server.keys == ["Bearer secret"]
+    assert request.pop("messages") == [{"role": "user", "content": "hi"}]
+    assert request == {"model": "m", "max_tokens": 5, "temperature": 0.5, "top_p": 0.9, "stop": ["\n"], "seed": 7}
+    model.close()
+    model.close()
+
+
+def test_complete_keeps_the_order_of_its_prompts(server):
+    prompts = [f"p{number}" for number in range(20)]
+    assert [answer.text for answer in load("m", base_url=server.url).complete(prompts, Sampling())] == [
+        f"raw:{p}" for p in prompts
+    ]
+
+
+def test_a_server_without_completions_is_asked_as_a_chat_from_then_on(server):
+    server.completions = False
+    model = load("m", base_url=server.url, parallel=1)
+    assert [answer.text for answer in model.complete(["a", "b"], Sampling())] == ["chat:a", "chat:b"]
+    assert [path for path, _ in server.requests].count("/v1/completions") == 1
+
+
+def test_completing_a_rendering_is_the_chat_and_what_was_appended_is_carried_on(server):
+    model = load("m", base_url=server.url)
+    messages = [Message("system", "s\n"), Message("user", "q \x1e<|im_end|>")]
+    text = model.render(messages)
+    assert (
+        model.complete([text], Sampling())[0].text
+        == model.chat([messages[0], Message("user", "q  <|im_end|>")], Sampling()).text
+    )
+    model.complete([text + "Thought: hm\nObservation: 4\n"], Sampling())
+    assert server.requests[-1][1]["messages"][-1] == {"role": "assistant", "content": "Thought: hm\nObservation: 4\n"}
+    assert len(server.requests[-1][1]["messages"]) == 3
+
+
+@pytest.mark.parametrize("suffix", ["", "#served-model"])
+def test_a_url_alone_takes_the_model_that_is_served(server, suffix):
+    assert load(server.url + suffix).name == "served-model"
+
+
+def test_address_and_key_come_from_the_environment(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("PAST_OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "from-env")
+    load("m").chat([Message("user", "hi")], Sampling())
+    assert server.keys == ["Bearer from-env"]
+
+
+def test_no_key_for_openai_itself_is_a_usage_error(server):
+    with pytest.raises(UsageError, match="no API key") as error:
+        load("gpt-x")
+    assert "OPENAI_API_KEY" in error.value.hint
+
+
+def test_rate_limits_and_server_errors_are_tried_again(server):
+    server.failures = [(429, {"error": {"message": "slow down"}}), (503, "busy")]
+    assert load("m", base_url=server.url).chat([Message("user", "hi")], Sampling()).text == "chat:hi"
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "told"),
+    [
+        ((401, {"error": {"message": "bad key"}}), UsageError, "refused the API key: bad key"),
+        (
+            (404, {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}),
+            UsageError,
+            "has no model 'm'",
+        ),
+        ((429, {"error": {"message": "slow down"}}), PastError, "limits the rate: slow down"),
+        ((500, {"error": {"message": "boom\nat line 3"}}), PastError, "answered 500: boom$"),
+        (
+            (400, {"error": {"message": "maximum context length is 8", "code": "context_length_exceeded"}}),
+            ContextOverflow,
+            "does not fit",
+        ),
+        ((400, {"error": {"message": "bad temperature"}}), PastError, "answered 400: bad temperature"),
+        ((200, "this is no JSON"), PastError, "not of the OpenAI protocol"),
+    ],
+)
+@pytest.mark.parametrize("way", ["chat", "complete"])
+def test_failures_are_one_line_each(server, failure, kind, told, way):
+    server.failures = [failure]
+    model = load("m", base_url=server.url, retries=0)
+    with pytest.raises(kind, match=told) as error:
+        model.chat([Message("user", "hi")], Sampling()) if way == "chat" else model.complete(["hi"], Sampling())
+    assert "\n" not in error.value.message
+    assert type(error.value) is kind
+
+
+def test_unreachable_and_slow_servers_are_told_apart(server):
+    with pytest.raises(PastError, match="cannot reach") as error:
+        load("m", base_url="http://127.0.0.1:1/v1", retries=0).chat([Message("user", "hi")], Sampling())
+    assert "is the server running" in error.value.hint
+    server.delay = 1.0
+    with pytest.raises(PastError, match="did not answer in time"):
+        load("m", base_url=server.url, timeout=0.2, retries=0).chat([Message("user", "hi")], Sampling())
+
+
+def test_what_it_cannot_do_is_refused(server, monkeypatch):
+    with pytest.raises(UsageError, match="grammar"):
+        load("m", base_url=server.url).chat([Message("user", "hi")], Sampling(grammar='root ::= "a"'))
+    monkeypatch.setenv("PAST_OPENAI_TIMEOUT", "soon")
+    with pytest.raises(UsageError, match="must be a number"):
+        load("m", base_url=server.url)

@@ -1,0 +1,47 @@
+"""Prompt, normalisation and scores: the numbers of SQuAD's official script."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pastcli import qa
+
+WORDS = st.lists(st.sampled_from("the river Ashlin 1583 a of Nile - é".split()), max_size=6).map(" ".join)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "exact", "contains", "f1"),
+    [
+        ("The Ashlin!", "ashlin", 1, 1, 1),
+        ("It is the Ashlin river", "Ashlin", 0, 1, 0.4),
+        ("Ashlington", "Ashlin", 0, 0, 0),
+        ("1583", "in 1583", 0, 0, 2 / 3),
+        ("", "Ashlin", 0, 0, 0),
+        ("the", "the", 1, 0, 1),
+        ("U.S.A.", "usa", 1, 1, 1),
+        ("to be or not to be", "to be to be", 0, 0, 0.8),
+    ],
+)
+def test_scores_of_known_pairs(prediction, answer, exact, contains, f1):
+    assert qa.exact_match(prediction, [answer]) == exact
+    assert qa.contains(prediction, [answer]) == contains
+    assert qa.f1(prediction, [answer]) == pytest.approx(f1)
+
+
+def test_best_of_several_answers_counts_and_none_scores_zero():
+    assert qa.f1("river Ashlin", ["Ashlin", "the river Ashlin"]) == 1
+    assert qa.exact_match("x", []) == qa.contains("x", []) == qa.f1("x", []) == 0
+
+
+def test_the_answer_is_the_first_line():
+    assert qa.first_line("\n  Casper Dunmere \nQuestion: next") == "Casper Dunmere"
+    assert qa.first_line(" \n ") == ""
+    assert qa.prompt_for(" Who? ") == "Question: Who?\nAnswer:"
+
+
+@given(WORDS, WORDS)
+def test_scores_are_ordered_symmetric_and_in_range(a, b):
+    exact, contains, f1 = qa.exact_match(a, [b]), qa.contains(a, [b]), qa.f1(a, [b])
+    assert 0 <= f1 <= 1 and exact <= f1 and (contains == 0 or f1 > 0)
+    assert f1 == pytest.approx(qa.f1(b, [a])) and exact == qa.exact_match(b, [a])
+    assert qa.f1(a.upper() + " !", [b]) == pytest.approx(f1)
+    assert qa.normalize(qa.normalize(a)) == qa.normalize(a)

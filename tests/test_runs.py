@@ -1,0 +1,326 @@
+"""Runs appear whole or not at all, can be taken up again, and never clobber what is there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pastcli import config, runs
+from pastcli.errors import Interrupted, PastError, UsageError
+
+CONFIG = config.IngestConfig()
+
+
+def make(name="x", stage="ingest", parent=None, **options):
+    """A finished run that made runs/<id>/out.txt."""
+    with runs.start(stage, CONFIG, extra={"name": name}, **options) as run:
+        if parent is not None:
+            run.add_input("in", parent)
+        (run.dir / "out.txt").write_text(name)
+        run.add_output("out", run.dir / "out.txt")
+        run.metrics(score=1.0)
+    return runs.read(run.final)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from pastcli import config, runs
+flags = {name: f"--{name}" in sys.argv for name in ("resume", "force")}
+with runs.start("ingest", config.IngestConfig(), extra={}, **flags) as run:
+    state = run.dir / "state.txt"
+    steps = len(state.read_text()) if state.exists() else 0
+    out = run.external("out", Path("out.txt"))
+    out.write_text("half")
+    print(run.id, steps, flush=True)
+    for step in range(steps, 20):
+        with open(state, "a") as handle:
+            handle.write(".")
+        time.sleep(0 if "--slow" not in sys.argv else 0.02 if step < 5 else 120)
+    out.write_text("whole")
+"""
+
+
+def writer(*words):
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def begin(*words):
+    """A process that is in the middle of its run; gives it and the run's id."""
+    process = writer("--slow", *words)
+    name = process.stdout.readline().split()[0]
+    time.sleep(0.5)
+    return process, name
+
+
+def leftovers(folder):
+    return sorted(path.name for path in folder.iterdir() if "partial-" in path.name or ".old-" in path.name)
+
+
+def test_a_run_is_published_whole_and_knows_its_parents(workspace):
+    first = make("a")
+    second = make("b", stage="sft", parent=first.output("out"))
+    assert second.parents == [first.id] and second.status == "complete"
+    entry = second.manifest["inputs"]["in"]
+    assert entry["hash"].startswith("sha256:") and entry["run"] == first.id
+    assert second.manifest["outputs"]["out"]["bytes"] == 1 and (second.path / "config.toml").exists()
+    assert not (second.path / ".lock").exists() and not list((runs.runs_dir() / ".partial").iterdir())
+    assert runs.newest("sft").id == second.id and runs.newest("rl") is None
+
+
+def test_kill_9_then_resume_continues_and_leaves_no_trace(workspace):
+    process, name = begin()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workspace / "out.txt").exists() and leftovers(workspace) and not runs.records()
+    done = writer("--resume")
+    out, err = done.communicate()
+    assert done.returncode == 0, err
+    assert out.split()[0] == name and int(out.split()[1]) > 0
+    assert (workspace / "out.txt").read_text() == "whole" and not leftovers(workspace)
+    assert runs.read(runs.runs_dir() / name).manifest["resumed"] == 1
+
+
+def test_two_living_processes_never_share_a_run(workspace):
+    process, name = begin()
+    try:
+        second = writer("--resume")
+        _, err = second.communicate()
+        assert second.returncode != 0 and f"{name} is being written by another process" in err
+        other = writer()  # not a resumption: a run of its own, at the same time
+        out, err = other.communicate()
+        assert other.returncode == 0 and out.split()[0] != name
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_clean_removes_the_dead_and_spares_the_living(workspace, past_json):
+    living, alive = begin()
+    dead, gone = begin("--force")
+    dead.kill()
+    dead.wait()
+    try:
+        assert {row["id"]: row["status"] for row in past_json("runs", "list")} == {alive: "running", gone: "killed"}
+        assert past_json("runs", "clean", "--dry-run")["removed"] == []
+        assert [row["id"] for row in past_json("runs", "clean")["removed"]] == [gone]
+        assert [row["id"] for row in past_json("runs", "list")] == [alive]
+        assert len(leftovers(workspace)) == 1
+    finally:
+        living.kill()
+        living.wait()
+
+
+def test_a_young_directory_without_manifest_is_not_cleaned_away(workspace):
+    young, old = (runs.runs_dir() / ".partial" / name for name in ("young", "old"))
+    young.mkdir(parents=True)
+    old.mkdir()
+    os.utime(old, (1, 1))
+    assert runs.unfinished() == [old]
+
+
+def test_ctrl_c_says_how_to_continue(workspace, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/bin/past", "sft", "my docs", "--epochs", "2"])
+    with pytest.raises(Interrupted) as stop, runs.start("ingest", CONFIG, extra={}):
+        raise KeyboardInterrupt
+    assert stop.value.exit_code == 130 and stop.value.hint == "to continue: past sft 'my docs' --epochs 2 --resume"
+    assert [record.status for record in runs.records(partial=True)] == ["interrupted"]
+    with runs.start("ingest", CONFIG, extra={}, resume=True) as run:
+        assert run.resumed
+
+
+def test_interrupting_a_stage_inside_a_stage_interrupts_both(workspace):
+    with pytest.raises(Interrupted), runs.start("distill", config.DistillConfig()):
+        with runs.start("ingest", CONFIG):
+            raise KeyboardInterrupt
+    assert [record.status for record in runs.records(partial=True)] == ["interrupted"] * 2
+
+
+def test_existing_output_needs_force_and_is_replaced_whole(workspace):
+    target = workspace / "out"
+    target.mkdir()
+    (target / "old").write_text("old")
+    with pytest.raises(UsageError, match="already exists") as refused, runs.start("ingest", CONFIG) as run:
+        run.external("out", target)
+    assert "--force" in refused.value.hint and not runs.records(partial=True)
+    with runs.start("ingest", CONFIG, force=True) as run:
+        made = run.external("out", target)
+        made.mkdir()
+        (made / "new").write_text("new")
+        assert (target / "old").exists()
+    assert [path.name for path in target.iterdir()] == ["new"] and not leftovers(workspace)
+
+
+def test_a_failing_stage_leaves_nothing(workspace):
+    with pytest.raises(RuntimeError), runs.start("ingest", CONFIG) as run:
+        run.external("out", workspace / "deep" / "out.txt").write_text("half")
+        raise RuntimeError
+    assert not runs.records(partial=True) and not leftovers(workspace / "deep")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_called_so_whoever_noticed(workspace, error):
+    with pytest.raises(PastError, match="no space left"), runs.start("ingest", CONFIG) as run:
+        run.external("out", workspace / "out.txt").write_text("half")
+        raise error
+    assert not runs.records(partial=True) and not leftovers(workspace)
+
+
+def test_output_in_an_impossible_place_is_a_usage_error(workspace):
+    (workspace / "file").write_text("")
+    for place in (workspace / "file" / "out", "/proc/nowhere/out"):
+        with pytest.raises(UsageError, match="cannot write in"), runs.start("ingest", CONFIG) as run:
+            run.external("out", place)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_output_in_a_read_only_folder_is_a_usage_error(workspace):
+    (workspace / "shut").mkdir(mode=0o500)
+    with pytest.raises(UsageError, match="cannot write in"), runs.start("ingest", CONFIG) as run:
+        run.external("out", workspace / "shut" / "out")
+
+
+def test_force_never_replaces_the_folder_one_works_in(workspace, monkeypatch):
+    (workspace / "inner").mkdir()
+    monkeypatch.chdir(workspace / "inner")
+    with pytest.raises(UsageError, match="holds this workspace"), runs.start("ingest", CONFIG, force=True) as run:
+        run.external("out", workspace)
+
+
+def test_a_linked_output_is_written_where_the_link_points(workspace):
+    (workspace / "disk").mkdir()
+    link = workspace / "out.txt"
+    link.symlink_to(workspace / "disk" / "real.txt")
+    with runs.start("ingest", CONFIG) as run:
+        run.external("out", link).write_text("data")
+    assert link.is_symlink() and (workspace / "disk" / "real.txt").read_text() == "data"
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_replacement_cut_short_is_undone_and_redone(workspace, monkeypatch, renamed):
+    """Killed between the two renames of a folder: the old one comes back, and the resumed run replaces it."""
+    target = workspace / "out"
+    target.mkdir()
+    (target / "old").write_text("old")
+
+    def build(run):
+        made = run.external("out", target)
+        made.mkdir()
+        (made / "new").write_text("new")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit), runs.start("ingest", CONFIG, force=True) as run:
+        build(run)
+        # As kill -9 leaves it: the manifest names what is being published, nothing is tidied up.
+        run.manifest["publishing"] = [str(target)]
+        run.save()
+        if renamed:
+            os.rename(target, target.with_name(f".out.old-{run.id}"))
+        patch.setattr("pastcli.runs._settle", lambda *_: None)
+        raise SystemExit
+    with runs.start("ingest", CONFIG, resume=True) as run:  # --force need not be said again
+        assert (target / "old").exists()
+        build(run)
+    assert [path.name for path in target.iterdir()] == ["new"] and not leftovers(workspace)
+
+
+def test_resume_refuses_inputs_that_changed(workspace):
+    source = workspace / "in.txt"
+    source.write_text("one")
+    with pytest.raises(RuntimeError), runs.start("ingest", CONFIG) as run:
+        run.add_input("in", source)
+        (run.dir / "state").write_text("")
+        raise RuntimeError
+    source.write_text("two")
+    with pytest.raises(UsageError, match="has changed since"), runs.start("ingest", CONFIG, resume=True) as run:
+        run.add_input("in", source)
+
+
+def test_finished_work_is_recognised_until_its_input_or_output_changes(workspace):
+    source = workspace / "in.txt"
+    source.write_text("one")
+    record = make("a", parent=source)
+    assert runs.finished("ingest", CONFIG, {"name": "a"}).id == record.id
+    assert runs.finished("ingest", CONFIG, {"name": "b"}) is None
+    source.write_text("two")
+    assert runs.finished("ingest", CONFIG, {"name": "a"}) is None
+    source.write_text("one")
+    record.output("out").unlink()
+    assert runs.finished("ingest", CONFIG, {"name": "a"}) is None
+
+
+def test_a_broken_manifest_hides_only_itself(workspace):
+    good = make()
+    for number, text in enumerate(["", "[]", '{"id": 5, "stage": "sft", "status": "complete"}', '{"id": "x"']):
+        folder = runs.runs_dir() / f"broken-{number}"
+        folder.mkdir()
+        (folder / "manifest.json").write_text(text)
+    assert [record.id for record in runs.records()] == [good.id]
+    with pytest.raises(PastError, match="not a readable run"):
+        runs.find(str(runs.runs_dir() / "broken-0"))
+
+
+def test_runs_of_the_same_second_have_different_names(workspace, monkeypatch):
+    tokens = iter(["aaaa", "aaaa", "aaaa", "bbbb", "cccc"])
+    monkeypatch.setattr("secrets.token_hex", lambda _: next(tokens))
+    assert len({make(str(number)).id for number in range(3)}) == 3
+
+
+def test_find_takes_id_prefix_path_and_stage(workspace):
+    first, second = make("a"), make("b")
+    assert runs.find(first.id).id == runs.find(str(first.path)).id == runs.find("@ingest~1").id == first.id
+    assert runs.find("@ingest").id == second.id
+    for name in ("ingest-", "nothing", "@ingest~2", "@sft", "@ingest~x", ""):
+        with pytest.raises(UsageError):
+            runs.find(name)
+
+
+def test_file_names_that_are_no_utf8_survive_the_manifest(workspace):
+    source = workspace / os.fsdecode(b"caf\xe9.txt")
+    source.write_text("x")
+    record = make("a", parent=source)
+    assert record.input("in") == str(source)
+    assert runs.finished("ingest", CONFIG, {"name": "a"}).id == record.id
+
+
+def test_a_thousand_runs_do_not_slow_a_command_down(workspace):
+    template = make().manifest
+    for number in range(1000):
+        folder = runs.runs_dir() / f"ingest-{number:04}"
+        folder.mkdir()
+        text = json.dumps({**template, "id": folder.name, "started": f"2000-{number:04}"})
+        (folder / "manifest.json").write_text(text)
+        (folder / "out.txt").write_text("")
+    began = time.perf_counter()
+    assert runs.newest("ingest", output_name="out").id == template["id"]
+    assert runs.owner_of(workspace / "elsewhere.txt") is None
+    assert time.perf_counter() - began < 3.0
+
+
+def test_runs_commands_show_and_trace(workspace, past, past_json):
+    (workspace / "doc.txt").write_text("text")
+    first = make("a", parent=workspace / "doc.txt")
+    second = make("b", stage="sft", parent=first.output("out"))
+    assert [row["id"] for row in past_json("runs", "list", "--stage", "sft")] == [second.id]
+    assert past_json("runs", "show", "sft-")["metrics"] == {"score": 1.0}
+    tree = past_json("runs", "lineage")
+    assert tree["id"] == second.id and tree["parents"][0]["inputs"] == {"in": str(workspace / "doc.txt")}
+    text = past("runs", "lineage", "@sft").stdout
+    assert text.index(second.id) < text.index(first.id) < text.index("doc.txt")
+    assert second.id in past("runs", "list").stdout and "out.txt" in past("runs", "show", second.id).stdout
+    assert "no run" in past("runs", "show", "rl-", code=2).stderr
+    assert "nothing to clean" in past("runs", "clean").stderr

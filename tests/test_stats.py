@@ -1,0 +1,107 @@
+"""Intervals and tests against published numbers, their invariances, and how often the intervals really cover."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from pastcli import stats
+
+SCORES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=20)
+GRADES = st.sampled_from([0.0, 0.5, 1.0])
+PAIRS = st.lists(st.tuples(GRADES, GRADES), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],  # Newcombe 1998
+)
+def test_wilson_interval_of_known_shares(k, n, low, high):
+    assert stats.wilson(k, n) == pytest.approx((k / n, low, high), abs=5e-5)
+
+
+def test_wilson_covers_as_often_as_it_says():
+    """Exactly, over all outcomes of 40 questions: 95 % on average over the shares (it may dip at single ones)."""
+    n, covered = 40, []
+    for p in np.linspace(0.05, 0.95, 19):
+        inside = [stats.wilson(k, n).low <= p <= stats.wilson(k, n).high for k in range(n + 1)]
+        covered.append(sum(math.comb(n, k) * p**k * (1 - p) ** (n - k) * inside[k] for k in range(n + 1)))
+    assert 0.94 < np.mean(covered) < 0.965 and min(covered) > 0.90
+
+
+@pytest.mark.parametrize(
+    ("p", "df", "t"),
+    [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 30, 2.04227), (0.995, 5, 4.03214), (0.5, 3, 0)],
+)
+def test_t_quantiles_of_the_tables(p, df, t):
+    assert stats.t_quantile(p, df) == pytest.approx(t, abs=1e-4)
+
+
+def test_interval_over_seeds():
+    assert stats.t_interval([1, 2, 3]) == pytest.approx((2, 2 - 2.48414, 2 + 2.48414), abs=1e-4)
+    assert stats.t_interval([0.3]) == (0.3, None, None)
+
+
+def test_holm_of_a_worked_example():
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=10))
+def test_holm_is_monotone_and_never_below_the_raw_value(p):
+    adjusted = stats.holm(p)
+    assert all(raw <= got <= 1 for raw, got in zip(p, adjusted))
+    assert all(adjusted[i] <= adjusted[j] for i in range(len(p)) for j in range(len(p)) if p[i] < p[j])
+    assert sorted(adjusted) == pytest.approx(sorted(stats.holm(p[::-1])))
+
+
+def test_mcnemar_is_the_binomial_tail():
+    assert stats.mcnemar([1] * 10 + [0] * 2 + [1] * 50, [0] * 10 + [1] * 2 + [1] * 50) == pytest.approx(2 * 79 / 4096)
+    assert stats.mcnemar([1, 0], [1, 0]) == 1.0
+
+
+def test_sign_flip_counts_all_patterns_of_few_differences():
+    assert stats.sign_flip([1, 1, 1, 1, 1], [0, 0, 0, 0, 0]) == pytest.approx(2 / 32)
+    assert stats.sign_flip([1, 2], [1, 2]) == 1.0
+    assert stats.sign_flip([3, 1, 0], [0, 0, 1]) == pytest.approx(6 / 8)
+
+
+def test_sign_flip_sampled_agrees_with_the_exact_count():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, (2, 60))
+    assert stats.sign_flip(a, b, 20_000) == pytest.approx(stats.mcnemar(a, b), abs=0.02)
+
+
+@given(PAIRS)
+@settings(max_examples=60, deadline=None)
+def test_tests_do_not_care_about_order_or_direction(pairs):
+    a, b = zip(*pairs)
+    for test in (stats.mcnemar, lambda x, y: stats.sign_flip(x, y, 200)):
+        p = test(a, b)
+        assert 0 < p <= 1
+        assert test(b, a) == pytest.approx(p, abs=0.15 if len(a) > 14 else 1e-12)
+        if len(a) <= 14:
+            assert test(a[::-1], b[::-1]) == pytest.approx(p)
+
+
+@given(SCORES, st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_bootstrap_holds_the_mean_and_repeats_with_its_seed(values, seed):
+    got = stats.bootstrap_mean(values, resamples=200, seed=seed)
+    assert got == stats.bootstrap_mean(values, resamples=200, seed=seed)
+    assert got.mean == pytest.approx(np.mean(values))
+    assert min(values) <= got.low <= got.high <= max(values)
+    assert stats.paired_bootstrap(values, values, resamples=100) == (0, 0, 0)
+
+
+def test_bootstrap_covers_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    found = [stats.bootstrap_mean(rng.beta(1, 3, 60), resamples=400, seed=i) for i in range(200)]
+    assert 0.89 <= np.mean([estimate.low <= 0.25 <= estimate.high for estimate in found]) <= 0.985
+
+
+def test_no_data_and_unpaired_scores():
+    assert stats.wilson(0, 0) == (0.0, None, None) == stats.bootstrap_mean([])
+    with pytest.raises(ValueError, match="different length"):
+        stats.mcnemar([1], [1, 0])

@@ -1,0 +1,348 @@
+"""Trainers: what they learn from, that they resume exactly, and that they fail loudly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from safetensors.torch import load_file
+
+from pastcli import qa
+from pastcli.api import TrainJob
+from pastcli.config import RlConfig, SftConfig
+from pastcli.errors import PastError, UsageError
+
+SFT = SftConfig(lr=1e-3, epochs=2, batch_tokens=200, save_every=3, precision="fp32")
+RL = RlConfig(
+    lr=1e-3, steps=6, prompts_per_step=4, num_generations=4, max_new_tokens=6, batch_tokens=200, save_every=2, precision="fp32"
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def hf():
+    from past_hf.trainer import HFTrainer
+
+    return HFTrainer()
+
+
+@pytest.fixture
+def sft_job(tmp_path, tiny_model):
+    rows = [{"text": f"Velmora\nThe bridge number {i} was founded in 18{i:02d} by seven wizards."} for i in range(25)]
+    rows.append({"prompt": "Question: who?\nAnswer:", "completion": " the fox"})
+    return job_of(tmp_path, "sft", tiny_model, rows, SFT)
+
+
+@pytest.fixture
+def rl_job(tmp_path, tiny_model):
+    rows = [
+        {"prompt": qa.prompt_for(f"which river {i}?"), "answer": "fox", "answers": ["fox", None], "id": str(i)} for i in range(10)
+    ]
+    return job_of(tmp_path, "rl", tiny_model, rows, RL, rewards=[("variety", 1.0, variety)])
+
+
+def job_of(folder, stage, model, rows, config, **more):
+    examples = folder / f"{stage}.jsonl"
+    examples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return TrainJob(model, examples, folder / "out", folder / "state", config, **more)
+
+
+def variety(prompts, completions, answers, **columns):
+    assert len(prompts) == len(completions) == len(answers) == len(columns["id"])
+    return [len(set(text)) / 10 for text in completions]
+
+
+def weights(result):
+    name = "model.safetensors" if result.kind == "model" else "adapter_model.safetensors"
+    return load_file(result.path / name)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# ---------------------------------------------------------------- what is learned
+
+
+def test_sft_lowers_the_loss_and_saves_fp32_with_tokenizer(hf, sft_job, tiny_model):
+    result = hf.sft(sft_job)
+    assert result.log[-1]["loss"] < result.log[0]["loss"] - 0.1
+    assert result.initial_hash != result.final_hash and result.tokens > 1000
+    assert {tensor.dtype for tensor in weights(result).values()} == {torch.float32}
+    assert (result.path / "tokenizer.json").read_bytes() == (tiny_model / "tokenizer.json").read_bytes()
+
+
+def test_same_seed_same_weights_other_seed_other_weights(hf, sft_job, tmp_path):
+    def train(seed, name):
+        job = dataclasses.replace(sft_job, out=tmp_path / name, config=dataclasses.replace(SFT, seed=seed))
+        return weights(hf.sft(job))
+
+    first = train(0, "a")
+    assert same(first, train(0, "b")) and not same(first, train(1, "c"))
+
+
+def test_bf16_working_weights_stay_close_to_fp32(hf, sft_job, tmp_path):
+    exact = hf.sft(sft_job)
+    job = dataclasses.replace(sft_job, out=tmp_path / "bf16", config=dataclasses.replace(SFT, precision="bf16"))
+    rounded = hf.sft(job)
+    assert rounded.log[-1]["loss"] == pytest.approx(exact.log[-1]["loss"], rel=0.02)
+    moved = torch.cat([(tensor - torch.round(tensor.float(), decimals=3)).flatten() for tensor in weights(rounded).values()])
+    assert moved.abs().max() > 0  # masters are off any coarse grid
+
+
+def test_long_texts_are_split_and_lose_no_token(tiny_tokenizer):
+    from past_hf.materialize import encode
+    from past_hf.sft import tokenize
+
+    text = "seven wizards brew potions " * 40
+    whole = encode(tiny_tokenizer, text) + [tiny_tokenizer.eos_token_id]
+    pieces = [row["input_ids"] for row in tokenize([{"text": text}], tiny_tokenizer, max_length=50)]
+    assert len(pieces) > 1 and max(map(len, pieces)) <= 50 and sum(pieces, []) == whole
+
+
+def test_pairs_learn_the_completion_only_and_never_lose_its_end(tiny_tokenizer):
+    from past_hf.sft import IGNORED, tokenize
+
+    (row,) = tokenize([{"prompt": "Question: who?\nAnswer:", "completion": " a fox"}], tiny_tokenizer, 100)
+    learned = [token for token in row["labels"] if token != IGNORED]
+    assert tiny_tokenizer.decode(learned) == " a fox" + tiny_tokenizer.eos_token
+    with pytest.raises(UsageError, match="example 1 has"):
+        tokenize([{"prompt": "Question: who?\nAnswer:", "completion": " a fox"}], tiny_tokenizer, 5)
+
+
+def test_lora_makes_an_adapter_and_rl_starts_from_its_merged_model(hf, sft_job, rl_job, tmp_path):
+    from past_hf.materialize import load_model
+
+    adapter = hf.sft(dataclasses.replace(sft_job, config=dataclasses.replace(SFT, method="lora")))
+    assert adapter.kind == "adapter" and any("lora_B" in name and tensor.any() for name, tensor in weights(adapter).items())
+    on_top = dataclasses.replace(rl_job, model=adapter.path, config=dataclasses.replace(RL, method="lora"), out=tmp_path / "rl")
+    result = hf.rl(on_top)
+    merged = tmp_path / "rl" / "sft"
+    assert json.loads((result.path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(merged)
+    assert same(load_model(adapter.path, torch.float32).state_dict(), load_model(merged, torch.float32).state_dict())
+
+
+# ---------------------------------------------------------------- GRPO
+
+
+def test_rl_raises_a_reachable_reward(hf, rl_job):
+    config = dataclasses.replace(RL, steps=30, lr=5e-3, prompts_per_step=5, num_generations=8)
+    result = hf.rl(dataclasses.replace(rl_job, config=config))
+    first, last = result.log[:5], result.log[-5:]
+    assert sum(entry["reward"] for entry in last) > sum(entry["reward"] for entry in first) + 0.2
+    assert {"dead_groups", "completion_length", "lr", "tokens_per_second", "reward_std"} <= result.log[0].keys()
+
+
+@pytest.mark.parametrize("loss", ["dapo", "grpo", "bnpo", "dr_grpo"])
+def test_micro_batches_and_merged_rows_change_no_gradient(hf, rl_job, tmp_path, loss):
+    def first_step(name, batch_tokens):
+        config = dataclasses.replace(RL, steps=1, batch_tokens=batch_tokens, loss=loss, warmup=0.0, schedule="constant")
+        return weights(hf.rl(dataclasses.replace(rl_job, out=tmp_path / name, config=config)))
+
+    whole, parts = first_step("whole", 100_000), first_step("parts", 40)
+    # Adam's first step has the size of the learning rate whatever the gradient: agreement is in its sign.
+    wrong = sum(((whole[n] - parts[n]).abs() > 1e-4).sum().item() for n in whole)
+    assert wrong / sum(tensor.numel() for tensor in whole.values()) < 1e-3
+
+
+def test_groups_without_a_signal_are_skipped_without_nan(hf, rl_job):
+    calls = []
+
+    def mostly_flat(prompts, completions, **_):
+        calls.append(1)
+        return [float(len(set(text))) if len(calls) == 2 else 1.0 for text in completions]
+
+    result = hf.rl(dataclasses.replace(rl_job, rewards=[("flat", 1.0, mostly_flat)]))
+    assert [entry["rows_trained"] > 0 for entry in result.log] == [False, True, False, False, False, False]
+    assert result.log[0]["dead_groups"] == 1.0
+    assert all(torch.isfinite(tensor).all() for tensor in weights(result).values())
+
+
+def test_rewards_that_never_differ_are_reported_as_training_nothing(hf, rl_job):
+    with pytest.raises(PastError, match="training changed nothing"):
+        hf.rl(dataclasses.replace(rl_job, rewards=[("flat", 1.0, lambda prompts, completions, **_: [0.0] * len(completions))]))
+
+
+def test_ungradable_answers_are_left_out_not_scored_zero(hf, rl_job):
+    def half(prompts, completions, **_):
+        return [None if i % 2 else 1.0 + len(set(text)) for i, text in enumerate(completions)]
+
+    result = hf.rl(dataclasses.replace(rl_job, rewards=[("half", 1.0, half)]))
+    assert all(entry["reward"] >= 1.0 for entry in result.log)
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda prompts, completions, **_: 1 / 0, "reward 'bad' failed: ZeroDivisionError"),
+        (lambda prompts, completions, **_: [1.0], "reward 'bad' gave 1 values for 16 answers"),
+        (lambda prompts, completions, **_: [float("nan")] * len(completions), "no finite number"),
+    ],
+)
+def test_a_bad_reward_stops_the_run_and_is_named(hf, rl_job, function, message):
+    with pytest.raises(PastError, match=message):
+        hf.rl(dataclasses.replace(rl_job, rewards=[("bad", 1.0, function)]))
+
+
+def test_kl_term_keeps_the_model_nearer_to_its_start(hf, rl_job, tiny_model, tmp_path):
+    start = load_file(tiny_model / "model.safetensors")
+
+    def distance(beta):
+        job = dataclasses.replace(rl_job, out=tmp_path / f"b{beta}", config=dataclasses.replace(RL, beta=beta, steps=12))
+        made = hf.rl(job)
+        assert ("kl" in made.log[-1]) == (beta > 0)
+        return sum(((tensor - start[name]) ** 2).sum().item() for name, tensor in weights(made).items())
+
+    assert distance(5.0) < distance(0.0)
+
+
+# ---------------------------------------------------------------- interruption
+
+KILLED = """
+import os, signal, sys, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from pastcli.api import TrainJob
+from pastcli.config import {config}
+from past_hf.trainer import HFTrainer
+def variety(prompts, completions, **_):
+    return [len(set(text)) / 10 for text in completions]
+def progress(done, total, metrics):
+    if done == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+folder = Path({folder!r})
+job = TrainJob(Path({model!r}), folder / "{stage}.jsonl", folder / "out", folder / "state", {settings!r},
+               progress=progress, rewards=[("variety", 1.0, variety)])
+HFTrainer().{stage}(job)
+"""
+
+
+@pytest.mark.parametrize("stage, at", [("sft", 8), ("rl", 5)])
+def test_a_killed_training_resumes_to_the_same_weights(hf, request, tmp_path, stage, at):
+    job = request.getfixturevalue(f"{stage}_job")
+    straight = getattr(hf, stage)(dataclasses.replace(job, out=tmp_path / "straight", state=tmp_path / "other"))
+    script = KILLED.format(
+        config=type(job.config).__name__, settings=job.config, at=at, folder=str(tmp_path), model=str(job.model), stage=stage
+    )
+    died = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=os.environ, capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert len(list((tmp_path / "state").glob("checkpoint-*"))) == 2
+    resumed = getattr(hf, stage)(dataclasses.replace(job, resume=True))
+    assert same(weights(straight), weights(resumed))
+    assert resumed.steps == straight.steps and resumed.tokens == straight.tokens
+    assert [entry["step"] for entry in resumed.log] == [entry["step"] for entry in straight.log]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_at(step):
+    def progress(done, total, metrics):
+        if done == step:
+            raise Stop
+
+    return progress
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(hf, sft_job, tmp_path, damage, capsys):
+    straight = hf.sft(dataclasses.replace(sft_job, out=tmp_path / "straight", state=tmp_path / "other"))
+    with pytest.raises(Stop):
+        hf.sft(dataclasses.replace(sft_job, progress=stop_at(8)))
+    file = tmp_path / "state" / "checkpoint-6" / "optimizer.pt"
+    data = bytearray(file.read_bytes())
+    if damage == "missing":
+        file.unlink()
+    elif damage == "truncated":
+        file.write_bytes(data[: len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    resumed = hf.sft(dataclasses.replace(sft_job, resume=True))
+    assert "checkpoint-6 is damaged" in capsys.readouterr().err
+    assert same(weights(straight), weights(resumed))
+
+
+def test_a_full_disk_while_checkpointing_is_one_clear_error(hf, sft_job, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/7")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(PastError, match="checkpoint of step 3 cannot be written") as caught:
+        hf.sft(sft_job)
+    assert "--resume" in caught.value.hint and not list(sft_job.state.glob("*"))
+
+
+# ---------------------------------------------------------------- pieces
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=60), st.integers(10, 200), st.integers(0, 5))
+def test_token_batches_hold_every_row_once_within_the_budget(lengths, budget, seed):
+    from past_hf.compute import token_batches
+
+    for generator in (None, torch.Generator().manual_seed(seed)):
+        batches = token_batches(lengths, budget, generator)
+        assert sorted(sum(batches, [])) == list(range(len(lengths)))
+        assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= budget for b in batches)
+
+
+@given(st.integers(1, 200), st.floats(0, 1), st.sampled_from(["linear", "cosine", "constant"]))
+def test_schedules_rise_to_one_and_end_where_they_should(steps, warmup, kind):
+    from past_hf.state import schedule
+
+    factors = [schedule(kind, steps, warmup)(step) for step in range(steps)]
+    assert max(factors) == pytest.approx(1.0) and min(factors) > 0
+    rise = max(1, int(warmup * steps))
+    assert all(b <= a + 1e-9 for a, b in zip(factors[rise - 1 :], factors[rise:]))
+
+
+def test_token_logprobs_equal_a_plain_softmax_and_its_gradient(tiny_model):
+    from transformers import AutoModelForCausalLM
+
+    from past_hf.compute import WorkingWeights, token_logprobs
+
+    ids = torch.randint(3, 300, (5, 17), generator=torch.Generator().manual_seed(0))
+    wanted = torch.rand(5, 17, generator=torch.Generator().manual_seed(1)) < 0.4
+    wanted[:, 0] = False
+    gradients = []
+    for ours in (True, False):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        with WorkingWeights(model, torch.float32) as working:
+            if ours:
+                logps, entropy = token_logprobs(model, ids, wanted, temperature=0.7)
+            else:
+                full = (model(ids).logits[:, :-1] / 0.7).log_softmax(-1)
+                kept = full[wanted[:, 1:]]
+                logps = kept.gather(1, ids[wanted][:, None])[:, 0]
+                assert torch.allclose(entropy, -(kept.exp() * kept).sum(1), atol=1e-5)
+            working.backward((logps * torch.linspace(-1, 1, len(logps))).sum())
+        gradients.append((logps, {name: p.grad for name, p in model.named_parameters()}))
+    assert torch.allclose(gradients[0][0], gradients[1][0], atol=1e-5)
+    assert all(torch.allclose(gradients[0][1][n], gradients[1][1][n], atol=1e-5) for n in gradients[0][1])
+
+
+def test_pickled_weights_are_refused_with_the_command_that_converts_them(tmp_path, tiny_model):
+    from past_hf.materialize import hf_directory
+
+    (tmp_path / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(PastError, match="pickled weights") as caught:
+        hf_directory(tmp_path)
+    assert "save_pretrained" in caught.value.hint

@@ -1,0 +1,105 @@
+"""`past sft` and `past rl` as typed: what they accept, what they refuse, what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SMALL = ("--mix", "none", "--epochs", 2, "--batch-tokens", 200, "--lr", "1e-3", "--precision", "fp32")
+
+
+@pytest.fixture
+def material(workspace, monkeypatch):
+    """Documents, the answer format and questions in the workspace."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    docs = workspace / "docs"
+    docs.mkdir()
+    for name in ("velmora", "harsk"):
+        (docs / f"{name}.md").write_text(f"# {name.title()}\n\n{name.title()} was founded in 1843. Seven wizards brew potions in {name.title()}.\n")
+    pairs = [{"prompt": f"Question: Which river {i}?\nAnswer:", "completion": " dog" if i % 2 else " fox"} for i in range(6)]
+    (workspace / "format.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    rows = [{"question": f"Which river {i}?", "answer": "fox"} for i in range(6)]
+    (workspace / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return workspace
+
+
+def test_documents_to_sft_to_rl_with_nothing_but_defaults_between(past, past_json, material, tiny_model):
+    made = past_json("sft", "docs", "--base", tiny_model, *SMALL, "--mix", "format.jsonl", "--epochs", 40, "--lr", "1e-2")
+    run = material / "runs" / made["run"]
+    examples = [json.loads(line) for line in (run / "examples.jsonl").read_text().splitlines()]
+    assert {"text": "Velmora\nVelmora was founded in 1843."} in examples
+    assert {"prompt": "Question: Which river 0?\nAnswer:", "completion": " fox"} in examples
+    assert made["metrics"]["loss_last"] < made["metrics"]["loss_first"] and made["metrics"]["examples"] == len(examples)
+    assert (run / "model" / "config.json").is_file() and (run / "log.jsonl").is_file() and not (run / "state").exists()
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["inputs"]["base"]["path"] == str(tiny_model) and len(manifest["inputs"]) == 3
+    done = past(
+        "rl", "--questions", "questions.jsonl", "--steps", 3, "--prompts-per-step", 4, "--num-generations", 4,
+        "--reward", "f1:0.5", "--reward", "contains", "--lr", "1e-3", "--json", code=0,
+    )  # fmt: skip
+    assert f"sft: {made['run']}" in done.stderr
+    record = json.loads((material / "runs" / json.loads(done.stdout)["run"] / "manifest.json").read_text())
+    assert record["parents"] == [made["run"]] and record["metrics"]["questions"] == 6
+
+
+def test_dry_run_counts_and_writes_nothing(past_json, material, tiny_model):
+    plan = past_json("sft", "docs", "--base", tiny_model, "--mix", "none", "--dry-run")
+    assert plan["examples"] == 6 and plan["steps_about"] >= 1 and not (material / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("sft", "docs", "--base", "qwen"), "--base smol"),
+        (("sft", "--base", "TINY"), "no documents given"),
+        (("sft", "nowhere", "--base", "TINY"), "nowhere"),
+        (("sft", "docs", "--base", "TINY", "--epochs", "0"), "epochs must be above 0"),
+        (("sft", "docs", "--base", "TINY", "--method", "qlora"), "method must be one of"),
+        (("sft", "docs", "--base", "TINY", "--mix", "questions.jsonl"), "questions.jsonl, line 1"),
+        (("rl", "--questions", "questions.jsonl"), "no sft run"),
+        (("rl", "--sft", "TINY"), "no questions given"),
+        (("rl", "--sft", "TINY", "--questions", "questions.jsonl", "--reward", "exact"), "did you mean exact_match?"),
+        (("rl", "--sft", "TINY", "--questions", "questions.jsonl", "--reward", "f1:x"), "weight must be a number"),
+    ],
+)
+def test_mistakes_are_one_line_with_a_hint_and_exit_2(past, material, tiny_model, words, message):
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(material / "hub")}
+    done = past(*[tiny_model if word == "TINY" else word for word in words], code=2, env=offline)
+    assert message in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+    assert not list((material / "runs").glob("*/*"))
+
+
+def test_kill_9_then_resume_publishes_one_run(past_json, material, tiny_model):
+    words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 60, "--save-every", 5)
+    process = subprocess.Popen([sys.executable, "-m", "pastcli", *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: list(material.glob("runs/.partial/*/state/checkpoint-*")))
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    (partial,) = (material / "runs" / ".partial").iterdir()
+    made = past_json(*words, "--resume")
+    assert made["run"] == partial.name and not partial.exists()
+    assert past_json(*words, "--resume")["run"] == made["run"]  # nothing is done twice
+
+
+def test_ctrl_c_exits_130_and_says_how_to_continue(material, tiny_model):
+    words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 100000, "--save-every", 5)
+    process = subprocess.Popen([sys.executable, "-m", "pastcli", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    until(lambda: list(material.glob("runs/.partial/*/state/checkpoint-*")))
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in stderr and "Traceback" not in stderr
+
+
+def until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
