@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import sys
 import time
@@ -121,8 +122,7 @@ class Run:
         for key in ("temporary", "publishing"):
             self.manifest.pop(key)
         self.save()
-        sync_tree(self.dir)
-        os.rename(self.dir, self.final)
+        replace(self.dir, self.final, aside(self.final, self.id))
         return Record(self.final, self.manifest)
 
     def __post_init__(self) -> None:
@@ -138,14 +138,15 @@ def start(
     resume: bool = False,
     force: bool = False,
     keep_partial: bool = True,
+    name: str = "",
 ) -> Iterator[Run]:
     """Make a run of `stage`; publish it when the block ends well.
 
-    `extra` is what besides the config tells this work from another (input paths, for example): `--resume`
+    `name` becomes the run's id in place of stage and time. `extra` is what besides the config tells this work from another (input paths, for example): `--resume`
     takes up the newest unfinished run with the same stage, config and extra. On an error the partial
     directory is removed unless something resumable may lie in it (`keep_partial`).
     """
-    with _full_disk_named(), _opened(stage, config, _key(stage, config, extra), resume, force) as run:
+    with _full_disk_named(), _opened(stage, config, _key(stage, config, extra), resume, force, name) as run:
         try:
             yield run
             run.publish()
@@ -185,7 +186,7 @@ def finished(stage: str, config: Any, extra: Mapping[str, Any] | None = None) ->
 
 
 @contextlib.contextmanager
-def _opened(stage: str, config: Any, key: str, resume: bool, force: bool) -> Iterator[Run]:
+def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: str) -> Iterator[Run]:
     """A locked run directory, taken up again or new."""
     root = runs_dir() / ".partial"
     writable(root)
@@ -193,7 +194,7 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool) -> Ite
     if previous is not None:
         run = Run(previous.path, dict(previous.manifest), resumed=True, force=force)
     else:
-        run = _new(root, stage, config, key, force)
+        run = _new(root, stage, config, key, force, name)
     with locked(run.dir):
         if previous is not None:
             output.note(f"resuming {run.id}")
@@ -213,9 +214,9 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool) -> Ite
     (run.final / ".lock").unlink(missing_ok=True)
 
 
-def _new(root: Path, stage: str, config: Any, key: str, force: bool) -> Run:
+def _new(root: Path, stage: str, config: Any, key: str, force: bool, name: str) -> Run:
     now = datetime.now(timezone.utc)
-    name = _new_folder(root, f"{stage}-{now:%Y%m%d-%H%M%S}")
+    name = _named_folder(root, name, force) if name else _new_folder(root, f"{stage}-{now:%Y%m%d-%H%M%S}")
     manifest = {
         "format": FORMAT,
         "id": name,
@@ -238,6 +239,20 @@ def _new(root: Path, stage: str, config: Any, key: str, force: bool) -> Run:
         "publishing": [],
     }
     return Run(root / name, manifest, force=force)
+
+
+def _named_folder(root: Path, name: str, force: bool) -> str:
+    """Make `root/<name>` for a run that the user named."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+        raise UsageError(f"{name!r} cannot be the name of a run", "use letters, digits and . _ + -")
+    if (runs_dir() / name).exists() and not force:
+        raise UsageError(f"there is a run named {name}", "choose another name, or add --force to replace it")
+    if (root / name).exists():
+        if not force:
+            raise UsageError(f"there is an unfinished run named {name}", "add --resume to continue it, or --force to start anew")
+        discard(root / name)
+    (root / name).mkdir()
+    return name
 
 
 def _new_folder(root: Path, stem: str) -> str:

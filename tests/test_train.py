@@ -36,7 +36,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def hf():
-    from past_hf.trainer import HFTrainer
+    from past_hf.training import HFTrainer
 
     return HFTrainer()
 
@@ -219,7 +219,7 @@ torch.set_num_threads(1)
 from pathlib import Path
 from pastcli.api import TrainJob
 from pastcli.config import {config}
-from past_hf.trainer import HFTrainer
+from past_hf.training import HFTrainer
 def variety(prompts, completions, **_):
     return [len(set(text)) / 10 for text in completions]
 def progress(done, total, metrics):

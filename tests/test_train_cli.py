@@ -103,3 +103,46 @@ def until(condition, seconds=120):
     while not condition():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.05)
+
+
+def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(past_json, material, tiny_model):
+    rows = [{"question": f"Which river {i}?", "answer": "fox", "doc": ("velmora", "harsk")[i % 2]} for i in range(6)]
+    (material / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (material / "past.toml").write_text(
+        '[sft]\nmix = ["format.jsonl"]\nepochs = 3\nbatch_tokens = 200\nlr = 0.0005\nprecision = "fp32"\n'
+        "[rl]\nsteps = 4\nprompts_per_step = 3\nnum_generations = 4\nlr = 0.001\n"
+    )
+    # A base that can answer at all, so that some answers earn a reward.
+    words = ("--mix", "none", "--epochs", 60, "--lr", "0.01")
+    base = past_json("sft", "format.jsonl", "--base", tiny_model, *words)["outputs"]["model"]
+    words = ("distill", "docs", "--questions", "questions.jsonl", "--base", base, "-o", "skill.safetensors")
+    process = subprocess.Popen([sys.executable, "-m", "pastcli", *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: list(material.glob("runs/.partial/*/round1/sft/result.json")))
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    (first,) = material.glob("runs/.partial/*/round1/sft/model/model.safetensors")
+    stamp = first.stat().st_mtime_ns
+    assert stamp and not (material / "skill.safetensors").exists()
+    made = past_json(*words, "--resume")
+    assert (material / "skill.safetensors").stat().st_size > 1000
+    assert made["metrics"]["round1_norm"] > 0 and made["metrics"]["round2_norm"] > 0
+
+
+def test_distill_splits_by_document_and_questions_follow():
+    from pastcli.api import Passage, Question
+    from pastcli.commands.distill import split
+    from pastcli.config import DistillConfig
+    from pastcli.errors import UsageError
+
+    passages = [Passage(f"{d}#{n}", d, d, "text") for d in "abcdefg" for n in range(2)]
+    questions = [Question(f"{d}{n}", "?", ("x",), d) for d in "abcd" for n in range(3)]
+    parts = split(passages, questions, DistillConfig(rounds=3))
+    assert sorted(p.id for part in parts for p in part.passages) == sorted(p.id for p in passages)
+    assert sum(len(part.questions) for part in parts) == len(questions) and all(part.questions for part in parts)
+    assert all({q.doc for q in part.questions} <= {p.doc for p in part.passages} for part in parts)
+    with pytest.raises(UsageError, match="not in the source"):
+        split(passages, [Question("1", "?", ("x",), "elsewhere")], DistillConfig())
+    with pytest.raises(UsageError, match="cannot make 5 rounds"):
+        split(passages, questions, DistillConfig(rounds=5))

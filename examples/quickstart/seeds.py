@@ -22,6 +22,17 @@ from pastcli import runs, stats
 HERE = Path(__file__).resolve().parent
 
 
+INJECTIONS = (
+    ("base+skill", "smol"),
+    ("SFT+skill", "sft-target"),
+    ("SFT+half", "sft-target", "--scale", "0.5"),
+    ("SFT+1.5skill", "sft-target", "--scale", "1.5"),
+    ("SFT+random", "sft-target", "--control", "random"),
+    ("SFT+shuffled", "sft-target", "--control", "shuffled"),
+)
+"""label, target and further flags of each injected model that is evaluated."""
+
+
 def past(workspace: Path, seed: int, *words: str) -> dict:
     """One command of the chain, resumable, its JSON document as result."""
     seeds = {f"PAST_{stage}_SEED": str(seed) for stage in ("SFT", "RL", "INJECT", "PROBE", "EVAL", "AGENT")}
@@ -39,18 +50,17 @@ def chain(workspace: Path, seed: int, options: argparse.Namespace) -> dict:
     shutil.copy(options.config, workspace / "past.toml")
     call = lambda *words: past(workspace, seed, *words)  # noqa: E731 - one binding for every line below
     steps = {
-        "sft_source": call("sft", options.source, "--base", "smol"),
-        "rl": call("rl", "--questions", options.source_questions),
-        "extract": call("extract", "-o", "skill.safetensors"),
-        "sft_target": call("sft", options.target, "--base", "smol"),
-        "base+skill": call("inject", "--vector", "skill.safetensors", "--target", "smol", "-o", "models/base+skill"),
-        "random": call("inject", "--vector", "skill.safetensors", "--control", "random", "-o", "models/sft+random"),
-        "shuffled": call("inject", "--vector", "skill.safetensors", "--control", "shuffled", "-o", "models/sft+shuffled"),
-        "inject": call("inject", "--vector", "skill.safetensors", "--scale", "1.0"),
-        "probe": call("probe-orthogonality"),
+        "sft_source": call("sft", options.source, "--base", "smol", "--name", "sft-source"),
+        "rl": call("rl", "--sft", "sft-source", "--questions", options.source_questions, "--name", "rl-source"),
+        "extract": call("extract", "--sft", "sft-source", "--rl", "rl-source", "-o", "skill.safetensors"),
+        "sft_target": call("sft", options.target, "--base", "smol", "--name", "sft-target"),
     }
-    models = {"base": "smol", "base+skill": "models/base+skill", "SFT": "@sft", "SFT+skill": "@inject",
-              "SFT+random": "models/sft+random", "SFT+shuffled": "models/sft+shuffled"}  # fmt: skip
+    models = {"base": "smol", "SFT": "sft-target"}
+    for label, target, *more in INJECTIONS:
+        call("inject", "--vector", "skill.safetensors", "--target", target, "--name", label, *more)
+        models[label] = label
+    probe = ("probe-orthogonality", "--base", "smol", "--sft", "sft-source", "--rl", "rl-source", "--target-sft", "sft-target")
+    steps["probe"] = call(*probe)
     flags = [word for label, path in models.items() for word in ("--model", f"{label}={path}")]
     steps["eval"] = call("eval", "--questions", options.target_questions, "--reference", "SFT", *flags)
     return {"seed": seed, **steps}
@@ -93,7 +103,11 @@ def main() -> None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         runs.write_json(options.out, document)
     for label, metrics in document["summary"].items():
-        print(f"{label:14}", *(f"{name} {m['mean']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" for name, m in metrics.items()))
+        print(f"{label:14}", *(f"{name} {m['mean']:.3f} {_interval(m)}" for name, m in metrics.items()))
+
+
+def _interval(metric: dict) -> str:
+    return "" if metric["low"] is None else f"[{metric['low']:.3f}, {metric['high']:.3f}]"
 
 
 if __name__ == "__main__":

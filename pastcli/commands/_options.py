@@ -17,6 +17,9 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an output that exi
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the same command after it was killed.", rich_help_panel="Common")
 ]
+Name = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Call the run NAME instead of by stage and time.", rich_help_panel="Common")
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="TOML", help="Settings file (default: past.toml here).", rich_help_panel="Common"),

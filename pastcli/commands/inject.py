@@ -10,7 +10,7 @@ import typer
 from .. import config as configs, models, output, runs
 from ..errors import UsageError
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, complete_model, option, show_run
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, complete_model, option, show_run
 
 EXAMPLE = "Example: `past inject --vector skill.safetensors --scale 1.0 --target runs/sft-2 -o model/`"
 
@@ -47,6 +47,7 @@ def command(
     template: Annotated[
         Path | None, typer.Option("--template", metavar="GGUF", help="GGUF of the same base, for a .gguf output (default: from the target).")
     ] = None,
+    name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
@@ -67,13 +68,13 @@ def command(
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
     grown_from = (_lineage.model(base) if base else _lineage.base_of(model)).path if config.project else None
     extra = {"vectors": [[str(path.resolve()), factor] for path, factor in vectors], "target": str(model.path), "as": kind,
-             "out": str(out.absolute()) if out else "", "base": str(grown_from or ""), "template": str(template or "")}  # fmt: skip
+             "out": str(out.absolute()) if out else "", "base": str(grown_from or ""), "template": str(template or ""), "name": name}  # fmt: skip
     if dry_run:
         output.emit({"would_write": str(out or f"{kind}/ of a new run"), **extra}, as_json)
         return
     if already_done("inject", config, extra, resume, as_json):
         return
-    with runs.start("inject", config, extra=extra, resume=resume, force=force, keep_partial=False) as run:
+    with runs.start("inject", config, extra=extra, resume=resume, force=force, name=name, keep_partial=False) as run:
         run.add_input("target", model.path)
         for number, (path, _) in enumerate(vectors, 1):
             run.add_input("vector" if number == 1 else f"vector{number}", path)

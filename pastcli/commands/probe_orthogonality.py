@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import config as configs, models, output, runs
+from .. import config as configs, output, qa, runs
+from ..errors import UsageError
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, option
+from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, complete_model, option
+
+if TYPE_CHECKING:
+    from ..vectors.probe import Probe
 
 EXAMPLE = "Example: `past probe-orthogonality --base smol --sft runs/sft-1 --rl runs/rl-1 --target-sft runs/sft-2`"
 
-Model = Annotated[str | None, typer.Option(metavar="PATH", autocompletion=complete_model)]
-
 
 def command(
-    base: Annotated[str | None, typer.Option("--base", metavar="PATH", help="The common base (default: what the SFT run started from).")] = None,
-    sft: Annotated[str | None, typer.Option("--sft", metavar="PATH", help="The SFT model (default: the one the RL run grew from).")] = None,
-    rl: Annotated[str | None, typer.Option("--rl", metavar="PATH", help="The RL model or adapter (default: the newest rl run).")] = None,
-    target_sft: Annotated[str | None, typer.Option("--target-sft", metavar="PATH", help="The target's SFT model (default: the newest other sft run, if any).")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="PATH", help="The common base (default: what the SFT run started from).")
+    ] = None,
+    sft: Annotated[
+        str | None,
+        typer.Option("--sft", metavar="PATH", help="The SFT model (default: the one the RL run grew from).", autocompletion=complete_model),
+    ] = None,
+    rl: Annotated[
+        str | None,
+        typer.Option("--rl", metavar="PATH", help="The RL model or adapter (default: the newest rl run).", autocompletion=complete_model),
+    ] = None,
+    target_sft: Annotated[
+        str | None, typer.Option("--target-sft", metavar="PATH", help="The target's SFT model (default: the newest other sft run, if any).")
+    ] = None,
     sft2: Annotated[str | None, typer.Option("--sft2", metavar="PATH", help="Control: a second SFT model of the same base.")] = None,
-    rl2: Annotated[str | None, typer.Option("--rl2", metavar="PATH", help="Control: a second RL model, grown from --sft2 (or from --sft).")] = None,
-    figures: Annotated[Path | None, typer.Option("--figures", metavar="DIR", help="Where the PNG figures go (default: in the run).")] = None,
+    rl2: Annotated[
+        str | None, typer.Option("--rl2", metavar="PATH", help="Control: a second RL model, grown from --sft2 (or from --sft).")
+    ] = None,
+    subspaces: Annotated[int | None, option("probe", "subspaces", min=0)] = None,
+    activations: Annotated[
+        Path | None,
+        typer.Option("--activations", metavar="FILE", help="Texts or questions (.txt, .jsonl): measure the interference on real inputs too."),
+    ] = None,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw PNG figures.")] = True,
+    out: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Where the figures go (default: in the run).")] = None,
     seed: Annotated[int | None, option("probe", "seed")] = None,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -33,24 +54,56 @@ def command(
 ) -> None:
     """Measure the angle between what SFT changed and what RL changed, against chance and controls.
 
-    Cosines by tensor, layer, module kind and for the whole model, each with its distance from chance.
+    Cosines by tensor, layer, module kind and for the whole model, each with its distance from chance; with
+    --subspaces the principal angles, with --activations the interference on real inputs.
     """
-    config = configs.resolve("probe", {"seed": seed}, config_file)
+    config = configs.resolve("probe", {"subspaces": subspaces, "seed": seed}, config_file)
+    texts = _texts(activations) if activations else []
     paths = _paths(base, sft, rl, target_sft, sft2, rl2)
-    extra = {name: str(path) for name, path in paths.items()} | {"figures": str(figures.absolute()) if figures else ""}
+    extra = {name: str(path) for name, path in paths.items()} | {"out": str(out.absolute()) if out else "", "figures": figures,
+             "activations": str(activations or "")}  # fmt: skip
     if dry_run:
-        output.emit({"would_read": {name: str(path) for name, path in paths.items()}}, as_json)
+        output.emit({"would_read": {name: str(path) for name, path in paths.items()}, "texts": len(texts)}, as_json)
         return
+    if already_done("probe", config, extra, resume, as_json):
+        return
+    from ..vectors import probe_report
+    from ..vectors.probe import probe
+
     with runs.start("probe", config, extra=extra, resume=resume, force=force, keep_partial=False) as run:
         for name, path in paths.items():
             run.add_input(name, path)
-        document, show = _probe(paths, config, run, figures)
+        with output.progress("probing", "weights") as progress:
+            measured = probe(**paths, subspaces=config.subspaces, texts=texts, seed=config.seed, progress=progress)
+        document = probe_report.to_dict(measured)
         runs.write_json(run.dir / "probe.json", document)
         run.add_output("report", run.dir / "probe.json")
+        if figures:
+            folder = run.external("figures", out) if out else run.dir / "figures"
+            probe_report.figures(measured, folder)
+            if not out:
+                run.add_output("figures", folder)
         run.metrics(**{name: value["cosine"] for name, value in document["global"].items() if value})
     record = runs.read(run.final)
     places = {name: str(record.output(name)) for name in record.manifest["outputs"]}
-    output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: show(places))
+    output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: _show(measured, places))
+
+
+def _texts(path: Path) -> list[str]:
+    """Lines of a text file, or the texts, prompts or questions (as prompts) of a JSONL file."""
+    if not path.is_file():
+        raise UsageError(f"no file {path}", "give a .txt or .jsonl file")
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    if path.suffix not in (".jsonl", ".ndjson"):
+        return lines
+    texts = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            texts.append(row.get("text") or row.get("prompt") or qa.prompt_for(row["question"]))
+        except (ValueError, KeyError, AttributeError):
+            raise UsageError(f"line {number} of {path} has no text, prompt or question", "one JSON object a line") from None
+    return texts
 
 
 def _paths(base: str | None, sft: str | None, rl: str | None, target: str | None, sft2: str | None, rl2: str | None) -> dict[str, Path]:
@@ -67,23 +120,17 @@ def _paths(base: str | None, sft: str | None, rl: str | None, target: str | None
     return {name: ref.path for name, ref in found.items()}
 
 
-def _probe(paths: dict[str, Path], config: Any, run: runs.Run, figures: Path | None) -> tuple[dict[str, Any], Any]:
-    """Measure, write the figures, and give the report with the function that shows it."""
-    from ..vectors import probe_report
-    from ..vectors.probe import close, probe
+def _show(measured: Probe, places: dict[str, str]) -> None:
+    from ..vectors import interference, probe_report, subspaces
 
-    with output.progress("probing", "weights") as progress:
-        measured, changes = probe(**paths, seed=config.seed, progress=progress)
-    close(changes)
-    folder = run.external("figures", figures) if figures else run.dir / "figures"
-    probe_report.figures(measured, folder)
-    if not figures:
-        run.add_output("figures", folder)
-
-    def show(places: dict[str, str]) -> None:
-        output.stdout().print(probe_report.heat_map(measured, "sft_rl"))
-        output.table("whole model", ("changes", "cosine", "z", "chance", "mean over layers", "standard error"), probe_report.table(measured))
-        output.stdout().print(probe_report.verdict(measured))
+    output.stdout().print(probe_report.heat_map(measured, "sft_rl"))
+    columns = ("changes", "cosine", "z", "chance", "mean over layers", "standard error")
+    output.table("whole model", columns, probe_report.table(measured))
+    if measured.subspaces:
+        rows = [(name, *values.values()) for name, values in subspaces.summary(measured.subspaces).items()]
+        output.table("top singular subspaces, mean over matrices", ("measure", "found", "by chance", "ratio"), rows)
+    if measured.interference:
+        output.table("on real inputs", ("measure", "value"), interference.summary(measured.interference).items())
+    output.stdout().print(probe_report.verdict(measured))
+    if "figures" in places:
         output.note(f"figures: {places['figures']}")
-
-    return probe_report.to_dict(measured), show

@@ -10,7 +10,7 @@ import typer
 from .. import config as configs, models, output, runs
 from ..errors import UsageError
 from . import _lineage, _train
-from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, complete_model, option, show_run
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, complete_model, option, show_run
 
 EXAMPLE = "Example: `past rl --sft runs/sft-1 --questions questions.jsonl --reward f1:0.5 --reward exact_match:0.5`"
 
@@ -44,6 +44,7 @@ def command(
     trainer: Annotated[str | None, option("rl", "trainer")] = None,
     save_every: Annotated[int | None, option("rl", "save_every")] = None,
     seed: Annotated[int | None, option("rl", "seed")] = None,
+    name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
@@ -60,7 +61,7 @@ def command(
     if questions is None:
         raise UsageError("no questions given", "name a file: past rl --questions questions.jsonl")
     found = models.resolve(sft) if sft else _newest_sft()
-    extra = {"sft": str(found.path), "questions": str(questions.resolve())}
+    extra = {"sft": str(found.path), "questions": str(questions.resolve()), "name": name}
     if already_done("rl", config, extra, resume, as_json):
         return
     from ..ingest import read_questions
@@ -69,19 +70,22 @@ def command(
     rows = _train.rl_rows(read_questions(questions), questions)
     if dry_run:
         answers = config.steps * config.prompts_per_step * config.num_generations
-        plan = {"would_train": str(found.path), "questions": len(rows), "steps": config.steps, "answers_sampled": answers}
-        output.emit(plan, as_json)
+        plan = {"would_train": str(found.path), "questions": len(rows), "steps": config.steps}
+        output.emit({**plan, "answers_sampled": answers}, as_json)
         return
-    with runs.start("rl", config, extra=extra, resume=resume, force=force) as run:
+    with runs.start("rl", config, extra=extra, resume=resume, force=force, name=name) as run:
         _train.add_base(run, "sft", found)
         run.add_input("questions", questions)
         result = _train.train("rl", found.path, rows, run.dir, config, run.resumed, rewards)
         _train.record(run, result)
-        run.metrics(
-            questions=len(rows), reward_first=_train.mean(result.log[:5], "reward", 5), reward_last=_train.mean(result.log, "reward", 5),
-            dead_groups=_train.mean(result.log, "dead_groups", len(result.log)),
-        )  # fmt: skip
+        run.metrics(questions=len(rows), **_rewarded(result.log))
     show_run(runs.read(run.final), as_json)
+
+
+def _rewarded(log: list[dict[str, float]]) -> dict[str, float | None]:
+    """Mean reward of the first and last five steps, and the share of groups whose answers all earned the same."""
+    first, last = _train.mean(log[:5], "reward", 5), _train.mean(log, "reward", 5)
+    return {"reward_first": first, "reward_last": last, "dead_groups": _train.mean(log, "dead_groups", len(log))}
 
 
 def _newest_sft() -> models.ModelRef:

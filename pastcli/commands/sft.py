@@ -11,7 +11,7 @@ import typer
 from .. import config as configs, models, output, runs
 from ..errors import UsageError
 from . import _train
-from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, option, show_run
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run
 
 EXAMPLE = "Example: `past sft docs/ --base smol`"
 
@@ -41,6 +41,7 @@ def command(
     trainer: Annotated[str | None, option("sft", "trainer")] = None,
     save_every: Annotated[int | None, option("sft", "save_every")] = None,
     seed: Annotated[int | None, option("sft", "seed")] = None,
+    name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
@@ -57,14 +58,14 @@ def command(
     _train.check(config)
     found = models.resolve(config.base)
     docs = docs or [_newest_corpus()]
-    extra = {"docs": [str(path.resolve()) for path in docs], "base": str(found.path)}
+    extra = {"docs": [str(path.resolve()) for path in docs], "base": str(found.path), "name": name}
     if already_done("sft", config, extra, resume, as_json):
         return
     rows = _train.sft_rows(docs, config, _train.ingest_config(config_file))
     if dry_run:
         output.emit(_plan(rows, config, found), as_json)
         return
-    with runs.start("sft", config, extra=extra, resume=resume, force=force) as run:
+    with runs.start("sft", config, extra=extra, resume=resume, force=force, name=name) as run:
         _train.add_base(run, "base", found)
         for number, path in enumerate([*docs, *_train.mixed(config)], 1):
             run.add_input("documents" if number == 1 else f"documents{number}", path)

@@ -88,7 +88,8 @@ def _rows(checkpoint: Checkpoint) -> np.ndarray:
     for spec in _sampled(checkpoint.specs()):
         start = spec.shape[0] // 2 * spec.columns
         row = checkpoint.read(spec.name, start, start + spec.columns)[:SKETCH_VALUES]
-        pieces.append(row / max(float(np.linalg.norm(row)), 1e-30))
+        norm = float(np.linalg.norm(row))
+        pieces.append(row / norm if 0.0 < norm < np.inf else np.zeros_like(row))
     return np.concatenate(pieces or [np.zeros(0, np.float32)])
 
 

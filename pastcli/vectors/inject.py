@@ -19,7 +19,7 @@ from . import compat, project, scales
 from .arithmetic import SIGNIFICAND_BITS, Sums
 from .delta import CONTROLS, Delta, Sum, control as controlled
 from .extract import difference
-from .models import format_of, open_model
+from .models import as_directory, format_of, open_model
 from .skillfile import Skill, open_skill
 from .stream import Span, run, spans
 from .ties import Ties
@@ -108,6 +108,8 @@ def inject_skill(
     """
     chosen = Options(**options)
     chosen.check()
+    if Path(target).is_file() and _form_of_suffix(Path(out)) is None:
+        target = as_directory(Path(target))
     with ExitStack() as stack:
         skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
         model = stack.enter_context(closing(open_model(target)))
@@ -139,8 +141,14 @@ def add(
     model: Checkpoint, delta: Delta, out: Path, options: Options, template: Path | None = None, progress: Progress | None = None
 ) -> Injected:
     """Write `model` + `delta` to `out` and measure what survived. Tensors that do not change are copied as they are."""
+    if out.exists():
+        raise UsageError(f"{out} already exists", "choose another name, or remove it first")
+    try:
+        writer = _writer(model, delta, out, options, template, progress)
+    except BaseException:
+        _discard(out)
+        raise
     changes = delta.specs()
-    writer = _writer(model, delta, out, options, template, progress)
 
     def apply(span: Span) -> Sums | None:
         name = span.spec.name
@@ -191,13 +199,11 @@ def _writer(
     """A writer for `out`: the format of the model, or the one that the suffix of `out` names."""
     inner = getattr(model, "base", model)
     settings: dict[str, Any] = {"dtype": options.dtype, "rounding": options.rounding, "seed": options.seed}
-    if not out.suffix or not any(plugin.name == out.suffix[1:] for plugin in registry.names("checkpoint")):
-        if inner.path.is_file():
-            raise UsageError(f"{inner.path} is a single file, so the result must be one", f"write to {out}{inner.path.suffix} instead")
+    form = _form_of_suffix(out)
+    if form is None:
         if options.raise_types:
             raise UsageError("--raise-types is for quantised files (.gguf)", "use --dtype for a model directory")
         return format_of(inner.path).writer(inner, out, **settings)
-    form = registry.load("checkpoint", out.suffix[1:])
     if inner.format == form.name:
         settings["types"] = _raised(model, delta, inner.specs(), form, options, progress)
         return form.writer(inner, out, **settings)
@@ -209,6 +215,12 @@ def _writer(
             settings["dtype"] = options.dtype if largest.dtype not in SIGNIFICAND_BITS else largest.dtype.lower()
         settings["types"] = _raised(model, delta, layout.specs(), form, replace(options, dtype=settings["dtype"]), progress)
     return form.writer(model, out, layout=template, **settings)
+
+
+def _form_of_suffix(out: Path) -> Any | None:
+    """The single-file format that the suffix of `out` names; None if `out` is to be a directory."""
+    name = out.suffix[1:]
+    return registry.load("checkpoint", name) if any(plugin.name == name for plugin in registry.names("checkpoint")) else None
 
 
 def _raised(

@@ -35,6 +35,15 @@ def open_model(path: Path, base: Path | None = None) -> Checkpoint:
     return Overlay(open_model(where), opened)
 
 
+def as_directory(path: Path) -> Path:
+    """A model directory for a model in a single file (a GGUF), converted once and kept by the plugin that can."""
+    for plugin in registry.names("checkpoint"):
+        convert = getattr(registry.load("checkpoint", plugin.name), "as_directory", None)
+        if convert is not None:
+            return convert(Path(path))
+    raise MismatchError(f"{path} is a single file, and no installed format makes a directory of it", f"write to a name ending in {path.suffix}")
+
+
 def base_of(adapter: Adapter) -> Path | None:
     """The directory of the base an adapter names, if it exists (relative paths: from here, then from the adapter)."""
     if not adapter.base:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from ..api import Checkpoint
-from ..errors import MismatchError
+from ..errors import MismatchError, UsageError
 from .arithmetic import seeded
-from .delta import Delta
 from .extract import difference
+from .interference import Interference, Meter
+from .models import format_of
 from .stream import Span, run, spans
+from .subspaces import Overlap, overlaps
 
 PAIRS = {
     "sft_rl": ("sft", "rl", "SFT change and RL change"),
@@ -32,6 +35,10 @@ PAIRS = {
     "rl_rl2": ("rl", "rl2", "control: the two RL changes"),
 }
 """Cosines reported, by name: (one change, the other, in words)."""
+
+
+SAMPLED = 1 << 14
+"""Entries of each span that the controls look at: drawing random numbers costs ten times what reading does."""
 
 
 @dataclass
@@ -59,7 +66,7 @@ class Row:
     """Inner products of the changes of one tensor (or group): `gram` (k, k), over `n` entries.
 
     `shuffled` and `random` hold (a.b, a.a, b.b, n) of the first change against a permuted second one and
-    against noise, on the first block of every span.
+    against noise, on a sample: the first entries of every span.
     """
 
     gram: np.ndarray
@@ -77,8 +84,8 @@ class Probe:
 
     changes: list[str]
     rows: dict[str, Row]
-    subspaces: dict[str, Any] = field(default_factory=dict)
-    activations: dict[str, Any] = field(default_factory=dict)
+    subspaces: dict[str, Overlap] = field(default_factory=dict)
+    interference: dict[str, Interference] = field(default_factory=dict)
 
     def pairs(self) -> dict[str, tuple[int, int]]:
         """Reported pairs whose two changes were given, as indices into `changes`."""
@@ -137,30 +144,33 @@ def probe(
     target_sft: Path | None = None,
     sft2: Path | None = None,
     rl2: Path | None = None,
+    subspaces: int = 0,
+    texts: Sequence[str] = (),
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Probe, dict[str, Delta]]:
+) -> Probe:
     """Cosines between the changes base -> sft, sft -> rl, base -> target_sft, base -> sft2, sft2 -> rl2.
 
-    Returns the probe and the changes themselves (close them with `close`). Raises `MismatchError` if the models
-    do not fit together or hold NaN or infinity.
+    `subspaces` > 0 also compares the leading singular subspaces of that dimension of the first two changes, and
+    `texts` their interference on the inputs that the layers of `sft` get when it reads these. Raises
+    `MismatchError` if the models do not fit together or hold NaN or infinity.
     """
     edges = {"sft": (base, sft), "rl": (sft, rl), "target_sft": (base, target_sft), "sft2": (base, sft2), "rl2": (sft2 or sft, rl2)}
-    changes: dict[str, Any] = {}
-    try:
-        for name, (before, after) in edges.items():
-            if before is not None and after is not None:
-                changes[name] = difference(Path(before), Path(after))
-        rows = grams(changes, seed, progress)
-    except BaseException:
-        close(changes)
-        raise
-    return Probe(list(changes), rows), changes
-
-
-def close(changes: Mapping[str, Any]) -> None:
-    for change in changes.values():
-        change.__exit__(None, None, None)
+    with ExitStack() as stack:
+        changes = {
+            name: stack.enter_context(difference(Path(before), Path(after))) for name, (before, after) in edges.items() if before and after
+        }
+        measured = Probe(list(changes), grams(changes, seed, progress))
+        if subspaces:
+            measured.subspaces = dict(overlaps(changes["sft"], changes["rl"], subspaces, seed, progress))
+        if texts:
+            meter = Meter(changes["sft"], changes["rl"])
+            form = format_of(sft)
+            if not hasattr(form, "layer_inputs"):
+                raise UsageError(f"{form.name} models cannot be run for their activations", "give the SFT model as an HF directory")
+            form.layer_inputs(Path(sft), texts, meter.visit)
+            measured.interference = meter.found
+    return measured
 
 
 def grams(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], None] | None = None) -> dict[str, Row]:
@@ -177,7 +187,7 @@ def grams(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], 
                 for j in range(i + 1):
                     row.gram[i, j] += np.dot(blocks[i], blocks[j])
             if start == span.start and count > 1:
-                _add_controls(row, blocks[0], blocks[1], seeded(seed, span.spec.name, start))
+                _add_controls(row, blocks[0][:SAMPLED], blocks[1][:SAMPLED], seeded(seed, span.spec.name, start))
         row.gram += np.tril(row.gram, -1).T
         if not np.isfinite(row.gram).all():
             raise MismatchError(f"tensor {span.spec.name} holds NaN or infinity in one of the models")

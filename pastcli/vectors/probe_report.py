@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import interference, subspaces
 from .probe import PAIRS, Cosine, Probe, control_cosine, cosine, kind_of, layer_of
 
 
@@ -26,9 +27,9 @@ def to_dict(probe: Probe) -> dict[str, Any]:
             key: {name: _dict(cosine(row, pair)) for name, pair in probe.pairs().items()} for key, row in rows.items()
         }
     if probe.subspaces:
-        document["subspaces"] = probe.subspaces
-    if probe.activations:
-        document["activations"] = probe.activations
+        document["subspaces"] = {**subspaces.summary(probe.subspaces), "matrices": {k: vars(v) for k, v in probe.subspaces.items()}}
+    if probe.interference:
+        document["interference"] = {**interference.summary(probe.interference), "by_layer": {k: vars(v) for k, v in probe.interference.items()}}
     return document
 
 
@@ -64,7 +65,10 @@ def verdict(probe: Probe) -> str:
         if name in pairs and (control := cosine(whole, pairs[name])):
             text += f"; two SFT changes, for comparison, have {control.cosine:+.4f}"
             break
-    return text + ". This is about weights, not yet about outputs on real inputs." if not probe.activations else text + "."
+    real = interference.summary(probe.interference)
+    if not real:
+        return text + ". This is about weights, not yet about outputs on real inputs (--activations)."
+    return text + f". On real inputs the two changes of a layer's output have cosine {real['mean']:+.4f} on average, at most {real['largest']:+.4f}."
 
 
 def table(probe: Probe) -> list[tuple[Any, ...]]:
@@ -133,7 +137,7 @@ def figures(probe: Probe, folder: Path) -> list[Path]:
         layers, kinds, values = grid(probe, pair)
         if not layers:
             continue
-        figure, axes = plt.subplots(figsize=(1.2 + 0.75 * len(kinds), 1.5 + 0.22 * len(layers)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(2 + 0.75 * len(kinds), 2.5 + 0.22 * len(layers)), layout="constrained")
         limit = max(float(np.nanmax(np.abs(values))), 1e-12)
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
         axes.set(xlabel="module", ylabel="layer", title=f"cosine of {PAIRS[pair][2]}")

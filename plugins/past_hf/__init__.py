@@ -10,7 +10,7 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name == "trainer":
-        from .trainer import HFTrainer
+        from .training import HFTrainer
 
         return HFTrainer()
     if name == "load_chat":

@@ -25,6 +25,9 @@ from .checkpoint import no_weights, read_json, tokenizer_sha256
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
+MOVES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initialisations that take something out of the base weights: their factors alone are not the change."""
+VARIANTS = ("use_qalora", "use_bdlora", "arrow_config", "kasa_config", "velora_config", "monteclora_config")
 _KEY = re.compile(r"^(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?$")
 
 
@@ -142,6 +145,7 @@ class LoraAdapter:
 def _refuse(path: Path, config: Mapping[str, Any]) -> None:
     """Name the first thing in an adapter's config that plain B @ A cannot express."""
     kind = config.get("peft_type")
+    start = config.get("init_lora_weights")
     reasons = {
         f"is a {kind} adapter": kind not in (None, "LORA"),
         "uses DoRA (use_dora)": config.get("use_dora"),
@@ -152,6 +156,9 @@ def _refuse(path: Path, config: Mapping[str, Any]) -> None:
         "trains single tokens (trainable_token_indices)": config.get("trainable_token_indices"),
         "adapts bare parameters (target_parameters)": config.get("target_parameters"),
         "duplicates layers (layer_replication)": config.get("layer_replication"),
+        "works only after certain tokens (alora_invocation_tokens)": config.get("alora_invocation_tokens"),
+        f"changed its base when it began (init_lora_weights={start!r})": isinstance(start, str) and start.startswith(MOVES_THE_BASE),
+        **{f"is a variant of LoRA ({key})": config.get(key) for key in VARIANTS},
     }
     for reason, present in reasons.items():
         if present:

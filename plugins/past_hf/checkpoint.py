@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,12 @@ class HFFormat:
     def open(self, path: Path) -> "HFCheckpoint":
         return HFCheckpoint(Path(path))
 
+    def as_directory(self, path: Path) -> Path:
+        """A directory of this format for a GGUF file, converted once (float32, tokenizer included)."""
+        from .materialize import hf_directory
+
+        return hf_directory(path)
+
     def writer(
         self,
         template: Checkpoint,
@@ -55,6 +61,13 @@ class HFFormat:
 
     def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
         return arithmetic.widen(arithmetic.narrow(value, dtype), dtype)
+
+
+    def layer_inputs(self, path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray], None]) -> int:
+        """What the linear layers get as input on `texts`; see `activations.layer_inputs`."""
+        from .activations import layer_inputs
+
+        return layer_inputs(path, texts, visit)
 
 
 class HFCheckpoint:

@@ -34,11 +34,13 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
             ids = encode(tokenizer, row["text"]) + [tokenizer.eos_token_id]
             pieces = -(-len(ids) // max_length)
             size = -(-len(ids) // pieces)
-            made += [{"input_ids": part, "labels": part} for part in (ids[i : i + size] for i in range(0, len(ids), size))]
+            parts = [ids[start : start + size] for start in range(0, len(ids), size)]
+            made += [{"input_ids": part, "labels": part} for part in parts]
         elif isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
             made.append(_pair(row, tokenizer, max_length, number))
         else:
-            raise UsageError(f"example {number} is neither a text nor a prompt with its completion", f"its keys: {', '.join(row)}")
+            keys = ", ".join(row)
+            raise UsageError(f"example {number} is neither a text nor a prompt with its completion", f"its keys: {keys}")
     return [row for row in made if len(row["input_ids"]) > 1]
 
 

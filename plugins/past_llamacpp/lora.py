@@ -34,7 +34,7 @@ def export_lora(source: Path, template: Path, out: Path) -> None:
     base = GGUFCheckpoint(Path(template))
     try:
         with _opened(Path(source), base) as adapter:
-            factors = {name: adapter.factors(name) for name in adapter.specs()}
+            factors = {name: adapter.factors(name) for name in _low_rank(adapter)}
         _write(base, factors, Path(source), Path(out))
     finally:
         base.close()
@@ -42,20 +42,26 @@ def export_lora(source: Path, template: Path, out: Path) -> None:
 
 @contextmanager
 def _opened(source: Path, base: Any) -> Iterator[Any]:
-    """The adapter or skill, known to fit `base` and to be low-rank throughout."""
+    """The adapter, or the skill after it was found to belong to `base`."""
     adapter = format_of(source).open(source) if source.is_dir() else open_skill(source)
     try:
         if hasattr(adapter, "about"):
             compat.skill_fits(adapter, base)
-            for name, part in adapter.parts.items():
-                if part.form != "low_rank":
-                    raise MismatchError(f"{source} changes {name} by a {part.form} difference, which no LoRA can express",
-                                        "extract the skill with --rank or --energy, or inject it into the GGUF")  # fmt: skip
-        if not hasattr(adapter, "factors"):
+        elif not hasattr(adapter, "factors"):
             raise MismatchError(f"{source} is a whole model, not an adapter")
         yield adapter
     finally:
         adapter.close()
+
+
+def _low_rank(adapter: Any) -> list[str]:
+    """Names of what changes; raises `MismatchError` for a change that is not a product of two factors."""
+    parts = getattr(adapter, "parts", {})
+    for name, part in parts.items():
+        if part.form != "low_rank" and part.norm:
+            raise MismatchError(f"{adapter.path} changes {name} by a {part.form} difference, which no LoRA can express",
+                                "extract the skill with --rank or --energy, or inject it into the GGUF")  # fmt: skip
+    return [name for name in adapter.specs() if name not in parts or parts[name].form == "low_rank"]
 
 
 def _write(base: Any, factors: dict[str, LowRank], source: Path, out: Path) -> None:

@@ -115,8 +115,9 @@ def _lora(config: Any) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"
-    )
+        r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", lora_dropout=0.0, bias="none",
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
 
 
 _NAMES = {
@@ -130,7 +131,8 @@ _NAMES = {
 
 def _logged(entry: dict[str, float]) -> dict[str, float]:
     kept = {name: entry[key] for key, name in _NAMES.items() if key in entry}
-    return kept | {key.removesuffix("/mean"): entry[key] for key in entry if key.startswith("rewards/") and key.endswith("/mean")}
+    rewards = [key for key in entry if key.startswith("rewards/") and key.endswith("/mean")]
+    return kept | {key.removesuffix("/mean"): entry[key] for key in rewards}
 
 
 def _hash(model: Any) -> str:

@@ -1,0 +1,32 @@
+"""The types that cross borders: what a plugin implements and what stages hand to one another.
+
+Five plugin roles, each an entry-point group (`registry.GROUPS`):
+
+=================  =============================================================================
+`past.trainers`    an object with `sft(job)` and `rl(job)`                       -> `Trainer`
+`past.checkpoints` an object that opens and writes one file format              -> `CheckpointFormat`
+`past.chat`        `load(path, **options) -> ChatModel`
+`past.rewards`     `f(prompts, completions, **columns) -> list[float | None]`   -> `Reward`
+`past.judges`      an object with `judge(episode) -> Verdict`                    -> `Judge`
+=================  =============================================================================
+
+A chat backend whose models are not files on this machine (a server's, a script) says `load.local = False`:
+its names are then handed over as typed instead of being looked up as paths, runs, aliases and hub ids.
+
+Nothing here imports numpy or torch: arrays appear only as annotations.
+"""
+
+from __future__ import annotations
+
+from .chat import ChatModel, Completion, Message, Sampling
+from .checkpoints import Adapter, Checkpoint, CheckpointFormat, CheckpointWriter, Identity, LowRank, TensorSpec
+from .training import Progress, Reward, TrainJob, TrainResult, Trainer
+from .tools import Episode, Judge, Observation, Parameter, Task, ToolEnv, ToolSpec, Verdict
+from .documents import Passage, PassageStream, Question
+
+__all__ = [
+    "Adapter", "ChatModel", "Checkpoint", "CheckpointFormat", "CheckpointWriter", "Completion", "Episode",
+    "Identity", "Judge", "LowRank", "Message", "Observation", "Parameter", "Passage", "PassageStream", "Progress",
+    "Question", "Reward", "Sampling", "Task", "TensorSpec", "ToolEnv", "ToolSpec", "TrainJob", "TrainResult",
+    "Trainer", "Verdict",
+]  # fmt: skip

@@ -1,0 +1,74 @@
+"""The types of chat models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat message; `role` is `system`, `user`, `assistant` or `tool`."""
+
+    role: str
+    content: str
+
+    def to_dict(self) -> dict[str, str]:
+        return {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to decode. `temperature` 0 is greedy; `seed` makes sampling reproducible per call.
+
+    `grammar` is a GBNF text for backends that support it; others must raise `UsageError` when it is set.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    grammar: str | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model answered. `finish` is `stop` (stop string or end token) or `length`.
+
+    `evaluated_tokens` counts prompt tokens that were really computed (fewer than `prompt_tokens` when a
+    prefix was reused); `seconds` is wall time of this answer, a batch's time divided over its rows.
+    """
+
+    text: str
+    finish: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    evaluated_tokens: int = 0
+    seconds: float = 0.0
+    token_ids: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """A loaded language model: raw completion in batches, and chat through the model's own template."""
+
+    name: str
+
+    def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
+        """Continue each raw text; results in the order of `prompts`."""
+
+    def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """Answer a conversation rendered with the model's chat template."""
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt text of a conversation, ending where the assistant is to speak.
+
+        `complete([render(messages)], ...)` must equal `chat(messages, ...)`. The agent renders once and then only
+        appends text, so that each turn reuses the evaluated prefix of the one before. A prompt that does not fit
+        makes `complete` and `chat` raise `ContextOverflow`.
+        """
+
+    def close(self) -> None:
+        """Free the model. Safe to call twice."""

@@ -1,0 +1,139 @@
+"""The types of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name (HF spelling), shape in torch order, and stored type (`F32`, `BF16`, `F16`, `Q4_1`, ...)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def numel(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def columns(self) -> int:
+        """Length of a row: the last dimension, or 1 for a scalar."""
+        return self.shape[-1] if self.shape else 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must agree before two checkpoints may be added: not the weights, but what they mean.
+
+    `shapes_sha256` covers the sorted (name, shape) list; `tokenizer_sha256` the tokenizer files' vocabulary,
+    or '' when the format carries none; `tied` says that lm_head and embeddings are one tensor.
+    """
+
+    architecture: str
+    vocab_size: int
+    tied: bool
+    shapes_sha256: str
+    tokenizer_sha256: str = ""
+
+
+class Checkpoint(Protocol):
+    """Read side of one model on disk (or in memory). Names are always HF names."""
+
+    path: Path
+    format: str
+
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """Every stored tensor, in file order. Tied embeddings appear once, as the input embedding."""
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> "np.ndarray":
+        """Elements [start, stop) of one tensor in C order: a fresh 1-D float32 array the caller may change.
+
+        16-bit types widen exactly, quantised ones are dequantised. `start` and `stop` are row boundaries of
+        the tensor seen as (numel / shape[-1], shape[-1]) or, inside longer rows, multiples of 256. Called
+        from several threads at once. Raises `MismatchError` naming the tensor when the file is too short.
+        """
+
+    def identity(self) -> Identity:
+        """See `Identity`. Reads headers only."""
+
+    def close(self) -> None:
+        """Release maps and handles."""
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The matrix scale * b @ a: `b` is (rows, rank), `a` (rank, columns), both float32."""
+
+    b: "np.ndarray"
+    a: "np.ndarray"
+    scale: float = 1.0
+
+
+class Adapter(Checkpoint, Protocol):
+    """A checkpoint that holds changes to another one: `specs` and `read` give the changes, named as in the base."""
+
+    base: str
+
+    def factors(self, name: str) -> LowRank:
+        """The change of one tensor as it is stored."""
+
+
+class CheckpointWriter(Protocol):
+    """Write side: blocks of tensors in any order and from several threads; no model is visible before `finish`."""
+
+    def write(self, name: str, start: int, value: "np.ndarray") -> "np.ndarray":
+        """Store float32 `value` (1-D) as elements [start, start + len) in the file's type for `name`.
+
+        Returns what was stored, as float32: survival is measured on that. Blocks are cut as for `Checkpoint.read`.
+        """
+
+    def copy(self, name: str) -> None:
+        """Take the template's tensor over unchanged, byte for byte when the stored type is the same."""
+
+    def finish(self) -> None:
+        """Write headers, indexes, configs, tokenizer; only now can the result be opened."""
+
+    def close(self) -> None:
+        """Release handles, whether finished or not. Safe to call twice."""
+
+
+class CheckpointFormat(Protocol):
+    """The `past.checkpoints` role: one file format."""
+
+    name: str
+
+    def accepts(self, path: Path) -> bool:
+        """True if `path` is of this format, judged by content, without importing anything heavy."""
+
+    def open(self, path: Path) -> Checkpoint:
+        """Open for reading; raises `MismatchError` on a corrupt file, naming the tensor."""
+
+    def writer(
+        self,
+        template: Checkpoint,
+        out: Path,
+        *,
+        dtype: str = "auto",
+        types: Mapping[str, str] | None = None,
+        rounding: str = "nearest",
+        seed: int = 0,
+    ) -> CheckpointWriter:
+        """A writer for a checkpoint laid out like `template` (same tensors, config, tokenizer) at `out`.
+
+        `dtype` is the stored type of every tensor (`auto`: as in the template), `types` overrides it by name;
+        `rounding` is `nearest` or `stochastic` (seeded), which a format may refuse with `UsageError`.
+        """
+
+    def cast(self, value: "np.ndarray", dtype: str, columns: int) -> "np.ndarray":
+        """float32 `value` (1-D, whole rows of `columns`) as it would come back from stored type `dtype`."""

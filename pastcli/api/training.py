@@ -1,0 +1,63 @@
+"""The types of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+"""progress(done_steps, total_steps, latest metrics)"""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What a trainer needs, all of it on disk.
+
+    `model` is an HF directory (fp32 or 16-bit); `examples` a JSONL file: for SFT rows of
+    `{"text"}` or `{"prompt", "completion"}`, for RL rows of `{"prompt", "answer", "answers"}` plus any
+    further columns, which reach the rewards. `out` is a directory the trainer creates and fills
+    (`model/` or `adapter/` inside it). `state` is where resumable checkpoints live; when it holds one
+    and `resume` is set, training continues from it. `config` is the stage's dataclass of `pastcli.config`.
+    """
+
+    model: Path
+    examples: Path
+    out: Path
+    state: Path
+    config: Any
+    resume: bool = False
+    progress: Progress | None = None
+    rewards: Sequence[tuple[str, float, "Reward"]] = ()
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """`path` is the HF directory or adapter directory made; `log` one dict a logged step."""
+
+    path: Path
+    kind: str
+    steps: int
+    tokens: int
+    seconds: float
+    initial_hash: str
+    final_hash: str
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer(Protocol):
+    """The `past.trainers` role."""
+
+    name: str
+
+    def sft(self, job: TrainJob) -> TrainResult: ...
+
+    def rl(self, job: TrainJob) -> TrainResult: ...
+
+
+class Reward(Protocol):
+    """The `past.rewards` role; `None` marks an item that cannot be graded (never silently 0)."""
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float | None]: ...

@@ -1,0 +1,163 @@
+"""`past distill`: the K rounds that make a skill vector content-free."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import api, config as configs, models, output, runs
+from ..errors import UsageError
+from . import _train
+from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, option, show_run
+
+EXAMPLE = "Example: `past distill docs/source --questions questions.jsonl --base smol --rounds 2 -o skill.safetensors`"
+
+SOURCE = typer.Argument(metavar="SOURCE...", help="Documents, folders or a corpus of the source domain.")
+QUESTIONS = typer.Option("--questions", metavar="FILE", help="Questions with answers; `doc` names the document of each.")
+OUT = typer.Option("-o", "--output", metavar="FILE", help="The skill file (default: in the run).")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One round's share of the source: its documents' passages and the questions about them."""
+
+    passages: list[api.Passage]
+    questions: list[api.Question]
+
+
+def command(
+    source: Annotated[list[Path], SOURCE],
+    questions: Annotated[Path | None, QUESTIONS] = None,
+    base: Annotated[str | None, option("sft", "base")] = None,
+    rounds: Annotated[int | None, option("distill", "rounds")] = None,
+    seed: Annotated[int | None, option("distill", "seed")] = None,
+    out: Annotated[Path | None, OUT] = None,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    resume: Resume = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Distil a skill in K rounds on disjoint parts of a source: SFT from the base, plus the last skill, then GRPO.
+
+    Each round's skill is what its RL model has over its SFT model, so the skill accumulates and what differs between
+    the parts washes out. Settings of the stages come from [sft] and [rl] in past.toml. A killed run resumes where it was.
+    """
+    config = configs.resolve("distill", {"rounds": rounds, "seed": seed}, config_file)
+    sft = configs.resolve("sft", {"base": base}, config_file)
+    rl = configs.resolve("rl", {}, config_file)
+    _train.check(sft)
+    _train.check(rl)
+    if questions is None:
+        raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
+    found = models.resolve(sft.base)
+    extra = {
+        "source": [str(path.resolve()) for path in source], "questions": str(questions.resolve()), "base": str(found.path),
+        "out": str(out.resolve()) if out else "", "sft": configs.to_dict(sft), "rl": configs.to_dict(rl),
+    }  # fmt: skip
+    if already_done("distill", config, extra, resume, as_json):
+        return
+    from ..ingest import read_documents, read_questions
+
+    rewards = _train.rewards_of(rl)
+    parts = split(read_documents(source, _train.ingest_config(config_file)), read_questions(questions), config)
+    if dry_run:
+        sizes = [{"passages": len(part.passages), "questions": len(part.questions)} for part in parts]
+        output.emit({"would_train": sft.base, "rounds": sizes, "rl_steps": rl.steps * len(parts)}, as_json)
+        return
+    with runs.start("distill", config, extra=extra, resume=resume, force=force) as run:
+        _train.add_base(run, "base", found)
+        run.add_input("questions", questions)
+        for number, path in enumerate(source, 1):
+            run.add_input("documents" if number == 1 else f"documents{number}", path)
+        skill = None
+        for number, part in enumerate(parts, 1):
+            skill = _round(run, number, part, skill, found, (sft, rl), rewards)
+        destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
+        shutil.copyfile(skill, destination)
+        if not out:
+            run.add_output("skill", destination)
+        for number in range(1, len(parts) + 1):
+            shutil.rmtree(run.dir / f"round{number}")
+    show_run(runs.read(run.final), as_json)
+
+
+def split(passages: Sequence[api.Passage], questions: Sequence[api.Question], config: configs.DistillConfig) -> list[Part]:
+    """K parts of whole documents, of like size, drawn by seed; each question goes with its document."""
+    documents = sorted({passage.doc for passage in passages})
+    about = {question.doc for question in questions}
+    if config.rounds < 1:
+        raise UsageError(f"rounds must be at least 1, not {config.rounds}")
+    if strangers := about - set(documents):
+        raise UsageError(
+            f"{len(strangers)} documents of the questions are not in the source, first {sorted(strangers)[0]!r}",
+            f"the source has {', '.join(documents[:5])}; set `doc` of each question to one of them",
+        )
+    asked = sorted(about)
+    if len(asked) < config.rounds:
+        raise UsageError(f"{len(asked)} documents with questions cannot make {config.rounds} rounds", "lower --rounds")
+    rest = [name for name in documents if name not in about]
+    generator = random.Random(config.seed)
+    generator.shuffle(asked)
+    generator.shuffle(rest)
+    order = asked + rest
+    parts = []
+    for index in range(config.rounds):
+        names = set(order[index :: config.rounds])
+        parts.append(Part([p for p in passages if p.doc in names], [q for q in questions if q.doc in names]))
+    return parts
+
+
+def _round(
+    run: runs.Run, number: int, part: Part, last: Path | None, base: models.ModelRef,
+    settings: tuple[configs.SftConfig, configs.RlConfig], rewards: Sequence[tuple[str, float, api.Reward]],
+) -> Path:  # fmt: skip
+    """METHOD 2, one round: SFT(base, D_k) + v_{k-1} -> GRPO -> v_k = RL - SFT. Finished stages are not done again."""
+    from ..ingest import training_texts
+    from ..vectors import extract_skill, inject_skill
+
+    sft, rl = settings
+    folder, name = run.dir / f"round{number}", f"round {number}"
+    skill = folder / "skill.safetensors"
+    if skill.is_file():
+        return skill
+    texts = [{"text": text} for text in training_texts(part.passages, sft.augment)]
+    rows = texts + [row for path in _train.mixed(sft) for row in _train.read_pairs(path)]
+    before = _stage(run, folder / "sft", "sft", base.path, rows, sft, label=f"{name} sft")
+    start = before
+    if last is not None:
+        start = folder / "init"
+        if not start.is_dir():
+            inject_skill([(last, 1.0)], before, start)
+    after = _stage(
+        run, folder / "rl", "rl", start, _train.rl_rows(part.questions, name), rl, rewards=rewards, label=f"{name} rl"
+    )
+    made = extract_skill(before, after, folder / ".skill.safetensors", parents=run.manifest["inputs"])
+    run.metrics(**{f"round{number}_norm": made.norm})
+    run.save()
+    (folder / ".skill.safetensors").rename(skill)
+    return skill
+
+
+def _stage(
+    run: runs.Run, folder: Path, stage: str, model: Path, rows: list[dict[str, Any]], config: Any, *, label: str,
+    rewards: Sequence[tuple[str, float, api.Reward]] = (),
+) -> Path:  # fmt: skip
+    """The model of one training, or of the same training finished before an interruption."""
+    note = folder / "result.json"
+    if note.is_file():
+        return folder / json.loads(note.read_text(encoding="utf-8"))["made"]
+    folder.mkdir(parents=True, exist_ok=True)
+    result = _train.train(stage, model, rows, folder, config, run.resumed, rewards, label)
+    figures = {"loss": _train.mean(result.log, "loss", 5), "reward": _train.mean(result.log, "reward", 5)}
+    run.metrics(**{f"{label.replace(' ', '_')}_{key}": value for key, value in figures.items() if value is not None})
+    run.save()
+    runs.write_json(note, {"made": result.path.name})
+    return result.path

@@ -1,0 +1,124 @@
+"""One skill, three ways into llama.cpp: added to the GGUF, added in HF and converted, or applied as LoRA at run time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from gguf_tools import reference_gguf
+from safetensors.numpy import load_file, save_file
+
+from past_hf.checkpoint import HFFormat
+from past_llamacpp.checkpoint import GGUFFormat
+from past_llamacpp.convert import convert
+from past_llamacpp.engine import Engine
+from pastcli import models
+from pastcli.errors import MismatchError
+from pastcli.vectors.extract import extract_skill
+from pastcli.vectors.inject import inject_skill
+
+FORMAT = GGUFFormat()
+IDS = [86, 301, 5, 77, 120]
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2"])
+def family(request, make_tiny, tmp_path_factory):
+    """A base, its Q8_0 and float32 GGUF, and a low-rank and a dense skill taken over the base."""
+    folder = tmp_path_factory.mktemp(request.param)
+    base = make_tiny(folder / "base", arch=request.param)
+    gguf = {kind: reference_gguf(base, folder / f"{kind}.gguf", kind) for kind in ("F32", "Q8_0")}
+    models.write_note(base, models.ModelRef("tiny", base, "hf"), gguf["F32"])
+    tuned = make_tiny(folder / "tuned", arch=request.param)
+    tensors, rng = load_file(tuned / "model.safetensors"), np.random.default_rng(0)
+    for name, value in tensors.items():
+        if "_proj.weight" in name:  # rank 2, and nothing in embeddings and norms
+            change = rng.normal(0, 0.2, (value.shape[0], 2)) @ rng.normal(0, 0.2, (2, value.shape[1]))
+            tensors[name] = (value + change).astype(np.float32)
+    save_file(tensors, tuned / "model.safetensors", {"format": "pt"})
+    dense, low = folder / "dense.safetensors", folder / "low.safetensors"
+    extract_skill(base, tuned, dense)
+    extract_skill(base, tuned, low, rank=2)
+    return {"base": base, "gguf": gguf, "tuned": tuned, "dense": dense, "low": low}
+
+
+def logits(path, adapters=()):
+    engine = Engine(path, threads=1, extra_buffers=False, precise=True)
+    engine.set_adapters(adapters)
+    engine.prefill(IDS)
+    last = np.array(engine.logits())
+    engine.close()
+    return last
+
+
+def test_injected_into_the_gguf_is_injected_in_hf_then_converted(family, tmp_path):
+    """From the same weights (the Q8_0 file, dequantised) both ways give the same file, bit for bit."""
+    quantised, hf = FORMAT.open(family["gguf"]["Q8_0"]), tmp_path / "hf"
+    writer = HFFormat().writer(HFFormat().open(family["base"]), hf)
+    for name in quantised.specs():
+        writer.write(name, 0, quantised.read(name))
+    writer.finish()
+    models.write_note(hf, models.ModelRef("tiny", hf, "hf"), family["gguf"]["Q8_0"])
+    made = inject_skill([(family["dense"], 0.7)], family["gguf"]["Q8_0"], tmp_path / "direct.gguf")
+    assert 0.9 < made.survival.cosine < 1
+    inject_skill([(family["dense"], 0.7)], hf, tmp_path / "injected")
+    convert(tmp_path / "injected", tmp_path / "converted.gguf", "auto")
+    assert (tmp_path / "direct.gguf").read_bytes() == (tmp_path / "converted.gguf").read_bytes()
+
+
+def test_injected_converted_or_at_run_time_gives_the_same_logits(family, tmp_path):
+    base = logits(family["gguf"]["F32"])
+    inject_skill([(family["low"], 1.0)], family["gguf"]["F32"], tmp_path / "gguf.gguf")
+    inject_skill([(family["low"], 1.0)], family["base"], tmp_path / "hf.gguf", template=family["gguf"]["F32"])
+    FORMAT.export_lora(family["low"], family["gguf"]["F32"], tmp_path / "lora.gguf")
+    wanted = logits(tmp_path / "gguf.gguf")
+    assert np.abs(wanted - base).max() > 0.05
+    np.testing.assert_allclose(logits(tmp_path / "hf.gguf"), wanted, atol=1e-6)
+    np.testing.assert_allclose(logits(family["gguf"]["F32"], [(tmp_path / "lora.gguf", 1.0)]), wanted, atol=2e-5)
+    inject_skill([(family["low"], -0.5)], family["gguf"]["F32"], tmp_path / "half.gguf")
+    np.testing.assert_allclose(logits(family["gguf"]["F32"], [(tmp_path / "lora.gguf", -0.5)]), logits(tmp_path / "half.gguf"), atol=2e-5)
+
+
+def test_tensors_without_a_change_keep_the_targets_values(family, make_tiny, tmp_path):
+    """A target other than the template: nothing of the template's weights may leak into the result."""
+    target = tmp_path / "target"
+    tensors = {name: value + np.float32(0.01) for name, value in load_file(family["base"] / "model.safetensors").items()}
+    make_tiny(target, arch=HFFormat().open(family["base"]).config["model_type"])
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    inject_skill([(family["low"], 1.0)], target, tmp_path / "out.gguf", template=family["gguf"]["F32"])
+    made = FORMAT.open(tmp_path / "out.gguf")
+    for name in ("model.embed_tokens.weight", "model.norm.weight", "model.layers.1.input_layernorm.weight"):
+        np.testing.assert_array_equal(made.read(name), tensors[name].reshape(-1))
+
+
+def test_a_coarse_type_is_raised_where_the_skill_needs_it(family, tmp_path):
+    small = {"options": [(family["dense"], 0.001)], "target": family["gguf"]["Q8_0"]}
+    lost = inject_skill(small["options"], small["target"], tmp_path / "coarse.gguf")
+    kept = inject_skill(small["options"], small["target"], tmp_path / "fine.gguf", raise_types="f32")
+    assert lost.survival.cosine < 0.9 and lost.warnings
+    assert kept.survival.cosine > 0.999 and not kept.warnings
+    specs = FORMAT.open(tmp_path / "fine.gguf").specs()
+    assert specs["model.embed_tokens.weight"].dtype == "Q8_0", "only tensors that change are raised"
+    assert specs["model.layers.0.mlp.up_proj.weight"].dtype == "F32"
+
+
+def test_a_dense_skill_cannot_become_lora(family, tmp_path):
+    with pytest.raises(MismatchError, match="dense difference") as caught:
+        FORMAT.export_lora(family["dense"], family["gguf"]["F32"], tmp_path / "lora.gguf")
+    assert "--rank" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_skill_of_another_model_is_refused(family, make_tiny, tmp_path):
+    other = make_tiny(tmp_path / "other", arch=HFFormat().open(family["base"]).config["model_type"], seed=5)
+    gguf = reference_gguf(other, tmp_path / "other.gguf")
+    for act in (lambda: FORMAT.export_lora(family["low"], gguf, tmp_path / "x.gguf"),
+                lambda: inject_skill([(family["low"], 1.0)], gguf, tmp_path / "x.gguf")):  # fmt: skip
+        with pytest.raises(MismatchError, match="another base"):
+            act()
+    assert not (tmp_path / "x.gguf").exists()
+
+
+def test_identities_agree_across_formats(family):
+    hf, gguf = HFFormat().open(family["base"]).identity(), FORMAT.open(family["gguf"]["Q8_0"]).identity()
+    assert dataclasses.asdict(hf) == dataclasses.asdict(gguf)

@@ -1,0 +1,126 @@
+"""Whatever happens to the process or the disk, nothing is left that looks like a finished model or skill."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from past_hf.checkpoint import HFFormat
+from pastcli.errors import PastError
+from pastcli.vectors import extract_skill, open_skill
+from vectors_tools import moved, weights, write_model
+
+BIG = {"layers": 4, "hidden": 256, "vocab": 4000}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A pair of models of 4 million weights, and their skill: large enough to be killed in the middle of."""
+    folder = tmp_path_factory.mktemp("faults")
+    base = weights(**BIG)
+    sft = moved(base, 1, 1e-3)
+    for name, tensors in {"sft": sft, "rl": moved(sft, 2, 1e-3), "target": moved(base, 3, 1e-3)}.items():
+        write_model(folder / name, tensors, vocab=BIG["vocab"], shards=2)
+    extract_skill(folder / "sft", folder / "rl", folder / "skill")
+    return folder
+
+
+SCRIPT = """
+import sys, pathlib
+from pastcli.vectors import extract_skill, inject_skill
+what, folder, out = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+print("ready", flush=True)
+if what == "extract":
+    extract_skill(folder / "sft", folder / "rl", out)
+else:
+    inject_skill([(folder / "skill", 1.0)], folder / "target", out)
+"""
+
+
+def opens(path):
+    """True if a reader would take it for a whole model or skill."""
+    try:
+        (HFFormat().open(path) if HFFormat().accepts(path) else open_skill(path)).close()
+    except (PastError, OSError):
+        return False
+    return True
+
+
+def content(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()} if path.is_dir() else path.read_bytes()
+
+
+@pytest.mark.parametrize("what", ["extract", "inject"])
+def test_kill_at_random_points_leaves_nothing_that_can_be_opened(models, tmp_path, what):
+    """Unless the kill came after the last byte: then all of it is there."""
+    rng = random.Random(what)
+    whole, longest, midway = None, 0.08, 0
+    for attempt in range(14):
+        out = tmp_path / f"out{attempt}"
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, what, models, out], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        if whole is not None:
+            while not out.exists() and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, longest))
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if whole is None:
+            whole = content(out)
+        elif opens(out):
+            assert content(out) == whole
+            longest = max(longest * 0.7, 0.005)
+        else:
+            midway += out.exists()
+    assert midway >= 2, "no kill came in the middle of the work: the test has lost its point"
+
+
+@pytest.mark.parametrize("what", ["extract", "inject"])
+def test_a_full_disk_is_an_error_and_leaves_nothing(models, tmp_path, what):
+    """RLIMIT_FSIZE stands in for a full disk: the space is claimed before the work, so it fails at once."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, what, models, tmp_path / "out"], capture_output=True, text=True, preexec_fn=limit, timeout=60
+    )
+    assert done.returncode != 0 and "File too large" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_read_only_output_folder_is_an_error(models, tmp_path):
+    if os.geteuid() == 0:
+        out = "/proc/skill"  # root may write anywhere but here
+    else:
+        (tmp_path / "closed").mkdir(mode=0o500)
+        out = tmp_path / "closed" / "skill"
+    with pytest.raises(OSError):
+        extract_skill(models / "sft", models / "rl", out)
+
+
+def test_an_input_cut_short_while_it_is_read_is_an_error_that_names_the_tensor(models, tmp_path, monkeypatch):
+    opened = HFFormat().open(models / "sft")
+    name = next(iter(opened.specs()))
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: real(fd, [buffers[0][:8]], offset) if offset % 3 else 0)
+    with pytest.raises(PastError, match=name):
+        for start in range(0, 4096, 256):
+            opened.read(name, start, start + 256)
+
+
+def test_short_reads_and_writes_are_continued(models, tmp_path, monkeypatch):
+    """A signal or a network file system may give part of what was asked."""
+    opened = HFFormat().open(models / "sft")
+    name = "model.norm.weight"
+    whole = opened.read(name)
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: real(fd, [buffers[0][:100]], offset))
+    assert np.array_equal(opened.read(name), whole)

@@ -1,0 +1,124 @@
+"""The probe finds the angle that was put in, and its null and controls say what chance would give."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from pastcli.api import TensorSpec
+from pastcli.vectors import probe as probing, probe_report
+from pastcli.vectors.interference import Interference, Meter
+from pastcli.vectors.subspaces import overlap
+from test_vectors_merging import Known
+from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_model
+
+UP = "model.layers.1.mlp.up_proj.weight"
+
+
+def with_cosine(reference, cosine, seed, norm=0.05):
+    """For each tensor a change of the given cosine to `reference` (exact), and of the same share of the norm."""
+    rng, made = np.random.default_rng(seed), {}
+    for name, along in reference.items():
+        along = along.astype(np.float64)
+        other = rng.standard_normal(along.shape)
+        other -= along * np.vdot(along, other) / np.vdot(along, along)
+        unit, across = along / np.linalg.norm(along), other / np.linalg.norm(other)
+        made[name] = (cosine * unit + math.sqrt(1 - cosine**2) * across) * norm * math.sqrt(along.size)
+    return made
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """base, sft, rl with cos(sft - base, rl - sft) = -0.3, target with cosine 0.5 to the SFT change."""
+    folder = tmp_path_factory.mktemp("probe")
+    base = weights(layers=3)
+    change = {name: np.random.default_rng(1).standard_normal(value.shape) * 0.01 for name, value in base.items()}
+    change = {name: value * 0.05 / (np.linalg.norm(value) / math.sqrt(value.size)) for name, value in change.items()}
+    add = lambda a, b: {name: (a[name] + b[name]).astype(np.float32) for name in a}  # noqa: E731
+    sft = add(base, change)
+    named = {"base": base, "sft": sft, "rl": add(sft, with_cosine(change, -0.3, 2)), "target": add(base, with_cosine(change, 0.5, 3))}
+    for name, tensors in named.items():
+        write_model(folder / name, tensors)
+    return folder
+
+
+def test_the_cosine_put_in_comes_out_at_every_level(models):
+    found = probing.probe(models / "base", models / "sft", models / "rl", target_sft=models / "target")
+    pairs = found.pairs()
+    assert set(pairs) == {"sft_rl", "target_rl", "sft_target"}
+    for row in (found.whole(), *found.rows.values(), *found.group(probing.layer_of).values(), *found.group(probing.kind_of).values()):
+        assert probing.cosine(row, pairs["sft_rl"]).cosine == pytest.approx(-0.3, abs=1e-4)
+        assert probing.cosine(row, pairs["sft_target"]).cosine == pytest.approx(0.5, abs=1e-4)
+    whole = probing.cosine(found.whole(), pairs["sft_rl"])
+    total = sum(value.size for value in read_model(models / "base").values())
+    assert whole.n == total and whole.z == pytest.approx(-0.3 * math.sqrt(total), rel=1e-3)
+    assert set(found.group(probing.layer_of)) == {"embedding", "0", "1", "2", "final norm"}
+    assert {"q_proj", "up_proj", "input_layernorm", "embed_tokens"} <= set(found.group(probing.kind_of))
+
+
+def test_controls_lie_within_chance(models):
+    whole = probing.probe(models / "base", models / "sft", models / "rl").whole()
+    for sums in (whole.shuffled, whole.random):
+        assert abs(probing.control_cosine(sums).z) < 4
+
+
+def test_an_adapter_as_rl_model_is_probed_by_its_factors(models, tmp_path):
+    factors = factors_for([UP])
+    adapter = write_adapter(tmp_path / "ad", factors, base=models / "sft")
+    found = probing.probe(models / "base", models / "sft", adapter)
+    a, b = factors[UP]
+    delta = (read_model(models / "sft")[UP].astype(float) - read_model(models / "base")[UP]).reshape(-1)
+    change = (8 / 3 * (b.astype(float) @ a)).reshape(-1)
+    wanted = delta @ change / np.linalg.norm(delta) / np.linalg.norm(change)
+    assert probing.cosine(found.rows[UP], (0, 1)).cosine == pytest.approx(wanted, abs=1e-5)
+    assert probing.cosine(found.rows["model.norm.weight"], (0, 1)) is None
+
+
+def test_subspace_overlap_is_one_for_the_same_change_and_chance_for_strangers():
+    rng = np.random.default_rng(0)
+    spec = TensorSpec("w", (300, 200), "F32")
+    a, b = (rng.standard_normal(spec.shape).astype(np.float32) for _ in range(2))
+    strangers = overlap(a, b, spec, 8, 0)
+    assert strangers.left == pytest.approx(strangers.left_chance, rel=0.6) and strangers.right == pytest.approx(8 / 200, rel=0.6)
+    assert strangers.product == pytest.approx(1 / math.sqrt(300), rel=0.1)
+    assert strangers.largest_left < 1.2 * strangers.largest_left_chance
+    low = (rng.standard_normal((300, 8)) @ rng.standard_normal((8, 200))).astype(np.float32)
+    same = overlap(low, 2 * low, spec, 8, 0)
+    assert same.left == pytest.approx(1, abs=1e-4) and same.right == pytest.approx(1, abs=1e-4)
+    assert overlap(a, np.zeros_like(a), spec, 8, 0) is None
+
+
+def test_interference_is_the_trace_of_the_product_with_the_covariance():
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal((12, 20)), rng.standard_normal((12, 20))
+    x = rng.standard_normal((5000, 20)) * np.linspace(0.1, 3, 20)
+    meter = Meter(Known({"w": a, "v": a}), Known({"w": b}))
+    meter.visit("w", x.astype(np.float32))
+    meter.visit("v", x.astype(np.float32))
+    meter.visit("unknown", x.astype(np.float32))
+    (found,) = meter.found.values()
+    covariance = x.T @ x / len(x)
+    assert found.trace == pytest.approx(np.trace(a.T @ b @ covariance), rel=1e-3)
+    assert found.weights == pytest.approx(np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b), rel=1e-4)
+    assert 0 < found.typical < found.p95 <= 1
+
+
+def test_the_verdict_says_no_more_than_the_numbers(models):
+    found = probing.probe(models / "base", models / "sft", models / "rl", target_sft=models / "target")
+    text = probe_report.verdict(found)
+    assert "-0.3000" in text and "not small" in text and "9.00%" in text and "+0.5000" in text and "not yet about outputs" in text
+    found.interference = {"w": Interference(10, 0.1, 0.02, 0.01, 0.03, 0.2)}
+    assert "real inputs" in probe_report.verdict(found) and "not yet" not in probe_report.verdict(found)
+
+
+def test_report_has_every_level_and_figures_are_drawn(models, tmp_path):
+    found = probing.probe(models / "base", models / "sft", models / "rl", target_sft=models / "target", subspaces=3)
+    document = probe_report.to_dict(found)
+    assert set(document["layers"]["1"]) == {"sft_rl", "target_rl", "sft_target"}
+    assert document["spread"]["sft_rl"]["layers"] == 3 and document["spread"]["sft_rl"]["mean"] == pytest.approx(-0.3, abs=1e-4)
+    assert set(document["subspaces"]) == {"product", "left", "right", "largest_left", "largest_right", "matrices"}
+    made = probe_report.figures(found, tmp_path / "figures")
+    assert len(made) == 4 and all(path.read_bytes().startswith(b"\x89PNG") for path in made)
+    layers, kinds, values = probe_report.grid(found, "sft_rl")
+    assert layers == ["0", "1", "2"] and values.shape == (3, len(kinds)) and values == pytest.approx(-0.3, abs=1e-4)
