@@ -74,7 +74,7 @@ class RlConfig:
     num_generations: int = setting(8, "answers sampled for each question (the GRPO group)")
     max_new_tokens: int = setting(12, "longest answer, in tokens")
     temperature: float = setting(1.0, "sampling temperature")
-    lr: float = setting(2e-5, "peak learning rate")
+    lr: float = setting(4e-5, "peak learning rate")
     schedule: str = setting("constant", "learning-rate schedule: linear | cosine | constant")
     warmup: float = setting(0.17, "share of the steps spent warming up")
     weight_decay: float = setting(0.0, "AdamW weight decay")

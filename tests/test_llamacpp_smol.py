@@ -56,7 +56,7 @@ def in_transformers(perturbed):
     return AutoModelForCausalLM.from_pretrained(perturbed, dtype="float32"), AutoTokenizer.from_pretrained(perturbed)
 
 
-@pytest.mark.parametrize("stored", ["f32", "f16"])
+@pytest.mark.parametrize("stored", [pytest.param("f32", marks=pytest.mark.slow), "f16"])
 def test_hf_and_llama_cpp_agree(perturbed, in_transformers, tmp_path, stored):
     """Same rendering, same token ids, logits within the tolerance, and the same greedy tokens wherever transformers' best
     logit leads by more than twice that."""

@@ -54,6 +54,9 @@ def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models
         record = runs.owner_of(after.path)
     if sft is not None:
         return model(sft), after
+    merged = record.output("sft") if record else None
+    if merged is not None:  # the SFT run was a LoRA: RL began from its merge, kept beside the adapter
+        return model(merged), after
     before = ancestor(record, "sft") if record else None
     if before is None:
         raise UsageError(f"cannot tell which SFT model {rl or record.id} grew from", "name it with --sft PATH")

@@ -40,6 +40,12 @@ def option(stage: str, name: str, *flags: str, **more: Any) -> Any:
     return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=text, show_default=False, **more)
 
 
+def typed(stage: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a command's arguments (`locals()`, taken first) that are settings of its stage."""
+    known = {field.name for field in dataclasses.fields(configs.STAGES[stage])}
+    return {name: value for name, value in arguments.items() if name in known}
+
+
 def complete_run(incomplete: str) -> list[str]:
     """Shell completion of run ids."""
     return [record.id for record in runs.records() + runs.records(partial=True) if record.id.startswith(incomplete)]

@@ -10,7 +10,7 @@ import typer
 from .. import config as configs, models, output, registry, runs
 from ..errors import MismatchError, UsageError
 from ._lineage import model_of, newest
-from ._options import ConfigFile, DryRun, Force, Json, Resume, option
+from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, option, typed
 
 if TYPE_CHECKING:
     from ..agent.run import Result
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: `past agent --tools toolbench.json --limit 10`"
 
 
+TOOLS = typer.Option("--tools", metavar="FILE", help="ToolBench queries or OpenAI functions (JSON, JSONL).")
+QUERY = typer.Option("--query", metavar="TEXT", help="Ask this, not the file's queries; may repeat.")
+MODEL = typer.Option("--model", metavar="PATH", autocompletion=complete_model,
+                     help="Model to run (default: newest inject, else rl or sft run).")  # fmt: skip
+SHOW = typer.Option("--show/--no-show", help="Print the episodes (default: if there is only one).")
+REPLAY = typer.Option("--replay", metavar="TRANSCRIPT", help="Run a transcript again, and check every byte.")
+
+
 def command(
-    tools: Annotated[
-        Path | None,
-        typer.Option("--tools", metavar="FILE", help="ToolBench queries or OpenAI functions (JSON, JSONL)."),
-    ] = None,
-    query: Annotated[
-        list[str] | None, typer.Option("--query", metavar="TEXT", help="Ask this, not the file's queries; may repeat.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="PATH", help="Model to run (default: newest inject, else rl or sft run)."),
-    ] = None,
+    tools: Annotated[Path | None, TOOLS] = None,
+    query: Annotated[list[str] | None, QUERY] = None,
+    model: Annotated[str | None, MODEL] = None,
     backend: Annotated[str | None, option("agent", "backend")] = None,
     judge: Annotated[str | None, option("agent", "judge")] = None,
     limit: Annotated[int | None, option("agent", "limit", min=0)] = None,
@@ -43,13 +43,8 @@ def command(
     show_schemas: Annotated[bool | None, option("agent", "show_schemas")] = None,
     strict_tools: Annotated[bool | None, option("agent", "strict_tools")] = None,
     seed: Annotated[int | None, option("agent", "seed", min=0)] = None,
-    show: Annotated[
-        bool | None, typer.Option("--show/--no-show", help="Print the episodes (default: if there is only one).")
-    ] = None,
-    replay: Annotated[
-        Path | None,
-        typer.Option("--replay", metavar="TRANSCRIPT", help="Run a transcript again, and check every byte."),
-    ] = None,
+    show: Annotated[bool | None, SHOW] = None,
+    replay: Annotated[Path | None, REPLAY] = None,
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
@@ -64,12 +59,7 @@ def command(
     if replay is not None:
         _replay(replay, tools, as_json)
         return
-    flags = {
-        "backend": backend, "judge": judge, "limit": limit, "attempts": attempts, "max_turns": max_turns,
-        "max_new_tokens": max_new_tokens, "observation_chars": observation_chars, "temperature": temperature,
-        "decoding": decoding, "show_schemas": show_schemas, "strict_tools": strict_tools, "seed": seed,
-    }  # fmt: skip
-    config = configs.resolve("agent", flags, config_file)
+    config = configs.resolve("agent", typed("agent", locals()), config_file)
     if tools is None:
         raise UsageError("no tools named", "give --tools FILE: ToolBench queries or OpenAI functions")
     loaded = _load(tools, query or [], config)

@@ -135,7 +135,10 @@ def _round(
     if last is not None:
         start = folder / "init"
         if not start.is_dir():
-            inject_skill([(last, 1.0)], before, start)
+            half = folder / ".init"
+            shutil.rmtree(half, ignore_errors=True)
+            inject_skill([(last, 1.0)], before, half)
+            half.rename(start)
     after = _stage(
         run, folder / "rl", "rl", start, _train.rl_rows(part.questions, name), rl, rewards=rewards, label=f"{name} rl"
     )

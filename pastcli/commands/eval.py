@@ -13,7 +13,7 @@ import typer
 
 from .. import config as configs, models, output, registry, runs
 from ..errors import GateError, UsageError
-from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, option
+from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, option, typed
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Question
@@ -66,9 +66,7 @@ def command(
     Every answer is kept in the run. Differences to the reference are tested question by question, and corrected
     for the number of models.
     """
-    flags = {"backend": backend, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "limit": limit,
-             "resamples": resamples, "confidence": confidence, "seed": seed}  # fmt: skip
-    config = configs.resolve("eval", flags, config_file)
+    config = configs.resolve("eval", typed("eval", locals()), config_file)
     from ..evals.plot import SUFFIXES
     from ..ingest import read_questions
 

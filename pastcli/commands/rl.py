@@ -10,7 +10,7 @@ import typer
 from .. import config as configs, models, output, runs
 from ..errors import UsageError
 from . import _lineage, _train
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, complete_model, option, show_run
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, complete_model, option, show_run, typed
 
 EXAMPLE = "Example: `past rl --sft runs/sft-1 --questions questions.jsonl --reward f1:0.5 --reward exact_match:0.5`"
 
@@ -55,8 +55,7 @@ def command(
 
     Rewards compare the answer with the accepted ones; `past plugins` lists them. A reward that fails stops the run.
     """
-    flags = {name: value for name, value in locals().items() if name in configs.RlConfig.__dataclass_fields__}
-    config = configs.resolve("rl", flags, config_file)
+    config = configs.resolve("rl", typed("rl", locals()), config_file)
     _train.check(config)
     if questions is None:
         raise UsageError("no questions given", "name a file: past rl --questions questions.jsonl")

@@ -11,7 +11,7 @@ import typer
 from .. import config as configs, models, output, runs
 from ..errors import UsageError
 from . import _train
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run, typed
 
 EXAMPLE = "Example: `past sft docs/ --base smol`"
 
@@ -53,8 +53,7 @@ def command(
     Each passage and each of its sentences, under the document's title, becomes a training text; texts longer than
     --max-length are split, never cut off. Weights stay float32. The result is an HF model (or LoRA adapter) in a run.
     """
-    flags = {name: value for name, value in locals().items() if name in configs.SftConfig.__dataclass_fields__}
-    config = configs.resolve("sft", flags, config_file)
+    config = configs.resolve("sft", typed("sft", locals()), config_file)
     _train.check(config)
     found = models.resolve(config.base)
     docs = docs or [_newest_corpus()]
