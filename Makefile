@@ -6,7 +6,6 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
-# One thread a test process and two processes: on two cores faster than the reverse, and steadier.
 export TOKENIZERS_PARALLELISM = false
 
 .PHONY: demo test test-slow bench setup results clean
@@ -15,13 +14,16 @@ demo: $(READY)  ## the whole path on a real model: documents -> skill -> injecte
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/quickstart/demo.sh
 
 test: $(READY)  ## fast tests, under ten minutes on two cores
-	$(PYTEST)
+	$(PYTEST) -n 2
 
 test-slow: $(READY)  ## minutes of real training and fault injection
-	$(PYTEST) -m slow
+	$(PYTEST) -n 2 -m slow
 
 bench: $(READY)  ## timings against peers, by ratio, interleaved
 	$(PYTEST) -m bench -s
+
+results: $(READY)  ## the quickstart chain over three seeds, into docs/results (about 45 minutes on two cores)
+	$(BIN)/python examples/quickstart/seeds.py -o docs/results/quickstart.json
 
 setup: $(READY)
 

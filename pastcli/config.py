@@ -128,6 +128,19 @@ class InjectConfig:
 
 
 @dataclass(frozen=True)
+class SweepConfig:
+    """`past sweep`: the scale lambda chosen on a development set, with the KL to the target as its price."""
+
+    grid: list = setting(["0.25", "0.5", "0.75", "1", "1.25", "1.5"], "scales to try, beside 0 (the target itself); may repeat")
+    group: list = setting([], "sweep these tensors apart, all others at 0, as in --scales (self_attn, mlp); may repeat")
+    backend: str = setting("hf", "chat plugin that runs the models")
+    max_new_tokens: int = setting(16, "longest answer, in tokens")
+    batch_size: int = setting(64, "questions decoded together")
+    dtype: str = setting("auto", "stored type of the models tried: auto (as the target) | f32 | bf16 | f16")
+    seed: int = setting(0, "seed of stochastic rounding and the like")
+
+
+@dataclass(frozen=True)
 class ProbeConfig:
     """`past probe-orthogonality` (METHOD 4)."""
 
@@ -173,6 +186,7 @@ STAGES: dict[str, type] = {
     "distill": DistillConfig,
     "extract": ExtractConfig,
     "inject": InjectConfig,
+    "sweep": SweepConfig,
     "probe": ProbeConfig,
     "eval": EvalConfig,
     "agent": AgentConfig,

@@ -10,8 +10,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 
-def reference_gguf(hf: Path, out: Path, quant: str = "F32", rope_factors: bool = False, chat_template: bool = True) -> Path:
-    """Convert as llama.cpp's convert_hf_to_gguf.py does; matrices are stored as `quant` (a type `gguf.quants` can write)."""
+def reference_gguf(
+    hf: Path, out: Path, quant: str = "F32", rope_factors: bool = False, chat_template: bool = True
+) -> Path:
+    """Convert as llama.cpp's convert_hf_to_gguf.py does; matrices as `quant`, a type that `gguf.quants` can write."""
     config = json.loads((hf / "config.json").read_text())
     arch = config["model_type"]
     writer = gguf.GGUFWriter(out, arch)
@@ -32,7 +34,8 @@ def reference_gguf(hf: Path, out: Path, quant: str = "F32", rope_factors: bool =
     _tokenizer(writer, hf, config["vocab_size"], chat_template, pre)
     if rope_factors:
         writer.add_tensor("rope_freqs.weight", np.ones(config["hidden_size"] // heads // 2, np.float32))
-    names = gguf.get_tensor_name_map(next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == arch), config["num_hidden_layers"])
+    key = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
+    names = gguf.get_tensor_name_map(key, config["num_hidden_layers"])
     for name, value in load_file(hf / "model.safetensors").items():
         if arch == "llama" and ".q_proj." in name:
             value = permute(value, heads)
@@ -51,7 +54,8 @@ def reference_gguf(hf: Path, out: Path, quant: str = "F32", rope_factors: bool =
 
 def permute(weights: np.ndarray, heads: int) -> np.ndarray:
     """Row order of q and k, copied from llama.cpp's convert_hf_to_gguf.py."""
-    return weights.reshape(heads, 2, weights.shape[0] // heads // 2, *weights.shape[1:]).swapaxes(1, 2).reshape(weights.shape)
+    halves = weights.reshape(heads, 2, weights.shape[0] // heads // 2, *weights.shape[1:])
+    return halves.swapaxes(1, 2).reshape(weights.shape)
 
 
 def _tokenizer(writer: gguf.GGUFWriter, hf: Path, size: int, chat_template: bool, pre: str) -> None:

@@ -16,7 +16,8 @@ from past_hf.checkpoint import HFFormat
 from past_llamacpp import ggml
 from past_llamacpp.checkpoint import GGUFFormat
 from past_llamacpp.convert import convert
-from past_llamacpp.gguffile import STRING, UINT32, pack_metadata, read_header, write_layout
+from past_llamacpp.gguffile import STRING, UINT32, read_header
+from past_llamacpp.gguflayout import pack_metadata, write_layout
 from pastcli import models
 from pastcli.errors import MismatchError, PastError, UsageError
 
@@ -113,9 +114,10 @@ def test_rewriting_every_tensor_gives_the_template_to_the_byte(pair, tmp_path):
 
 @pytest.mark.parametrize("dtype", ALL_TYPES)
 def test_every_type_reads_back_what_write_returned(tmp_path, dtype):
-    table = [("token_embd.weight", (16, 256), 0), ("blk.0.attn_q.weight", (16, 256), 0), ("output_norm.weight", (256,), 0)]
-    source = FORMAT.open(small_file(tmp_path / "small.gguf", tensors=table))
-    values = {name: np.random.default_rng(0).normal(0, 0.02, spec.numel).astype(np.float32) for name, spec in source.specs().items()}
+    shapes = {"token_embd.weight": (16, 256), "blk.0.attn_q.weight": (16, 256), "output_norm.weight": (256,)}
+    table = [(name, shape, 0) for name, shape in shapes.items()]
+    source, rng = FORMAT.open(small_file(tmp_path / "small.gguf", tensors=table)), np.random.default_rng(0)
+    values = {name: rng.normal(0, 0.02, spec.numel).astype(np.float32) for name, spec in source.specs().items()}
     writer = FORMAT.writer(source, tmp_path / "out.gguf", dtype=dtype.lower())
     stored = {name: writer.write(name, 0, value) for name, value in values.items()}
     writer.finish()
@@ -134,10 +136,10 @@ def test_16_bit_floats_round_to_nearest_even():
     value = bits.view(np.float32)
     value = np.concatenate([value[np.isfinite(value)], np.float32([1e-40, -1e-45, 65519.0, 6e-8, 2.0**-25])])
     rounded = torch.from_numpy(value).to(torch.bfloat16).float().numpy()
-    np.testing.assert_array_equal(ggml.dequantize(ggml.quantize(value, ggml.BF16, value.size), ggml.BF16, np.empty_like(value)), rounded)
+    np.testing.assert_array_equal(FORMAT.cast(value, "bf16", value.size), rounded)
     value = value[np.abs(value) < 65520]
     rounded = torch.from_numpy(value).to(torch.float16).float().numpy()
-    np.testing.assert_array_equal(ggml.dequantize(ggml.quantize(value, ggml.F16, value.size), ggml.F16, np.empty_like(value)), rounded)
+    np.testing.assert_array_equal(FORMAT.cast(value, "f16", value.size), rounded)
 
 
 def test_one_tensor_can_be_given_a_finer_type(wide, tmp_path):
@@ -168,7 +170,8 @@ def test_what_hf_lacks_is_carried_over(pair, tmp_path):
     convert_with(pair, tmp_path / "out.gguf", "f16")
     header = read_header(tmp_path / "out.gguf")
     tensor = header.tensors["rope_freqs.weight"]
-    assert (tmp_path / "out.gguf").read_bytes()[tensor.offset : tensor.offset + tensor.nbytes] == np.ones(4, np.float32).tobytes()
+    data = (tmp_path / "out.gguf").read_bytes()[tensor.offset : tensor.offset + tensor.nbytes]
+    assert data == np.ones(4, np.float32).tobytes()
 
 
 def test_conversion_takes_weights_from_hf_and_nothing_but_metadata_from_the_template(make_tiny, pair, tmp_path):
@@ -229,7 +232,10 @@ def test_without_a_template_the_hint_says_where_one_comes_from(make_tiny, tmp_pa
 # ---------------------------------------------------------------- hostile files
 
 
-def small_file(path: Path, architecture: str = "llama", tensors=(("token_embd.weight", (4, 32), 8), ("output_norm.weight", (32,), 0))):
+SMALL = (("token_embd.weight", (4, 32), 8), ("output_norm.weight", (32,), 0))
+
+
+def small_file(path: Path, architecture: str = "llama", tensors=SMALL) -> Path:
     """A GGUF of about a kilobyte, by our own writer."""
     pairs = {"general.architecture": (STRING, architecture), f"{architecture}.block_count": (UINT32, 1),
              f"{architecture}.attention.head_count": (UINT32, 2), "general.name": (STRING, "small")}  # fmt: skip
@@ -267,7 +273,7 @@ def test_a_truncated_file_names_its_tensor(wide, tmp_path):
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.lists(st.tuples(st.integers(0, 420), st.integers(0, 255)), min_size=1, max_size=6), number=st.booleans())
+@given(st.lists(st.tuples(st.integers(0, 420), st.integers(0, 255)), min_size=1, max_size=6), st.booleans())
 def test_a_damaged_header_is_read_or_refused_and_nothing_else(tmp_path, changes, number):
     data = bytearray(small_file(tmp_path / "small.gguf").read_bytes())
     for place, value in changes:
@@ -282,7 +288,9 @@ def test_a_damaged_header_is_read_or_refused_and_nothing_else(tmp_path, changes,
         assert "damaged.gguf" in refused.message
 
 
-@pytest.mark.parametrize("data", [b"", b"GGUF", b"GGUF\x03\0\0\0", b"not a model at all", b"GGUF" + b"\xff" * 60, b"GGUF" + bytes(60)])
+@pytest.mark.parametrize(
+    "data", [b"", b"GGUF", b"GGUF\x03\0\0\0", b"not a model at all", b"GGUF" + b"\xff" * 60, b"GGUF" + bytes(60)]
+)
 def test_garbage_is_no_gguf(tmp_path, data):
     (tmp_path / "x.gguf").write_bytes(data)
     with pytest.raises(MismatchError):

@@ -1,4 +1,4 @@
-"""One skill, three ways into llama.cpp: added to the GGUF, added in HF and converted, or applied as LoRA at run time."""
+"""One skill, three ways into llama.cpp: added to the GGUF, added in HF and converted, or a LoRA at run time."""
 
 from __future__ import annotations
 
@@ -76,13 +76,15 @@ def test_injected_converted_or_at_run_time_gives_the_same_logits(family, tmp_pat
     np.testing.assert_allclose(logits(tmp_path / "hf.gguf"), wanted, atol=1e-6)
     np.testing.assert_allclose(logits(family["gguf"]["F32"], [(tmp_path / "lora.gguf", 1.0)]), wanted, atol=2e-5)
     inject_skill([(family["low"], -0.5)], family["gguf"]["F32"], tmp_path / "half.gguf")
-    np.testing.assert_allclose(logits(family["gguf"]["F32"], [(tmp_path / "lora.gguf", -0.5)]), logits(tmp_path / "half.gguf"), atol=2e-5)
+    halved = logits(family["gguf"]["F32"], [(tmp_path / "lora.gguf", -0.5)])
+    np.testing.assert_allclose(halved, logits(tmp_path / "half.gguf"), atol=2e-5)
 
 
 def test_tensors_without_a_change_keep_the_targets_values(family, make_tiny, tmp_path):
     """A target other than the template: nothing of the template's weights may leak into the result."""
     target = tmp_path / "target"
-    tensors = {name: value + np.float32(0.01) for name, value in load_file(family["base"] / "model.safetensors").items()}
+    base = load_file(family["base"] / "model.safetensors")
+    tensors = {name: value + np.float32(0.01) for name, value in base.items()}
     make_tiny(target, arch=HFFormat().open(family["base"]).config["model_type"])
     save_file(tensors, target / "model.safetensors", {"format": "pt"})
     inject_skill([(family["low"], 1.0)], target, tmp_path / "out.gguf", template=family["gguf"]["F32"])

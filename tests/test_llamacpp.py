@@ -84,8 +84,9 @@ def test_converted_model_agrees_with_transformers(make_tiny, tmp_path, arch, tie
     talk = chats.LlamaChat("tiny", engine)
     for messages in ([TALK[1]], TALK, [*TALK, Message("assistant", "a wizard"), Message("user", "what?")]):
         text = talk.render(messages)
-        ids = tokenizer.apply_chat_template([m.to_dict() for m in messages], add_generation_prompt=True)["input_ids"]
-        assert text == tokenizer.apply_chat_template([m.to_dict() for m in messages], add_generation_prompt=True, tokenize=False)
+        asked = {"conversation": [m.to_dict() for m in messages], "add_generation_prompt": True}
+        ids = tokenizer.apply_chat_template(**asked)["input_ids"]
+        assert text == tokenizer.apply_chat_template(**asked, tokenize=False)
         assert engine.tokenize(text, False) == ids
         np.testing.assert_allclose(llama_logits(engine, ids), hf_logits(model, ids), atol=2e-5)
         answer = talk.chat(messages, Sampling(max_tokens=8))
@@ -107,7 +108,8 @@ def test_the_real_chat_template_is_rendered_and_no_other(make_tiny, tmp_path):
 
 
 def test_chat_is_the_completion_of_the_rendered_conversation(chat):
-    assert chat.chat(TALK, Sampling(max_tokens=6)).text == chat.complete([chat.render(TALK)], Sampling(max_tokens=6))[0].text
+    short = Sampling(max_tokens=6)
+    assert chat.chat(TALK, short).text == chat.complete([chat.render(TALK)], short)[0].text
 
 
 def test_only_new_tokens_of_a_growing_prompt_are_evaluated(chat):
@@ -123,7 +125,8 @@ def test_only_new_tokens_of_a_growing_prompt_are_evaluated(chat):
 def test_a_batch_keeps_the_order_of_its_prompts(chat):
     sampling = Sampling(max_tokens=5)
     prompts = [TEXT, "Question", TEXT + " a"]
-    assert [c.token_ids for c in chat.complete(prompts, sampling)] == [chat.complete([p], sampling)[0].token_ids for p in prompts]
+    alone = [chat.complete([prompt], sampling)[0].token_ids for prompt in prompts]
+    assert [answer.token_ids for answer in chat.complete(prompts, sampling)] == alone
 
 
 @pytest.mark.parametrize("width", [1, 2, 5])
@@ -156,7 +159,8 @@ def test_a_prompt_without_room_overflows_and_an_answer_ends_at_the_edge(pair):
         model.complete([TEXT * 8], Sampling(max_tokens=4))
     full = model.complete([TEXT], Sampling(max_tokens=100))[0]
     assert full.finish == "length" and full.completion_tokens == 32 - len(tokens)
-    assert model.complete([TEXT], Sampling(max_tokens=100))[0].token_ids == full.token_ids, "and the model goes on working"
+    again = model.complete([TEXT], Sampling(max_tokens=100))[0]
+    assert again.token_ids == full.token_ids, "and the model goes on working"
     model.close()
 
 
@@ -164,14 +168,16 @@ def test_a_prompt_without_room_overflows_and_an_answer_ends_at_the_edge(pair):
 
 
 def test_a_grammar_is_kept_to(chat):
+    grammar = 'root ::= "dog" [0-9] [0-9] "!"'
     for seed in range(4):
-        got = chat.complete([TEXT], Sampling(max_tokens=40, temperature=1.5, seed=seed, grammar='root ::= "dog" [0-9] [0-9] "!"'))[0]
+        got = chat.complete([TEXT], Sampling(max_tokens=40, temperature=1.5, seed=seed, grammar=grammar))[0]
         assert got.text[:3] == "dog" and got.text[3:5].isdigit() and got.text[5:] == "!" and got.finish == "stop"
     assert chat.complete([TEXT], Sampling(max_tokens=9, grammar="root ::= "))[0].text == ""
 
 
 @pytest.mark.parametrize(
-    "grammar", ["", "  \n", "dog", 'leaf ::= "a"', "root ::= leaf", 'root ::= root "a"', "root ::= [", 'root ::= "a"{99999999}', "\0"]
+    "grammar",
+    ["", " \n", "dog", "\0", 'leaf ::= "a"', "root ::= leaf", "root ::= [", 'root ::= root "a"', 'root ::= "a"{99999}'],
 )
 def test_a_bad_grammar_is_a_usage_error_and_no_crash(chat, grammar, capfd):
     with pytest.raises(UsageError, match="grammar"):
@@ -210,7 +216,8 @@ def test_an_adapter_at_run_time_agrees_with_peft(pair, peft_adapter):
     assert np.abs(adapted - plain).max() > 0.05
     engine = Engine(pair[1], threads=1, extra_buffers=False, precise=True)
     talk = chats.LlamaChat("tiny", engine)
-    for adapters, wanted in (([], plain), ([(folder, 1.0)], adapted), ([(folder, 0.25), (folder, 0.75)], adapted), ([], plain)):
+    twice = [(folder, 0.25), (folder, 0.75)]
+    for adapters, wanted in (([], plain), ([(folder, 1.0)], adapted), (twice, adapted), ([], plain)):
         talk.set_lora(adapters)
         np.testing.assert_allclose(llama_logits(engine, ids), wanted, atol=5e-5)
     engine.close()
@@ -259,7 +266,9 @@ def test_an_hf_directory_is_converted_once_and_again_when_it_changes(pair, tmp_p
 def test_a_broken_file_is_refused_and_the_process_lives(pair, tmp_path, damage):
     data = pair[1].read_bytes()
     broken = tmp_path / "broken.gguf"
-    broken.write_bytes({"cut": data[: len(data) // 2], "garbage": b"GGUF" + data[::-1], "architecture": data.replace(b"llama", b"lxyza")}[damage])
+    unknown = data.replace(b"llama", b"lxyza")
+    damaged = {"cut": data[: len(data) // 2], "garbage": b"GGUF" + data[::-1], "architecture": unknown}
+    broken.write_bytes(damaged[damage])
     with pytest.raises(MismatchError):
         load_chat(broken)
 
@@ -291,8 +300,10 @@ def test_the_probe_tells_what_its_child_saw(pair):
 def test_nothing_is_printed_but_what_we_print(pair):
     code = (
         "import sys, json; from past_llamacpp import load_chat; from pastcli.api import Sampling\n"
-        f"m = load_chat({str(pair[1])!r}, threads=1, extra_buffers=False); c = m.complete(['fox'], Sampling(max_tokens=3))\n"
+        f"m = load_chat({str(pair[1])!r}, threads=1, extra_buffers=False)\n"
+        "c = m.complete(['fox'], Sampling(max_tokens=3))\n"
         "m.close(); m.close(); print(json.dumps(c[0].completion_tokens))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env={**os.environ, "PAST_DEBUG": "0"})
+    quiet = {**os.environ, "PAST_DEBUG": "0"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=quiet)
     assert (json.loads(done.stdout), done.stderr) == (3, "")

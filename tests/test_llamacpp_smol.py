@@ -1,4 +1,4 @@
-"""The real small model in llama.cpp: it answers here, and it answers what transformers answers (issue 2, item 7)."""
+"""The real small model in llama.cpp: it answers here, and it answers what transformers answers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pastcli import models
 from pastcli.api import Message, Sampling
 from pastcli.errors import PastError
 
-PROMPTS = ("Explain gravity to a child in one sentence.", "Name three colours: ünïcödé, 你好, 1843!", "def add(a, b):")
+PROMPTS = ("Explain gravity to a child, briefly.", "Name three colours: ünïcödé, 你好, 1843!", "def add(a, b):")
 TOLERANCE = {"f32": 0.001, "f16": 0.1}
-"""Largest difference of any logit (their standard deviation is about 6) by stored type of the GGUF, KV cache in float32.
-float16 weights are off by up to 2^-11 of themselves; measured here: 0.0003 and 0.05."""
+"""Largest difference of any logit (their standard deviation is about 6) by stored type of the GGUF; KV cache float32.
+float16 weights are off by up to 2^-11 of themselves."""
 
 
 def packaged():
@@ -58,8 +58,8 @@ def in_transformers(perturbed):
 
 @pytest.mark.parametrize("stored", [pytest.param("f32", marks=pytest.mark.slow), "f16"])
 def test_hf_and_llama_cpp_agree(perturbed, in_transformers, tmp_path, stored):
-    """Same rendering, same token ids, logits within the tolerance, and the same greedy tokens wherever transformers' best
-    logit leads by more than twice that."""
+    """Same rendering, same token ids, logits within the tolerance, and the same greedy tokens wherever the best
+    logit in transformers leads by more than twice that."""
     convert(perturbed, tmp_path / "model.gguf", stored)
     talk = LlamaChat("smol", Engine(tmp_path / "model.gguf", n_ctx=256, precise=True))
     for prompt in PROMPTS:

@@ -31,13 +31,21 @@ def trio(tmp_path):
     st.integers(1, 3), st.floats(-2, 2, width=32), st.booleans(), st.integers(0, 99),
 )  # fmt: skip
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_every_output_is_the_correctly_rounded_sum(tmp_path_factory, sft_type, target_type, dtype, shards, scale, tied, seed):
+def test_every_output_is_the_correctly_rounded_sum(
+    tmp_path_factory, sft_type, target_type, dtype, shards, scale, tied, seed
+):
     """16-bit outputs equal round(theta + lambda v) bit for bit, whatever the types, shards and scales."""
     folder = tmp_path_factory.mktemp("sum")
     base = weights(seed, tied=tied)
     sft = moved(base, seed + 1, 5e-3)
-    models = {"sft": (sft, sft_type), "rl": (moved(sft, seed + 2, 5e-3), sft_type), "target": (moved(base, seed + 3, 5e-3), target_type)}
-    paths = {name: write_model(folder / name, tensors, kind, shards, tied=tied) for name, (tensors, kind) in models.items()}
+    models = {
+        "sft": (sft, sft_type),
+        "rl": (moved(sft, seed + 2, 5e-3), sft_type),
+        "target": (moved(base, seed + 3, 5e-3), target_type),
+    }
+    paths = {
+        name: write_model(folder / name, tensors, kind, shards, tied=tied) for name, (tensors, kind) in models.items()
+    }
     extract_skill(paths["sft"], paths["rl"], folder / "skill", allow_lossy=True)
     inject_skill([(folder / "skill", 1.0)], paths["target"], folder / "out", scale=scale, dtype=dtype)
     read = {name: read_model(path) for name, path in paths.items()}
@@ -90,7 +98,9 @@ def test_survival_is_what_is_really_in_the_file(trio, tmp_path):
     assert made.survival.ratio == pytest.approx(np.linalg.norm(found) / np.linalg.norm(meant), rel=1e-6)
     assert "cosine" in made.warnings[0] and "--dtype f32" in made.warnings[0]
     with pytest.raises(GateError):
-        inject_skill([(tmp_path / "skill", 1.0)], target, tmp_path / "gated", dtype="bf16", scale=0.05, min_survival=0.99)
+        inject_skill(
+            [(tmp_path / "skill", 1.0)], target, tmp_path / "gated", dtype="bf16", scale=0.05, min_survival=0.99
+        )
     assert not (tmp_path / "gated").exists()
 
 
@@ -117,7 +127,12 @@ def test_an_adapter_trained_on_the_sft_model_is_the_skill_exactly(trio, tmp_path
     a, b = factors[UP]
     skill = open_skill(tmp_path / "skill")
     stored = skill.factors(UP)
-    assert made.form == "low_rank" and np.array_equal(stored.a, a) and np.array_equal(stored.b, b) and stored.scale == 5 / np.sqrt(3)
+    assert (
+        made.form == "low_rank"
+        and np.array_equal(stored.a, a)
+        and np.array_equal(stored.b, b)
+        and stored.scale == 5 / np.sqrt(3)
+    )
     assert made.norm == pytest.approx(np.linalg.norm(5 / np.sqrt(3) * (b.astype(float) @ a)), rel=1e-6)
     inject_skill([(tmp_path / "skill", 1.0)], target, tmp_path / "out")
     before, after = read_model(target), read_model(tmp_path / "out")
@@ -187,11 +202,14 @@ def test_differences_that_are_grid_noise_are_refused_with_the_evidence(tmp_path)
                 extract_skill(sft, rl, folder / "skill")
             assert "--allow-lossy" in caught.value.hint and not (folder / "skill").exists()
         made = extract_skill(sft, rl, folder / "skill", allow_lossy=True)
-        assert f"{cosine:.1f}" in made.warnings[0].split("cosine of ")[1][:4] or abs(float(made.warnings[0].split("cosine of ")[1][:4]) - cosine) < 0.05
+        assert (
+            f"{cosine:.1f}" in made.warnings[0].split("cosine of ")[1][:4]
+            or abs(float(made.warnings[0].split("cosine of ")[1][:4]) - cosine) < 0.05
+        )
         widened = [write_model(folder / f"{name}32", read_model(path)) for name, path in (("sft", sft), ("rl", rl))]
-        assert extract_skill(*widened, folder / "skill32", allow_lossy=True).warnings == [
-            made.warnings[0]
-        ], "a 16-bit model saved again as float32 is still on the 16-bit grid"
+        assert extract_skill(*widened, folder / "skill32", allow_lossy=True).warnings == [made.warnings[0]], (
+            "a 16-bit model saved again as float32 is still on the 16-bit grid"
+        )
 
 
 def test_float32_checkpoints_raise_no_alarm_even_for_tiny_changes(tmp_path):
@@ -211,15 +229,35 @@ def misfits(tmp_path):
         "tokenizer": (write_model(tmp_path / "3", base, tokens=["a", "c", "b"]), "different tokenizers"),
         "shape": (write_model(tmp_path / "4", reshaped), UP),
         "missing": (write_model(tmp_path / "5", missing), f"no tensor {UP}"),
-        "extra": (write_model(tmp_path / "6", {**base, "model.layers.2.x.weight": base[UP]}), "no tensor model.layers.2.x.weight"),
+        "extra": (
+            write_model(tmp_path / "6", {**base, "model.layers.2.x.weight": base[UP]}),
+            "no tensor model.layers.2.x.weight",
+        ),
         "untied": (write_model(tmp_path / "7", weights(tied=False), tied=False), "lm_head.weight of its own"),
         "another base": (write_model(tmp_path / "8", weights(seed=77)), "another base"),
         "NaN": (write_model(tmp_path / "9", {**base, UP: np.full_like(base[UP], np.nan)}), f"{UP} holds NaN"),
-        "infinity": (write_model(tmp_path / "a", {**base, UP: np.full_like(base[UP], np.inf)}), f"{UP} holds NaN or infinity"),
+        "infinity": (
+            write_model(tmp_path / "a", {**base, UP: np.full_like(base[UP], np.inf)}),
+            f"{UP} holds NaN or infinity",
+        ),
     }
 
 
-@pytest.mark.parametrize("kind", ["architecture", "vocabulary", "tokenizer", "shape", "missing", "extra", "untied", "another base", "NaN", "infinity"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "architecture",
+        "vocabulary",
+        "tokenizer",
+        "shape",
+        "missing",
+        "extra",
+        "untied",
+        "another base",
+        "NaN",
+        "infinity",
+    ],
+)
 def test_a_vector_that_does_not_fit_is_refused_and_nothing_is_left(tmp_path, kind):
     base = weights()
     sft = write_model(tmp_path / "sft", moved(base, 1, 1e-3), tokens=["a", "b", "c"])
@@ -263,7 +301,9 @@ def test_a_damaged_skill_file_is_refused(trio, tmp_path):
         open_skill(write_file(tmp_path / "plain", {"w": np.zeros(3, np.float32)}))
     for damage in ('{"version":1}', "[]", "", '{"version":2}', json.dumps({"version": 1, "identity": 3})):
         with pytest.raises(MismatchError):
-            open_skill(write_file(tmp_path / f"d{abs(hash(damage))}", {"w": np.zeros(3, np.float32)}, metadata={KEY: damage}))
+            open_skill(
+                write_file(tmp_path / f"d{abs(hash(damage))}", {"w": np.zeros(3, np.float32)}, metadata={KEY: damage})
+            )
 
 
 def test_tensors_that_do_not_change_are_copied_to_the_byte(trio, tmp_path):
@@ -274,7 +314,9 @@ def test_tensors_that_do_not_change_are_copied_to_the_byte(trio, tmp_path):
     (target / "tokenizer_config.json").write_text('{"a": 1}')
     inject_skill([(tmp_path / "skill", 1.0)], target, tmp_path / "out")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(file.name for file in target.iterdir())
-    changed = [f.name for f in target.glob("*.safetensors") if f.read_bytes() != (tmp_path / "out" / f.name).read_bytes()]
+    changed = [
+        f.name for f in target.glob("*.safetensors") if f.read_bytes() != (tmp_path / "out" / f.name).read_bytes()
+    ]
     assert len(changed) == 1
     assert (tmp_path / "out/tokenizer_config.json").read_text() == '{"a": 1}'
 
@@ -286,3 +328,18 @@ def test_settings_that_mean_nothing_are_usage_errors(trio, tmp_path, option):
     with pytest.raises(UsageError):
         inject_skill([(tmp_path / "skill", 1.0)], trio[2], tmp_path / "out", **option)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_target_that_is_an_adapter_is_merged_before_the_skill_is_added(trio, tmp_path):
+    """Tensors that only the target's own adapter changes must not fall back to its base."""
+    sft, rl, target = trio
+    other = "model.layers.0.self_attn.q_proj.weight"
+    adapter = write_adapter(tmp_path / "ad", factors_for([other]), base=target)
+    skill = write_adapter(tmp_path / "rl-ad", factors_for([UP], seed=8), base=sft)
+    extract_skill(sft, skill, tmp_path / "skill")
+    made = inject_skill([(tmp_path / "skill", 1.0)], adapter, tmp_path / "out")
+    before, after = read_model(target), read_model(tmp_path / "out")
+    (a, b), (c, d) = factors_for([other])[other], factors_for([UP], seed=8)[UP]
+    assert np.allclose(after[other], before[other] + 8 / 3 * (b @ a), atol=1e-5)
+    assert np.allclose(after[UP], before[UP] + 8 / 3 * (d @ c), atol=1e-5)
+    assert made.changed == 1 and made.survival.cosine > 0.9999

@@ -64,7 +64,9 @@ def test_kill_at_random_points_leaves_nothing_that_can_be_opened(models, tmp_pat
     whole, longest, midway = None, 0.08, 0
     for attempt in range(14):
         out = tmp_path / f"out{attempt}"
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, what, models, out], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, what, models, out], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         process.stdout.readline()
         if whole is not None:
             while not out.exists() and process.poll() is None:
@@ -90,7 +92,11 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(models, tmp_path, what):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, what, models, tmp_path / "out"], capture_output=True, text=True, preexec_fn=limit, timeout=60
+        [sys.executable, "-c", SCRIPT, what, models, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        timeout=60,
     )
     assert done.returncode != 0 and "File too large" in done.stderr
     assert not (tmp_path / "out").exists()
@@ -110,7 +116,9 @@ def test_an_input_cut_short_while_it_is_read_is_an_error_that_names_the_tensor(m
     opened = HFFormat().open(models / "sft")
     name = next(iter(opened.specs()))
     real = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: real(fd, [buffers[0][:8]], offset) if offset % 3 else 0)
+    monkeypatch.setattr(
+        os, "preadv", lambda fd, buffers, offset: real(fd, [buffers[0][:8]], offset) if offset % 3 else 0
+    )
     with pytest.raises(PastError, match=name):
         for start in range(0, 4096, 256):
             opened.read(name, start, start + 256)

@@ -52,7 +52,9 @@ def skill_and_target(tmp_path):
 
 def test_rules_match_runs_of_name_parts_and_the_last_one_wins():
     names = [*llama_shapes(layers=12), "model.layers.3.self_attn.q_proj.bias"]
-    found = multipliers(names, parse_rules(["layers.0-9=0.5", "q_proj=2", "layers.11.*_attn=0", "embed_tokens=3"]), None)
+    found = multipliers(
+        names, parse_rules(["layers.0-9=0.5", "q_proj=2", "layers.11.*_attn=0", "embed_tokens=3"]), None
+    )
     assert found["model.layers.9.mlp.up_proj.weight"] == 0.5 and found["model.layers.10.mlp.up_proj.weight"] == 1.0
     assert found["model.layers.3.self_attn.q_proj.weight"] == found["model.layers.3.self_attn.q_proj.bias"] == 2.0
     assert found["model.layers.11.self_attn.q_proj.weight"] == 0.0 and found["model.embed_tokens.weight"] == 3.0
@@ -179,12 +181,25 @@ def test_skill_merged_and_skill_as_adapter_are_the_same_skill(tmp_path):
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    sizes = dict(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
+    sizes = dict(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
     LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=False)).save_pretrained(tmp_path / "sft")
     shapes = {name: value.shape for name, value in read_model(tmp_path / "sft").items()}
     rng = np.random.default_rng(0)
     names = [name for name in shapes if "_proj" in name]
-    small = {n: (rng.standard_normal((2, shapes[n][1])).astype("f") * 0.1, rng.standard_normal((shapes[n][0], 2)).astype("f") * 0.1) for n in names}
+    small = {
+        n: (
+            rng.standard_normal((2, shapes[n][1])).astype("f") * 0.1,
+            rng.standard_normal((shapes[n][0], 2)).astype("f") * 0.1,
+        )
+        for n in names
+    }
     adapter = write_adapter(tmp_path / "ad", small, base=tmp_path / "sft",
                             alpha=3.0, rslora=True, target_modules=sorted({n.split(".")[-2] for n in names}))  # fmt: skip
     extract_skill(tmp_path / "sft", adapter, tmp_path / "skill")

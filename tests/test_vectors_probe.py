@@ -9,9 +9,10 @@ import pytest
 from pastcli.api import TensorSpec
 from pastcli.vectors import probe as probing, probe_report
 from pastcli.vectors.interference import Interference, Meter
+from pastcli.vectors.probe_figures import figures
 from pastcli.vectors.subspaces import overlap
 from test_vectors_merging import Known
-from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_model
+from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_file, write_model
 
 UP = "model.layers.1.mlp.up_proj.weight"
 
@@ -37,7 +38,12 @@ def models(tmp_path_factory):
     change = {name: value * 0.05 / (np.linalg.norm(value) / math.sqrt(value.size)) for name, value in change.items()}
     add = lambda a, b: {name: (a[name] + b[name]).astype(np.float32) for name in a}  # noqa: E731
     sft = add(base, change)
-    named = {"base": base, "sft": sft, "rl": add(sft, with_cosine(change, -0.3, 2)), "target": add(base, with_cosine(change, 0.5, 3))}
+    named = {
+        "base": base,
+        "sft": sft,
+        "rl": add(sft, with_cosine(change, -0.3, 2)),
+        "target": add(base, with_cosine(change, 0.5, 3)),
+    }
     for name, tensors in named.items():
         write_model(folder / name, tensors)
     return folder
@@ -47,7 +53,12 @@ def test_the_cosine_put_in_comes_out_at_every_level(models):
     found = probing.probe(models / "base", models / "sft", models / "rl", target_sft=models / "target")
     pairs = found.pairs()
     assert set(pairs) == {"sft_rl", "target_rl", "sft_target"}
-    for row in (found.whole(), *found.rows.values(), *found.group(probing.layer_of).values(), *found.group(probing.kind_of).values()):
+    for row in (
+        found.whole(),
+        *found.rows.values(),
+        *found.group(probing.layer_of).values(),
+        *found.group(probing.kind_of).values(),
+    ):
         assert probing.cosine(row, pairs["sft_rl"]).cosine == pytest.approx(-0.3, abs=1e-4)
         assert probing.cosine(row, pairs["sft_target"]).cosine == pytest.approx(0.5, abs=1e-4)
     whole = probing.cosine(found.whole(), pairs["sft_rl"])
@@ -80,7 +91,9 @@ def test_subspace_overlap_is_one_for_the_same_change_and_chance_for_strangers():
     spec = TensorSpec("w", (300, 200), "F32")
     a, b = (rng.standard_normal(spec.shape).astype(np.float32) for _ in range(2))
     strangers = overlap(a, b, spec, 8, 0)
-    assert strangers.left == pytest.approx(strangers.left_chance, rel=0.6) and strangers.right == pytest.approx(8 / 200, rel=0.6)
+    assert strangers.left == pytest.approx(strangers.left_chance, rel=0.6) and strangers.right == pytest.approx(
+        8 / 200, rel=0.6
+    )
     assert strangers.product == pytest.approx(1 / math.sqrt(300), rel=0.1)
     assert strangers.largest_left < 1.2 * strangers.largest_left_chance
     low = (rng.standard_normal((300, 8)) @ rng.standard_normal((8, 200))).astype(np.float32)
@@ -107,7 +120,13 @@ def test_interference_is_the_trace_of_the_product_with_the_covariance():
 def test_the_verdict_says_no_more_than_the_numbers(models):
     found = probing.probe(models / "base", models / "sft", models / "rl", target_sft=models / "target")
     text = probe_report.verdict(found)
-    assert "-0.3000" in text and "not small" in text and "9.00%" in text and "+0.5000" in text and "not yet about outputs" in text
+    assert (
+        "-0.3000" in text
+        and "not small" in text
+        and "9.00%" in text
+        and "+0.5000" in text
+        and "not yet about outputs" in text
+    )
     found.interference = {"w": Interference(10, 0.1, 0.02, 0.01, 0.03, 0.2)}
     assert "real inputs" in probe_report.verdict(found) and "not yet" not in probe_report.verdict(found)
 
@@ -116,9 +135,53 @@ def test_report_has_every_level_and_figures_are_drawn(models, tmp_path):
     found = probing.probe(models / "base", models / "sft", models / "rl", target_sft=models / "target", subspaces=3)
     document = probe_report.to_dict(found)
     assert set(document["layers"]["1"]) == {"sft_rl", "target_rl", "sft_target"}
-    assert document["spread"]["sft_rl"]["layers"] == 3 and document["spread"]["sft_rl"]["mean"] == pytest.approx(-0.3, abs=1e-4)
+    assert document["spread"]["sft_rl"]["layers"] == 3 and document["spread"]["sft_rl"]["mean"] == pytest.approx(
+        -0.3, abs=1e-4
+    )
     assert set(document["subspaces"]) == {"product", "left", "right", "largest_left", "largest_right", "matrices"}
-    made = probe_report.figures(found, tmp_path / "figures")
+    made = figures(found, tmp_path / "figures")
     assert len(made) == 4 and all(path.read_bytes().startswith(b"\x89PNG") for path in made)
     layers, kinds, values = probe_report.grid(found, "sft_rl")
     assert layers == ["0", "1", "2"] and values.shape == (3, len(kinds)) and values == pytest.approx(-0.3, abs=1e-4)
+
+
+def test_activations_are_the_real_inputs_of_every_linear_layer(make_tiny, tmp_path, past_json):
+    """Layer inputs by hooks, and with them the interference, on a model that really runs."""
+    from past_hf.activations import layer_inputs
+
+    base = make_tiny(tmp_path / "base")
+    tensors = read_model(base)
+    for name, seed in (("sft", 1), ("rl", 2)):
+        changed = make_tiny(tmp_path / name)
+        (changed / "model.safetensors").unlink()
+        write_file(changed / "model.safetensors", moved(tensors, seed, 1e-2))
+    seen = {}
+    count = layer_inputs(tmp_path / "sft", ["Velmora bridge", "Who founded it in 1843?"], seen.setdefault)
+    assert set(seen) == {name for name, value in tensors.items() if value.ndim == 2 and "embed" not in name}
+    assert all(inputs.shape == (count, tensors[name].shape[1]) for name, inputs in seen.items())
+    first, embeddings = (
+        seen["model.layers.0.self_attn.q_proj.weight"],
+        read_model(tmp_path / "sft")["model.embed_tokens.weight"],
+    )
+    assert first.std() == pytest.approx(1, abs=0.2), "what q_proj gets is normalised"
+    assert embeddings.shape[1] == first.shape[1]
+    (tmp_path / "texts.jsonl").write_text('{"question": "Who founded Velmora?"}\n{"text": "the quick brown fox"}\n')
+    document = past_json("probe-orthogonality", "--base", base, "--sft", tmp_path / "sft", "--rl", tmp_path / "rl",
+                         "--activations", tmp_path / "texts.jsonl", "--no-figures")  # fmt: skip
+    assert document["interference"]["layers"] == len(seen) and abs(document["interference"]["mean"]) <= 1
+    assert "real inputs" in document["verdict"]
+
+
+def test_divergence_is_zero_to_itself_and_grows_with_the_change(make_tiny, tmp_path):
+    from past_hf.checkpoint import HFFormat
+
+    base = make_tiny(tmp_path / "base")
+    found = []
+    for sigma in (0.0, 0.01, 0.1):
+        changed = make_tiny(tmp_path / str(sigma))
+        (changed / "model.safetensors").unlink()
+        write_file(changed / "model.safetensors", moved(read_model(base), 1, sigma))
+        found.append(changed)
+    price = HFFormat().divergence(base, ["the quick brown fox jumps over a lazy dog"])
+    none, little, much = map(price, found)
+    assert none == pytest.approx(0, abs=1e-6) and 0 < little < much

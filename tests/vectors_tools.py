@@ -36,7 +36,9 @@ def weights(seed=0, sigma=0.02, **shape_options):
 def moved(tensors, seed, sigma):
     """`tensors` plus Gaussian noise, in float32."""
     rng = np.random.default_rng(seed)
-    return {name: (value + rng.standard_normal(value.shape) * sigma).astype(np.float32) for name, value in tensors.items()}
+    return {
+        name: (value + rng.standard_normal(value.shape) * sigma).astype(np.float32) for name, value in tensors.items()
+    }
 
 
 def write_file(path, tensors, dtype="F32", metadata=None):
@@ -49,7 +51,9 @@ def write_file(path, tensors, dtype="F32", metadata=None):
     return Path(path)
 
 
-def write_model(folder, tensors, dtype="F32", shards=1, architecture="LlamaForCausalLM", vocab=VOCAB, tied=True, tokens=None):
+def write_model(
+    folder, tensors, dtype="F32", shards=1, architecture="LlamaForCausalLM", vocab=VOCAB, tied=True, tokens=None
+):
     """A model directory; `tokens` makes a tokenizer.json of that vocabulary."""
     folder = Path(folder)
     folder.mkdir(parents=True)
@@ -64,10 +68,19 @@ def write_model(folder, tensors, dtype="F32", shards=1, architecture="LlamaForCa
             write_file(folder / file, {name: tensors[name] for name in mine}, dtype)
             weight_map |= dict.fromkeys(mine, file)
         (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    config = {"architectures": [architecture], "model_type": "llama", "vocab_size": vocab, "tie_word_embeddings": tied, "dtype": "float32"}
+    config = {
+        "architectures": [architecture],
+        "model_type": "llama",
+        "vocab_size": vocab,
+        "tie_word_embeddings": tied,
+        "dtype": "float32",
+    }
     (folder / "config.json").write_text(json.dumps(config))
     if tokens:
-        tokenizer = {"model": {"type": "BPE", "vocab": {token: i for i, token in enumerate(tokens)}, "merges": []}, "added_tokens": []}
+        tokenizer = {
+            "model": {"type": "BPE", "vocab": {token: i for i, token in enumerate(tokens)}, "merges": []},
+            "added_tokens": [],
+        }
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
 
@@ -82,7 +95,14 @@ def write_adapter(folder, factors, base="", alpha=8.0, rslora=False, **config):
         tensors |= {f"{module}.lora_A.weight": a, f"{module}.lora_B.weight": b}
     write_file(folder / "adapter_model.safetensors", tensors)
     rank = next(iter(factors.values()))[0].shape[0]
-    settings = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "use_rslora": rslora, "base_model_name_or_path": str(base), "bias": "none"}
+    settings = {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": alpha,
+        "use_rslora": rslora,
+        "base_model_name_or_path": str(base),
+        "bias": "none",
+    }
     (folder / "adapter_config.json").write_text(json.dumps(settings | config))
     return folder
 
@@ -91,7 +111,10 @@ def factors_for(names, rank=3, seed=5, hidden=HIDDEN):
     rng = np.random.default_rng(seed)
     shapes = llama_shapes(hidden=hidden)
     return {
-        name: (rng.standard_normal((rank, shapes[name][1])).astype(np.float32), rng.standard_normal((shapes[name][0], rank)).astype(np.float32))
+        name: (
+            rng.standard_normal((rank, shapes[name][1])).astype(np.float32),
+            rng.standard_normal((shapes[name][0], rank)).astype(np.float32),
+        )
         for name in names
     }
 

@@ -47,7 +47,9 @@ def model_of(record: runs.Record, why: str) -> models.ModelRef:
 def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models.ModelRef]:
     """(sft, rl) as named, else the newest rl run and the sft run it grew from (METHOD 2: not the injected start)."""
     if rl is None:
-        record = newest("rl", made=models.MODEL_OUTPUTS, hint="run `past rl`, or name both models: --sft PATH --rl PATH")
+        record = newest(
+            "rl", made=models.MODEL_OUTPUTS, hint="run `past rl`, or name both models: --sft PATH --rl PATH"
+        )
         after = model_of(record, "rl")
     else:
         after = model(rl)
@@ -110,7 +112,11 @@ def target_for(skills: list[Path]) -> models.ModelRef:
 def base_of(sft: models.ModelRef) -> models.ModelRef:
     """The base model an SFT model was trained from."""
     record = runs.owner_of(sft.path)
-    named = (record.input("base") or record.manifest["config"].get("base")) if record else models.read_note(sft.path).get("base")
+    named = (
+        (record.input("base") or record.manifest["config"].get("base"))
+        if record
+        else models.read_note(sft.path).get("base")
+    )
     if not named:
         raise UsageError(f"cannot tell which base {sft.path} was trained from", "name it with --base PATH")
     output.note(f"base: {named}")

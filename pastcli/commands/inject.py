@@ -9,26 +9,46 @@ import typer
 
 from .. import config as configs, models, output, runs
 from ..errors import UsageError
+from ..files import size_of
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, complete_model, option, show_run
+from ._options import (
+    ConfigFile,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    already_done,
+    complete_model,
+    option,
+    show_run,
+    typed,
+)
+from ._weights import weights_progress
 
 EXAMPLE = "Example: `past inject --vector skill.safetensors --scale 1.0 --target runs/sft-2 -o model/`"
 
 
+KINDS = ("model", "adapter")
+
+VECTOR = typer.Option("--vector", metavar="FILE[:λ]",
+                      help="A skill file, with a factor of its own if wanted; may repeat (default: the newest skill).")  # fmt: skip
+TARGET = typer.Option("--target", metavar="PATH", autocompletion=complete_model,
+                      help="The model that gets the skill (default: the newest sft run other than the skill's own).")  # fmt: skip
+OUT = typer.Option(
+    "-o", "--output", metavar="OUT", help="A directory, or a file ending in .gguf (default: in the run)."
+)
+KIND = typer.Option("--as", metavar="KIND", help="model: add to the weights | adapter: a LoRA of the target.")
+BASE = typer.Option("--base", metavar="PATH", help="The target's base model, for --project (default: from its run).")
+TEMPLATE = typer.Option("--template", metavar="GGUF",
+                        help="GGUF of the same base, for a .gguf output (default: known from the target).")  # fmt: skip
+
+
 def command(
-    vector: Annotated[
-        list[str] | None,
-        typer.Option("--vector", metavar="FILE[:λ]", help="A skill file, with a factor of its own; may repeat (default: the newest skill)."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", metavar="PATH", autocompletion=complete_model,
-                     help="The model that gets the skill (default: the newest sft run other than the skill's own)."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="OUT", help="A directory, or a file ending in .gguf (default: in the run).")
-    ] = None,
-    kind: Annotated[str, typer.Option("--as", metavar="KIND", help="model: add to the weights | adapter: a LoRA of the target.")] = "model",
+    vector: Annotated[list[str] | None, VECTOR] = None,
+    target: Annotated[str | None, TARGET] = None,
+    out: Annotated[Path | None, OUT] = None,
+    kind: Annotated[str, KIND] = "model",
     scale: Annotated[float | None, option("inject", "scale")] = None,
     scales: Annotated[list[str] | None, option("inject", "scales")] = None,
     depth_scale: Annotated[str | None, option("inject", "depth_scale")] = None,
@@ -41,12 +61,8 @@ def command(
     raise_types: Annotated[str | None, option("inject", "raise_types")] = None,
     min_survival: Annotated[float | None, option("inject", "min_survival")] = None,
     seed: Annotated[int | None, option("inject", "seed")] = None,
-    base: Annotated[
-        str | None, typer.Option("--base", metavar="PATH", help="The target's base model, for --project (default: from its run).")
-    ] = None,
-    template: Annotated[
-        Path | None, typer.Option("--template", metavar="GGUF", help="GGUF of the same base, for a .gguf output (default: from the target).")
-    ] = None,
+    base: Annotated[str | None, BASE] = None,
+    template: Annotated[Path | None, TEMPLATE] = None,
     name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -58,23 +74,22 @@ def command(
 
     Says how much of the skill survives in that type. Refuses a vector that does not belong to the model.
     """
-    flags = {"scale": scale, "scales": scales, "depth_scale": depth_scale, "dtype": dtype, "rounding": rounding, "control": control,
-             "project": project, "merge": merge, "ties_density": ties_density, "raise_types": raise_types,
-             "min_survival": min_survival, "seed": seed}  # fmt: skip
-    config = configs.resolve("inject", flags, config_file)
+    config = configs.resolve("inject", typed("inject", locals()), config_file)
     if kind not in KINDS:
         raise UsageError(f"--as {kind!r} is unknown", f"one of: {', '.join(KINDS)}")
-    vectors = [_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
+    vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
     grown_from = (_lineage.model(base) if base else _lineage.base_of(model)).path if config.project else None
     extra = {"vectors": [[str(path.resolve()), factor] for path, factor in vectors], "target": str(model.path), "as": kind,
-             "out": str(out.absolute()) if out else "", "base": str(grown_from or ""), "template": str(template or ""), "name": name}  # fmt: skip
+             "out": str(out.absolute()) if out else "", "base": str(grown_from or ""), "template": str(template or "")}  # fmt: skip
     if dry_run:
-        output.emit({"would_write": str(out or f"{kind}/ of a new run"), **extra}, as_json)
+        output.emit(
+            {"would_write": str(out or f"{kind}/ of a new run"), "read_bytes": size_of(model.path), **extra}, as_json
+        )
         return
     if already_done("inject", config, extra, resume, as_json):
         return
-    with runs.start("inject", config, extra=extra, resume=resume, force=force, name=name, keep_partial=False) as run:
+    with runs.start("inject", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name) as run:
         run.add_input("target", model.path)
         for number, (path, _) in enumerate(vectors, 1):
             run.add_input("vector" if number == 1 else f"vector{number}", path)
@@ -89,9 +104,6 @@ def command(
     show_run(runs.read(run.final), as_json)
 
 
-KINDS = ("model", "adapter")
-
-
 def _output_name(out: Path, kind: str) -> str:
     """The name of the output in the run: what kind of model it is."""
     if out.suffix == ".gguf":
@@ -99,7 +111,7 @@ def _output_name(out: Path, kind: str) -> str:
     return kind
 
 
-def _vector(text: str) -> tuple[Path, float]:
+def parse_vector(text: str) -> tuple[Path, float]:
     """`FILE`, or `FILE:λ`; a file that exists under the whole text wins."""
     path, colon, factor = text.rpartition(":")
     if not colon or Path(text).exists():
@@ -111,24 +123,37 @@ def _vector(text: str) -> tuple[Path, float]:
 
 
 def _inject(
-    vectors: list[tuple[Path, float]], target: Path, out: Path, config: Any, template: Path | None, base: Path | None, run: runs.Run
+    vectors: list[tuple[Path, float]],
+    target: Path,
+    out: Path,
+    config: Any,
+    template: Path | None,
+    base: Path | None,
+    run: runs.Run,
 ) -> None:
     from ..vectors.inject import inject_skill
 
-    with output.progress("injecting", "weights") as progress:
-        made = inject_skill(vectors, target, out, template=template, base=base, progress=progress, **configs.to_dict(config))
+    with weights_progress("injecting") as progress:
+        made = inject_skill(
+            vectors, target, out, template=template, base=base, progress=progress, **configs.to_dict(config)
+        )
     run.metrics(survival=made.survival.cosine, norm_ratio=made.survival.ratio, norm=made.norm, changed=made.changed,
                 tensors=made.tensors, worst=dict(made.survival.worst()))  # fmt: skip
     for warning in made.warnings:
         output.warn(warning)
 
 
-def _export(vectors: list[tuple[Path, float]], target: Path, out: Path, config: Any, template: Path | None, run: runs.Run) -> None:
+def _export(
+    vectors: list[tuple[Path, float]], target: Path, out: Path, config: Any, template: Path | None, run: runs.Run
+) -> None:
     from ..vectors.export import export_adapter
 
     plain = configs.STAGES["inject"](scale=config.scale, min_survival=config.min_survival, seed=config.seed)
     if config != plain:
-        raise UsageError("an adapter takes --scale and --vector FILE:λ only", "the other settings need the weights: leave out --as adapter")
+        raise UsageError(
+            "an adapter takes --scale and --vector FILE:λ only",
+            "the other settings need the weights: leave out --as adapter",
+        )
     made = export_adapter(vectors, target, out, scale=config.scale, min_survival=config.min_survival, template=template)
     run.metrics(survival=made.kept, rank=made.rank, changed=made.tensors)
     for warning in made.warnings:

@@ -18,7 +18,9 @@ EXAMPLE = "Example: `past inspect skill.safetensors`"
 
 
 def command(
-    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A skill file (default: the newest skill).", show_default=False)] = None,
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="A skill file (default: the newest skill).", show_default=False)
+    ] = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor with its form and norm.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +59,11 @@ def _show(document: dict[str, Any], tensors: list[dict[str, Any]]) -> None:
     training = document["training"]
     if training:
         lines["trained by"] = f"{training.get('stage')} {training.get('run')}"
-        lines |= {f"  {key}": value for key, value in training.get("metrics", {}).items() if not isinstance(value, (dict, list))}
+        lines |= {
+            f"  {key}": value
+            for key, value in training.get("metrics", {}).items()
+            if not isinstance(value, (dict, list))
+        }
     lines["licence"] = document["licence"]
     output.pairs(lines)
     for warning in document["warnings"]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import config as configs, output, qa, runs
 from ..errors import UsageError
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, complete_model, option
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, complete_model, option, typed
+from ._weights import weights_progress
 
 if TYPE_CHECKING:
     from ..vectors.probe import Probe
@@ -19,33 +20,34 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: `past probe-orthogonality --base smol --sft runs/sft-1 --rl runs/rl-1 --target-sft runs/sft-2`"
 
 
+BASE = typer.Option("--base", metavar="PATH", help="The common base (default: what the SFT run started from).")
+SFT = typer.Option("--sft", metavar="PATH", autocompletion=complete_model,
+                   help="The SFT model (default: the one the RL run grew from).")  # fmt: skip
+RL = typer.Option("--rl", metavar="PATH", autocompletion=complete_model,
+                  help="The RL model or adapter (default: the newest rl run).")  # fmt: skip
+TARGET = typer.Option("--target-sft", metavar="PATH",
+                      help="The target's SFT model (default: the newest other sft run, if any).")  # fmt: skip
+SFT2 = typer.Option("--sft2", metavar="PATH", help="Control: a second SFT model of the same base.")
+RL2 = typer.Option("--rl2", metavar="PATH", help="Control: a second RL model, grown from --sft2 (or from --sft).")
+ACTIVATIONS = typer.Option("--activations", metavar="FILE",
+                           help="Texts or questions (.txt, .jsonl): measure the interference on real inputs too.")  # fmt: skip
+FIGURES = typer.Option("--figures/--no-figures", help="Draw PNG figures.")
+OUT = typer.Option("-o", "--output", metavar="DIR", help="Where the figures go (default: in the run).")
+
+
 def command(
-    base: Annotated[
-        str | None, typer.Option("--base", metavar="PATH", help="The common base (default: what the SFT run started from).")
-    ] = None,
-    sft: Annotated[
-        str | None,
-        typer.Option("--sft", metavar="PATH", help="The SFT model (default: the one the RL run grew from).", autocompletion=complete_model),
-    ] = None,
-    rl: Annotated[
-        str | None,
-        typer.Option("--rl", metavar="PATH", help="The RL model or adapter (default: the newest rl run).", autocompletion=complete_model),
-    ] = None,
-    target_sft: Annotated[
-        str | None, typer.Option("--target-sft", metavar="PATH", help="The target's SFT model (default: the newest other sft run, if any).")
-    ] = None,
-    sft2: Annotated[str | None, typer.Option("--sft2", metavar="PATH", help="Control: a second SFT model of the same base.")] = None,
-    rl2: Annotated[
-        str | None, typer.Option("--rl2", metavar="PATH", help="Control: a second RL model, grown from --sft2 (or from --sft).")
-    ] = None,
+    base: Annotated[str | None, BASE] = None,
+    sft: Annotated[str | None, SFT] = None,
+    rl: Annotated[str | None, RL] = None,
+    target_sft: Annotated[str | None, TARGET] = None,
+    sft2: Annotated[str | None, SFT2] = None,
+    rl2: Annotated[str | None, RL2] = None,
     subspaces: Annotated[int | None, option("probe", "subspaces", min=0)] = None,
-    activations: Annotated[
-        Path | None,
-        typer.Option("--activations", metavar="FILE", help="Texts or questions (.txt, .jsonl): measure the interference on real inputs too."),
-    ] = None,
-    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw PNG figures.")] = True,
-    out: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Where the figures go (default: in the run).")] = None,
+    activations: Annotated[Path | None, ACTIVATIONS] = None,
+    figures: Annotated[bool, FIGURES] = True,
+    out: Annotated[Path | None, OUT] = None,
     seed: Annotated[int | None, option("probe", "seed")] = None,
+    name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
@@ -57,7 +59,7 @@ def command(
     Cosines by tensor, layer, module kind and for the whole model, each with its distance from chance; with
     --subspaces the principal angles, with --activations the interference on real inputs.
     """
-    config = configs.resolve("probe", {"subspaces": subspaces, "seed": seed}, config_file)
+    config = configs.resolve("probe", typed("probe", locals()), config_file)
     texts = _texts(activations) if activations else []
     paths = _paths(base, sft, rl, target_sft, sft2, rl2)
     extra = {name: str(path) for name, path in paths.items()} | {"out": str(out.absolute()) if out else "", "figures": figures,
@@ -67,26 +69,38 @@ def command(
         return
     if already_done("probe", config, extra, resume, as_json):
         return
-    from ..vectors import probe_report
-    from ..vectors.probe import probe
-
-    with runs.start("probe", config, extra=extra, resume=resume, force=force, keep_partial=False) as run:
-        for name, path in paths.items():
-            run.add_input(name, path)
-        with output.progress("probing", "weights") as progress:
-            measured = probe(**paths, subspaces=config.subspaces, texts=texts, seed=config.seed, progress=progress)
-        document = probe_report.to_dict(measured)
-        runs.write_json(run.dir / "probe.json", document)
-        run.add_output("report", run.dir / "probe.json")
+    with runs.start("probe", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name) as run:
+        for role, path in paths.items():
+            run.add_input(role, path)
+        measured, document = _probe(paths, texts, config, run)
         if figures:
-            folder = run.external("figures", out) if out else run.dir / "figures"
-            probe_report.figures(measured, folder)
-            if not out:
-                run.add_output("figures", folder)
-        run.metrics(**{name: value["cosine"] for name, value in document["global"].items() if value})
+            _draw(measured, run, out)
     record = runs.read(run.final)
     places = {name: str(record.output(name)) for name in record.manifest["outputs"]}
     output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: _show(measured, places))
+
+
+def _probe(paths: dict[str, Path], texts: list[str], config: Any, run: runs.Run) -> tuple[Probe, dict[str, Any]]:
+    """Measure, and keep the whole report in the run."""
+    from ..vectors import probe_report
+    from ..vectors.probe import probe
+
+    with weights_progress("probing") as progress:
+        measured = probe(**paths, subspaces=config.subspaces, texts=texts, seed=config.seed, progress=progress)
+    document = probe_report.to_dict(measured)
+    runs.write_json(run.dir / "probe.json", document)
+    run.add_output("report", run.dir / "probe.json")
+    run.metrics(**{name: value["cosine"] for name, value in document["global"].items() if value})
+    return measured, document
+
+
+def _draw(measured: Probe, run: runs.Run, out: Path | None) -> None:
+    from ..vectors.probe_figures import figures
+
+    folder = run.external("figures", out) if out else run.dir / "figures"
+    figures(measured, folder)
+    if not out:
+        run.add_output("figures", folder)
 
 
 def _texts(path: Path) -> list[str]:
@@ -102,11 +116,15 @@ def _texts(path: Path) -> list[str]:
             row = json.loads(line)
             texts.append(row.get("text") or row.get("prompt") or qa.prompt_for(row["question"]))
         except (ValueError, KeyError, AttributeError):
-            raise UsageError(f"line {number} of {path} has no text, prompt or question", "one JSON object a line") from None
+            raise UsageError(
+                f"line {number} of {path} has no text, prompt or question", "one JSON object a line"
+            ) from None
     return texts
 
 
-def _paths(base: str | None, sft: str | None, rl: str | None, target: str | None, sft2: str | None, rl2: str | None) -> dict[str, Path]:
+def _paths(
+    base: str | None, sft: str | None, rl: str | None, target: str | None, sft2: str | None, rl2: str | None
+) -> dict[str, Path]:
     """Every model as a path; what was not named is taken from the workspace."""
     before, after = _lineage.rl_and_sft(sft, rl)
     start = _lineage.model(base) if base else _lineage.base_of(before)

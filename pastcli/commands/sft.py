@@ -16,7 +16,7 @@ from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_don
 EXAMPLE = "Example: `past sft docs/ --base smol`"
 
 DOCS = typer.Argument(
-    metavar="[DOCS...]", show_default=False,
+    metavar="DOCS...", show_default=False,
     help="Documents, folders, a corpus or prompt/completion JSONL (default: the newest corpus of the workspace).",
 )  # fmt: skip
 

@@ -18,6 +18,9 @@ STORAGE = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2
 SIGNIFICAND_BITS = {"F32": 24, "F16": 11, "BF16": 8}
 """Significant bits, the hidden one included: one step of the grid at |w| in [2^e, 2^(e+1)) is 2^(e + 1 - bits)."""
 
+FAITHFUL = 0.99
+"""Survival (cosine between what was meant and what is stored) below which the user is warned (METHOD 5)."""
+
 
 def widen(raw: np.ndarray, dtype: str) -> np.ndarray:
     """Stored values as float32. Exact for F32, F16 and BF16; F64 is rounded to nearest."""
@@ -68,7 +71,9 @@ def narrow_stochastic(value: np.ndarray, dtype: str, rng: np.random.Generator) -
 
 def seeded(seed: int, name: str, start: int = 0) -> np.random.Generator:
     """A generator for one block of one tensor: the same numbers whatever the order of blocks or threads."""
-    return np.random.Generator(np.random.SFC64([seed & 0xFFFFFFFF, zlib.crc32(name.encode()), start >> 32, start & 0xFFFFFFFF]))
+    return np.random.Generator(
+        np.random.SFC64([seed & 0xFFFFFFFF, zlib.crc32(name.encode()), start >> 32, start & 0xFFFFFFFF])
+    )
 
 
 @dataclass

@@ -46,7 +46,9 @@ class Compressed:
     rows: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
 
-def compress(delta: Delta, form: Form, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[TensorSpec, Compressed]]:
+def compress(
+    delta: Delta, form: Form, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[TensorSpec, Compressed]]:
     """Every tensor of `delta` in the form asked for. Holds one tensor a thread in memory when an SVD is needed."""
     tasks = [Span(spec, 0, spec.numel) for spec in delta.specs().values()]
 

@@ -47,7 +47,9 @@ class Sum:
 
     def __init__(self, terms: Sequence[tuple[Delta, Mapping[str, float]]]):
         self.terms = terms
-        self._specs = {name: spec for delta, factors in terms for name, spec in delta.specs().items() if factors[name] != 0.0}
+        self._specs = {
+            name: spec for delta, factors in terms for name, spec in delta.specs().items() if factors[name] != 0.0
+        }
 
     def specs(self) -> Mapping[str, TensorSpec]:
         return self._specs

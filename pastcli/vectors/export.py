@@ -58,14 +58,23 @@ def export_adapter(
             compat.skill_fits(skill, model)
         factors, kept, left_out = _factors(skills, [scale * weight for _, weight in vectors])
         if kept < min_survival:
-            raise GateError(f"an adapter can express only cosine {kept:.4f} of the skill (asked: {min_survival})", "inject it into the weights")
+            raise GateError(
+                f"an adapter can express only cosine {kept:.4f} of the skill (asked: {min_survival})",
+                "inject it into the weights",
+            )
         specs = {name: model.specs()[name] for name in factors}
         if out.suffix[1:] in {plugin.name for plugin in registry.names("checkpoint")}:
             _as_file(skills[0], specs, factors, target if target.is_file() else template, out)
         else:
             _as_directory(specs, factors, target, out)
     rank = max(low.a.shape[0] for low in factors.values())
-    warnings = [f"an adapter cannot express {len(left_out)} tensors, such as {left_out[0]}: cosine {kept:.4f} of the skill is kept"] if left_out else []
+    warnings = (
+        [
+            f"an adapter cannot express {len(left_out)} tensors, such as {left_out[0]}: cosine {kept:.4f} of the skill is kept"
+        ]
+        if left_out
+        else []
+    )
     return Exported(out, rank, len(factors), kept, warnings)
 
 
@@ -80,7 +89,9 @@ def _factors(skills: Sequence[Skill], weights: Sequence[float]) -> tuple[dict[st
             elif part.norm:
                 other[name] = math.hypot(other.get(name, 0.0), weight * part.norm)
     if not terms:
-        raise UsageError("a dense skill cannot be an adapter", "make a low-rank one: past extract --rank 32 (or --energy 0.99)")
+        raise UsageError(
+            "a dense skill cannot be an adapter", "make a low-rank one: past extract --rank 32 (or --energy 0.99)"
+        )
     joined = {name: concatenated(several) for name, several in terms.items()}
     expressed = math.fsum(product_norm(low) ** 2 for low in joined.values())
     lost = math.fsum(norm**2 for norm in other.values())
@@ -134,10 +145,14 @@ def _target_modules(specs: Mapping[str, TensorSpec]) -> list[str]:
     return sorted({name.removesuffix(".weight").rsplit(".", 1)[-1] for name in specs})
 
 
-def _as_file(skill: Skill, specs: Mapping[str, TensorSpec], factors: Mapping[str, LowRank], template: Path | None, out: Path) -> None:
+def _as_file(
+    skill: Skill, specs: Mapping[str, TensorSpec], factors: Mapping[str, LowRank], template: Path | None, out: Path
+) -> None:
     """A LoRA-GGUF, made by the GGUF format out of a skill file with the scales applied."""
     if template is None:
-        raise UsageError("no GGUF of the target's base model is known, to take the tensor layout from", "name one with --template")
+        raise UsageError(
+            "no GGUF of the target's base model is known, to take the tensor layout from", "name one with --template"
+        )
     form: Any = registry.load("checkpoint", out.suffix[1:])
     joined = out.with_name(f".{out.name}.skill")
     writer = SkillWriter(joined, skill.about)

@@ -119,14 +119,18 @@ class AdapterDifference:
             for name, change in adapter.specs().items():
                 if name not in whole or whole[name].shape != change.shape:
                     found = f"has shape {list(whole[name].shape)}" if name in whole else "does not exist"
-                    raise MismatchError(f"{adapter.path} changes {name} {list(change.shape)}, which {found} in {layout.path}")
+                    raise MismatchError(
+                        f"{adapter.path} changes {name} {list(change.shape)}, which {found} in {layout.path}"
+                    )
                 self._specs[name] = whole[name]
 
     def specs(self) -> Mapping[str, TensorSpec]:
         return self._specs
 
     def factors(self, name: str) -> LowRank:
-        return concatenated([(adapter.factors(name), sign) for adapter, sign in self._adapters if name in adapter.specs()])
+        return concatenated(
+            [(adapter.factors(name), sign) for adapter, sign in self._adapters if name in adapter.specs()]
+        )
 
     def block(self, name: str, start: int, stop: int) -> np.ndarray:
         total = np.zeros(stop - start, np.float32)
@@ -240,7 +244,9 @@ def _not_finite(difference: Difference, span: Span) -> MismatchError:
 def _result(out: Path, parts: dict[str, Part], warnings: list[str]) -> Extracted:
     square = math.fsum(part.norm**2 for part in parts.values())
     if square == 0.0:
-        raise PastError("the two checkpoints are identical: there is no skill to extract", "was the RL run trained at all?")
+        raise PastError(
+            "the two checkpoints are identical: there is no skill to extract", "was the RL run trained at all?"
+        )
     forms = {part.form for part in parts.values()}
     true = math.fsum(part.norm**2 / part.energy for part in parts.values() if part.energy)
     form = next(iter(forms)) if len(forms) == 1 else "mixed"

@@ -62,7 +62,11 @@ def measure(sft: Checkpoint, rl: Checkpoint) -> GridNoise | None:
         weight = spec.numel / max(a.size, 1)
         signal, energy = signal + weight * kept, energy + weight * total
         moved = steps != 0
-        seen, changed, single = seen + steps.size, changed + int(moved.sum()), single + int((np.abs(steps[moved]) == 1).sum())
+        seen, changed, single = (
+            seen + steps.size,
+            changed + int(moved.sum()),
+            single + int((np.abs(steps[moved]) == 1).sum()),
+        )
     if coarsest == "F32" or energy == 0.0:
         return None
     return GridNoise(coarsest, changed / seen, single / changed, float(np.sqrt(min(signal / energy, 1.0))))

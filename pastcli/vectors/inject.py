@@ -6,28 +6,25 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import registry
-from ..api import Checkpoint, CheckpointWriter, TensorSpec
+from ..api import Checkpoint
 from ..errors import GateError, MismatchError, UsageError
 from . import compat, project, scales
-from .arithmetic import SIGNIFICAND_BITS, Sums
+from .arithmetic import FAITHFUL, Sums
 from .delta import CONTROLS, Delta, Sum, control as controlled
+from .destination import form_of_suffix, sums_by_tensor, writer_for
 from .extract import difference
-from .models import as_directory, format_of, open_model
+from .models import as_directory, open_model
 from .skillfile import Skill, open_skill
-from .stream import Span, run, spans
+from .stream import Span
 from .ties import Ties
 
 Progress = Callable[[int, int], None]
-
-FAITHFUL = 0.99
-"""Survival below which the user is warned."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def inject_skill(
     """
     chosen = Options(**options)
     chosen.check()
-    if Path(target).is_file() and _form_of_suffix(Path(out)) is None:
+    if Path(target).is_file() and form_of_suffix(Path(out)) is None:
         target = as_directory(Path(target))
     with ExitStack() as stack:
         skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
@@ -134,42 +131,58 @@ def _combined(skills: Sequence[Skill], weights: Sequence[float], options: Option
     if options.merge == "ties":
         weighted = [Sum([(skill, dict.fromkeys(names, weight))]) for skill, weight in zip(skills, weights, strict=True)]
         return Sum([(Ties(weighted, options.ties_density), factors)])
-    return Sum([(skill, {name: weight * factors[name] for name in names}) for skill, weight in zip(skills, weights, strict=True)])
+    return Sum(
+        [
+            (skill, {name: weight * factors[name] for name in names})
+            for skill, weight in zip(skills, weights, strict=True)
+        ]
+    )
 
 
 def add(
-    model: Checkpoint, delta: Delta, out: Path, options: Options, template: Path | None = None, progress: Progress | None = None
+    model: Checkpoint,
+    delta: Delta,
+    out: Path,
+    options: Options,
+    template: Path | None = None,
+    progress: Progress | None = None,
 ) -> Injected:
     """Write `model` + `delta` to `out` and measure what survived. Tensors that do not change are copied as they are."""
     if out.exists():
         raise UsageError(f"{out} already exists", "choose another name, or remove it first")
     try:
-        writer = _writer(model, delta, out, options, template, progress)
+        writer = writer_for(model, delta, out, options, template, progress)
     except BaseException:
         _discard(out)
         raise
-    changes = delta.specs()
+    changes, overlaid = delta.specs(), getattr(model, "changed", frozenset())
 
     def apply(span: Span) -> Sums | None:
         name = span.spec.name
-        if name not in changes:
+        if name not in changes and name not in overlaid:
             if span.start == 0:
                 writer.copy(name)
             return None
         sums = Sums()
         for start, stop in span.blocks():
             theta = model.read(name, start, stop)
+            if name not in changes:
+                writer.write(name, start, theta)
+                continue
             change = delta.block(name, start, stop)
             stored = writer.write(name, start, theta + change)
             sums.add(change, stored - theta)
         if not sums.finite:
             raise _not_finite(model, delta, span)
-        return sums
+        return sums if name in changes else None
 
     try:
-        survival, norm = _survival(_totals(model, changes, apply, progress))
+        survival, norm = _survival(sums_by_tensor(model, changes, apply, progress))
         if survival.cosine < options.min_survival:
-            raise GateError(f"only {survival.cosine:.4f} of the skill survives in the stored type (asked: {options.min_survival})", WAY_OUT)
+            raise GateError(
+                f"only {survival.cosine:.4f} of the skill survives in the stored type (asked: {options.min_survival})",
+                WAY_OUT,
+            )
         writer.finish()
     except BaseException:
         writer.close()
@@ -179,71 +192,9 @@ def add(
     return Injected(out, survival, norm, len(changes), len(model.specs()), _warnings(survival))
 
 
-WAY_OUT = "store float32 (--dtype f32), apply the skill as a LoRA adapter at run time (--as adapter), or use a finer type"
-
-
-def _totals(
-    model: Checkpoint, changes: Mapping[str, Any], work: Callable[[Span], Sums | None], progress: Progress | None
-) -> dict[str, Sums]:
-    """Run `work` over the whole model and add up its sums by tensor."""
-    totals = {name: Sums() for name in changes}
-    for span, sums in run(spans(model.specs().values()), work, progress):
-        if sums is not None:
-            totals[span.spec.name] += sums
-    return totals
-
-
-def _writer(
-    model: Checkpoint, delta: Delta, out: Path, options: Options, template: Path | None, progress: Progress | None
-) -> CheckpointWriter:
-    """A writer for `out`: the format of the model, or the one that the suffix of `out` names."""
-    inner = getattr(model, "base", model)
-    settings: dict[str, Any] = {"dtype": options.dtype, "rounding": options.rounding, "seed": options.seed}
-    form = _form_of_suffix(out)
-    if form is None:
-        if options.raise_types:
-            raise UsageError("--raise-types is for quantised files (.gguf)", "use --dtype for a model directory")
-        return format_of(inner.path).writer(inner, out, **settings)
-    if inner.format == form.name:
-        settings["types"] = _raised(model, delta, inner.specs(), form, options, progress)
-        return form.writer(inner, out, **settings)
-    if template is None:
-        raise UsageError(f"no GGUF of the base model of {model.path} is known, to take tokenizer and metadata from", "name one with --template")
-    with closing(form.open(template)) as layout:
-        if options.dtype == "auto":
-            largest = max(model.specs().values(), key=lambda spec: spec.numel)
-            settings["dtype"] = options.dtype if largest.dtype not in SIGNIFICAND_BITS else largest.dtype.lower()
-        settings["types"] = _raised(model, delta, layout.specs(), form, replace(options, dtype=settings["dtype"]), progress)
-    return form.writer(model, out, layout=template, **settings)
-
-
-def _form_of_suffix(out: Path) -> Any | None:
-    """The single-file format that the suffix of `out` names; None if `out` is to be a directory."""
-    name = out.suffix[1:]
-    return registry.load("checkpoint", name) if any(plugin.name == name for plugin in registry.names("checkpoint")) else None
-
-
-def _raised(
-    model: Checkpoint, delta: Delta, layout: Mapping[str, TensorSpec], form: Any, options: Options, progress: Progress | None
-) -> dict[str, str]:
-    """The tensors whose stored type would lose the skill, each with the finer type asked for (`--raise-types`)."""
-    if not options.raise_types:
-        return {}
-    changes = {name: spec for name, spec in delta.specs().items() if len(spec.shape) > 1}
-    kinds = {name: layout[name].dtype if options.dtype == "auto" else options.dtype for name in changes}
-
-    def trial(span: Span) -> Sums | None:
-        name = span.spec.name
-        if name not in changes:
-            return None
-        sums = Sums()
-        for start, stop in span.blocks():
-            theta, change = model.read(name, start, stop), delta.block(name, start, stop)
-            sums.add(change, form.cast(theta + change, kinds[name], span.spec.columns) - theta)
-        return sums
-
-    totals = _totals(model, changes, trial, progress)
-    return {name: options.raise_types for name, sums in totals.items() if sums.cosine < FAITHFUL}
+WAY_OUT = (
+    "store float32 (--dtype f32), apply the skill as a LoRA adapter at run time (--as adapter), or use a finer type"
+)
 
 
 def _not_finite(model: Checkpoint, delta: Delta, span: Span) -> MismatchError:
@@ -278,4 +229,3 @@ def _discard(out: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
     else:
         out.unlink(missing_ok=True)
-

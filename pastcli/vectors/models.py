@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,34 @@ import numpy as np
 
 from .. import registry
 from ..api import Adapter, Checkpoint, Identity, TensorSpec
-from ..errors import MismatchError
+from ..errors import MismatchError, PastError
 
 
 def format_of(path: Path) -> Any:
     """The checkpoint format that accepts `path`; raises `MismatchError` if none does."""
     for plugin in registry.names("checkpoint"):
-        candidate = registry.load("checkpoint", plugin.name)
-        if candidate.accepts(Path(path)):
-            return candidate
+        with suppress(PastError):  # a plugin that cannot be imported spoils only itself
+            candidate = registry.load("checkpoint", plugin.name)
+            if candidate.accepts(Path(path)):
+                return candidate
     known = ", ".join(plugin.name for plugin in registry.names("checkpoint"))
-    raise MismatchError(f"{path} is in no checkpoint format that is installed ({known})", "expected a model directory or a GGUF")
+    raise MismatchError(
+        f"{path} is in no checkpoint format that is installed ({known})", "expected a model directory or a GGUF"
+    )
 
 
-def open_model(path: Path, base: Path | None = None) -> Checkpoint:
-    """Open a whole model. An adapter becomes base + scale * B @ A; `base` overrides the base it names."""
+def open_model(path: Path) -> Checkpoint:
+    """Open a whole model. An adapter becomes base + scale * B @ A."""
     opened = format_of(path).open(Path(path))
     if not hasattr(opened, "factors"):
         return opened
-    where = Path(base) if base is not None else base_of(opened)
+    where = base_of(opened)
     if where is None:
         opened.close()
-        raise MismatchError(f"{path} is an adapter whose base model {opened.base!r} is not on this disk", "put it there, or merge the adapter")
+        raise MismatchError(
+            f"{path} is an adapter whose base model {opened.base!r} is not on this disk",
+            "put it there, or merge the adapter",
+        )
     return Overlay(open_model(where), opened)
 
 
@@ -41,7 +48,10 @@ def as_directory(path: Path) -> Path:
         convert = getattr(registry.load("checkpoint", plugin.name), "as_directory", None)
         if convert is not None:
             return convert(Path(path))
-    raise MismatchError(f"{path} is a single file, and no installed format makes a directory of it", f"write to a name ending in {path.suffix}")
+    raise MismatchError(
+        f"{path} is a single file, and no installed format makes a directory of it",
+        f"write to a name ending in {path.suffix}",
+    )
 
 
 def base_of(adapter: Adapter) -> Path | None:
@@ -61,7 +71,7 @@ class Overlay:
 
     def __init__(self, base: Checkpoint, adapter: Adapter):
         self.base, self.adapter, self.path = base, adapter, adapter.path
-        self._changed = set(adapter.specs())
+        self.changed = frozenset(adapter.specs())
         specs = base.specs()
         for name, change in adapter.specs().items():
             if name not in specs or specs[name].shape != change.shape:
@@ -73,7 +83,7 @@ class Overlay:
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         block = self.base.read(name, start, stop)
-        if name in self._changed:
+        if name in self.changed:
             block += self.adapter.read(name, start, stop)
         return block
 

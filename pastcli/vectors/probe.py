@@ -155,10 +155,18 @@ def probe(
     `texts` their interference on the inputs that the layers of `sft` get when it reads these. Raises
     `MismatchError` if the models do not fit together or hold NaN or infinity.
     """
-    edges = {"sft": (base, sft), "rl": (sft, rl), "target_sft": (base, target_sft), "sft2": (base, sft2), "rl2": (sft2 or sft, rl2)}
+    edges = {
+        "sft": (base, sft),
+        "rl": (sft, rl),
+        "target_sft": (base, target_sft),
+        "sft2": (base, sft2),
+        "rl2": (sft2 or sft, rl2),
+    }
     with ExitStack() as stack:
         changes = {
-            name: stack.enter_context(difference(Path(before), Path(after))) for name, (before, after) in edges.items() if before and after
+            name: stack.enter_context(difference(Path(before), Path(after)))
+            for name, (before, after) in edges.items()
+            if before and after
         }
         measured = Probe(list(changes), grams(changes, seed, progress))
         if subspaces:
@@ -167,7 +175,9 @@ def probe(
             meter = Meter(changes["sft"], changes["rl"])
             form = format_of(sft)
             if not hasattr(form, "layer_inputs"):
-                raise UsageError(f"{form.name} models cannot be run for their activations", "give the SFT model as an HF directory")
+                raise UsageError(
+                    f"{form.name} models cannot be run for their activations", "give the SFT model as an HF directory"
+                )
             form.layer_inputs(Path(sft), texts, meter.visit)
             measured.interference = meter.found
     return measured
@@ -231,6 +241,7 @@ class _Shared:
             if sides is not None:
                 found.append(read[sides[1]] - read[sides[0]])
             else:
-                found.append(change.block(name, start, stop) if name in change.specs() else np.zeros(stop - start, np.float32))
+                found.append(
+                    change.block(name, start, stop) if name in change.specs() else np.zeros(stop - start, np.float32)
+                )
         return found
-

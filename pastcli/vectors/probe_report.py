@@ -1,9 +1,8 @@
-"""What a probe says: as JSON, as a heat map in the terminal, as figures, and in one careful sentence."""
+"""What a probe says: as JSON, as a heat map in the terminal, and in one careful sentence."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,15 @@ def to_dict(probe: Probe) -> dict[str, Any]:
             key: {name: _dict(cosine(row, pair)) for name, pair in probe.pairs().items()} for key, row in rows.items()
         }
     if probe.subspaces:
-        document["subspaces"] = {**subspaces.summary(probe.subspaces), "matrices": {k: vars(v) for k, v in probe.subspaces.items()}}
+        document["subspaces"] = {
+            **subspaces.summary(probe.subspaces),
+            "matrices": {k: vars(v) for k, v in probe.subspaces.items()},
+        }
     if probe.interference:
-        document["interference"] = {**interference.summary(probe.interference), "by_layer": {k: vars(v) for k, v in probe.interference.items()}}
+        document["interference"] = {
+            **interference.summary(probe.interference),
+            "by_layer": {k: vars(v) for k, v in probe.interference.items()},
+        }
     return document
 
 
@@ -68,7 +73,10 @@ def verdict(probe: Probe) -> str:
     real = interference.summary(probe.interference)
     if not real:
         return text + ". This is about weights, not yet about outputs on real inputs (--activations)."
-    return text + f". On real inputs the two changes of a layer's output have cosine {real['mean']:+.4f} on average, at most {real['largest']:+.4f}."
+    return (
+        text
+        + f". On real inputs the two changes of a layer's output have cosine {real['mean']:+.4f} on average, at most {real['largest']:+.4f}."
+    )
 
 
 def table(probe: Probe) -> list[tuple[Any, ...]]:
@@ -77,7 +85,9 @@ def table(probe: Probe) -> list[tuple[Any, ...]]:
     for name, pair in probe.pairs().items():
         found, spread = cosine(whole, pair), _spread(probe, pair)
         if found is not None:
-            rows.append((PAIRS[name][2], found.cosine, found.z, found.chance, spread.get("mean"), spread.get("standard_error")))
+            rows.append(
+                (PAIRS[name][2], found.cosine, found.z, found.chance, spread.get("mean"), spread.get("standard_error"))
+            )
     for label, sums in (("control: RL change shuffled", whole.shuffled), ("control: random direction", whole.random)):
         found = control_cosine(sums)
         if found is not None:
@@ -107,12 +117,18 @@ def heat_map(probe: Probe, pair: str) -> Any:
 
     layers, kinds, values = grid(probe, pair)
     limit = float(np.nanmax(np.abs(values))) if values.size and np.isfinite(values).any() else 1.0
-    view = Table(title=f"cosine of {PAIRS[pair][2]}, by layer and module (full colour: ±{limit:.3f})", title_justify="left", box=None)
+    view = Table(
+        title=f"cosine of {PAIRS[pair][2]}, by layer and module (full colour: ±{limit:.3f})",
+        title_justify="left",
+        box=None,
+    )
     view.add_column("layer", justify="right")
     for kind in kinds:
         view.add_column(kind.removesuffix("_proj").replace("layernorm", "norm"), justify="right")
     for layer, line in zip(layers, values, strict=True):
-        view.add_row(layer, *(Text("-" if np.isnan(v) else f"{v:+.3f}", style=_colour(v / (limit or 1.0))) for v in line))
+        view.add_row(
+            layer, *(Text("-" if np.isnan(v) else f"{v:+.3f}", style=_colour(v / (limit or 1.0))) for v in line)
+        )
     return view
 
 
@@ -122,51 +138,3 @@ def _colour(share: float) -> str:
         return "dim"
     fade = round(255 * (1 - min(abs(share), 1.0)))
     return f"black on rgb(255,{fade},{fade})" if share > 0 else f"black on rgb({fade},{fade},255)"
-
-
-def figures(probe: Probe, folder: Path) -> list[Path]:
-    """PNG files: the heat map of each pair, and cosines over depth with the null."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for pair in probe.pairs():
-        layers, kinds, values = grid(probe, pair)
-        if not layers:
-            continue
-        figure, axes = plt.subplots(figsize=(2 + 0.75 * len(kinds), 2.5 + 0.22 * len(layers)), layout="constrained")
-        limit = max(float(np.nanmax(np.abs(values))), 1e-12)
-        image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-        axes.set(xlabel="module", ylabel="layer", title=f"cosine of {PAIRS[pair][2]}")
-        axes.set_xticks(range(len(kinds)), kinds, rotation=45, ha="right")
-        axes.set_yticks(range(0, len(layers), max(1, len(layers) // 16)))
-        figure.colorbar(image, ax=axes)
-        made.append(folder / f"heatmap_{pair}.png")
-        figure.savefig(made[-1], dpi=200)
-        plt.close(figure)
-    made.append(_depth_figure(probe, folder / "cosine_by_layer.png"))
-    return made
-
-
-def _depth_figure(probe: Probe, path: Path) -> Path:
-    """Cosine of every pair over the layers; the band is ±3 standard deviations of chance."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    rows = {key: row for key, row in probe.group(layer_of).items() if key.isdigit()}
-    for pair, index in probe.pairs().items():
-        points = [(int(key), found.cosine) for key, row in rows.items() if (found := cosine(row, index))]
-        axes.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=3, label=PAIRS[pair][2])
-    if rows:
-        depth = sorted(map(int, rows))
-        band = np.array([3 / math.sqrt(rows[str(layer)].n) for layer in depth])
-        axes.fill_between(depth, -band, band, alpha=0.3, color="grey", label="chance (±3 standard deviations)")
-    axes.axhline(0, color="black", linewidth=0.5)
-    axes.set(xlabel="layer", ylabel="cosine")
-    axes.legend(fontsize=7)
-    figure.savefig(path, dpi=200)
-    plt.close(figure)
-    return path

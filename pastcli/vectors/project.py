@@ -64,7 +64,9 @@ class Projected:
                 core = np.zeros((u.shape[1], spec.columns))
                 for start, stop in blocks(spec):
                     rows = slice(start // spec.columns, stop // spec.columns)
-                    core += u[rows].T.astype(np.float64) @ self._delta.block(name, start, stop).reshape(-1, spec.columns)
+                    core += u[rows].T.astype(np.float64) @ self._delta.block(name, start, stop).reshape(
+                        -1, spec.columns
+                    )
                 self._inside[name] = (u, ((core @ vt.T) @ vt).astype(np.float32))
                 while len(self._inside) > KEPT:
                     self._inside.popitem(last=False)

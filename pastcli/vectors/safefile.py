@@ -52,7 +52,9 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
             raise MismatchError(f"{path} is truncated: {size} bytes cannot hold a safetensors header")
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > min(MAX_HEADER, size - 8):
-            raise MismatchError(f"{path} is not a whole safetensors file: its header claims {length} bytes of {size - 8}")
+            raise MismatchError(
+                f"{path} is not a whole safetensors file: its header claims {length} bytes of {size - 8}"
+            )
         raw = handle.read(length)
     try:
         table = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)

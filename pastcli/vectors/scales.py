@@ -47,7 +47,9 @@ def parse_rules(texts: Sequence[str]) -> list[Rule]:
         try:
             rules.append(Rule(text, tuple(pattern.split(".")), float(factor)))
         except ValueError:
-            raise UsageError(f"--scales {text!r} is not PATTERN=FACTOR", "for example q_proj=0.5, or layers.0-9=0") from None
+            raise UsageError(
+                f"--scales {text!r} is not PATTERN=FACTOR", "for example q_proj=0.5, or layers.0-9=0"
+            ) from None
         if not all(rules[-1].parts):
             raise UsageError(f"--scales {text!r} has an empty name part", "for example q_proj=0.5, or layers.0-9=0")
     return rules
@@ -69,7 +71,10 @@ def multipliers(names: Iterable[str], rules: Sequence[Rule], depth: tuple[float,
     names = list(names)
     for rule in rules:
         if not any(rule.matches(name) for name in names):
-            raise UsageError(f"--scales {rule.text}: no tensor of the skill matches", f"a name looks like {names[0]}" if names else None)
+            raise UsageError(
+                f"--scales {rule.text}: no tensor of the skill matches",
+                f"a name looks like {names[0]}" if names else None,
+            )
     layers = [int(found[1]) for name in names if (found := _LAYER.search(name))]
     deepest = max(layers, default=0)
     factors = {}

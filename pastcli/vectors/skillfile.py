@@ -90,7 +90,8 @@ class Skill:
             table = json.loads(text)
             if table["version"] != VERSION:
                 raise MismatchError(
-                    f"{self.path} is a skill of format {table['version']}; this `past` reads format {VERSION}", "update `past`"
+                    f"{self.path} is a skill of format {table['version']}; this `past` reads format {VERSION}",
+                    "update `past`",
                 )
             identity = Identity(**table["identity"])
             about = About(identity, **{key: table[key] for key in ABOUT})
@@ -111,7 +112,10 @@ class Skill:
         if part.form == "dense":
             wanted = {name: ("F32", shape)}
         elif part.form == "low_rank" and len(shape) == 2:
-            wanted = {f"{name}.lora_A": ("F32", (part.rank, shape[1])), f"{name}.lora_B": ("F32", (shape[0], part.rank))}
+            wanted = {
+                f"{name}.lora_A": ("F32", (part.rank, shape[1])),
+                f"{name}.lora_B": ("F32", (shape[0], part.rank)),
+            }
         elif part.form == "sparse":
             wanted = {
                 f"{name}.crow": ("I64", (rows + 1,)), f"{name}.col": ("I32", (part.nnz,)), f"{name}.values": ("F32", (part.nnz,))
@@ -218,7 +222,11 @@ class SkillWriter:
     def sparse(
         self, spec: TensorSpec, crow: np.ndarray, col: np.ndarray, values: np.ndarray, norm: float, energy: float
     ) -> None:
-        pieces = {"crow": ("I64", crow.astype(I64)), "col": ("I32", col.astype(I32)), "values": ("F32", values.astype(F32))}
+        pieces = {
+            "crow": ("I64", crow.astype(I64)),
+            "col": ("I32", col.astype(I32)),
+            "values": ("F32", values.astype(F32)),
+        }
         for suffix, (dtype, array) in pieces.items():
             self._file.add(f"{spec.name}.{suffix}", dtype, array.shape)
             self._file.write(f"{spec.name}.{suffix}", 0, array)

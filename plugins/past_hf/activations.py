@@ -1,4 +1,4 @@
-"""The inputs that the linear layers of a model really get, read by forward hooks of transformers."""
+"""What happens inside a model on given texts: the inputs of its linear layers, and its next-token distributions."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from pastcli.errors import UsageError
+
+from .quiet import quiet
+
 MAX_TOKENS = 1024
 """Tokens read in all: each linear layer gets that many input vectors."""
 
 
-def layer_inputs(path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray], None], max_tokens: int = MAX_TOKENS) -> int:
+def layer_inputs(
+    path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray], None], max_tokens: int = MAX_TOKENS
+) -> int:
     """Run the model at `path` over `texts` and call `visit(weight name, inputs (n, in))` for every linear layer.
 
     One forward pass over one batch, so each layer is visited once; padding is left out. Returns the number of tokens.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-    rows = _rows(tokenizer, texts, max_tokens)
-    width = max(map(len, rows))
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
-    for row, tokens in enumerate(rows):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        mask[row, : len(tokens)] = 1
+    model, batch = _loaded(path, texts, max_tokens)
+    mask = batch["attention_mask"]
 
     def hook(name: str) -> Callable[..., None]:
         def seen(module: Any, arguments: tuple, output: Any) -> None:
@@ -40,8 +38,49 @@ def layer_inputs(path: Path, texts: Sequence[str], visit: Callable[[str, np.ndar
         if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings():
             module.register_forward_hook(hook(name))
     with torch.inference_mode():
-        model(input_ids=ids, attention_mask=mask, use_cache=False)
+        model(**batch, use_cache=False)
     return int(mask.sum())
+
+
+class Divergence:
+    """Mean KL(reference || other) per token in nats, over the next-token distributions on some texts.
+
+    It prices a skill by how far it moves the model where the skill is not meant to act. The reference runs once.
+    """
+
+    def __init__(self, reference: Path, texts: Sequence[str], max_tokens: int = MAX_TOKENS):
+        self._texts, self._max_tokens = texts, max_tokens
+        self._reference = self._log_probabilities(reference)
+
+    def _log_probabilities(self, path: Path) -> Any:
+        """(tokens, vocabulary), padding left out."""
+        import torch
+
+        model, batch = _loaded(path, self._texts, self._max_tokens)
+        with torch.inference_mode():
+            logits = model(**batch, use_cache=False).logits[batch["attention_mask"].bool()]
+            return torch.log_softmax(logits.float(), dim=-1)
+
+    def __call__(self, other: Path) -> float:
+        found = self._log_probabilities(other)
+        terms = (self._reference.exp() * (self._reference - found)).sum(dim=-1)
+        return float(terms.double().mean())
+
+
+def _loaded(path: Path, texts: Sequence[str], max_tokens: int) -> tuple[Any, dict[str, Any]]:
+    """The model in float32, and one batch of about `max_tokens` tokens padded on the right."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet()
+    rows = _rows(AutoTokenizer.from_pretrained(path), texts, max_tokens)
+    if not rows:
+        raise UsageError("the texts hold no token", "give some text to run the model on")
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    return model, {"input_ids": ids, "attention_mask": mask}
 
 
 def _rows(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:

@@ -43,7 +43,9 @@ class LoraFormat:
         return LoraAdapter(Path(path))
 
     def writer(self, *_: Any, **__: Any) -> Any:
-        raise UsageError("an adapter directory cannot take a whole model", "write a model directory, or use `--as adapter`")
+        raise UsageError(
+            "an adapter directory cannot take a whole model", "write a model directory, or use `--as adapter`"
+        )
 
     def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
         return arithmetic.widen(arithmetic.narrow(value, dtype), dtype)
@@ -75,9 +77,13 @@ class LoraAdapter:
         for key, entry in self._file.entries.items():
             found = _KEY.match(key)
             if found is None:
-                raise MismatchError(f"{self.path}: tensor {key!r} is no LoRA factor", "only plain LoRA adapters can be read")
+                raise MismatchError(
+                    f"{self.path}: tensor {key!r} is no LoRA factor", "only plain LoRA adapters can be read"
+                )
             if entry.dtype not in arithmetic.STORAGE or len(entry.shape) != 2:
-                raise MismatchError(f"{self.path}: factor {key!r} is {entry.dtype} {list(entry.shape)}, not a float matrix")
+                raise MismatchError(
+                    f"{self.path}: factor {key!r} is {entry.dtype} {list(entry.shape)}, not a float matrix"
+                )
             name = found["module"].removeprefix(PREFIX) + ".weight"
             pair = pairs.setdefault(name, {"embedding": bool(found["embedding"])})
             pair[found["side"]] = key
@@ -123,7 +129,9 @@ class LoraAdapter:
 
     def _matrix(self, key: str) -> np.ndarray:
         entry = self._file.entries[key]
-        matrix = arithmetic.widen(self._file.read(key, arithmetic.STORAGE[entry.dtype]), entry.dtype).reshape(entry.shape)
+        matrix = arithmetic.widen(self._file.read(key, arithmetic.STORAGE[entry.dtype]), entry.dtype).reshape(
+            entry.shape
+        )
         if not np.isfinite(matrix).all():
             raise MismatchError(f"{self.path}: factor {key} holds NaN or infinity")
         return matrix
@@ -157,9 +165,12 @@ def _refuse(path: Path, config: Mapping[str, Any]) -> None:
         "adapts bare parameters (target_parameters)": config.get("target_parameters"),
         "duplicates layers (layer_replication)": config.get("layer_replication"),
         "works only after certain tokens (alora_invocation_tokens)": config.get("alora_invocation_tokens"),
-        f"changed its base when it began (init_lora_weights={start!r})": isinstance(start, str) and start.startswith(MOVES_THE_BASE),
+        f"changed its base when it began (init_lora_weights={start!r})": isinstance(start, str)
+        and start.startswith(MOVES_THE_BASE),
         **{f"is a variant of LoRA ({key})": config.get(key) for key in VARIANTS},
     }
     for reason, present in reasons.items():
         if present:
-            raise MismatchError(f"{path} {reason}: not a plain LoRA", "merge it into its base with PEFT, and give the merged model")
+            raise MismatchError(
+                f"{path} {reason}: not a plain LoRA", "merge it into its base with PEFT, and give the merged model"
+            )

@@ -62,12 +62,17 @@ class HFFormat:
     def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
         return arithmetic.widen(arithmetic.narrow(value, dtype), dtype)
 
-
     def layer_inputs(self, path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray], None]) -> int:
         """What the linear layers get as input on `texts`; see `activations.layer_inputs`."""
         from .activations import layer_inputs
 
         return layer_inputs(path, texts, visit)
+
+    def divergence(self, reference: Path, texts: Sequence[str]) -> Callable[[Path], float]:
+        """KL of other models from `reference` on `texts`; see `activations.Divergence`."""
+        from .activations import Divergence
+
+        return Divergence(reference, texts)
 
 
 class HFCheckpoint:
@@ -117,7 +122,9 @@ class HFCheckpoint:
             where |= {name: file for name in self.shards[file].entries if weight_map.get(name) == file}
         for name, file in weight_map.items():
             if name not in where:
-                raise MismatchError(f"{self.path}: the index puts tensor {name!r} into {file}, which has none of that name")
+                raise MismatchError(
+                    f"{self.path}: the index puts tensor {name!r} into {file}, which has none of that name"
+                )
         return where
 
     def _head_is_copy(self) -> bool:
@@ -150,13 +157,17 @@ class HFCheckpoint:
             raise MismatchError(f"{self.path} has no tensor {name}")
         dtype = self.shards[self._where[name]].entries[name].dtype
         if dtype not in arithmetic.STORAGE:
-            raise MismatchError(f"{self.path}: tensor {name} is stored as {dtype}, on which no weight arithmetic is done")
+            raise MismatchError(
+                f"{self.path}: tensor {name} is stored as {dtype}, on which no weight arithmetic is done"
+            )
         return arithmetic.widen(self.raw(name, start, stop), dtype)
 
     def identity(self) -> Identity:
         names = self.config.get("architectures") or [self.config.get("model_type", "")]
         vocab = self.config.get("vocab_size") or self.config.get("text_config", {}).get("vocab_size", 0)
-        return Identity(str(names[0]), int(vocab), self.tied, shapes_sha256(self.specs().values()), tokenizer_sha256(self.path))
+        return Identity(
+            str(names[0]), int(vocab), self.tied, shapes_sha256(self.specs().values()), tokenizer_sha256(self.path)
+        )
 
     def close(self) -> None:
         for reader in self.shards.values():
@@ -220,7 +231,9 @@ class HFWriter:
             self._index()
         config = dict(self.template.config)
         if self._dtype is not None:
-            config["dtype" if "dtype" in config or "torch_dtype" not in config else "torch_dtype"] = TORCH_NAMES[self._dtype]
+            config["dtype" if "dtype" in config or "torch_dtype" not in config else "torch_dtype"] = TORCH_NAMES[
+                self._dtype
+            ]
         write_json(self.out / "config.json", config)
 
     def _companions(self) -> None:

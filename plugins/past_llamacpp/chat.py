@@ -45,8 +45,9 @@ class LlamaChat:
     """`api.ChatModel` on one llama.cpp context.
 
     Prompts of a batch run one after another, each reusing the longest prefix it shares with what was evaluated
-    last: an agent that only appends pays for the new text alone. `finish` is `length` also when the context is
-    full; a prompt that leaves no room for a token raises `ContextOverflow`.
+    last: an agent that only appends pays for the new text alone. Reused tokens were evaluated in other batches than
+    fresh ones would be, so the last bits of the logits may differ; the same calls in the same order give the same text.
+    `finish` is `length` also when the context is full; a prompt without room for a token raises `ContextOverflow`.
     """
 
     def __init__(self, name: str, engine: Engine, cache: Path | None = None):
@@ -59,7 +60,8 @@ class LlamaChat:
         """Use these (adapter, scale) pairs and no others, from now on; see `load_chat` for what an adapter is."""
         if not adapters and not self.engine.adapted:
             return
-        ready = [(convert.runnable_adapter(Path(path), self.engine.path, self._cache), scale) for path, scale in adapters]
+        base, cache = self.engine.path, self._cache
+        ready = [(convert.runnable_adapter(Path(path), base, cache), scale) for path, scale in adapters]
         self.engine.set_adapters(ready)
 
     def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
@@ -75,7 +77,8 @@ class LlamaChat:
         try:
             return self._template()(messages=[message.to_dict() for message in messages]).prompt
         except (TemplateError, ValueError, TypeError) as error:
-            raise UsageError(f"the chat template of {self.engine.path.name} refuses this conversation: {error}") from error
+            name = self.engine.path.name
+            raise UsageError(f"the chat template of {name} refuses this conversation: {error}") from error
 
     def _template(self):
         if self._formatter is None:
@@ -102,8 +105,8 @@ class LlamaChat:
         finally:
             sampler.close()
         return Completion(
-            text=text, finish=finish, prompt_tokens=len(tokens), completion_tokens=len(made), evaluated_tokens=evaluated,
-            seconds=time.perf_counter() - began, token_ids=tuple(made),
+            text=text, finish=finish, prompt_tokens=len(tokens), completion_tokens=len(made),
+            evaluated_tokens=evaluated, seconds=time.perf_counter() - began, token_ids=tuple(made),
         )  # fmt: skip
 
     def _generate(self, sampler: Sampler, sampling: Sampling, room: int) -> tuple[str, list[int], str]:
@@ -142,6 +145,6 @@ def _formatter(text: str, engine: Engine):
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
     try:
-        return Jinja2ChatFormatter(template=text, eos_token=engine.special_text("eos"), bos_token=engine.special_text("bos"))
+        return Jinja2ChatFormatter(text, eos_token=engine.special_text("eos"), bos_token=engine.special_text("bos"))
     except TemplateError as error:
         raise MismatchError(f"the chat template of {engine.path.name} is not valid Jinja: {error}") from error

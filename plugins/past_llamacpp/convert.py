@@ -72,7 +72,7 @@ def _base_of(adapter: Path) -> str:
     except (OSError, ValueError) as error:
         raise MismatchError(f"{adapter / 'adapter_config.json'} cannot be read: {error}") from error
     if not base:
-        raise MismatchError(f"the adapter {adapter} does not name its base model", "give the base model and the adapter apart")
+        raise MismatchError(f"the adapter {adapter} does not name its base model", "give base model and adapter apart")
     return base
 
 

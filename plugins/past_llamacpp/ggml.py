@@ -87,7 +87,8 @@ def parse_type(name: str) -> int:
     kind = getattr(GGMLQuantizationType, name.upper(), None)
     if kind is None or (kind != F32 and not writable(kind)):
         known = ", ".join(k.name.lower() for k in GGMLQuantizationType if k == F32 or writable(k))
-        why = "needs an importance matrix" if kind is not None and needs_importance(kind) else "is no type that can be written"
+        importance = kind is not None and needs_importance(kind)
+        why = "needs an importance matrix" if importance else "is no type that can be written"
         raise UsageError(f"{name} {why}", f"types: {known}")
     return int(kind)
 
@@ -105,9 +106,7 @@ def needs_importance(kind: int) -> bool:
 
 
 def finite(value: np.ndarray) -> bool:
-    """True if all values are finite. Their sum says so at a fraction of the cost, unless it overflows itself."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(value.sum()) or np.isfinite(value).all())
+    return bool(np.isfinite(value).all())
 
 
 def dequantize(raw: np.ndarray, kind: int, out: np.ndarray) -> np.ndarray:
@@ -133,8 +132,9 @@ def quantize(value: np.ndarray, kind: int, columns: int) -> np.ndarray:
         _convert(_CONVERT[kind][1])(value.ctypes.data, raw.ctypes.data, value.size)
         return raw
     if not writable(kind):
-        raise UsageError(f"{type_name(kind)} cannot be written without an importance matrix", "raise the type to q4_k or more")
-    made = _base().ggml_quantize_chunk(kind, value.ctypes.data, raw.ctypes.data, 0, value.size // columns, columns, None)
+        raise UsageError(f"{type_name(kind)} needs an importance matrix to be written", "raise it to q4_k or more")
+    source, target, rows = value.ctypes.data, raw.ctypes.data, value.size // columns
+    made = _base().ggml_quantize_chunk(kind, source, target, 0, rows, columns, None)
     if made != raw.size:
         raise PastError(f"ggml wrote {made} bytes of {type_name(kind)}, expected {raw.size}")
     return raw

@@ -1,4 +1,4 @@
-"""A low-rank skill or a PEFT adapter as LoRA-GGUF: llama.cpp adds it at run time, with the skill's lambda as its scale."""
+"""A low-rank skill or a PEFT adapter as LoRA-GGUF: llama.cpp adds it at run time, lambda being its scale."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from pastcli.vectors.models import format_of
 from pastcli.vectors.skillfile import open_skill
 
 from . import names
-from .gguffile import FLOAT32, STRING, pack_metadata, write_layout
+from .gguffile import FLOAT32, STRING
+from .gguflayout import pack_metadata, write_layout
 
 EMBEDDING = "token_embd.weight"
 
 
 def export_lora(source: Path, template: Path, out: Path) -> None:
-    """Write `source` (skill file with low-rank parts, or PEFT adapter directory) as a LoRA-GGUF for the GGUF `template`.
+    """Write `source` (low-rank skill file or PEFT adapter directory) as a LoRA-GGUF for the GGUF `template`.
 
     Factors are stored as float32. The rows of B follow the template's order for q and k. llama.cpp multiplies by
-    alpha / rank with one alpha a file: where scale * rank is the same for every tensor it is stored there and the factors
-    stay exact, else each B carries its scale and alpha is 0, which llama.cpp takes as no factor.
+    alpha / rank with one alpha a file: where scale * rank is the same for every tensor it is stored there and the
+    factors stay exact, else each B carries its scale and alpha is 0, which llama.cpp takes as no factor.
     """
     from .checkpoint import GGUFCheckpoint
 
@@ -75,7 +76,8 @@ def _write(base: Any, factors: dict[str, LowRank], source: Path, out: Path) -> N
             found = f"shape {base.specs()[name].shape}" if own else "no such tensor"
             raise MismatchError(f"{source} changes {name} {shape}, but {base.path} has {found}")
         if own == EMBEDDING and base.tied:
-            raise MismatchError(f"{source} changes the tied embeddings, for which llama.cpp has no LoRA", "inject it into the GGUF instead")
+            raise MismatchError(f"{source} changes the tied embeddings, for which llama.cpp has no LoRA",
+                                "inject it into the GGUF instead")  # fmt: skip
         pieces.update(_pair(base, name, own, low, fold=not alpha))
     metadata = pack_metadata({
         "general.architecture": (STRING, base.header.architecture), "general.type": (STRING, "adapter"),

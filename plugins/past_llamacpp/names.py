@@ -36,12 +36,13 @@ def hf_names(header: Header) -> dict[str, str]:
 
     architecture = header.architecture
     if architecture not in ARCHITECTURES:
-        raise MismatchError(f"{header.path} has the architecture {architecture!r}, whose tensors cannot be mapped to HF names",
+        raise MismatchError(f"{header.path} has the architecture {architecture!r}, whose HF names are not known",
                             f"supported: {', '.join(ARCHITECTURES)}")  # fmt: skip
     arch = next(key for key in MODEL_ARCH if MODEL_ARCH_NAMES[key] == architecture)
     layers = header.parameter("block_count")
     if not isinstance(layers, int) or not 0 <= layers <= len(header.tensors):
-        raise MismatchError(f"{header.path}: {architecture}.block_count is {layers!r}, impossible for {len(header.tensors)} tensors")
+        count = len(header.tensors)
+        raise MismatchError(f"{header.path}: {architecture}.block_count is {layers!r}, impossible for {count} tensors")
     table = get_tensor_name_map(arch, layers)
     stems = [*_TOP, *(f"model.layers.{layer}.{part}" for layer in range(layers) for part in _LAYER)]
     to_hf = {name: stem for stem in stems if (name := table.get_name(stem)) is not None}

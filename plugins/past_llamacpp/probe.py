@@ -37,7 +37,7 @@ def extra_buffers_work(path: Path) -> bool:
         if verdict is None:
             return True  # loading it here will say what is wrong with the file
         if not verdict:
-            output.note("llama.cpp crashes here with repacked weights; running without them (slower prompts, same answers)")
+            output.note("llama.cpp crashes here with repacked weights; running without them (slower on prompts)")
         verdicts[key] = verdict
         store.parent.mkdir(parents=True, exist_ok=True)
         runs.write_json(store, verdicts)

@@ -4,9 +4,9 @@
 
 ggml alone: `ggml_quantize_chunk` on rows already in memory, split over threads. `llama-quantize`: llama.cpp's own
 `llama_model_quantize`, from a float32 file to a file. `format`: our read + add + write, file to
-file. `inject`: the whole of `vectors.inject` with a dense float32 vector, survival measured. Speeds are in fp16-equivalent
-MB/s of wall time, files warm; ratios are of CPU time over all threads, which a busy machine disturbs less. Peak memory
-is that of a process that only injects, at two model sizes.
+file. `inject`: the whole of `vectors.inject` with a dense float32 vector, survival measured. Speeds are in MB/s of wall
+time, fp16-equivalent, files warm; ratios are of CPU time over all threads, which a busy machine disturbs less. Peak
+memory is that of a process that only injects, at two model sizes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ import numpy as np  # isort: skip
 
 from past_llamacpp import ggml
 from past_llamacpp.checkpoint import GGUFFormat
-from past_llamacpp.gguffile import FLOAT32, STRING, UINT32, pack_metadata, type_layout, write_layout
+from past_llamacpp.gguffile import FLOAT32, STRING, UINT32, type_layout
+from past_llamacpp.gguflayout import pack_metadata, write_layout
 from past_llamacpp.native import library
 
 FORMAT = GGUFFormat()
@@ -46,12 +47,15 @@ FLOOR = {"f16": 0.7, "bf16": 0.7, "q8_0": 0.7, "q6_k": 0.7, "q4_k": 0.7}
 def build(path: Path, layers: int) -> Path:
     """A float32 llama GGUF of random weights, without a tokenizer."""
     rng = np.random.default_rng(0)
-    metadata = {"general.architecture": (STRING, "llama"), "general.file_type": (UINT32, 0), "llama.block_count": (UINT32, layers),
-                "llama.attention.head_count": (UINT32, 16), "llama.attention.head_count_kv": (UINT32, 4),
+    metadata = {"general.architecture": (STRING, "llama"), "general.file_type": (UINT32, 0),
+                "llama.block_count": (UINT32, layers), "llama.attention.head_count": (UINT32, 16),
+                "llama.attention.head_count_kv": (UINT32, 4),
                 "llama.context_length": (UINT32, 512), "llama.embedding_length": (UINT32, HIDDEN),
-                "llama.feed_forward_length": (UINT32, FFN), "llama.attention.layer_norm_rms_epsilon": (FLOAT32, 1e-5)}  # fmt: skip
-    matrices = {"attn_q": (HIDDEN, HIDDEN), "attn_k": (512, HIDDEN), "attn_v": (512, HIDDEN), "attn_output": (HIDDEN, HIDDEN),
-                "ffn_gate": (FFN, HIDDEN), "ffn_up": (FFN, HIDDEN), "ffn_down": (HIDDEN, FFN)}  # fmt: skip
+                "llama.feed_forward_length": (UINT32, FFN),
+                "llama.attention.layer_norm_rms_epsilon": (FLOAT32, 1e-5)}  # fmt: skip
+    matrices = {"attn_q": (HIDDEN, HIDDEN), "attn_k": (512, HIDDEN), "attn_v": (512, HIDDEN),
+                "attn_output": (HIDDEN, HIDDEN), "ffn_gate": (FFN, HIDDEN), "ffn_up": (FFN, HIDDEN),
+                "ffn_down": (HIDDEN, FFN)}  # fmt: skip
     table = [("token_embd.weight", (VOCAB, HIDDEN), 0), ("output_norm.weight", (HIDDEN,), 0)]
     for layer in range(layers):
         table += [(f"blk.{layer}.{name}.weight", shape, 0) for name, shape in matrices.items()]
@@ -178,7 +182,8 @@ def measure(folder: Path, types: list[str], layers: int, rounds: int) -> list[di
                 wall[key].append(time.perf_counter() - began)
                 cpu[key].append(time.process_time() - used)
         speed = {key: 2 * values / statistics.median(seconds) / 1e6 for key, seconds in wall.items()}
-        ratios = {f"{key} ratio": statistics.median(a / b for a, b in zip(cpu["ggml alone"], cpu[key])) for key in list(cpu)[1:]}
+        alone = cpu.pop("ggml alone")
+        ratios = {f"{key} ratio": statistics.median(a / b for a, b in zip(alone, used)) for key, used in cpu.items()}
         found.append({"type": name, **speed, **ratios})
     return found
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,9 @@ SHARDS = 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="1b")
-    parser.add_argument("--mergekit", default=shutil.which("mergekit-yaml"), help="path of mergekit-yaml (default: from PATH)")
+    parser.add_argument(
+        "--mergekit", default=shutil.which("mergekit-yaml"), help="path of mergekit-yaml (default: from PATH)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", default=None, help="where the temporary models go (default: the system's)")
     parser.add_argument("--json", type=Path, default=None)
@@ -52,11 +55,13 @@ def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
     skill = folder / "skill.safetensors"
     times: dict[str, list[float]] = {}
     peaks: dict[str, int] = {}
+    cpu: dict[str, float] = {}
 
     def measure(label: str, words: list, environment: dict | None = None) -> None:
-        seconds, peak = timed([str(word) for word in words], environment)
+        seconds, processor, peak = timed([str(word) for word in words], environment)
         times.setdefault(label, []).append(seconds)
         peaks[label] = max(peaks.get(label, 0), peak)
+        cpu[label] = round(processor, 2)
 
     past = [sys.executable, "-m", "pastcli", "-C", folder]
     merged, peer, copy = folder / "merged", folder / "peer", folder / "copy"
@@ -66,8 +71,25 @@ def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
         warm(*models.values(), skill)
         measure("inject", [*past, "inject", "--vector", skill, "--target", models["target"], "-o", merged, "--force"])
         measure("copy for inject", reference([models["target"], skill], models["target"], copy))
-        measure("probe", [*past, "probe-orthogonality", "--base", models["base"], "--sft", models["sft"], "--rl", models["rl"]])
+        measure(
+            "probe",
+            [
+                *past,
+                "probe-orthogonality",
+                "--base",
+                models["base"],
+                "--sft",
+                models["sft"],
+                "--rl",
+                models["rl"],
+                "--no-figures",
+            ],
+        )
         measure("read for probe", reference([models["base"], models["sft"], models["rl"]], None, copy))
+        measure(
+            "inject as adapter",
+            [*past, "inject", "--vector", lora(folder, models), "--target", models["target"], "--as", "adapter"],
+        )
         measure("inject LoRA, merged", [*past, "inject", "--vector", lora(folder, models), "--target", models["target"],
                                         "-o", folder / "merged-lora", "--force"])  # fmt: skip
         measure("copy for LoRA", reference([models["target"]], models["target"], copy))
@@ -75,9 +97,14 @@ def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
             measure("mergekit", peer_command(folder, models, mergekit, peer), {"HF_HUB_OFFLINE": "1"})
     best = {label: round(min(values), 2) for label, values in times.items()}
     report = {"size": size, "bytes per model": sum(f.stat().st_size for f in models["sft"].glob("*.safetensors")),
-              "seconds": best, "all rounds": {k: [round(x, 2) for x in v] for k, v in times.items()},
+              "seconds": best, "cpu seconds": cpu, "all rounds": {k: [round(x, 2) for x in v] for k, v in times.items()},
               "peak MiB": {label: round(peak / 1024) for label, peak in peaks.items()}}  # fmt: skip
-    pairs = (("extract", "copy for extract"), ("inject", "copy for inject"), ("probe", "read for probe"), ("inject LoRA, merged", "copy for LoRA"))
+    pairs = (
+        ("extract", "copy for extract"),
+        ("inject", "copy for inject"),
+        ("probe", "read for probe"),
+        ("inject LoRA, merged", "copy for LoRA"),
+    )
     report["ratio"] = {label: round(best[label] / best[against], 2) for label, against in pairs}
     if mergekit:
         report["mergekit / inject"] = round(best["mergekit"] / best["inject"], 2)
@@ -87,11 +114,13 @@ def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
     return report
 
 
-def timed(words: list[str], environment: dict | None) -> tuple[float, int]:
-    """Wall seconds of one process, and its peak resident KiB as the kernel counts it from exec on (VmHWM)."""
-    began, peak = time.perf_counter(), 0
+def timed(words: list[str], environment: dict | None) -> tuple[float, float, int]:
+    """Wall seconds and processor seconds of one process, and its peak resident KiB from exec on (VmHWM)."""
+    began, peak, spent = time.perf_counter(), 0, processor_seconds()
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ, **(environment or {})}, cwd=ROOT)
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ, **(environment or {})}, cwd=ROOT
+        )
         while process.poll() is None:
             peak = max(peak, high_water(process.pid))
             time.sleep(0.01)
@@ -99,7 +128,13 @@ def timed(words: list[str], environment: dict | None) -> tuple[float, int]:
         if process.returncode != 0:
             errors.seek(0)
             raise SystemExit(f"failed: {' '.join(words)}\n{errors.read().decode()[-2000:]}")
-    return seconds, peak
+    return seconds, processor_seconds() - spent, peak
+
+
+def processor_seconds() -> float:
+    """User and system time of all finished children: what a busy machine distorts least."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def high_water(pid: int) -> int:
@@ -112,7 +147,9 @@ def high_water(pid: int) -> int:
 
 def reference(inputs: list[Path], like: Path | None, copy: Path) -> list[str]:
     """`cat` of the inputs and `cp` of a file or directory as large as the output."""
-    files = " ".join(f"'{file}'" for path in inputs for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path]))
+    files = " ".join(
+        f"'{file}'" for path in inputs for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])
+    )
     command = f"cat {files} > /dev/null"
     if like is not None:
         command += f"; rm -rf '{copy}'; cp -r '{like}' '{copy}'"
@@ -210,14 +247,40 @@ def lora(folder: Path, models: dict[str, Path]) -> Path:
     for name in index:
         if "_proj" in name:
             module, (rows, columns) = name.removesuffix(".weight"), shapes[name]
-            tensors[f"base_model.model.{module}.lora_A.weight"] = rng.standard_normal((16, columns), dtype=np.float32) * 0.02
-            tensors[f"base_model.model.{module}.lora_B.weight"] = rng.standard_normal((rows, 16), dtype=np.float32) * 0.02
+            tensors[f"base_model.model.{module}.lora_A.weight"] = (
+                rng.standard_normal((16, columns), dtype=np.float32) * 0.02
+            )
+            tensors[f"base_model.model.{module}.lora_B.weight"] = (
+                rng.standard_normal((rows, 16), dtype=np.float32) * 0.02
+            )
     adapter = folder / "adapter"
     adapter.mkdir()
     save_file(tensors, adapter / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": 16, "lora_alpha": 32, "base_model_name_or_path": str(models["sft"]), "bias": "none"}
+    config = {
+        "peft_type": "LORA",
+        "r": 16,
+        "lora_alpha": 32,
+        "base_model_name_or_path": str(models["sft"]),
+        "bias": "none",
+    }
     (adapter / "adapter_config.json").write_text(json.dumps(config))
-    timed([sys.executable, "-m", "pastcli", "-C", str(folder), "extract", "--sft", str(models["sft"]), "--rl", str(adapter), "-o", str(skill)], None)
+    timed(
+        [
+            sys.executable,
+            "-m",
+            "pastcli",
+            "-C",
+            str(folder),
+            "extract",
+            "--sft",
+            str(models["sft"]),
+            "--rl",
+            str(adapter),
+            "-o",
+            str(skill),
+        ],
+        None,
+    )
     return skill
 
 

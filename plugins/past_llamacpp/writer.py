@@ -1,0 +1,143 @@
+"""Writing a GGUF block by block: quantised by ggml, laid out and described like its template."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pastcli.api import Checkpoint
+from pastcli.errors import MismatchError, PastError, UsageError
+
+from . import ggml
+from .gguffile import Tensor, type_name
+from .gguflayout import lay_out, patch_file_type, write_layout
+from .rows import Rows
+
+if TYPE_CHECKING:
+    from .checkpoint import GGUFCheckpoint
+
+COPY_BYTES = 8 << 20
+COPY_VALUES = 1 << 17
+
+
+class GGUFWriter:
+    """Write side. The file grows under a temporary name beside `out` and is renamed by `finish`."""
+
+    def __init__(self, template: Checkpoint, layout: GGUFCheckpoint, out: Path, dtype: str, types: Mapping[str, str]):
+        self.template, self.layout, self.out = template, layout, out
+        _refuse_misfit(template, layout)
+        kinds = _kinds(layout, dtype, types)
+        header = layout.header
+        table = [(tensor.name, tensor.shape, kinds[tensor.name]) for tensor in header.tensors.values()]
+        lay_out(table, 0, header.alignment)  # fails for a type that cannot hold a row, before a file is made
+        metadata = header.raw_metadata if dtype == "auto" else patch_file_type(header.raw_metadata, dtype)
+        self._temporary = out.with_name(f".{out.name}.writing")
+        self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._lock, self._written = threading.Lock(), dict.fromkeys(layout.names, 0)
+        try:
+            placed = write_layout(self._fd, metadata, header.pairs, table, header.alignment)
+            self._rows = {name: Rows(header, name, placed[own]) for name, own in layout.names.items()}
+            for name in placed.keys() - set(layout.names.values()):
+                self._copy_bytes(header.tensors[name], placed[name])
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, name: str, start: int, value: np.ndarray) -> np.ndarray:
+        rows = self._rows[name]
+        stored = np.empty(value.size, np.float32)
+        for begin, end in rows.pieces(start, start + value.size):
+            part = slice(begin - start, end - start)
+            self._write_piece(name, rows, begin, value[part], stored[part])
+        self._count(name, value.size)
+        return stored
+
+    def _write_piece(self, name: str, rows: Rows, start: int, value: np.ndarray, stored: np.ndarray) -> None:
+        kind = rows.tensor.type
+        try:
+            raw = ggml.quantize(value, kind, min(rows.width, value.size))
+        except MismatchError as error:
+            raise MismatchError(f"tensor {name}: {error.message}") from None
+        ggml.dequantize(raw, kind, stored)
+        if not ggml.finite(stored):
+            raise MismatchError(f"tensor {name} holds values that {type_name(kind)} cannot", "store it as f32 or bf16")
+        scattered = rows.scattered(start, start + value.size)
+        if scattered is None:
+            self._pwrite(raw, rows.tensor.offset + rows.nbytes(start))
+            return
+        size, inside = rows.nbytes(rows.width), rows.nbytes(start % rows.width)
+        order = np.argsort(scattered)
+        places, lines = scattered[order], raw.reshape(len(scattered), -1)[order]
+        ends = [*(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+        for first, last in zip([0, *ends], ends):  # neighbours in one write: whole heads make a single one
+            self._pwrite(lines[first:last].reshape(-1), rows.tensor.offset + int(places[first]) * size + inside)
+
+    def copy(self, name: str) -> None:
+        rows = self._rows[name]
+        if self.template is self.layout and self.layout.rows[name].tensor.type == rows.tensor.type:
+            self._copy_bytes(self.layout.rows[name].tensor, rows.tensor)
+            self._count(name, rows.total * rows.width)
+            return
+        step = max(1, COPY_VALUES // rows.width) * rows.width
+        for start in range(0, rows.total * rows.width, step):
+            self.write(name, start, self.template.read(name, start, min(start + step, rows.total * rows.width)))
+
+    def _copy_bytes(self, source: Tensor, target: Tensor) -> None:
+        for start in range(0, source.nbytes, COPY_BYTES):
+            self._pwrite(self.layout.raw(source, start, min(start + COPY_BYTES, source.nbytes)), target.offset + start)
+
+    def _pwrite(self, data: np.ndarray, at: int) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self._fd, view, at)
+            view, at = view[count:], at + count
+
+    def _count(self, name: str, values: int) -> None:
+        with self._lock:
+            self._written[name] += values
+
+    def finish(self) -> None:
+        for name, values in self._written.items():
+            if values != self._rows[name].total * self._rows[name].width:
+                raise PastError(f"{self.out} would lack a part of the tensor {name}")
+        os.fsync(self._fd)
+        os.replace(self._temporary, self.out)
+        self.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._temporary.unlink(missing_ok=True)
+
+
+def _refuse_misfit(template: Checkpoint, layout: GGUFCheckpoint) -> None:
+    """Both must hold the same tensors in the same shapes, or the result would be part one model, part another."""
+    if template is layout:
+        return
+    ours, theirs = template.specs(), layout.specs()
+    for name in sorted(ours.keys() | theirs.keys()):
+        mine, wanted = ours.get(name), theirs.get(name)
+        if mine is None or wanted is None or mine.shape != wanted.shape:
+            raise MismatchError(f"{template.path} and its GGUF template {layout.path} differ in the tensor {name}: "
+                                f"{mine.shape if mine else 'missing'} against {wanted.shape if wanted else 'missing'}",
+                                "the template must be a GGUF of the same base model")  # fmt: skip
+
+
+def _kinds(layout: GGUFCheckpoint, dtype: str, types: Mapping[str, str]) -> dict[str, int]:
+    """ggml type of every tensor by GGUF name. A common `dtype` is for matrices: llama.cpp keeps vectors in float32."""
+    kinds = {tensor.name: tensor.type for tensor in layout.header.tensors.values()}
+    for name, own in layout.names.items():
+        if name in types:
+            kinds[own] = ggml.parse_type(types[name])
+        elif dtype != "auto" and len(layout.header.tensors[own].shape) > 1:
+            kinds[own] = ggml.parse_type(dtype)
+    unknown = sorted(set(types) - set(layout.names))
+    if unknown:
+        raise UsageError(f"{layout.path} has no tensor {unknown[0]}, for which a type was asked")
+    return kinds
