@@ -76,7 +76,7 @@ class RlConfig:
     temperature: float = setting(1.0, "sampling temperature")
     lr: float = setting(4e-5, "peak learning rate")
     schedule: str = setting("constant", "learning-rate schedule: linear | cosine | constant")
-    warmup: float = setting(0.17, "share of the steps spent warming up")
+    warmup: float = setting(0.15, "share of the steps spent warming up")
     weight_decay: float = setting(0.0, "AdamW weight decay")
     clip: float = setting(1.0, "gradient-norm clip")
     beta: float = setting(0.0, "weight of the KL term to the starting model")

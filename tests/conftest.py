@@ -26,6 +26,7 @@ def workspace(tmp_path, monkeypatch):
     """An empty workspace as the current directory, cut off from the user's own settings."""
     for name in [n for n in os.environ if n.startswith("PAST_") and n != "PAST_HOME"]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it, and tables would be cut to it
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -94,8 +94,13 @@ def test_a_damaged_file_is_either_refused_or_still_tiled_exactly(tmp_path_factor
     assert all(e.offset + e.nbytes <= path.stat().st_size for e in entries.values())
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=8).filter(lambda t: t != "__metadata__"),
-                       st.tuples(st.sampled_from(["F32", "BF16", "F16"]), st.lists(st.integers(0, 4), max_size=3)), max_size=6))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8).filter(lambda t: t != "__metadata__"),
+        st.tuples(st.sampled_from(["F32", "BF16", "F16"]), st.lists(st.integers(0, 4), max_size=3)),
+        max_size=6,
+    )
+)
 @settings(max_examples=100, deadline=None)
 def test_what_is_written_is_read_back_and_by_the_reference_library_too(tmp_path_factory, layout):
     from safetensors import safe_open
@@ -191,9 +196,17 @@ def test_lora_scales_are_those_of_peft(tmp_path):
 
 @pytest.mark.parametrize(
     "config, word",
-    [({"use_dora": True}, "DoRA"), ({"bias": "all"}, "bias"), ({"lora_bias": True}, "bias"), ({"modules_to_save": ["lm_head"]}, "lm_head"),
-     ({"peft_type": "IA3"}, "IA3"), ({"fan_in_fan_out": True}, "transposed"), ({"init_lora_weights": "pissa"}, "pissa"), ({"r": 7}, "rank")],
-)  # fmt: skip
+    [
+        ({"use_dora": True}, "DoRA"),
+        ({"bias": "all"}, "bias"),
+        ({"lora_bias": True}, "bias"),
+        ({"modules_to_save": ["lm_head"]}, "lm_head"),
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"fan_in_fan_out": True}, "transposed"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"r": 7}, "rank"),
+    ],
+)
 def test_adapters_that_are_not_plain_lora_are_refused_by_name(tmp_path, config, word):
     factors = factors_for(["model.layers.0.mlp.up_proj.weight"])
     with pytest.raises(MismatchError, match=word):

@@ -27,9 +27,14 @@ def trio(tmp_path):
 
 
 @given(
-    st.sampled_from(["F32", "BF16", "F16"]), st.sampled_from(["F32", "BF16", "F16"]), st.sampled_from(["auto", "f32", "bf16", "f16"]),
-    st.integers(1, 3), st.floats(-2, 2, width=32), st.booleans(), st.integers(0, 99),
-)  # fmt: skip
+    st.sampled_from(["F32", "BF16", "F16"]),
+    st.sampled_from(["F32", "BF16", "F16"]),
+    st.sampled_from(["auto", "f32", "bf16", "f16"]),
+    st.integers(1, 3),
+    st.floats(-2, 2, width=32),
+    st.booleans(),
+    st.integers(0, 99),
+)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_output_is_the_correctly_rounded_sum(
     tmp_path_factory, sft_type, target_type, dtype, shards, scale, tied, seed
@@ -321,8 +326,21 @@ def test_tensors_that_do_not_change_are_copied_to_the_byte(trio, tmp_path):
     assert (tmp_path / "out/tokenizer_config.json").read_text() == '{"a": 1}'
 
 
-@pytest.mark.parametrize("option", [{"control": "odd"}, {"rounding": "up"}, {"merge": "x"}, {"scales": ["q_proj"]}, {"scales": ["nope=1"]},
-                                    {"depth_scale": "1"}, {"project": "rl:3"}, {"ties_density": 0.0}, {"scale": float("nan")}, {"dtype": "q4"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"control": "odd"},
+        {"rounding": "up"},
+        {"merge": "x"},
+        {"scales": ["q_proj"]},
+        {"scales": ["nope=1"]},
+        {"depth_scale": "1"},
+        {"project": "rl:3"},
+        {"ties_density": 0.0},
+        {"scale": float("nan")},
+        {"dtype": "q4"},
+    ],
+)
 def test_settings_that_mean_nothing_are_usage_errors(trio, tmp_path, option):
     extract_skill(trio[0], trio[1], tmp_path / "skill")
     with pytest.raises(UsageError):
@@ -343,3 +361,15 @@ def test_a_target_that_is_an_adapter_is_merged_before_the_skill_is_added(trio, t
     assert np.allclose(after[other], before[other] + 8 / 3 * (b @ a), atol=1e-5)
     assert np.allclose(after[UP], before[UP] + 8 / 3 * (d @ c), atol=1e-5)
     assert made.changed == 1 and made.survival.cosine > 0.9999
+
+
+def test_quantised_checkpoints_are_refused_as_a_source_of_skills(trio, tmp_path, monkeypatch):
+    from past_hf.checkpoint import HFCheckpoint
+    from pastcli.api import TensorSpec
+
+    real = HFCheckpoint.specs
+    quantised = lambda self: {n: TensorSpec(n, s.shape, "Q4_K") for n, s in real(self).items()}  # noqa: E731
+    monkeypatch.setattr(HFCheckpoint, "specs", quantised)
+    with pytest.raises(MismatchError, match="quantised"):
+        extract_skill(trio[0], trio[1], tmp_path / "skill")
+    assert "quantised" in extract_skill(trio[0], trio[1], tmp_path / "skill", allow_lossy=True).warnings[0]

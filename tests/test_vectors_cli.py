@@ -154,3 +154,19 @@ def test_sweep_measures_each_scale_once_and_takes_up_where_it_stopped(tmp_path):
     assert best(points, "f1").scale == 0.5 and points[0].kl == 0.0
     plot(points, "f1", tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_killed_injection_is_done_again_by_resume(trained, past, workspace):
+    """kill -9 leaves half a model in the partial run; the same command with --resume clears it and finishes."""
+    past("extract")
+    record = runs.newest("extract")
+    past("inject")
+    done = runs.newest("inject")
+    half = workspace / "runs" / ".partial" / done.id
+    done.path.rename(half)
+    (half / "model" / "config.json").unlink()
+    manifest = json.loads((half / "manifest.json").read_text()) | {"status": "running", "outputs": {}, "temporary": [], "publishing": []}
+    (half / "manifest.json").write_text(json.dumps(manifest))
+    assert "resuming" in past("inject", "--resume").stderr
+    again = runs.newest("inject")
+    assert again.id == done.id and record.id in again.parents and (again.output("model") / "config.json").is_file()

@@ -200,8 +200,14 @@ def test_skill_merged_and_skill_as_adapter_are_the_same_skill(tmp_path):
         )
         for n in names
     }
-    adapter = write_adapter(tmp_path / "ad", small, base=tmp_path / "sft",
-                            alpha=3.0, rslora=True, target_modules=sorted({n.split(".")[-2] for n in names}))  # fmt: skip
+    adapter = write_adapter(
+        tmp_path / "ad",
+        small,
+        base=tmp_path / "sft",
+        alpha=3.0,
+        rslora=True,
+        target_modules=sorted({n.split(".")[-2] for n in names}),
+    )
     extract_skill(tmp_path / "sft", adapter, tmp_path / "skill")
     made = export_adapter([(tmp_path / "skill", 0.5)], tmp_path / "sft", tmp_path / "exported", scale=2.0)
     assert made.kept == 1.0 and made.rank == 2

@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from pastcli import runs, stats
@@ -36,12 +35,11 @@ INJECTIONS = (
 def past(workspace: Path, seed: int, *words: str) -> dict:
     """One command of the chain, resumable, its JSON document as result."""
     seeds = {f"PAST_{stage}_SEED": str(seed) for stage in ("SFT", "RL", "INJECT", "PROBE", "EVAL", "AGENT")}
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pastcli", *words, "--json", "--resume"],
         cwd=workspace, env={**os.environ, **seeds}, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
-    return {**json.loads(done.stdout), "wall": round(time.monotonic() - began, 1)}
+    return json.loads(done.stdout)
 
 
 def chain(workspace: Path, seed: int, options: argparse.Namespace) -> dict:
@@ -63,6 +61,9 @@ def chain(workspace: Path, seed: int, options: argparse.Namespace) -> dict:
     steps["probe"] = call(*probe)
     flags = [word for label, path in models.items() for word in ("--model", f"{label}={path}")]
     steps["eval"] = call("eval", "--questions", options.target_questions, "--reference", "SFT", *flags)
+    for step in steps.values():  # what is of use on this machine only, or bulky, stays in the runs
+        for key in ("path", "outputs", "tensors", "layers"):
+            step.pop(key, None)
     return {"seed": seed, **steps}
 
 

@@ -9,7 +9,7 @@ import typer
 
 from .. import config as configs, models, output, runs
 from ..errors import UsageError
-from ..files import size_of
+from ..files import remove, size_of
 from . import _lineage
 from ._options import (
     ConfigFile,
@@ -74,6 +74,7 @@ def command(
         run.add_input("sft", before.path)
         run.add_input("rl", after.path)
         destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
+        remove(destination)  # what a killed run, now resumed, had written
         made = _extract(before, after, destination, config, run)
         if not out:
             run.add_output("skill", destination)
@@ -93,6 +94,15 @@ def _extract(before: models.ModelRef, after: models.ModelRef, out: Path, config:
     training = {name: about[name] for name in ("stage", "id", "config", "metrics") if name in about}
     with weights_progress("extracting") as progress:
         return extract_skill(
-            before.path, after.path, out, rank=config.rank, energy=config.energy, density=config.density,
-            allow_lossy=config.allow_lossy, seed=config.seed, parents=run.manifest["inputs"], training=training, progress=progress,
-        )  # fmt: skip
+            before.path,
+            after.path,
+            out,
+            rank=config.rank,
+            energy=config.energy,
+            density=config.density,
+            allow_lossy=config.allow_lossy,
+            seed=config.seed,
+            parents=run.manifest["inputs"],
+            training=training,
+            progress=progress,
+        )

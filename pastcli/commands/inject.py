@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from .. import config as configs, models, output, runs
 from ..errors import UsageError
-from ..files import size_of
+from ..files import remove, size_of
 from . import _lineage
 from ._options import (
     ConfigFile,
@@ -31,10 +32,17 @@ EXAMPLE = "Example: `past inject --vector skill.safetensors --scale 1.0 --target
 
 KINDS = ("model", "adapter")
 
-VECTOR = typer.Option("--vector", metavar="FILE[:λ]",
-                      help="A skill file, with a factor of its own if wanted; may repeat (default: the newest skill).")  # fmt: skip
-TARGET = typer.Option("--target", metavar="PATH", autocompletion=complete_model,
-                      help="The model that gets the skill (default: the newest sft run other than the skill's own).")  # fmt: skip
+VECTOR = typer.Option(
+    "--vector",
+    metavar="FILE[:λ]",
+    help="A skill file, with a factor of its own if wanted; may repeat (default: the newest skill).",
+)
+TARGET = typer.Option(
+    "--target",
+    metavar="PATH",
+    autocompletion=complete_model,
+    help="The model that gets the skill (default: the newest sft run other than the skill's own).",
+)
 OUT = typer.Option(
     "-o", "--output", metavar="OUT", help="A directory, or a file ending in .gguf (default: in the run)."
 )
@@ -80,35 +88,52 @@ def command(
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
     grown_from = (_lineage.model(base) if base else _lineage.base_of(model)).path if config.project else None
-    extra = {"vectors": [[str(path.resolve()), factor] for path, factor in vectors], "target": str(model.path), "as": kind,
-             "out": str(out.absolute()) if out else "", "base": str(grown_from or ""), "template": str(template or "")}  # fmt: skip
+    plan = Plan(kind, vectors, model.path, grown_from, template or models.gguf_template(model.path), out)
     if dry_run:
-        output.emit(
-            {"would_write": str(out or f"{kind}/ of a new run"), "read_bytes": size_of(model.path), **extra}, as_json
-        )
+        size = size_of(plan.target) + sum(size_of(path) for path, _ in vectors)
+        output.emit({"would_write": str(out or f"{kind}/ of a new run"), "read_bytes": size, **plan.key()}, as_json)
         return
-    if already_done("inject", config, extra, resume, as_json):
+    if already_done("inject", config, plan.key(), resume, as_json):
         return
-    with runs.start("inject", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name) as run:
-        run.add_input("target", model.path)
+    with runs.start(
+        "inject", config, extra=plan.key(), resume=resume, force=force, keep_partial=False, name=name
+    ) as run:
+        run.add_input("target", plan.target)
         for number, (path, _) in enumerate(vectors, 1):
             run.add_input("vector" if number == 1 else f"vector{number}", path)
-        destination = run.external(_output_name(out, kind), out) if out else run.dir / kind
-        template = template or models.gguf_template(model.path)
-        if kind == "adapter":
-            _export(vectors, model.path, destination, config, template, run)
-        else:
-            _inject(vectors, model.path, destination, config, template, grown_from, run)
+        destination = run.external(plan.output_name, out) if out else run.dir / kind
+        remove(destination)  # what a killed run, now resumed, had written
+        warnings = (_export if kind == "adapter" else _inject)(plan, destination, config, run)
         if not out:
             run.add_output(kind, destination)
+    for warning in warnings:
+        output.warn(warning)
     show_run(runs.read(run.final), as_json)
 
 
-def _output_name(out: Path, kind: str) -> str:
-    """The name of the output in the run: what kind of model it is."""
-    if out.suffix == ".gguf":
-        return "gguf" if kind == "model" else "lora_gguf"
-    return kind
+@dataclass(frozen=True)
+class Plan:
+    """What goes where: kind of result, (skill, λ) pairs, target, its base (for --project), GGUF template, output."""
+
+    kind: str
+    vectors: list[tuple[Path, float]]
+    target: Path
+    base: Path | None
+    template: Path | None
+    out: Path | None
+
+    def key(self) -> dict[str, Any]:
+        """What besides the settings tells this injection from another."""
+        vectors = [[str(path.resolve()), factor] for path, factor in self.vectors]
+        paths = {"target": self.target, "base": self.base, "template": self.template, "out": self.out}
+        return {"as": self.kind, "vectors": vectors, **{k: str(v.absolute()) if v else "" for k, v in paths.items()}}
+
+    @property
+    def output_name(self) -> str:
+        """The name of the output in the run: what kind of model it is."""
+        if self.out and self.out.suffix == ".gguf":
+            return "gguf" if self.kind == "model" else "lora_gguf"
+        return self.kind
 
 
 def parse_vector(text: str) -> tuple[Path, float]:
@@ -122,39 +147,29 @@ def parse_vector(text: str) -> tuple[Path, float]:
         raise UsageError(f"{text}: {factor!r} is not a number", "write --vector FILE:0.8") from None
 
 
-def _inject(
-    vectors: list[tuple[Path, float]],
-    target: Path,
-    out: Path,
-    config: Any,
-    template: Path | None,
-    base: Path | None,
-    run: runs.Run,
-) -> None:
+def _inject(plan: Plan, out: Path, config: Any, run: runs.Run) -> list[str]:
+    """Add to the weights; gives the warnings."""
     from ..vectors.inject import inject_skill
 
+    settings = configs.to_dict(config)
     with weights_progress("injecting") as progress:
         made = inject_skill(
-            vectors, target, out, template=template, base=base, progress=progress, **configs.to_dict(config)
+            plan.vectors, plan.target, out, template=plan.template, base=plan.base, progress=progress, **settings
         )
-    run.metrics(survival=made.survival.cosine, norm_ratio=made.survival.ratio, norm=made.norm, changed=made.changed,
-                tensors=made.tensors, worst=dict(made.survival.worst()))  # fmt: skip
-    for warning in made.warnings:
-        output.warn(warning)
+    survival = made.survival
+    run.metrics(survival=survival.cosine, norm_ratio=survival.ratio, norm=made.norm, changed=made.changed)
+    run.metrics(tensors=made.tensors, worst=dict(survival.worst()))
+    return made.warnings
 
 
-def _export(
-    vectors: list[tuple[Path, float]], target: Path, out: Path, config: Any, template: Path | None, run: runs.Run
-) -> None:
+def _export(plan: Plan, out: Path, config: Any, run: runs.Run) -> list[str]:
+    """Write an adapter; gives the warnings."""
     from ..vectors.export import export_adapter
 
-    plain = configs.STAGES["inject"](scale=config.scale, min_survival=config.min_survival, seed=config.seed)
-    if config != plain:
-        raise UsageError(
-            "an adapter takes --scale and --vector FILE:λ only",
-            "the other settings need the weights: leave out --as adapter",
-        )
-    made = export_adapter(vectors, target, out, scale=config.scale, min_survival=config.min_survival, template=template)
+    settings = {"scale": config.scale, "min_survival": config.min_survival}
+    if config != configs.STAGES["inject"](**settings, seed=config.seed):
+        hint = "the other settings need the weights: leave out --as adapter"
+        raise UsageError("an adapter takes --scale and --vector FILE:λ only", hint)
+    made = export_adapter(plan.vectors, plan.target, out, template=plan.template, **settings)
     run.metrics(survival=made.kept, rank=made.rank, changed=made.tensors)
-    for warning in made.warnings:
-        output.warn(warning)
+    return made.warnings

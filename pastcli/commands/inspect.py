@@ -49,12 +49,16 @@ def _document(skill: Skill) -> dict[str, Any]:
 
 def _show(document: dict[str, Any], tensors: list[dict[str, Any]]) -> None:
     model = document["model"]
+    tying = "tied" if model["tied"] else "untied"
     lines = {
-        "skill": document["path"], "|v|": document["norm"], "size": f"{document['bytes'] / 1e6:.1f} MB, {document['parameters']:,} weights changed",
+        "skill": document["path"],
+        "|v|": document["norm"],
+        "size": f"{document['bytes'] / 1e6:.1f} MB, {document['parameters']:,} weights changed",
         "forms": ", ".join(f"{count} {form}" for form, count in document["forms"].items()),
-        "for": f"{model['architecture']}, {model['vocab_size']} tokens, {'tied' if model['tied'] else 'untied'} embeddings",
-        "tokenizer": model["tokenizer_sha256"][:16] or "unknown", "shapes": model["shapes_sha256"][:16],
-    }  # fmt: skip
+        "for": f"{model['architecture']}, {model['vocab_size']} tokens, {tying} embeddings",
+        "tokenizer": model["tokenizer_sha256"][:16] or "unknown",
+        "shapes": model["shapes_sha256"][:16],
+    }
     lines |= {name: f"{entry.get('path')} {entry.get('hash', '')[:24]}" for name, entry in document["parents"].items()}
     training = document["training"]
     if training:

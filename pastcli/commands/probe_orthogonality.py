@@ -29,8 +29,11 @@ TARGET = typer.Option("--target-sft", metavar="PATH",
                       help="The target's SFT model (default: the newest other sft run, if any).")  # fmt: skip
 SFT2 = typer.Option("--sft2", metavar="PATH", help="Control: a second SFT model of the same base.")
 RL2 = typer.Option("--rl2", metavar="PATH", help="Control: a second RL model, grown from --sft2 (or from --sft).")
-ACTIVATIONS = typer.Option("--activations", metavar="FILE",
-                           help="Texts or questions (.txt, .jsonl): measure the interference on real inputs too.")  # fmt: skip
+ACTIVATIONS = typer.Option(
+    "--activations",
+    metavar="FILE",
+    help="Texts or questions (.txt, .jsonl): measure the interference on real inputs too.",
+)
 FIGURES = typer.Option("--figures/--no-figures", help="Draw PNG figures.")
 OUT = typer.Option("-o", "--output", metavar="DIR", help="Where the figures go (default: in the run).")
 
@@ -62,8 +65,11 @@ def command(
     config = configs.resolve("probe", typed("probe", locals()), config_file)
     texts = _texts(activations) if activations else []
     paths = _paths(base, sft, rl, target_sft, sft2, rl2)
-    extra = {name: str(path) for name, path in paths.items()} | {"out": str(out.absolute()) if out else "", "figures": figures,
-             "activations": str(activations or "")}  # fmt: skip
+    extra = {name: str(path) for name, path in paths.items()} | {
+        "out": str(out.absolute()) if out else "",
+        "figures": figures,
+        "activations": str(activations or ""),
+    }
     if dry_run:
         output.emit({"would_read": {name: str(path) for name, path in paths.items()}, "texts": len(texts)}, as_json)
         return

@@ -24,8 +24,12 @@ QUESTIONS = typer.Option(
     "--questions", metavar="FILE", help="The development questions: not those of the final evaluation."
 )
 VECTOR = typer.Option("--vector", metavar="FILE[:λ]", help="A skill file; may repeat (default: the newest skill).")
-TARGET = typer.Option("--target", metavar="PATH", autocompletion=complete_model,
-                      help="The model that gets the skill (default: the newest sft run other than the skill's own).")  # fmt: skip
+TARGET = typer.Option(
+    "--target",
+    metavar="PATH",
+    autocompletion=complete_model,
+    help="The model that gets the skill (default: the newest sft run other than the skill's own).",
+)
 METRIC = "f1"
 
 
@@ -61,8 +65,16 @@ def command(
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
     if dry_run:
-        output.emit({"target": str(model.path), "scales": [0.0, *scales], "groups": config.group or ["all"], "questions": len(asked),
-                     "models": 1 + len(scales) * max(1, len(config.group))}, as_json)  # fmt: skip
+        output.emit(
+            {
+                "target": str(model.path),
+                "scales": [0.0, *scales],
+                "groups": config.group or ["all"],
+                "questions": len(asked),
+                "models": 1 + len(scales) * max(1, len(config.group)),
+            },
+            as_json,
+        )
         return
     extra = {"vectors": [[str(path.resolve()), factor] for path, factor in vectors], "target": str(model.path),
              "questions": str(questions.resolve())}  # fmt: skip

@@ -46,7 +46,7 @@ def export_adapter(
     min_survival: float = 0.0,
     template: Path | None = None,
 ) -> Exported:
-    """Write scale * sum_i lambda_i v_i as an adapter of `target`: a PEFT directory, or a LoRA-GGUF if `out` ends in .gguf.
+    """Write scale * sum_i lambda_i v_i as an adapter of `target`: a PEFT directory, or a LoRA-GGUF for `out` *.gguf.
 
     Parts that are not low-rank (norms, biases) cannot be expressed: they are left out with a warning, and count
     against `min_survival`. Raises `UsageError` if nothing is low-rank, `MismatchError` if a skill does not fit.
@@ -70,7 +70,8 @@ def export_adapter(
     rank = max(low.a.shape[0] for low in factors.values())
     warnings = (
         [
-            f"an adapter cannot express {len(left_out)} tensors, such as {left_out[0]}: cosine {kept:.4f} of the skill is kept"
+            f"an adapter cannot express {len(left_out)} tensors, such as {left_out[0]}: "
+            f"cosine {kept:.4f} of the skill is kept"
         ]
         if left_out
         else []
@@ -132,12 +133,24 @@ def _as_directory(specs: Mapping[str, TensorSpec], factors: Mapping[str, LowRank
     finally:
         writer.close()
     alpha = scale * rank
-    runs.write_json(out / "adapter_config.json", {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(target.resolve()), "r": rank,
-        "lora_alpha": int(alpha) if alpha == int(alpha) else alpha, "lora_dropout": 0.0, "bias": "none", "use_rslora": False,
-        "use_dora": False, "fan_in_fan_out": False, "inference_mode": True, "init_lora_weights": True,
-        "target_modules": _target_modules(specs),
-    })  # fmt: skip
+    runs.write_json(
+        out / "adapter_config.json",
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": str(target.resolve()),
+            "r": rank,
+            "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "use_rslora": False,
+            "use_dora": False,
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+            "init_lora_weights": True,
+            "target_modules": _target_modules(specs),
+        },
+    )
 
 
 def _target_modules(specs: Mapping[str, TensorSpec]) -> list[str]:

@@ -65,7 +65,7 @@ def extract_skill(
         about = About(delta.layout.identity(), _shapes(delta.layout), compat.sketch(delta.layout))
         about.parents, about.training = dict(parents or {}), dict(training or {})
         if not delta.exact:
-            about.warnings = _noise_check(delta.sft, delta.rl, allow_lossy)
+            about.warnings = gridnoise.check(delta.sft, delta.rl, allow_lossy)
         writer = SkillWriter(Path(out), about)
         try:
             if form:
@@ -217,20 +217,6 @@ def _write_whole(delta: Delta, spec: TensorSpec, writer: SkillWriter) -> None:
         square += squared_norm(block)
         writer.write(spec.name, start, block)
     writer.done(spec, math.sqrt(square))
-
-
-def _noise_check(sft: Checkpoint, rl: Checkpoint, allow_lossy: bool) -> list[str]:
-    """Warnings about 16-bit grid noise; raises when it dominates (METHOD 5)."""
-    noise = gridnoise.measure(sft, rl)
-    if noise is None or noise.cosine >= 0.99:
-        return []
-    if noise.cosine < gridnoise.DOMINATED and not allow_lossy:
-        raise MismatchError(
-            f"the difference of {rl.path} and {sft.path} is mostly rounding noise: {noise.sentence()}",
-            "keep the RL result in float32 or as a LoRA adapter; --allow-lossy takes it as it is "
-            "(right only if the RL run itself kept its weights in 16 bits)",
-        )
-    return [f"16-bit rounding in the skill vector: {noise.sentence()}"]
 
 
 def _not_finite(difference: Difference, span: Span) -> MismatchError:

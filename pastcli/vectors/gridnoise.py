@@ -19,7 +19,8 @@ from functools import cache
 import numpy as np
 
 from ..api import Checkpoint, TensorSpec
-from .arithmetic import SIGNIFICAND_BITS
+from ..errors import MismatchError
+from .arithmetic import SIGNIFICAND_BITS, STORAGE
 
 SAMPLE = 1 << 16
 """Elements looked at in each tensor."""
@@ -44,6 +45,27 @@ class GridNoise:
             f"{self.one_step:.0%} of those by exactly one grid step: the difference seen has an "
             f"estimated cosine of {self.cosine:.2f} to the true one"
         )
+
+
+def check(sft: Checkpoint, rl: Checkpoint, allow_lossy: bool) -> list[str]:
+    """Warnings about rounding in a difference of checkpoints; raises `MismatchError` when it dominates (METHOD 5)."""
+    for model in (sft, rl):
+        coarse = next((spec for spec in model.specs().values() if spec.dtype not in STORAGE), None)
+        if coarse is not None:
+            what = f"{model.path} is quantised ({coarse.name}: {coarse.dtype}): its error is in the difference"
+            if not allow_lossy:
+                raise MismatchError(what, "extract from the unquantised checkpoints; --allow-lossy takes it as it is")
+            return [what]
+    noise = measure(sft, rl)
+    if noise is None or noise.cosine >= 0.99:
+        return []
+    if noise.cosine < DOMINATED and not allow_lossy:
+        raise MismatchError(
+            f"the difference of {rl.path} and {sft.path} is mostly rounding noise: {noise.sentence()}",
+            "keep the RL result in float32 or as a LoRA adapter; --allow-lossy takes it as it is "
+            "(right only if the RL run itself kept its weights in 16 bits)",
+        )
+    return [f"16-bit rounding in the skill vector: {noise.sentence()}"]
 
 
 def measure(sft: Checkpoint, rl: Checkpoint) -> GridNoise | None:
@@ -73,7 +95,7 @@ def measure(sft: Checkpoint, rl: Checkpoint) -> GridNoise | None:
 
 
 def _grids(checkpoint: Checkpoint) -> dict[str, str]:
-    """The grid of each tensor: its stored type; for float32, the 16-bit type it was widened from, if all matrices were."""
+    """The grid of each tensor: its stored type; for float32, the 16-bit type that all matrices were widened from."""
     specs = checkpoint.specs()
     matrices = [spec for spec in specs.values() if len(spec.shape) == 2 and spec.dtype == "F32"]
     found = {_grid(_sample(checkpoint, spec)) for spec in matrices}

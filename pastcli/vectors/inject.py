@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Survival:
-    """How much of the intended change is in the stored weights: cosine and norm ratio of (stored - theta) to lambda v."""
+    """How much of the change is in the stored weights: cosine and norm ratio of (stored - theta) to lambda v."""
 
     cosine: float
     ratio: float

@@ -38,7 +38,7 @@ class Meter:
         self.found: dict[str, Interference] = {}
 
     def visit(self, name: str, inputs: np.ndarray) -> None:
-        """`inputs` (n, in) of the layer whose weight is tensor `name` (out, in). Layers neither touches are passed over."""
+        """`inputs` (n, in) of the layer whose weight is tensor `name` (out, in). Passes over what only one touches."""
         spec = self._first.specs().get(name)
         if spec is None or name not in self._second.specs() or name in self.found:
             return
@@ -50,9 +50,13 @@ class Meter:
             return
         cosines = np.abs(uw) / np.sqrt(np.maximum(uu * ww, 1e-300))
         self.found[name] = Interference(
-            len(inputs), float(uw.mean()), float(uw.mean() / np.sqrt(uu.mean() * ww.mean())), float(np.vdot(a, b)) / norm,
-            float(np.median(cosines)), float(np.percentile(cosines, 95)),
-        )  # fmt: skip
+            len(inputs),
+            float(uw.mean()),
+            float(uw.mean() / np.sqrt(uu.mean() * ww.mean())),
+            float(np.vdot(a, b)) / norm,
+            float(np.median(cosines)),
+            float(np.percentile(cosines, 95)),
+        )
 
 
 def summary(found: Mapping[str, Interference]) -> dict[str, Any]:
@@ -61,6 +65,12 @@ def summary(found: Mapping[str, Interference]) -> dict[str, Any]:
         return {}
     pooled = np.array([one.pooled for one in found.values()])
     worst = max(found, key=lambda name: abs(found[name].pooled))
-    return {"layers": len(found), "inputs": next(iter(found.values())).inputs, "mean": float(pooled.mean()),
-            "mean_size": float(np.abs(pooled).mean()), "typical_single_input": float(np.mean([one.typical for one in found.values()])),
-            "largest": float(found[worst].pooled), "largest_at": worst}  # fmt: skip
+    return {
+        "layers": len(found),
+        "inputs": next(iter(found.values())).inputs,
+        "mean": float(pooled.mean()),
+        "mean_size": float(np.abs(pooled).mean()),
+        "typical_single_input": float(np.mean([one.typical for one in found.values()])),
+        "largest": float(found[worst].pooled),
+        "largest_at": worst,
+    }

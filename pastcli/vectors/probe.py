@@ -24,7 +24,7 @@ from .arithmetic import seeded
 from .extract import difference
 from .interference import Interference, Meter
 from .models import format_of
-from .stream import Span, run, spans
+from .stream import BLOCK, Span, run, spans
 from .subspaces import Overlap, overlaps
 
 PAIRS = {
@@ -191,7 +191,7 @@ def grams(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], 
 
     def measure(span: Span) -> Row:
         row = Row(np.zeros((count, count)), span.stop - span.start, np.zeros(4), np.zeros(4))
-        for start, stop in span.blocks():
+        for start, stop in span.blocks(BLOCK // 2):  # float64 copies of several changes must fit the cache together
             blocks = [block.astype(np.float64) for block in readers.blocks(span.spec.name, start, stop)]
             for i in range(count):
                 for j in range(i + 1):

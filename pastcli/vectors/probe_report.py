@@ -58,8 +58,11 @@ def verdict(probe: Probe) -> str:
     main = cosine(whole, pairs["sft_rl"])
     if main is None:
         return "One of the two changes is zero: there is nothing to compare."
-    size = "not distinguishable from chance" if abs(main.z) < 3 else (
-        "small but not chance" if abs(main.cosine) < 0.1 else "not small" if abs(main.cosine) < 0.3 else "large")  # fmt: skip
+    size = (
+        "not distinguishable from chance"
+        if abs(main.z) < 3
+        else ("small but not chance" if abs(main.cosine) < 0.1 else "not small" if abs(main.cosine) < 0.3 else "large")
+    )
     text = (
         f"The SFT and RL changes have cosine {main.cosine:+.4f} over {main.n:,} weights ({size}: chance is "
         f"±{main.chance:.1e}, z = {main.z:+.0f}), so {main.cosine**2:.2%} of the RL change lies along the SFT change"
@@ -75,7 +78,8 @@ def verdict(probe: Probe) -> str:
         return text + ". This is about weights, not yet about outputs on real inputs (--activations)."
     return (
         text
-        + f". On real inputs the two changes of a layer's output have cosine {real['mean']:+.4f} on average, at most {real['largest']:+.4f}."
+        + f". On real inputs the two changes of a layer's output have cosine {real['mean']:+.4f} on average, "
+        f"at most {real['largest']:+.4f}."
     )
 
 

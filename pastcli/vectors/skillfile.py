@@ -118,8 +118,10 @@ class Skill:
             }
         elif part.form == "sparse":
             wanted = {
-                f"{name}.crow": ("I64", (rows + 1,)), f"{name}.col": ("I32", (part.nnz,)), f"{name}.values": ("F32", (part.nnz,))
-            }  # fmt: skip
+                f"{name}.crow": ("I64", (rows + 1,)),
+                f"{name}.col": ("I32", (part.nnz,)),
+                f"{name}.values": ("F32", (part.nnz,)),
+            }
         else:
             raise MismatchError(f"{self.path}: tensor {name} has the unknown form {part.form!r}")
         for piece, (dtype, piece_shape) in wanted.items():

@@ -21,8 +21,8 @@ from ..api import TensorSpec
 
 Result = TypeVar("Result")
 
-BLOCK = 1 << 16
-"""Elements a block has at most, unless one row is longer: 256 KiB of float32."""
+BLOCK = 1 << 17
+"""Elements a block has at most, unless one row is longer: 512 KiB of float32."""
 
 SPAN = 1 << 21
 """Elements a span has at most: long enough that handing it over costs nothing, short enough to balance threads."""
@@ -36,9 +36,9 @@ class Span:
     start: int
     stop: int
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """(start, stop) of each block: whole rows, or multiples of BLOCK inside rows longer than that."""
-        return cut(self.start, self.stop, self.spec.columns, BLOCK)
+    def blocks(self, limit: int = 0) -> Iterator[tuple[int, int]]:
+        """(start, stop) of each block of at most `limit` (BLOCK) elements: whole rows, or pieces of longer ones."""
+        return cut(self.start, self.stop, self.spec.columns, limit or BLOCK)
 
 
 def cut(start: int, stop: int, columns: int, limit: int) -> Iterator[tuple[int, int]]:

@@ -49,69 +49,83 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
+class Bench:
+    """Times, processor seconds and peak memory of labelled commands; inputs are read before each, so they are warm."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = {}
+        self.cpu: dict[str, float] = {}
+        self.peaks: dict[str, int] = {}
+
+    def __call__(
+        self, label: str, words: list, inputs: list[Path], output: Path | None = None, environment=None
+    ) -> None:
+        warm(*inputs)
+        if output is not None:
+            remove(output)
+        seconds, processor, peak = timed([str(word) for word in words], environment)
+        self.times.setdefault(label, []).append(seconds)
+        self.cpu[label] = round(min(processor, self.cpu.get(label, processor)), 2)
+        self.peaks[label] = max(peak, self.peaks.get(label, 0))
+
+
 def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
     """Times (the best of `rounds`), memory, ratios to the copy of the same bytes, and the difference to the peer."""
     models = build(folder, size)
-    skill = folder / "skill.safetensors"
-    times: dict[str, list[float]] = {}
-    peaks: dict[str, int] = {}
-    cpu: dict[str, float] = {}
-
-    def measure(label: str, words: list, environment: dict | None = None) -> None:
-        seconds, processor, peak = timed([str(word) for word in words], environment)
-        times.setdefault(label, []).append(seconds)
-        peaks[label] = max(peaks.get(label, 0), peak)
-        cpu[label] = round(processor, 2)
-
+    base, sft, rl, target = models.values()
+    skill, merged, copy = folder / "skill.safetensors", folder / "merged", folder / "copy"
+    small = lora(folder, models)
     past = [sys.executable, "-m", "pastcli", "-C", folder]
-    merged, peer, copy = folder / "merged", folder / "peer", folder / "copy"
+    inject = [*past, "inject", "--target", target]
+    probe = [*past, "probe-orthogonality", "--base", base, "--sft", sft, "--rl", rl, "--no-figures"]
+    measure = Bench()
+    peer = {}
     for number in range(rounds):
-        measure("extract", [*past, "extract", "--sft", models["sft"], "--rl", models["rl"], "-o", skill, "--force"])
-        measure("copy for extract", reference([models["sft"], models["rl"]], skill, copy))
-        warm(*models.values(), skill)
-        measure("inject", [*past, "inject", "--vector", skill, "--target", models["target"], "-o", merged, "--force"])
-        measure("copy for inject", reference([models["target"], skill], models["target"], copy))
-        measure(
-            "probe",
-            [
-                *past,
-                "probe-orthogonality",
-                "--base",
-                models["base"],
-                "--sft",
-                models["sft"],
-                "--rl",
-                models["rl"],
-                "--no-figures",
-            ],
-        )
-        measure("read for probe", reference([models["base"], models["sft"], models["rl"]], None, copy))
-        measure(
-            "inject as adapter",
-            [*past, "inject", "--vector", lora(folder, models), "--target", models["target"], "--as", "adapter"],
-        )
-        measure("inject LoRA, merged", [*past, "inject", "--vector", lora(folder, models), "--target", models["target"],
-                                        "-o", folder / "merged-lora", "--force"])  # fmt: skip
-        measure("copy for LoRA", reference([models["target"]], models["target"], copy))
+        measure("extract", [*past, "extract", "--sft", sft, "--rl", rl, "-o", skill], [sft, rl], skill)
+        measure("copy for extract", reference([sft, rl], skill, copy), [sft, rl], copy)
+        remove(copy)
+        measure("inject", [*inject, "--vector", skill, "-o", merged], [target, skill], merged)
         if mergekit and number == 0:
-            measure("mergekit", peer_command(folder, models, mergekit, peer), {"HF_HUB_OFFLINE": "1"})
-    best = {label: round(min(values), 2) for label, values in times.items()}
-    report = {"size": size, "bytes per model": sum(f.stat().st_size for f in models["sft"].glob("*.safetensors")),
-              "seconds": best, "cpu seconds": cpu, "all rounds": {k: [round(x, 2) for x in v] for k, v in times.items()},
-              "peak MiB": {label: round(peak / 1024) for label, peak in peaks.items()}}  # fmt: skip
-    pairs = (
-        ("extract", "copy for extract"),
-        ("inject", "copy for inject"),
-        ("probe", "read for probe"),
-        ("inject LoRA, merged", "copy for LoRA"),
-    )
-    report["ratio"] = {label: round(best[label] / best[against], 2) for label, against in pairs}
-    if mergekit:
-        report["mergekit / inject"] = round(best["mergekit"] / best["inject"], 2)
-        report["against mergekit"] = compare(merged, peer)
+            words = peer_command(folder, models, mergekit, copy)
+            measure("mergekit", words, [sft, rl, target], copy, {"HF_HUB_OFFLINE": "1"})
+            peer = compare(merged, copy)
+        measure("copy for inject", reference([target, skill], target, copy), [target, skill], copy)
+        remove(copy)
+        measure("inject LoRA", [*inject, "--vector", small, "-o", merged], [target], merged)
+        measure("copy for LoRA", reference([target], target, copy), [target], copy)
+        remove(copy)
+        remove(merged)
+        measure("inject as adapter", [*inject, "--vector", small, "--as", "adapter"], [])
+        measure("probe", probe, [base, sft, rl])
+        measure("read for probe", reference([base, sft, rl], None, copy), [base, sft, rl])
+    return report(measure, size, models, peer)
+
+
+def report(measure: Bench, size: str, models: dict[str, Path], peer: dict) -> dict:
+    """Best times, and each command over the plain reading and copying of the same bytes."""
+    best = {label: round(min(values), 2) for label, values in measure.times.items()}
+    pairs = {"extract": "extract", "inject": "inject", "inject LoRA": "LoRA"}
+    ratio = {label: round(best[label] / best[f"copy for {against}"], 2) for label, against in pairs.items()}
+    ratio["probe"] = round(best["probe"] / best["read for probe"], 2)
+    if peer:
+        ratio["mergekit / inject"] = round(best["mergekit"] / best["inject"], 2)
+    return {
+        "size": size,
+        "bytes per model": sum(file.stat().st_size for file in models["sft"].glob("*.safetensors")),
+        "seconds": best,
+        "cpu seconds": measure.cpu,
+        "all rounds": {label: [round(value, 2) for value in values] for label, values in measure.times.items()},
+        "peak MiB": {label: round(peak / 1024) for label, peak in measure.peaks.items()},
+        "ratio": ratio,
+        "against mergekit": peer or "mergekit absent: give --mergekit PATH",
+    }
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
     else:
-        report["mergekit"] = "absent: give --mergekit PATH"
-    return report
+        path.unlink(missing_ok=True)
 
 
 def timed(words: list[str], environment: dict | None) -> tuple[float, float, int]:
@@ -165,7 +179,7 @@ def warm(*paths: Path) -> None:
 
 
 def build(folder: Path, size: str) -> dict[str, Path]:
-    """Four bf16 models of one base: a pool of Gaussian numbers read at different offsets (drawing them all would take minutes)."""
+    """Four bf16 models of one base, out of one pool of Gaussian numbers (drawing them all would take minutes)."""
     pool = np.random.default_rng(0).standard_normal((1 << 22) + 12345, dtype=np.float32)
     spread = {"base": (), "sft": ((1, 2e-3),), "rl": ((1, 2e-3), (2, 1e-3)), "target": ((3, 2e-3),)}
     return {name: write_model(folder / name, size, pool, changes) for name, changes in spread.items()}
@@ -187,10 +201,19 @@ def write_model(folder: Path, size: str, pool: np.ndarray, changes: tuple) -> Pa
     index = {"metadata": {"total_size": 2 * total}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": hidden, "intermediate_size": intermediate,
-        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads, "vocab_size": vocab,
-        "tie_word_embeddings": False, "torch_dtype": "bfloat16", "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
-    }  # fmt: skip
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": vocab,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-5,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -200,12 +223,16 @@ def layout(hidden: int, intermediate: int, layers: int, kv: int, vocab: int) -> 
     for layer in range(layers):
         prefix = f"model.layers.{layer}"
         shapes |= {
-            f"{prefix}.self_attn.q_proj.weight": (hidden, hidden), f"{prefix}.self_attn.k_proj.weight": (kv, hidden),
-            f"{prefix}.self_attn.v_proj.weight": (kv, hidden), f"{prefix}.self_attn.o_proj.weight": (hidden, hidden),
-            f"{prefix}.mlp.gate_proj.weight": (intermediate, hidden), f"{prefix}.mlp.up_proj.weight": (intermediate, hidden),
-            f"{prefix}.mlp.down_proj.weight": (hidden, intermediate), f"{prefix}.input_layernorm.weight": (hidden,),
+            f"{prefix}.self_attn.q_proj.weight": (hidden, hidden),
+            f"{prefix}.self_attn.k_proj.weight": (kv, hidden),
+            f"{prefix}.self_attn.v_proj.weight": (kv, hidden),
+            f"{prefix}.self_attn.o_proj.weight": (hidden, hidden),
+            f"{prefix}.mlp.gate_proj.weight": (intermediate, hidden),
+            f"{prefix}.mlp.up_proj.weight": (intermediate, hidden),
+            f"{prefix}.mlp.down_proj.weight": (hidden, intermediate),
+            f"{prefix}.input_layernorm.weight": (hidden,),
             f"{prefix}.post_attention_layernorm.weight": (hidden,),
-        }  # fmt: skip
+        }
     return shapes | {"model.norm.weight": (hidden,), "lm_head.weight": (vocab, hidden)}
 
 
@@ -241,8 +268,13 @@ def lora(folder: Path, models: dict[str, Path]) -> Path:
 
     index = json.loads((models["sft"] / "model.safetensors.index.json").read_text())["weight_map"]
     size = json.loads((models["sft"] / "config.json").read_text())
-    shapes = layout(size["hidden_size"], size["intermediate_size"], size["num_hidden_layers"],
-                    size["hidden_size"] // size["num_attention_heads"] * size["num_key_value_heads"], size["vocab_size"])  # fmt: skip
+    shapes = layout(
+        size["hidden_size"],
+        size["intermediate_size"],
+        size["num_hidden_layers"],
+        size["hidden_size"] // size["num_attention_heads"] * size["num_key_value_heads"],
+        size["vocab_size"],
+    )
     rng, tensors = np.random.default_rng(1), {}
     for name in index:
         if "_proj" in name:
@@ -285,11 +317,11 @@ def lora(folder: Path, models: dict[str, Path]) -> Path:
 
 
 def peer_command(folder: Path, models: dict[str, Path], mergekit: str, out: Path) -> list:
-    """task_arithmetic with base = source SFT, the target at weight 1 and the RL model at weight lambda: the same formula."""
+    """task_arithmetic with base = source SFT, the target at weight 1 and RL at weight lambda: the same formula."""
     recipe = folder / "recipe.yaml"
     recipe.write_text(
         f"merge_method: task_arithmetic\nbase_model: {models['sft']}\ndtype: float32\nout_dtype: bfloat16\nmodels:\n"
-        f"  - model: {models['target']}\n    parameters: {{weight: 1.0}}\n  - model: {models['rl']}\n    parameters: {{weight: 1.0}}\n"
+        + "".join(f"  - model: {models[name]}\n    parameters: {{weight: 1.0}}\n" for name in ("target", "rl"))
     )
     return [mergekit, recipe, out, "--no-copy-tokenizer", "--lazy-unpickle"]
 
