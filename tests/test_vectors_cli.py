@@ -165,7 +165,8 @@ def test_a_killed_injection_is_done_again_by_resume(trained, past, workspace):
     half = workspace / "runs" / ".partial" / done.id
     done.path.rename(half)
     (half / "model" / "config.json").unlink()
-    manifest = json.loads((half / "manifest.json").read_text()) | {"status": "running", "outputs": {}, "temporary": [], "publishing": []}
+    unfinished = {"status": "running", "outputs": {}, "temporary": [], "publishing": []}
+    manifest = json.loads((half / "manifest.json").read_text()) | unfinished
     (half / "manifest.json").write_text(json.dumps(manifest))
     assert "resuming" in past("inject", "--resume").stderr
     again = runs.newest("inject")
