@@ -54,8 +54,8 @@ class SftConfig:
     batch_tokens: int = setting(1000, "tokens in a batch, padding included (one optimiser step)")
     max_length: int = setting(1024, "longest training text, in tokens; longer ones are split, never cut off")
     augment: str = setting("sentences", "sentences: each sentence, titled, is a text of its own beside the passage | none")
-    mix: list = setting(["qa"], "prompt/completion JSONL mixed in once an epoch; `qa` is a built-in set of everyday questions that "
-                        "teaches the answer format, `none` leaves it out; may repeat")
+    mix: list = setting(["qa"], "prompt/completion JSONL mixed in; `qa` is a built-in set of everyday questions that teaches the "
+                              "answer format beside documents, `none` leaves it out; may repeat")
     rank: int = setting(16, "LoRA rank (method lora)")
     alpha: float = setting(32.0, "LoRA alpha (method lora)")
     precision: str = setting("auto", "compute type: auto | bf16 | fp32; master weights are always fp32")

@@ -50,6 +50,7 @@ def test_in_a_workspace_the_users_own_lines_need_no_further_flag(trained, past, 
     )
     assert np.array_equal(got[UP], wanted)
     probed = past_json("probe-orthogonality", "--no-figures")
+    assert past_json("probe-orthogonality", "--no-figures", "--resume") == probed
     assert set(probed["global"]) == {"sft_rl", "target_rl", "sft_target"} and "cosine" in probed["verdict"]
     shown = past("inspect").stdout
     assert "LlamaForCausalLM" in shown and "rl" in shown and trained["rl"].id in shown

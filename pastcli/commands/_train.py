@@ -25,15 +25,23 @@ def sft_rows(docs: Sequence[Path], config: SftConfig, ingest: IngestConfig) -> l
     others = [path for path in docs if path not in pairs]
     texts = training_texts(read_documents(others, ingest), config.augment) if others else []
     rows = [{"text": text} for text in texts]
-    for path in [*pairs, *mixed(config)]:
+    for path in [*pairs, *mixed(config, docs)]:
         rows += read_pairs(path)
     return rows
 
 
-def mixed(config: SftConfig) -> list[Path]:
-    """The files of `--mix`. `qa` is the built-in set: without the answer format RL has little to reward at first."""
+def mixed(config: SftConfig, docs: Sequence[Path]) -> list[Path]:
+    """The files of `--mix`. `qa` is the built-in set: without the answer format RL has little to reward at first.
+
+    It stays out where all there is to learn is pairs of the user's own, which have a format already.
+    """
+    from ..ingest import sniff
+
     built_in = Path(str(resources.files("pastcli.ingest") / "qa_format.jsonl"))
-    return [built_in if name == "qa" else Path(name) for name in config.mix if name != "none"]
+    named = [name for name in config.mix if name != "none"]
+    if all(sniff(path) == "pairs" for path in docs):
+        named = [name for name in named if name != "qa"]
+    return [built_in if name == "qa" else Path(name) for name in named]
 
 
 def read_pairs(path: Path) -> list[dict[str, str]]:

@@ -79,7 +79,7 @@ def command(
             run.add_input("documents" if number == 1 else f"documents{number}", path)
         skill = None
         for number, part in enumerate(parts, 1):
-            skill = _round(run, number, part, skill, found, (sft, rl), rewards)
+            skill = _round(run, number, part, skill, found, (sft, rl), rewards, source)
         destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
         shutil.copyfile(skill, destination)
         if not out:
@@ -118,6 +118,7 @@ def split(passages: Sequence[api.Passage], questions: Sequence[api.Question], co
 def _round(
     run: runs.Run, number: int, part: Part, last: Path | None, base: models.ModelRef,
     settings: tuple[configs.SftConfig, configs.RlConfig], rewards: Sequence[tuple[str, float, api.Reward]],
+    sources: Sequence[Path],
 ) -> Path:  # fmt: skip
     """METHOD 2, one round: SFT(base, D_k) + v_{k-1} -> GRPO -> v_k = RL - SFT. Finished stages are not done again."""
     from ..ingest import training_texts
@@ -129,7 +130,7 @@ def _round(
     if skill.is_file():
         return skill
     texts = [{"text": text} for text in training_texts(part.passages, sft.augment)]
-    rows = texts + [row for path in _train.mixed(sft) for row in _train.read_pairs(path)]
+    rows = texts + [row for path in _train.mixed(sft, sources) for row in _train.read_pairs(path)]
     before = _stage(run, folder / "sft", "sft", base.path, rows, sft, label=f"{name} sft")
     start = before
     if last is not None:

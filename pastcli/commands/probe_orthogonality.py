@@ -11,7 +11,7 @@ import typer
 from .. import config as configs, output, qa, runs
 from ..errors import UsageError
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, complete_model, option, typed
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, complete_model, option, typed
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def command(
     if dry_run:
         output.emit({"would_read": {name: str(path) for name, path in paths.items()}, "texts": len(texts)}, as_json)
         return
-    if already_done("probe", config, extra, resume, as_json):
+    done = runs.finished("probe", config, extra) if resume else None
+    if done is not None:
+        _show_again(done, as_json)
         return
     with runs.start("probe", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name) as run:
         for role, path in paths.items():
@@ -82,8 +84,21 @@ def command(
         if figures:
             _draw(measured, run, out)
     record = runs.read(run.final)
-    places = {name: str(record.output(name)) for name in record.manifest["outputs"]}
+    places = _places(record)
     output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: _show(measured, places))
+
+
+def _places(record: runs.Record) -> dict[str, str]:
+    return {name: str(record.output(name)) for name in record.manifest["outputs"]}
+
+
+def _show_again(record: runs.Record, as_json: bool) -> None:
+    """The report of a probe that was finished before; people get its verdict and where the rest is."""
+    output.note(f"already finished: {record.id}; nothing to resume")
+    document = json.loads((record.path / "probe.json").read_text(encoding="utf-8"))
+    places = _places(record)
+    brief = {"run": record.id, **places, "verdict": document["verdict"]}
+    output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: output.pairs(brief))
 
 
 def _probe(paths: dict[str, Path], texts: list[str], config: Any, run: runs.Run) -> tuple[Probe, dict[str, Any]]:
