@@ -222,7 +222,7 @@ def load_file(file: Path | None = None) -> dict[str, dict[str, Any]]:
     path = file or Path("past.toml")
     if not path.exists():
         if file is not None:
-            raise UsageError(f"no configuration file {file}")
+            raise UsageError(f"no configuration file {file}", "check the path after --config")
         return {}
     import tomli
 

@@ -142,9 +142,9 @@ def start(
 ) -> Iterator[Run]:
     """Make a run of `stage`; publish it when the block ends well.
 
-    `name` becomes the run's id in place of stage and time. `extra` is what besides the config tells this work from another (input paths, for example): `--resume`
-    takes up the newest unfinished run with the same stage, config and extra. On an error the partial
-    directory is removed unless something resumable may lie in it (`keep_partial`).
+    `name` becomes the run's id in place of stage and time. `extra` is what besides the config tells this work
+    from another (input paths, for example): `--resume` takes up the newest unfinished run with the same stage,
+    config and extra. On an error the partial directory is removed unless something resumable may lie in it (`keep_partial`).
     """
     with _full_disk_named(), _opened(stage, config, _key(stage, config, extra), resume, force, name) as run:
         try:
@@ -249,7 +249,8 @@ def _named_folder(root: Path, name: str, force: bool) -> str:
         raise UsageError(f"there is a run named {name}", "choose another name, or add --force to replace it")
     if (root / name).exists():
         if not force:
-            raise UsageError(f"there is an unfinished run named {name}", "add --resume to continue it, or --force to start anew")
+            hint = "add --resume to continue it, or --force to start anew"
+            raise UsageError(f"there is an unfinished run named {name}", hint)
         discard(root / name)
     (root / name).mkdir()
     return name

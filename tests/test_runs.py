@@ -324,3 +324,21 @@ def test_runs_commands_show_and_trace(workspace, past, past_json):
     assert second.id in past("runs", "list").stdout and "out.txt" in past("runs", "show", second.id).stdout
     assert "no run" in past("runs", "show", "rl-", code=2).stderr
     assert "nothing to clean" in past("runs", "clean").stderr
+
+
+def named(name, text, **options):
+    with runs.start("ingest", CONFIG, extra={}, name=name, **options) as run:
+        (run.dir / "out.txt").write_text(text)
+        run.add_output("out", run.dir / "out.txt")
+
+
+def test_a_named_run_is_found_by_its_name_and_replaced_only_by_force(workspace):
+    named("mine", "one")
+    assert runs.find("mine").output("out").read_text() == "one"
+    with pytest.raises(UsageError, match="there is a run named mine"):
+        named("mine", "two")
+    named("mine", "two", force=True)
+    assert runs.find("mine").output("out").read_text() == "two"
+    assert [record.id for record in runs.records()] == ["mine"]
+    with pytest.raises(UsageError, match="cannot be the name"):
+        named("../three", "three")

@@ -90,7 +90,9 @@ def rewards_of(config: RlConfig) -> list[tuple[str, float, api.Reward]]:
 
 def check(config: SftConfig | RlConfig) -> None:
     """Refuse settings no training can use, before anything slow begins."""
-    for name in ("epochs", "steps", "prompts_per_step", "max_new_tokens", "batch_tokens", "max_length", "rank", "save_every", "lr"):
+    for name in (
+        "epochs", "steps", "prompts_per_step", "max_new_tokens", "batch_tokens", "max_length", "rank", "save_every", "lr",
+    ):  # fmt: skip
         value = getattr(config, name, 1)
         if not value > 0:
             raise UsageError(f"{name} must be above 0, not {value}")

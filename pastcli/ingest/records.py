@@ -17,6 +17,8 @@ from .decode import read_text
 TEXT_KEYS = ("text", "content", "context", "input", "body")
 """Where a record keeps its text, the first that is there; LooGLE says `input`, SQuAD `context`."""
 
+ONE_A_LINE = 'expected one JSON object a line, such as {"question": "...", "answer": "..."} or {"title": "...", "text": "..."}'
+
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number, object) of every record: lines of JSONL by line number, elements of a JSON list counted from 1.
@@ -29,7 +31,8 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         data = json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid JSON: {error}") from error
+        hint = "mend the file, or name it .jsonl if it has one object a line"
+        raise UsageError(f"{path} is not valid JSON: {error}", hint) from error
     if isinstance(data, dict):
         data = data["data"] if isinstance(data.get("data"), list) else [data]
     if not isinstance(data, list):
@@ -50,10 +53,10 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if line.strip():
                     record = json.loads(line)
                     if not isinstance(record, dict):
-                        raise UsageError(f"{path}, line {number}: not a JSON object")
+                        raise UsageError(f"{path}, line {number}: not a JSON object", ONE_A_LINE)
                     yield number, record
         except (json.JSONDecodeError, RecursionError) as error:
-            raise UsageError(f"{path}, line {number}: not valid JSON ({error})") from error
+            raise UsageError(f"{path}, line {number}: not valid JSON ({error})", ONE_A_LINE) from error
         except UnicodeDecodeError as error:
             raise UsageError(f"{path} is not UTF-8, as JSONL must be", f"byte {error.start}: {error.reason}") from error
 
