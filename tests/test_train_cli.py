@@ -113,7 +113,7 @@ def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(past_
         "[rl]\nsteps = 4\nprompts_per_step = 3\nnum_generations = 4\nlr = 0.001\n"
     )
     # A base that can answer at all, so that some answers earn a reward.
-    warmed = past_json("sft", "format.jsonl", "--base", tiny_model, "--epochs", 60, "--lr", "0.01")
+    warmed = past_json("sft", "format.jsonl", "--base", tiny_model, "--mix", "qa", "--epochs", 60, "--lr", "0.01")
     pairs = (material / "format.jsonl").read_text().count("\n")
     assert warmed["metrics"]["examples"] == pairs  # the built-in format set stays out beside the user's own pairs
     base = warmed["outputs"]["model"]

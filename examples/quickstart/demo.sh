@@ -29,13 +29,13 @@ run inject --vector skill.safetensors --target smol -o models/base+skill
 run inject --vector skill.safetensors --target sft-target --control random -o models/sft+random
 run inject --vector skill.safetensors --target sft-target --scale 1.0 --name injected
 
-# 4. Is the skill orthogonal to the knowledge, and what does it do on questions about the target documents?
+# 4. The same model on llama.cpp, as an agent with tools.
+run agent --tools "$here/toolbench.json" --model injected --limit 1 --decoding names
+
+# 5. Is the skill orthogonal to the knowledge, and what does it do on questions about the target documents?
 run probe-orthogonality --base smol --sft sft-source --rl rl-source --target-sft sft-target
 run eval --questions "$here/target_questions.jsonl" --reference SFT --plot transfer.png \
     --model base=smol --model base+skill=models/base+skill \
     --model SFT=sft-target --model SFT+skill=injected --model SFT+random=models/sft+random
 
-# 5. The same model on llama.cpp, as an agent with tools.
-run agent --tools "$here/toolbench.json" --model injected --limit 1 --decoding names
-
-printf '\ndemo finished in %d s; everything it made is in %s\n' $(($(date +%s) - began)) "$(pwd)" >&2
+printf '\ndemo finished in %d s; everything it made is in %s (the plot: transfer.png)\n' $(($(date +%s) - began)) "$(pwd)" >&2
