@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -58,8 +57,7 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, *words: Any, **named: Any):
         super().__init__(*words, **named)
-        there = [title for title in COMMANDS if find_spec(f"pastcli.commands.{_module(title)}")]
-        self.commands = {title: TyperCommand(title, help=COMMANDS[title]) for title in there}
+        self.commands = {title: TyperCommand(title, help=line) for title, line in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
