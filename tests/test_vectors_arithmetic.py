@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
-from pastcli.vectors.arithmetic import SIGNIFICAND_BITS, Sums, narrow, narrow_stochastic, seeded, squared_norm, widen
+
+from pastcli.vectors import arithmetic
+from pastcli.vectors.arithmetic import SIGNIFICAND_BITS, Sums, gram, narrow, narrow_stochastic, seeded, squared_norm, widen
 
 floats = hnp.arrays(np.float32, st.integers(1, 64), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
+needs_kernels = pytest.mark.skipif(arithmetic._kernels is None, reason="built without a C compiler")
 sixteen = st.sampled_from(["BF16", "F16"])
 
 
@@ -62,7 +67,7 @@ def test_seeds_depend_on_tensor_and_place_but_not_on_order():
 def test_sums_do_not_depend_on_how_blocks_are_cut(values, pieces):
     values = np.clip(values, -1e15, 1e15)
     whole, cut = Sums(), Sums()
-    whole.add(values, 2 * values)
+    whole += _sums(values, 2 * values)
     for part in np.array_split(values, pieces):
         cut += _sums(part, 2 * part)
     assert cut.aa == pytest.approx(whole.aa, rel=1e-12) and cut.ab == pytest.approx(2 * whole.aa, rel=1e-12)
@@ -71,7 +76,7 @@ def test_sums_do_not_depend_on_how_blocks_are_cut(values, pieces):
 
 def _sums(a, b):
     sums = Sums()
-    sums.add(a, b)
+    sums.add(a, b, np.zeros_like(b))
     return sums
 
 
@@ -80,3 +85,91 @@ def test_survival_of_nothing_is_one_and_of_something_lost_is_zero():
     assert _sums(zero, zero).cosine == 1.0 and _sums(one, zero).cosine == 0.0
     assert _sums(one, 2 * one).cosine == 1.0 and _sums(one, 2 * one).ratio == 2.0
     assert not _sums(one, np.array([1, np.nan, 1, 1], np.float32)).finite
+
+
+def _both(function, *arguments):
+    """What the compiled kernels give, and what numpy gives in their place."""
+    compiled = function(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arithmetic, "_kernels", None)
+        return compiled, function(*arguments)
+
+
+any_floats = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3000).map(
+    lambda bits: np.array(bits, np.uint32).view(np.float32)
+)
+
+
+@needs_kernels
+@given(any_floats)
+@settings(max_examples=200, deadline=None)
+def test_compiled_bfloat16_conversions_equal_numpys_on_every_bit_pattern(values):
+    raw = values.view(np.uint16)
+    compiled, plain = _both(widen, raw, "BF16")
+    assert np.array_equal(compiled.view(np.uint32), plain.view(np.uint32))
+    compiled, plain = _both(narrow, values, "BF16")
+    assert np.array_equal(compiled, plain)
+    assert np.isnan(widen(compiled, "BF16")[np.isnan(values)]).all(), "a NaN must not be rounded into a number"
+
+
+@needs_kernels
+@given(st.integers(1, 5000), st.integers(1, 6), st.data())
+@settings(max_examples=60, deadline=None)
+def test_compiled_inner_products_equal_numpys(size, count, data):
+    rng = np.random.default_rng(size)
+    arrays = [rng.standard_normal(size).astype(np.float32) * np.float32(10.0 ** rng.integers(-6, 6)) for _ in range(count)]
+    wide = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    arrays = [array if stays else narrow(array, "BF16") for array, stays in zip(arrays, wide, strict=True)]
+    side = st.integers(0, count - 1)
+    edges = data.draw(st.lists(st.tuples(side, st.integers(-1, count - 1)), min_size=1, max_size=5))
+    compiled, plain = _both(gram, arrays, edges)
+    scale = np.sqrt(np.outer(np.diag(plain), np.diag(plain)))
+    assert compiled.shape == (len(edges), len(edges)) and np.array_equal(compiled, compiled.T)
+    assert (np.abs(compiled - plain) <= 1e-12 * scale).all()
+
+
+def test_inner_products_are_summed_in_float64():
+    """A million ones and tiny values that float32 sums would drop."""
+    values = np.full(1 << 20, 1e-5, np.float32)
+    values[0] = 1.0
+    true = 1.0 + ((1 << 20) - 1) * float(np.float32(1e-5)) ** 2
+    for found in _both(squared_norm, values):
+        assert found == pytest.approx(true, rel=1e-14)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ((np.ones(3, np.float32), np.ones(4, np.float32)), ((0, 1),)),
+        ((np.ones(3, np.float64),), ((0, -1),)),
+        ((np.ones(3, np.float16),), ((0, -1),)),
+        ((np.ones(3, np.int32),), ((0, -1),)),
+        ((np.ones(3, np.float32),), ((1, -1),)),
+        ((np.ones(3, np.float32),), ((0, -2),)),
+        ((np.ones(3, np.float32),), ((0, -1),) * 9),
+        ((np.ones(3, np.float32),) * 9, ((0, -1),)),
+        ((np.ones(6, np.float32)[::2],), ((0, -1),)),
+        ((), ()),
+        (("text",), ((0, -1),)),
+        ((np.ones(3, np.float32),), (("a", -1),)),
+        ((np.ones(3, np.float32),), (0,)),
+    ],
+)
+def test_kernels_refuse_what_they_could_only_misread(arguments):
+    with pytest.raises((ValueError, TypeError, BufferError)):
+        arithmetic._kernels.gram(*arguments)
+
+
+@needs_kernels
+def test_kernels_refuse_to_write_outside_or_into_read_only_arrays():
+    short, frozen = np.empty(2, np.uint16), np.empty(3, np.uint16)
+    frozen.setflags(write=False)
+    for target in (short, frozen, np.empty(3, np.float32)):
+        with pytest.raises((ValueError, BufferError)):
+            arithmetic._kernels.narrow(np.ones(3, np.float32), target)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler here, numpy does the work")
+def test_kernels_are_built_where_there_is_a_compiler():
+    assert arithmetic._kernels is not None

@@ -1,16 +1,23 @@
 """Exact arithmetic on blocks of weights: arrays in, arrays out, no files.
 
 Everything is computed in float32; sums of products are accumulated in float64. bfloat16, which numpy lacks,
-is handled as its bit pattern: the upper half of a float32.
+is handled as its bit pattern: the upper half of a float32. The inner loops are compiled (`kernels.c`); where the
+package was built without a compiler, numpy gives the same results more slowly.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+try:
+    from . import _kernels
+except ImportError:
+    _kernels = None
 
 STORAGE = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F64": np.dtype("<f8")}
 """numpy type of the bytes of each float type of safetensors (bfloat16 as its bit pattern)."""
@@ -25,9 +32,12 @@ FAITHFUL = 0.99
 def widen(raw: np.ndarray, dtype: str) -> np.ndarray:
     """Stored values as float32. Exact for F32, F16 and BF16; F64 is rounded to nearest."""
     if dtype == "BF16":
-        bits = raw.astype(np.uint32)
-        bits <<= np.uint32(16)
-        return bits.view(np.float32)
+        value = np.empty(raw.size, np.float32)
+        if _kernels:
+            _kernels.widen(raw, value)
+        else:
+            np.left_shift(raw, np.uint32(16), out=value.view(np.uint32))
+        return value
     return raw.astype(np.float32, copy=False)
 
 
@@ -36,15 +46,35 @@ def narrow(value: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "F32":
         return value
     if dtype == "BF16":
-        bits = value.view(np.uint32)
-        rounded = bits >> np.uint32(16)
-        rounded &= np.uint32(1)
-        rounded += np.uint32(0x7FFF)
-        rounded += bits
-        rounded >>= np.uint32(16)
-        return rounded.astype(np.uint16)
+        if _kernels:
+            raw = np.empty(value.size, np.uint16)
+            _kernels.narrow(np.ascontiguousarray(value), raw)
+            return raw
+        return _narrow_bf16(value)
     with np.errstate(over="ignore"):  # an overflow becomes infinity, which the caller's sums reveal
         return value.astype(STORAGE[dtype])
+
+
+def _narrow_bf16(value: np.ndarray) -> np.ndarray:
+    bits = value.view(np.uint32)
+    upper = bits >> np.uint32(16)
+    rounded = (bits + (upper & np.uint32(1)) + np.uint32(0x7FFF)) >> np.uint32(16)
+    return np.where(np.isnan(value), upper | np.uint32(0x40), rounded).astype(np.uint16)
+
+
+def gram(arrays: Sequence[np.ndarray], edges: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Inner products (k, k), in float64, of the k float32 differences arrays[after] - arrays[before].
+
+    `arrays` are 1-D and of one length, float32 or bfloat16 bit patterns (uint16); `edges` are (after, before) indices
+    into them, before = -1 for the array itself.
+    """
+    count = len(edges)
+    if _kernels and arrays[0].size:
+        flat = _kernels.gram(tuple(map(np.ascontiguousarray, arrays)), tuple(edges))
+        return np.array(flat).reshape(count, count)
+    wide = [widen(array, "BF16") if array.dtype == np.uint16 else array for array in arrays]
+    rows = [(wide[i] if j < 0 else wide[i] - wide[j]).astype(np.float64) for i, j in edges]
+    return np.array([[np.dot(a, b) for a in rows] for b in rows]).reshape(count, count)
 
 
 def narrow_stochastic(value: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarray:
@@ -84,12 +114,12 @@ class Sums:
     bb: float = 0.0
     ab: float = 0.0
 
-    def add(self, a: np.ndarray, b: np.ndarray) -> None:
-        """Take in float32 blocks; products of float32 are exact in float64."""
-        a64, b64 = a.astype(np.float64), b.astype(np.float64)
-        self.aa += float(np.dot(a64, a64))
-        self.bb += float(np.dot(b64, b64))
-        self.ab += float(np.dot(a64, b64))
+    def add(self, a: np.ndarray, after: np.ndarray, before: np.ndarray) -> None:
+        """Take in float32 blocks of a and of b = after - before; products of float32 are exact in float64."""
+        products = gram((a, after, before), ((0, -1), (1, 2)))
+        self.aa += float(products[0, 0])
+        self.bb += float(products[1, 1])
+        self.ab += float(products[0, 1])
 
     def __iadd__(self, other: "Sums") -> "Sums":
         self.aa += other.aa
@@ -117,5 +147,4 @@ class Sums:
 
 def squared_norm(value: np.ndarray) -> float:
     """Sum of squares of a float32 block, in float64."""
-    wide = value.reshape(-1).astype(np.float64)
-    return float(np.dot(wide, wide))
+    return float(gram((value.reshape(-1),), ((0, -1),))[0, 0])

@@ -93,7 +93,7 @@ def _raised(
         sums = Sums()
         for start, stop in span.blocks():
             theta, change = model.read(name, start, stop), delta.block(name, start, stop)
-            sums.add(change, form.cast(theta + change, kinds[name], span.spec.columns) - theta)
+            sums.add(change, form.cast(theta + change, kinds[name], span.spec.columns), theta)
         return sums
 
     totals = sums_by_tensor(model, changes, trial, progress)

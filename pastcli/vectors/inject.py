@@ -171,7 +171,7 @@ def add(
                 continue
             change = delta.block(name, start, stop)
             stored = writer.write(name, start, theta + change)
-            sums.add(change, stored - theta)
+            sums.add(change, stored, theta)
         if not sums.finite:
             raise _not_finite(model, delta, span)
         return sums if name in changes else None

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..api import Checkpoint
 from ..errors import MismatchError, UsageError
-from .arithmetic import seeded
+from .arithmetic import gram, seeded, widen
 from .extract import difference
 from .interference import Interference, Meter
 from .models import format_of
@@ -37,8 +37,8 @@ PAIRS = {
 """Cosines reported, by name: (one change, the other, in words)."""
 
 
-SAMPLED = 1 << 14
-"""Entries of each span that the controls look at: drawing random numbers costs ten times what reading does."""
+SAMPLED = 1 << 13
+"""Entries of each tensor that the controls look at: drawing random numbers costs ten times what reading does."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Row:
     """Inner products of the changes of one tensor (or group): `gram` (k, k), over `n` entries.
 
     `shuffled` and `random` hold (a.b, a.a, b.b, n) of the first change against a permuted second one and
-    against noise, on a sample: the first entries of every span.
+    against noise, on a sample: the first entries of every tensor.
     """
 
     gram: np.ndarray
@@ -191,14 +191,11 @@ def grams(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], 
 
     def measure(span: Span) -> Row:
         row = Row(np.zeros((count, count)), span.stop - span.start, np.zeros(4), np.zeros(4))
-        for start, stop in span.blocks(BLOCK // 2):  # float64 copies of several changes must fit the cache together
-            blocks = [block.astype(np.float64) for block in readers.blocks(span.spec.name, start, stop)]
-            for i in range(count):
-                for j in range(i + 1):
-                    row.gram[i, j] += np.dot(blocks[i], blocks[j])
-            if start == span.start and count > 1:
-                _add_controls(row, blocks[0][:SAMPLED], blocks[1][:SAMPLED], seeded(seed, span.spec.name, start))
-        row.gram += np.tril(row.gram, -1).T
+        for start, stop in span.blocks(2 * BLOCK):
+            arrays = readers.read(span.spec.name, start, stop)
+            row.gram += gram(arrays, readers.edges)
+            if start == 0 and count > 1:
+                _add_controls(row, *readers.sample(arrays), seeded(seed, span.spec.name, start))
         if not np.isfinite(row.gram).all():
             raise MismatchError(f"tensor {span.spec.name} holds NaN or infinity in one of the models")
         return row
@@ -212,6 +209,7 @@ def grams(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], 
 
 def _add_controls(row: Row, a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> None:
     """The first change against the second one permuted, and against Gaussian noise."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
     aa = np.dot(a, a)
     shuffled, noise = rng.permutation(b), rng.standard_normal(len(a))
     row.shuffled += (np.dot(a, shuffled), aa, np.dot(b, b), len(a))
@@ -219,29 +217,41 @@ def _add_controls(row: Row, a: np.ndarray, b: np.ndarray, rng: np.random.Generat
 
 
 class _Shared:
-    """Blocks of several differences, reading each checkpoint once although it may stand in two of them."""
+    """Blocks of several differences, reading each checkpoint once although it may stand in two of them.
+
+    `edges` says how the changes come out of the arrays of `read`, as `arithmetic.gram` takes it.
+    """
 
     def __init__(self, changes: Iterable[Any]):
-        self._changes = list(changes)
-        self._opened: dict[str, Checkpoint] = {}
-        self._sides = []
-        for change in self._changes:
-            sides = None if change.exact else tuple(self._one(checkpoint) for checkpoint in (change.sft, change.rl))
-            self._sides.append(sides)
-
-    def _one(self, checkpoint: Checkpoint) -> str:
-        key = str(Path(checkpoint.path).resolve())
-        self._opened.setdefault(key, checkpoint)
-        return key
-
-    def blocks(self, name: str, start: int, stop: int) -> list[np.ndarray]:
-        read = {key: checkpoint.read(name, start, stop) for key, checkpoint in self._opened.items()}
-        found = []
-        for change, sides in zip(self._changes, self._sides, strict=True):
-            if sides is not None:
-                found.append(read[sides[1]] - read[sides[0]])
+        self._sources: dict[Any, Callable[[str, int, int], np.ndarray]] = {}
+        self.edges: list[tuple[int, int]] = []
+        for change in changes:
+            if change.exact:
+                self.edges.append((self._index(id(change), _reader_of_exact(change)), -1))
             else:
-                found.append(
-                    change.block(name, start, stop) if name in change.specs() else np.zeros(stop - start, np.float32)
-                )
-        return found
+                self.edges.append((self._index_of(change.rl), self._index_of(change.sft)))
+
+    def _index_of(self, side: Checkpoint) -> int:
+        return self._index(Path(side.path).resolve(), getattr(side, "bits", side.read))
+
+    def _index(self, key: Any, read: Callable[[str, int, int], np.ndarray]) -> int:
+        self._sources.setdefault(key, read)
+        return list(self._sources).index(key)
+
+    def read(self, name: str, start: int, stop: int) -> list[np.ndarray]:
+        return [read(name, start, stop) for read in self._sources.values()]
+
+    def sample(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """The first entries of the first two changes."""
+        pieces = [array[:SAMPLED] for array in arrays]
+        pieces = [widen(piece, "BF16") if piece.dtype == np.uint16 else piece for piece in pieces]
+        return [pieces[after] - pieces[before] if before >= 0 else pieces[after] for after, before in self.edges[:2]]
+
+
+def _reader_of_exact(change: Any) -> Callable[[str, int, int], np.ndarray]:
+    """`block` of a change that knows its own values, zero for the tensors that it leaves alone."""
+
+    def read(name: str, start: int, stop: int) -> np.ndarray:
+        return change.block(name, start, stop) if name in change.specs() else np.zeros(stop - start, np.float32)
+
+    return read

@@ -162,6 +162,12 @@ class HFCheckpoint:
             )
         return arithmetic.widen(self.raw(name, start, stop), dtype)
 
+    def bits(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """As `read`, but bfloat16 as its bit patterns, which `arithmetic.gram` takes as they are."""
+        if name in self._where and self.shards[self._where[name]].entries[name].dtype == "BF16":
+            return self.raw(name, start, stop)
+        return self.read(name, start, stop)
+
     def identity(self) -> Identity:
         names = self.config.get("architectures") or [self.config.get("model_type", "")]
         vocab = self.config.get("vocab_size") or self.config.get("text_config", {}).get("vocab_size", 0)

@@ -1,0 +1,278 @@
+/* The inner loops of `arithmetic`: one pass over a block where numpy takes ten.
+ *
+ * Built with the package where there is a C compiler; `arithmetic` falls back to numpy where there is none, and a
+ * test holds both to the same results. Everything is float32 in, float64 accumulated; a product of two float32 is
+ * exact in float64, so fused multiply-add or not gives the same bits. Sums are kept in LANES partial sums whatever
+ * the processor's width, so they do not depend on it either. The GIL is released while a block is worked on.
+ */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define FOR_EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default"))) /* chosen when loaded */
+#else
+#define FOR_EACH_WIDTH
+#endif
+
+enum { LANES = 8, TILE = 1024, MOST = 8 };
+
+/* bfloat16 is the upper half of a float32. */
+FOR_EACH_WIDTH static void widen(const uint16_t *restrict from, float *restrict to, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)from[i] << 16;
+        memcpy(to + i, &bits, 4);
+    }
+}
+
+/* Round to nearest, ties to even; a NaN stays one, whatever its payload. */
+FOR_EACH_WIDTH static void narrow(const float *restrict from, uint16_t *restrict to, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, from + i, 4);
+        uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+        to[i] = (uint16_t)((bits & 0x7FFFFFFFu) > 0x7F800000u ? (bits >> 16) | 0x40u : rounded);
+    }
+}
+
+/* One side of a block: float32, or bfloat16 bit patterns. */
+typedef struct {
+    Py_buffer view;
+    int wide;
+} Side;
+
+/* The two bfloat16 of a 32-bit word as float32: cheaper than widening them one by one. */
+static inline float lower(uint32_t word)
+{
+    float value;
+    word <<= 16;
+    memcpy(&value, &word, 4);
+    return value;
+}
+
+static inline float upper(uint32_t word)
+{
+    float value;
+    word &= 0xFFFF0000u;
+    memcpy(&value, &word, 4);
+    return value;
+}
+
+/* to = after - before for 2n bfloat16, all lower halves first: a sum over them does not mind the order. */
+FOR_EACH_WIDTH static void subtract_packed(const uint16_t *after, const uint16_t *before, float *restrict to, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i < n; i++) {
+        uint32_t a, b;
+        memcpy(&a, after + 2 * i, 4);
+        memcpy(&b, before + 2 * i, 4);
+        to[i] = lower(a) - lower(b);
+        to[n + i] = upper(a) - upper(b);
+    }
+}
+
+FOR_EACH_WIDTH static void subtract(const float *after, const float *before, float *restrict to, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i < n; i++)
+        to[i] = after[i] - before[i];
+}
+
+/* a.a, a.b and b.b of n float32, n a multiple of LANES. */
+FOR_EACH_WIDTH static void inner(const float *restrict a, const float *restrict b, Py_ssize_t n, double *restrict sums)
+{
+    double aa[LANES] = {0}, ab[LANES] = {0}, bb[LANES] = {0};
+    for (Py_ssize_t i = 0; i < n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            double x = a[i + j], y = b[i + j];
+            aa[j] += x * x;
+            ab[j] += x * y;
+            bb[j] += y * y;
+        }
+    sums[0] = sums[1] = sums[2] = 0;
+    for (int j = 0; j < LANES; j++) {
+        sums[0] += aa[j];
+        sums[1] += ab[j];
+        sums[2] += bb[j];
+    }
+}
+
+static const float *widened(const Side *side, Py_ssize_t start, Py_ssize_t n, float *room)
+{
+    if (side->wide)
+        return (const float *)side->view.buf + start;
+    widen((const uint16_t *)side->view.buf + start, room, n);
+    return room;
+}
+
+/* One tile of a difference; `before` may be absent. Bits may come packed: then all sides of all changes are. */
+static void difference(const Side *after, const Side *before, int packed, Py_ssize_t start, Py_ssize_t n, float *to)
+{
+    static const float zeros[TILE];
+    float room[2][TILE];
+    if (packed) {
+        const uint16_t *low = before ? (const uint16_t *)before->view.buf + start : (const uint16_t *)zeros;
+        subtract_packed((const uint16_t *)after->view.buf + start, low, to, n / 2);
+    } else
+        subtract(widened(after, start, n, room[0]), before ? widened(before, start, n, room[1]) : zeros, to, n);
+}
+
+/* Gram matrix of the differences after - before, tile by tile within the first-level cache. */
+static void gram_of(const Side *sides, int count, const int (*edges)[2], int changes, Py_ssize_t n, double *gram)
+{
+    float rows[MOST][TILE];
+    double sums[3];
+    int bits = 1;
+    for (int k = 0; k < count; k++)
+        bits = bits && !sides[k].wide;
+    memset(gram, 0, sizeof(double) * (size_t)(changes * changes));
+    for (Py_ssize_t start = 0; start < n; start += TILE) {
+        Py_ssize_t size = n - start < TILE ? n - start : TILE, padded = (size + LANES - 1) / LANES * LANES;
+        for (int k = 0; k < changes; k++) {
+            const Side *before = edges[k][1] < 0 ? NULL : &sides[edges[k][1]];
+            difference(&sides[edges[k][0]], before, bits && size % 2 == 0, start, size, rows[k]);
+            memset(rows[k] + size, 0, sizeof(float) * (size_t)(padded - size));
+        }
+        if (changes == 1) {
+            inner(rows[0], rows[0], padded, sums);
+            gram[0] += sums[0];
+        }
+        for (int i = 1; i < changes; i++)
+            for (int j = 0; j < i; j++) {
+                inner(rows[j], rows[i], padded, sums);
+                gram[i * changes + j] = gram[j * changes + i] += sums[1];
+                if (j == 0) /* each row's square once: its own with the first row, the first row's with the second */
+                    gram[i * changes + i] += sums[2];
+                if (i == 1)
+                    gram[0] += sums[0];
+            }
+    }
+}
+
+/* A contiguous array of `items` values of 2 (bfloat16) or 4 bytes (float32); items < 0 takes whatever there is. */
+static int acquire(PyObject *array, Side *side, Py_ssize_t items, int writable)
+{
+    if (PyObject_GetBuffer(array, &side->view, PyBUF_ND | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) < 0)
+        return -1;
+    const char *format = side->view.format ? side->view.format : "B";
+    side->wide = strcmp(format, "f") == 0;
+    if ((strcmp(format, "H") != 0 && !side->wide) || (items >= 0 && side->view.len != items * side->view.itemsize)) {
+        PyBuffer_Release(&side->view);
+        PyErr_SetString(PyExc_ValueError, "expected arrays of equal length, float32 or bfloat16 bit patterns");
+        return -1;
+    }
+    return 0;
+}
+
+typedef void (*Conversion)(const void *, void *, Py_ssize_t);
+
+static PyObject *converted(PyObject *args, Conversion conversion, int from_wide)
+{
+    PyObject *source, *target;
+    Side from, to;
+    if (!PyArg_ParseTuple(args, "OO", &source, &target) || acquire(source, &from, -1, 0) < 0)
+        return NULL;
+    Py_ssize_t n = from.view.len / from.view.itemsize;
+    if (acquire(target, &to, n, 1) < 0) {
+        PyBuffer_Release(&from.view);
+        return NULL;
+    }
+    int fits = from.wide == from_wide && to.wide != from_wide;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        conversion(from.view.buf, to.view.buf, n);
+        Py_END_ALLOW_THREADS
+    } else
+        PyErr_SetString(PyExc_ValueError, "expected float32 on one side and bfloat16 on the other");
+    PyBuffer_Release(&from.view);
+    PyBuffer_Release(&to.view);
+    if (!fits)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_widen(PyObject *module, PyObject *args)
+{
+    return converted(args, (Conversion)widen, 0);
+}
+
+static PyObject *py_narrow(PyObject *module, PyObject *args)
+{
+    return converted(args, (Conversion)narrow, 1);
+}
+
+/* edges: a tuple of (after, before) indices into the sides, before = -1 for "as it is". */
+static int parse_edges(PyObject *edges, int sides, int (*parsed)[2])
+{
+    Py_ssize_t count = PyTuple_Size(edges);
+    if (count < 0)
+        return -1;
+    int wrong = count > MOST;
+    for (Py_ssize_t k = 0; !wrong && k < count; k++) {
+        PyObject *edge = PyTuple_GetItem(edges, k);
+        wrong = !PyTuple_Check(edge);
+        if (!wrong && !PyArg_ParseTuple(edge, "ii", &parsed[k][0], &parsed[k][1]))
+            return -1;
+        wrong = wrong || parsed[k][0] < 0 || parsed[k][0] >= sides || parsed[k][1] < -1 || parsed[k][1] >= sides;
+    }
+    if (wrong)
+        PyErr_Format(PyExc_ValueError, "expected at most %d edges, pairs of places among the %d arrays", MOST, sides);
+    return wrong ? -1 : (int)count;
+}
+
+static PyObject *as_rows(const double *gram, int changes)
+{
+    PyObject *flat = PyTuple_New((Py_ssize_t)changes * changes);
+    for (int k = 0; flat && k < changes * changes; k++) {
+        PyObject *value = PyFloat_FromDouble(gram[k]);
+        if (!value || PyTuple_SetItem(flat, k, value) < 0)
+            Py_CLEAR(flat);
+    }
+    return flat;
+}
+
+static PyObject *py_gram(PyObject *module, PyObject *args)
+{
+    PyObject *arrays, *edges, *result = NULL;
+    Side sides[MOST];
+    int parsed[MOST][2], held = 0;
+    double gram[MOST * MOST];
+    if (!PyArg_ParseTuple(args, "O!O!", &PyTuple_Type, &arrays, &PyTuple_Type, &edges))
+        return NULL;
+    Py_ssize_t count = PyTuple_Size(arrays), n = -1;
+    if (count < 1 || count > MOST)
+        return PyErr_Format(PyExc_ValueError, "expected 1 to %d arrays, not %zd", MOST, count);
+    int changes = parse_edges(edges, (int)count, parsed);
+    for (; changes >= 0 && held < count; held++) {
+        if (acquire(PyTuple_GetItem(arrays, held), &sides[held], n, 0) < 0)
+            goto release;
+        n = sides[held].view.len / sides[held].view.itemsize;
+    }
+    if (changes >= 0) {
+        Py_BEGIN_ALLOW_THREADS
+        gram_of(sides, held, parsed, changes, n, gram);
+        Py_END_ALLOW_THREADS
+        result = as_rows(gram, changes);
+    }
+release:
+    while (held > 0)
+        PyBuffer_Release(&sides[--held].view);
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {"widen", py_widen, METH_VARARGS, "widen(raw, out): bfloat16 bit patterns into float32."},
+    {"narrow", py_narrow, METH_VARARGS, "narrow(value, out): float32 into bfloat16, to nearest, ties to even."},
+    {"gram", py_gram, METH_VARARGS,
+     "gram(arrays, edges): inner products, row by row, of the float32 differences arrays[after] - arrays[before]."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernels(void)
+{
+    return PyModule_Create(&definition);
+}
