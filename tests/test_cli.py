@@ -153,6 +153,15 @@ def test_doctor_names_the_command_for_each_package(monkeypatch, have):
     assert "pip install 'llama-cpp-python>=" in found["llama-cpp-python"].fix
 
 
+def test_doctor_says_when_the_kernels_were_not_compiled(monkeypatch):
+    from pastcli.commands import doctor
+    from pastcli.vectors import arithmetic
+
+    monkeypatch.setattr(arithmetic, "_kernels", None)
+    finding = doctor._kernels()
+    assert finding.state == "warn" and "build-essential" in finding.fix
+
+
 def test_doctor_reports_a_backend_that_falls_over(monkeypatch):
     import past_echo
 

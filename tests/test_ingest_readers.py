@@ -135,6 +135,13 @@ def test_official_squad_nesting_gives_the_same(tmp_path):
     assert (passage.title, first.id, first.answers, second.answers) == ("Velmora", "q7", ("1583", "in 1583"), ())
 
 
+def test_squad_titles_are_read_as_words_and_other_titles_left_alone(tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps([{"title": "Jehovah%27s_Witnesses", "context": "A passage."}]))
+    (tmp_path / "t.jsonl").write_text(json.dumps({"title": "snake_case%20", "text": "A passage."}))
+    assert ingest.read_documents([tmp_path / "s.json"])[0].title == "Jehovah's Witnesses"
+    assert ingest.read_documents([tmp_path / "t.jsonl"])[0].title == "snake_case%20"
+
+
 def test_loogle_jsonl_gives_documents_and_questions(tmp_path):
     row = {"input": "A long document.", "title": "T", "qa_pairs": "[{'S': 's', 'Q': 'Where?', 'A': 'There.'}]"}
     (tmp_path / "l.jsonl").write_text(json.dumps(row))

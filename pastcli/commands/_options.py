@@ -63,12 +63,18 @@ def complete_model(incomplete: str) -> list[str]:
 
 def already_done(stage: str, config: Any, extra: Mapping[str, Any], resume: bool, as_json: bool) -> bool:
     """With `--resume`: if exactly this work was finished before, say so and print its result."""
+    record = finished_before(stage, config, extra, resume)
+    if record is not None:
+        show_run(record, as_json)
+    return record is not None
+
+
+def finished_before(stage: str, config: Any, extra: Mapping[str, Any], resume: bool) -> runs.Record | None:
+    """With `--resume`: the run that did exactly this work before, if any; says so."""
     record = runs.finished(stage, config, extra) if resume else None
-    if record is None or any(p.manifest.get("key") == record.manifest["key"] for p in runs.records(partial=True)):
-        return False
-    output.note(f"already finished: {record.id}; nothing to resume")
-    show_run(record, as_json)
-    return True
+    if record is not None:
+        output.note(f"already finished: {record.id}; nothing to resume")
+    return record
 
 
 def show_run(record: runs.Record, as_json: bool) -> None:

@@ -68,6 +68,7 @@ def _findings(fast: bool) -> Iterator[Finding]:
     """Every finding, the quick ones first."""
     yield _python()
     yield from _packages()
+    yield _kernels()
     yield from _machine()
     yield from _places()
     yield _model()
@@ -114,6 +115,16 @@ def _packages() -> Iterator[Finding]:
         fits = wanted.specifier.contains(have, prereleases=True)
         detail = have if fits else f"{have}, needs {wanted.specifier}"
         yield Finding(wanted.name, "ok" if fits else "fail", detail, "" if fits else fix)
+
+
+def _kernels() -> Finding:
+    """Was the package built with a C compiler at hand? Without, weight arithmetic works all the same, several times slower."""
+    from ..vectors import arithmetic
+
+    if arithmetic.compiled():
+        return Finding("weight kernels", "ok", "compiled")
+    fix = "apt install build-essential, then install past again: pip install --force-reinstall --no-deps pastcli"
+    return Finding("weight kernels", "warn", "no C compiler when past was installed: numpy does the work, slower", fix)
 
 
 def _machine() -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import typer
 
 from .. import config as configs, models, output, registry, runs
 from ..errors import GateError, UsageError
-from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, option, typed
+from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, finished_before, option, typed
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Question
@@ -83,10 +83,8 @@ def command(
         return
     extra = {"models": [vars(c) for c in candidates], "questions": str(questions.resolve()), "reference": reference,
              "plot": str(plot.resolve()) if plot else ""}  # fmt: skip
-    record = runs.finished("eval", config, extra) if resume else None
-    if record is not None:
-        output.note(f"already finished: {record.id}; nothing to resume")
-    else:
+    record = finished_before("eval", config, extra, resume)
+    if record is None:
         with runs.start("eval", config, extra=extra, resume=resume, force=force) as run:
             _evaluate(run, config, asked, candidates, load, extra)
         record = runs.read(run.final)

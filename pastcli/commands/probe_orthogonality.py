@@ -11,7 +11,7 @@ import typer
 from .. import config as configs, output, qa, runs
 from ..errors import UsageError
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, complete_model, option, typed
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, complete_model, finished_before, option, typed
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def command(
     if dry_run:
         output.emit({"would_read": {name: str(path) for name, path in paths.items()}, "texts": len(texts)}, as_json)
         return
-    done = runs.finished("probe", config, extra) if resume else None
+    done = finished_before("probe", config, extra, resume)
     if done is not None:
         _show_again(done, as_json)
         return
@@ -94,7 +94,6 @@ def _places(record: runs.Record) -> dict[str, str]:
 
 def _show_again(record: runs.Record, as_json: bool) -> None:
     """The report of a probe that was finished before; people get its verdict and where the rest is."""
-    output.note(f"already finished: {record.id}; nothing to resume")
     document = json.loads((record.path / "probe.json").read_text(encoding="utf-8"))
     places = _places(record)
     brief = {"run": record.id, **places, "verdict": document["verdict"]}

@@ -11,7 +11,7 @@ import typer
 from .. import config as configs, output, qa, registry, runs
 from ..errors import UsageError
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, complete_model, option, typed
+from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, complete_model, finished_before, option, typed
 from .inject import parse_vector
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def command(
         return
     extra = {"vectors": [[str(path.resolve()), factor] for path, factor in vectors], "target": str(model.path),
              "questions": str(questions.resolve())}  # fmt: skip
-    record = runs.finished("sweep", config, extra) if resume else None
+    record = finished_before("sweep", config, extra, resume)
     if record is None:
         with runs.start("sweep", config, extra=extra, resume=resume, force=force, name=name) as run:
             run.add_input("target", model.path)

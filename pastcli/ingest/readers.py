@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ..errors import PastError, UsageError
 from . import markup
@@ -116,6 +117,8 @@ def read_records(path: Path) -> list[Document]:
             raise UsageError(f"record {number} has no text (keys: {', '.join(map(str, record)) or 'none'})", hint)
         name = next((str(record[key]) for key in ("doc", "id") if record.get(key)), "")
         title = str(record.get("title") or "")
+        if "context" in record:  # SQuAD names its articles as their addresses do: Jehovah%27s_Witnesses
+            title = unquote(title).replace("_", " ")
         documents.append(Document(title, text, name=name, row=number, completions=_completions(record)))
     return documents
 

@@ -29,6 +29,11 @@ FAITHFUL = 0.99
 """Survival (cosine between what was meant and what is stored) below which the user is warned (METHOD 5)."""
 
 
+def compiled() -> bool:
+    """Whether the compiled inner loops are in use."""
+    return _kernels is not None
+
+
 def widen(raw: np.ndarray, dtype: str) -> np.ndarray:
     """Stored values as float32. Exact for F32, F16 and BF16; F64 is rounded to nearest."""
     if dtype == "BF16":

@@ -152,7 +152,6 @@ def through_format(model: Path, out: Path) -> Callable[[], None]:
 
 def whole_inject(model: Path, skill: Path, out: Path) -> Callable[[], None]:
     def run() -> None:
-        out.unlink(missing_ok=True)
         inject_skill([(skill, 1.0)], model, out)
 
     return run
@@ -177,6 +176,7 @@ def measure(folder: Path, types: list[str], layers: int, rounds: int) -> list[di
         cpu: dict[str, list[float]] = {key: [] for key in contestants}
         for _ in range(rounds):
             for key, run in contestants.items():
+                (folder / "i.gguf").unlink(missing_ok=True)
                 began, used = time.perf_counter(), time.process_time()
                 run()
                 wall[key].append(time.perf_counter() - began)

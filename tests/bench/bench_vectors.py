@@ -15,6 +15,7 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,14 +23,24 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+from synthetic import SIZES, build, lora
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZES = {  # hidden, intermediate, layers, heads, key-value heads, vocabulary
-    "small": (512, 1408, 8, 8, 4, 8000),
-    "1b": (2048, 5632, 22, 32, 4, 32000),
-    "3b": (3200, 8640, 26, 32, 32, 32000),
-}
-SHARDS = 3
+MEMORY_MIB, TIMES_COPY, ROOM = 700, 2.0, 30e9
+"""What is asked of extract and inject: peak memory, and time over reading and writing the same bytes; bytes of disk."""
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(1800)
+def test_weight_arithmetic_keeps_up_with_the_disk(tmp_path):
+    if shutil.disk_usage(tmp_path).free < ROOM:
+        pytest.skip(f"needs {ROOM / 1e9:.0f} GB of disk")
+    found = bench(tmp_path, "1b", shutil.which("mergekit-yaml"), rounds=2)
+    print(json.dumps(found, indent=2))
+    assert all(peak <= MEMORY_MIB for label, peak in found["peak MiB"].items() if label in ("extract", "inject", "inject LoRA"))
+    for label in ("extract", "inject", "inject LoRA"):
+        assert found["ratio"][label]["median"] <= TIMES_COPY, label
 
 
 def main() -> None:
@@ -39,11 +50,15 @@ def main() -> None:
         "--mergekit", default=shutil.which("mergekit-yaml"), help="path of mergekit-yaml (default: from PATH)"
     )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="peak memory of extract and inject only, one round (fewer files)")
     parser.add_argument("--folder", default=None, help="where the temporary models go (default: the system's)")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-vectors-", dir=options.folder) as folder:
-        report = bench(Path(folder), options.size, options.mergekit, options.rounds)
+        if options.memory:
+            report = memory(Path(folder), options.size)
+        else:
+            report = bench(Path(folder), options.size, options.mergekit, options.rounds)
     print(json.dumps(report, indent=2))
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -70,7 +85,7 @@ class Bench:
 
 
 def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
-    """Times (the best of `rounds`), memory, ratios to the copy of the same bytes, and the difference to the peer."""
+    """Times of every round, memory, ratios to the copy of the same bytes, and the difference to the peer."""
     models = build(folder, size)
     base, sft, rl, target = models.values()
     skill, merged, copy = folder / "skill.safetensors", folder / "merged", folder / "copy"
@@ -80,15 +95,15 @@ def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
     probe = [*past, "probe-orthogonality", "--base", base, "--sft", sft, "--rl", rl, "--no-figures"]
     measure = Bench()
     peer = {}
-    for number in range(rounds):
+    for _ in range(rounds):
         measure("extract", [*past, "extract", "--sft", sft, "--rl", rl, "-o", skill], [sft, rl], skill)
         measure("copy for extract", reference([sft, rl], skill, copy), [sft, rl], copy)
         remove(copy)
         measure("inject", [*inject, "--vector", skill, "-o", merged], [target, skill], merged)
-        if mergekit and number == 0:
+        if mergekit:
             words = peer_command(folder, models, mergekit, copy)
             measure("mergekit", words, [sft, rl, target], copy, {"HF_HUB_OFFLINE": "1"})
-            peer = compare(merged, copy)
+            peer = peer or compare(merged, copy)
         measure("copy for inject", reference([target, skill], target, copy), [target, skill], copy)
         remove(copy)
         measure("inject LoRA", [*inject, "--vector", small, "-o", merged], [target], merged)
@@ -101,24 +116,45 @@ def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
     return report(measure, size, models, peer)
 
 
+def memory(folder: Path, size: str) -> dict:
+    """Peak resident memory at a size whose four models need not fit the disk at once; times are not comparable."""
+    models = build(folder, size, ("sft", "rl"))
+    sft, rl, skill, merged = models["sft"], models["rl"], folder / "skill.safetensors", folder / "merged"
+    small = lora(folder, models)
+    past = [sys.executable, "-m", "pastcli", "-C", folder]
+    measure = Bench()
+    measure("probe", [*past, "probe-orthogonality", "--base", sft, "--sft", sft, "--rl", rl, "--no-figures"], [])
+    measure("extract", [*past, "extract", "--sft", sft, "--rl", rl, "-o", skill], [])
+    remove(rl)
+    measure("inject", [*past, "inject", "--target", sft, "--vector", skill, "-o", merged], [])
+    remove(merged)
+    measure("inject LoRA", [*past, "inject", "--target", sft, "--vector", small, "-o", merged], [])
+    parameters = sum(file.stat().st_size for file in sft.glob("*.safetensors")) // 2
+    return {"size": size, "parameters": parameters, "peak MiB": {name: round(kib / 1024) for name, kib in measure.peaks.items()}}
+
+
 def report(measure: Bench, size: str, models: dict[str, Path], peer: dict) -> dict:
-    """Best times, and each command over the plain reading and copying of the same bytes."""
-    best = {label: round(min(values), 2) for label, values in measure.times.items()}
-    pairs = {"extract": "extract", "inject": "inject", "inject LoRA": "LoRA"}
-    ratio = {label: round(best[label] / best[f"copy for {against}"], 2) for label, against in pairs.items()}
-    ratio["probe"] = round(best["probe"] / best["read for probe"], 2)
+    """All times; each command over the plain reading and copying of the same bytes, round by round."""
+    pairs = {"extract": "copy for extract", "inject": "copy for inject", "inject LoRA": "copy for LoRA"}
+    pairs["probe"] = "read for probe"
+    ratio = {label: spread(measure.times[label], measure.times[against]) for label, against in pairs.items()}
     if peer:
-        ratio["mergekit / inject"] = round(best["mergekit"] / best["inject"], 2)
+        ratio["mergekit / inject"] = spread(measure.times["mergekit"], measure.times["inject"])
     return {
         "size": size,
         "bytes per model": sum(file.stat().st_size for file in models["sft"].glob("*.safetensors")),
-        "seconds": best,
-        "cpu seconds": measure.cpu,
-        "all rounds": {label: [round(value, 2) for value in values] for label, values in measure.times.items()},
-        "peak MiB": {label: round(peak / 1024) for label, peak in measure.peaks.items()},
         "ratio": ratio,
+        "peak MiB": {label: round(peak / 1024) for label, peak in measure.peaks.items()},
+        "seconds": {label: [round(value, 2) for value in values] for label, values in measure.times.items()},
+        "cpu seconds": measure.cpu,
         "against mergekit": peer or "mergekit absent: give --mergekit PATH",
     }
+
+
+def spread(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Median, lowest and highest of the ratios of the rounds."""
+    ratios = [a / b for a, b in zip(ours, theirs)]
+    return {"median": round(statistics.median(ratios), 2), "low": round(min(ratios), 2), "high": round(max(ratios), 2)}
 
 
 def remove(path: Path) -> None:
@@ -176,144 +212,6 @@ def warm(*paths: Path) -> None:
             with open(file, "rb") as handle:
                 while handle.read(1 << 24):
                     pass
-
-
-def build(folder: Path, size: str) -> dict[str, Path]:
-    """Four bf16 models of one base, out of one pool of Gaussian numbers (drawing them all would take minutes)."""
-    pool = np.random.default_rng(0).standard_normal((1 << 22) + 12345, dtype=np.float32)
-    spread = {"base": (), "sft": ((1, 2e-3),), "rl": ((1, 2e-3), (2, 1e-3)), "target": ((3, 2e-3),)}
-    return {name: write_model(folder / name, size, pool, changes) for name, changes in spread.items()}
-
-
-def write_model(folder: Path, size: str, pool: np.ndarray, changes: tuple) -> Path:
-    hidden, intermediate, layers, heads, kv_heads, vocab = SIZES[size]
-    folder.mkdir()
-    shapes = list(layout(hidden, intermediate, layers, hidden // heads * kv_heads, vocab).items())
-    total, weight_map = sum(int(np.prod(shape)) for _, shape in shapes), {}
-    shards, filled = [[] for _ in range(SHARDS)], 0
-    for name, shape in shapes:
-        shards[min(filled * SHARDS // total, SHARDS - 1)].append((name, shape))
-        filled += int(np.prod(shape))
-    for number, shard in enumerate(shards, 1):
-        file = f"model-{number:05d}-of-{SHARDS:05d}.safetensors"
-        weight_map |= {name: file for name, _ in shard}
-        write_shard(folder / file, shard, pool, changes)
-    index = {"metadata": {"total_size": 2 * total}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "vocab_size": vocab,
-        "tie_word_embeddings": False,
-        "torch_dtype": "bfloat16",
-        "max_position_embeddings": 2048,
-        "rms_norm_eps": 1e-5,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
-def layout(hidden: int, intermediate: int, layers: int, kv: int, vocab: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, hidden)}
-    for layer in range(layers):
-        prefix = f"model.layers.{layer}"
-        shapes |= {
-            f"{prefix}.self_attn.q_proj.weight": (hidden, hidden),
-            f"{prefix}.self_attn.k_proj.weight": (kv, hidden),
-            f"{prefix}.self_attn.v_proj.weight": (kv, hidden),
-            f"{prefix}.self_attn.o_proj.weight": (hidden, hidden),
-            f"{prefix}.mlp.gate_proj.weight": (intermediate, hidden),
-            f"{prefix}.mlp.up_proj.weight": (intermediate, hidden),
-            f"{prefix}.mlp.down_proj.weight": (hidden, intermediate),
-            f"{prefix}.input_layernorm.weight": (hidden,),
-            f"{prefix}.post_attention_layernorm.weight": (hidden,),
-        }
-    return shapes | {"model.norm.weight": (hidden,), "lm_head.weight": (vocab, hidden)}
-
-
-def write_shard(path: Path, shard: list, pool: np.ndarray, changes: tuple) -> None:
-    table, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in shard:
-        size = 2 * int(np.prod(shape))
-        table[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    header = json.dumps(table).encode()
-    header += b" " * (-len(header) % 8)
-    with open(path, "wb") as handle:
-        handle.write(len(header).to_bytes(8, "little") + header)
-        for name, shape in shard:
-            seed = sum(name.encode())
-            left = int(np.prod(shape))
-            while left:
-                step = min(left, 1 << 22)
-                values = pool[seed : seed + step] * np.float32(0.02)
-                for shift, scale in changes:
-                    begin = (seed + 4001 * shift) % 12345
-                    values = values + pool[begin : begin + step] * np.float32(scale)
-                ((values.view(np.uint32) + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16).tofile(handle)
-                left, seed = left - step, (seed + 777) % 12345
-
-
-def lora(folder: Path, models: dict[str, Path]) -> Path:
-    """A rank-16 skill on all linear layers, made once from an adapter directory."""
-    skill = folder / "lora.safetensors"
-    if skill.exists():
-        return skill
-    from safetensors.numpy import save_file
-
-    index = json.loads((models["sft"] / "model.safetensors.index.json").read_text())["weight_map"]
-    size = json.loads((models["sft"] / "config.json").read_text())
-    shapes = layout(
-        size["hidden_size"],
-        size["intermediate_size"],
-        size["num_hidden_layers"],
-        size["hidden_size"] // size["num_attention_heads"] * size["num_key_value_heads"],
-        size["vocab_size"],
-    )
-    rng, tensors = np.random.default_rng(1), {}
-    for name in index:
-        if "_proj" in name:
-            module, (rows, columns) = name.removesuffix(".weight"), shapes[name]
-            tensors[f"base_model.model.{module}.lora_A.weight"] = (
-                rng.standard_normal((16, columns), dtype=np.float32) * 0.02
-            )
-            tensors[f"base_model.model.{module}.lora_B.weight"] = (
-                rng.standard_normal((rows, 16), dtype=np.float32) * 0.02
-            )
-    adapter = folder / "adapter"
-    adapter.mkdir()
-    save_file(tensors, adapter / "adapter_model.safetensors")
-    config = {
-        "peft_type": "LORA",
-        "r": 16,
-        "lora_alpha": 32,
-        "base_model_name_or_path": str(models["sft"]),
-        "bias": "none",
-    }
-    (adapter / "adapter_config.json").write_text(json.dumps(config))
-    timed(
-        [
-            sys.executable,
-            "-m",
-            "pastcli",
-            "-C",
-            str(folder),
-            "extract",
-            "--sft",
-            str(models["sft"]),
-            "--rl",
-            str(adapter),
-            "-o",
-            str(skill),
-        ],
-        None,
-    )
-    return skill
 
 
 def peer_command(folder: Path, models: dict[str, Path], mergekit: str, out: Path) -> list:
