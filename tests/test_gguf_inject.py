@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -124,3 +129,31 @@ def test_the_skill_of_another_model_is_refused(family, make_tiny, tmp_path):
 def test_identities_agree_across_formats(family):
     hf, gguf = HFFormat().open(family["base"]).identity(), FORMAT.open(family["gguf"]["Q8_0"]).identity()
     assert dataclasses.asdict(hf) == dataclasses.asdict(gguf)
+
+
+def test_kill_9_at_random_points_leaves_the_whole_file_or_none(make_tiny, tmp_path):
+    base = make_tiny(tmp_path / "base", hidden_size=256, intermediate_size=1024, num_hidden_layers=6)
+    tuned = make_tiny(tmp_path / "tuned", hidden_size=256, intermediate_size=1024, num_hidden_layers=6, seed=1)
+    extract_skill(base, tuned, tmp_path / "skill")
+    target = reference_gguf(base, tmp_path / "base.gguf", "Q8_0")
+    inject_skill([(tmp_path / "skill", 1.0)], target, tmp_path / "whole.gguf")
+    before, whole = target.read_bytes(), (tmp_path / "whole.gguf").read_bytes()
+    code = (
+        "import sys; from pathlib import Path; from pastcli.vectors.inject import inject_skill\n"
+        "skill, target, out = map(Path, sys.argv[1:]); inject_skill([(skill, 1.0)], target, out)"
+    )
+    rng, midway = random.Random(0), 0
+    for attempt in range(8):
+        out = tmp_path / f"out{attempt}.gguf"
+        process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "skill", target, out])
+        while process.poll() is None and not any(tmp_path.glob(f".out{attempt}.gguf*")) and not out.exists():
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.03))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if out.exists():
+            assert out.read_bytes() == whole
+        else:
+            midway += 1
+    assert midway >= 2, "no kill came in the middle of the work: the test has lost its point"
+    assert target.read_bytes() == before

@@ -20,22 +20,26 @@
 enum { LANES = 8, TILE = 1024, MOST = 8 };
 
 /* bfloat16 is the upper half of a float32. */
-FOR_EACH_WIDTH static void widen(const uint16_t *restrict from, float *restrict to, Py_ssize_t n)
+FOR_EACH_WIDTH static void widen(const void *from, void *to, Py_ssize_t n)
 {
+    const uint16_t *restrict raw = from;
+    float *restrict value = to;
     for (Py_ssize_t i = 0; i < n; i++) {
-        uint32_t bits = (uint32_t)from[i] << 16;
-        memcpy(to + i, &bits, 4);
+        uint32_t bits = (uint32_t)raw[i] << 16;
+        memcpy(value + i, &bits, 4);
     }
 }
 
 /* Round to nearest, ties to even; a NaN stays one, whatever its payload. */
-FOR_EACH_WIDTH static void narrow(const float *restrict from, uint16_t *restrict to, Py_ssize_t n)
+FOR_EACH_WIDTH static void narrow(const void *from, void *to, Py_ssize_t n)
 {
+    const float *restrict value = from;
+    uint16_t *restrict raw = to;
     for (Py_ssize_t i = 0; i < n; i++) {
         uint32_t bits;
-        memcpy(&bits, from + i, 4);
+        memcpy(&bits, value + i, 4);
         uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-        to[i] = (uint16_t)((bits & 0x7FFFFFFFu) > 0x7F800000u ? (bits >> 16) | 0x40u : rounded);
+        raw[i] = (uint16_t)((bits & 0x7FFFFFFFu) > 0x7F800000u ? (bits >> 16) | 0x40u : rounded);
     }
 }
 
@@ -195,12 +199,12 @@ static PyObject *converted(PyObject *args, Conversion conversion, int from_wide)
 
 static PyObject *py_widen(PyObject *module, PyObject *args)
 {
-    return converted(args, (Conversion)widen, 0);
+    return converted(args, widen, 0);
 }
 
 static PyObject *py_narrow(PyObject *module, PyObject *args)
 {
-    return converted(args, (Conversion)narrow, 1);
+    return converted(args, narrow, 1);
 }
 
 /* edges: a tuple of (after, before) indices into the sides, before = -1 for "as it is". */
