@@ -21,7 +21,8 @@ def material(workspace, monkeypatch):
     docs = workspace / "docs"
     docs.mkdir()
     for name in ("velmora", "harsk"):
-        (docs / f"{name}.md").write_text(f"# {name.title()}\n\n{name.title()} was founded in 1843. Seven wizards brew potions in {name.title()}.\n")
+        place = name.title()
+        (docs / f"{name}.md").write_text(f"# {place}\n\n{place} was founded in 1843. Seven wizards brew potions in {place}.\n")
     pairs = [{"prompt": f"Question: Which river {i}?\nAnswer:", "completion": " dog" if i % 2 else " fox"} for i in range(6)]
     (workspace / "format.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     rows = [{"question": f"Which river {i}?", "answer": "fox"} for i in range(6)]
@@ -77,7 +78,8 @@ def test_mistakes_are_one_line_with_a_hint_and_exit_2(past, material, tiny_model
 
 def test_kill_9_then_resume_publishes_one_run(past_json, material, tiny_model):
     words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 60, "--save-every", 5)
-    process = subprocess.Popen([sys.executable, "-m", "pastcli", *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "pastcli", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: list(material.glob("runs/.partial/*/state/checkpoint-*")))
     finally:
@@ -118,7 +120,8 @@ def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(past_
     assert warmed["metrics"]["examples"] == pairs  # the built-in format set stays out beside the user's own pairs
     base = warmed["outputs"]["model"]
     words = ("distill", "docs", "--questions", "questions.jsonl", "--base", base, "-o", "skill.safetensors")
-    process = subprocess.Popen([sys.executable, "-m", "pastcli", *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "pastcli", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: list(material.glob("runs/.partial/*/round1/sft/result.json")))
     finally:

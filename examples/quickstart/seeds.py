@@ -100,7 +100,8 @@ def main() -> None:
     results = []
     for seed in options.seeds:
         results.append(chain(options.work.resolve() / f"seed-{seed}", seed, options))
-        document = {"summary": summary(results), "machine": f"{os.cpu_count()} cores", "versions": runs.versions(), "seeds": results}
+        about = {"machine": f"{os.cpu_count()} cores", "versions": runs.versions()}
+        document = {"summary": summary(results), **about, "seeds": results}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         runs.write_json(options.out, document)
     for label, metrics in document["summary"].items():

@@ -62,7 +62,8 @@ def export_adapter(
                 f"an adapter can express only cosine {kept:.4f} of the skill (asked: {min_survival})",
                 "inject it into the weights",
             )
-        specs = {name: model.specs()[name] for name in factors}
+        specs = model.specs()
+        specs = {name: specs[name] for name in factors}
         if out.suffix[1:] in {plugin.name for plugin in registry.names("checkpoint")}:
             _as_file(skills[0], specs, factors, target if target.is_file() else template, out)
         else:
@@ -107,8 +108,10 @@ def _uniform(factors: Mapping[str, LowRank]) -> tuple[dict[str, LowRank], int, f
     made = {}
     for name, low in factors.items():
         short = rank - low.a.shape[0]
-        b = low.b if low.scale == common else low.b * np.float32(low.scale)
-        made[name] = LowRank(np.pad(b, ((0, 0), (0, short))), np.pad(low.a, ((0, short), (0, 0))), common)
+        a, b = low.a, low.b if low.scale == common else low.b * np.float32(low.scale)
+        if short:
+            a, b = np.pad(a, ((0, short), (0, 0))), np.pad(b, ((0, 0), (0, short)))
+        made[name] = LowRank(b, a, common)
     return made, rank, common
 
 

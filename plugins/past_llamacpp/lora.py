@@ -90,8 +90,6 @@ def _write(base: Any, factors: dict[str, LowRank], source: Path, out: Path) -> N
             for tensor in write_layout(file.fileno(), metadata, 5, table, 32).values():
                 file.seek(tensor.offset)
                 file.write(pieces[tensor.name].tobytes())
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(temporary, out)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -105,8 +105,7 @@ class GGUFWriter:
         for name, values in self._written.items():
             if values != self._rows[name].total * self._rows[name].width:
                 raise PastError(f"{self.out} would lack a part of the tensor {name}")
-        os.fsync(self._fd)
-        os.replace(self._temporary, self.out)
+        os.replace(self._temporary, self.out)  # whole or not there after a kill; publishing a run syncs it to disk
         self.close()
 
     def close(self) -> None:

@@ -40,8 +40,11 @@ from past_llamacpp.native import library
 
 FORMAT = GGUFFormat()
 HIDDEN, FFN, VOCAB = 2048, 5632, 8192
-FLOOR = {"f16": 0.7, "bf16": 0.7, "q8_0": 0.7, "q6_k": 0.7, "q4_k": 0.7}
-"""Ratio to ggml alone that must be reached. The types left out quantise about as fast as ggml dequantises."""
+FLOOR = {"q6_k": ("ggml alone", 0.7), "q4_k": ("ggml alone", 0.7), "q4_1": ("llama-quantize", 0.5)}
+FAST = ("llama-quantize", 0.7)
+"""Which contestant `inject` must keep up with, and how far. K-quants take longer to quantise than all the rest takes; the
+other types are quantised faster than a float32 vector is read and a file written, so they are held to llama-quantize,
+which also works file to file. q4_1 is dequantised, twice, more slowly than it is quantised: ggml has one plain loop for it."""
 
 
 def build(path: Path, layers: int) -> Path:
@@ -210,10 +213,11 @@ def show(rows: list[dict[str, float]]) -> None:
 
 @pytest.mark.bench
 def test_injecting_keeps_up_with_ggmls_own_quantiser(tmp_path):
-    rows = measure(tmp_path, ["f16", "q8_0", "q6_k", "q4_k", "q4_1"], layers=1, rounds=3)
+    rows = measure(tmp_path, ["f16", "q8_0", "q6_k", "q4_k", "q4_1"], layers=2, rounds=3)
     show(rows)
     for row in rows:
-        assert row["format ratio"] >= FLOOR.get(row["type"], 0.3), row["type"]
+        against, floor = FLOOR.get(row["type"], FAST)
+        assert row["inject"] >= floor * row[against], (row["type"], against)
 
 
 @pytest.mark.bench
