@@ -118,12 +118,12 @@ def _packages() -> Iterator[Finding]:
 
 
 def _kernels() -> Finding:
-    """Was the package built with a C compiler at hand? Without, weight arithmetic works all the same, several times slower."""
+    """Was there a C compiler when the package was installed? Without, weight arithmetic works all the same, more slowly."""
     from ..vectors import arithmetic
 
     if arithmetic.compiled():
         return Finding("weight kernels", "ok", "compiled")
-    fix = "apt install build-essential, then install past again: pip install --force-reinstall --no-deps pastcli"
+    fix = "apt install build-essential && pip install --force-reinstall --no-deps -e ."
     return Finding("weight kernels", "warn", "no C compiler when past was installed: numpy does the work, slower", fix)
 
 

@@ -62,8 +62,7 @@ def export_adapter(
                 f"an adapter can express only cosine {kept:.4f} of the skill (asked: {min_survival})",
                 "inject it into the weights",
             )
-        specs = model.specs()
-        specs = {name: specs[name] for name in factors}
+        specs = {name: spec for name, spec in model.specs().items() if name in factors}
         if out.suffix[1:] in {plugin.name for plugin in registry.names("checkpoint")}:
             _as_file(skills[0], specs, factors, target if target.is_file() else template, out)
         else:

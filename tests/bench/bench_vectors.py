@@ -110,7 +110,7 @@ def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
         measure("copy for LoRA", reference([target], target, copy), [target], copy)
         remove(copy)
         remove(merged)
-        measure("inject as adapter", [*inject, "--vector", small, "--as", "adapter"], [])
+        measure("inject as adapter", [*inject, "--vector", small, "--as", "adapter"], [small])
         measure("probe", probe, [base, sft, rl])
         measure("read for probe", reference([base, sft, rl], None, copy), [base, sft, rl])
     return report(measure, size, models, peer)
