@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from past_hf.adapter import LoraFormat
 from past_hf.checkpoint import HFFormat
 from pastcli.errors import MismatchError, PastError
+from pastcli.vectors.arithmetic import STORAGE, widen
 from pastcli.vectors.safefile import SafeReader, SafeWriter, header_text, read_header
 from vectors_tools import factors_for, moved, weights, write_adapter, write_file, write_model
 
@@ -235,3 +236,42 @@ def test_reading_a_part_gives_that_part_in_every_type(tmp_path):
         whole = opened.read(name)
         assert np.array_equal(whole[32:80], opened.read(name, 32, 80)) and whole.dtype == np.float32
         assert np.allclose(whole.reshape(32, 16), tensors[name], atol=1e-2)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_mapped_part_is_that_part_and_stays_so_after_it_was_let_go_of(tmp_path_factory, data):
+    rows = data.draw(st.integers(1, 400))
+    value = np.random.default_rng(rows).standard_normal((rows, 64)).astype(np.float32)
+    dtype = data.draw(st.sampled_from(["F32", "BF16"]))
+    path = write_file(tmp_path_factory.mktemp("view") / "x.safetensors", {"a": value, "b": -value}, dtype)
+    reader, kind = SafeReader(path), STORAGE[dtype]
+    parts = []
+    for _ in range(4):
+        name = data.draw(st.sampled_from("ab"))
+        start, stop = sorted(data.draw(st.tuples(st.integers(0, value.size), st.integers(0, value.size))))
+        parts.append((reader.view(name, kind, start, stop), reader.read(name, kind, start, stop)))
+    reader.close()
+    for mapped, copied in parts:
+        assert np.array_equal(mapped, copied) and not mapped.flags.writeable
+
+
+def test_a_tensor_at_an_odd_offset_can_be_viewed_too(tmp_path):
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]}}).encode()
+    header += b" " * (1 - len(header) % 2)
+    values = np.arange(4, dtype=np.uint16)
+    (tmp_path / "odd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + values.tobytes())
+    reader = SafeReader(tmp_path / "odd.safetensors")
+    assert reader.entries["a"].offset % 2 == 1
+    assert np.array_equal(reader.view("a", STORAGE["BF16"], 1, 4), values[1:])
+
+
+def test_what_the_probe_is_given_is_what_read_gives(tmp_path):
+    tensors = weights()
+    for dtype in ("F32", "BF16", "F16"):
+        opened = HFFormat().open(write_model(tmp_path / dtype, tensors, dtype))
+        for name, spec in opened.specs().items():
+            found = opened.bits(name, spec.columns, spec.numel)
+            found = widen(found, "BF16") if found.dtype == np.uint16 else found
+            assert np.array_equal(found, opened.read(name, spec.columns, spec.numel))
+            assert opened.bits(name).size == spec.numel

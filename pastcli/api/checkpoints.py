@@ -50,8 +50,8 @@ class Identity:
 class Checkpoint(Protocol):
     """Read side of one model on disk (or in memory). Names are always HF names.
 
-    A format may also have `bits`: as `read`, but bfloat16 left as its bit patterns (uint16). The probe, which only
-    multiplies and adds, then has nothing to widen.
+    A format may also have `bits`: as `read`, but read-only, and bfloat16 left as its bit patterns (uint16). The probe,
+    which only multiplies and adds, then has nothing to copy and nothing to widen.
     """
 
     path: Path

@@ -24,7 +24,7 @@ from .arithmetic import gram, seeded, widen
 from .extract import difference
 from .interference import Interference, Meter
 from .models import format_of
-from .stream import BLOCK, Span, run, spans
+from .stream import Span, run, spans
 from .subspaces import Overlap, overlaps
 
 PAIRS = {
@@ -37,7 +37,7 @@ PAIRS = {
 """Cosines reported, by name: (one change, the other, in words)."""
 
 
-SAMPLED = 1 << 13
+SAMPLED = 1 << 12
 """Entries of each tensor that the controls look at: drawing random numbers costs ten times what reading does."""
 
 
@@ -190,12 +190,10 @@ def grams(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], 
     count = len(changes)
 
     def measure(span: Span) -> Row:
-        row = Row(np.zeros((count, count)), span.stop - span.start, np.zeros(4), np.zeros(4))
-        for start, stop in span.blocks(2 * BLOCK):
-            arrays = readers.read(span.spec.name, start, stop)
-            row.gram += gram(arrays, readers.edges)
-            if start == 0 and count > 1:
-                _add_controls(row, *readers.sample(arrays), seeded(seed, span.spec.name, start))
+        arrays = readers.read(span.spec.name, span.start, span.stop)
+        row = Row(gram(arrays, readers.edges), span.stop - span.start, np.zeros(4), np.zeros(4))
+        if span.start == 0 and count > 1:
+            _add_controls(row, *readers.sample(arrays), seeded(seed, span.spec.name))
         if not np.isfinite(row.gram).all():
             raise MismatchError(f"tensor {span.spec.name} holds NaN or infinity in one of the models")
         return row

@@ -21,7 +21,7 @@ from pastcli.hashing import shapes_sha256
 from pastcli.vectors import arithmetic
 from pastcli.vectors.safefile import SafeReader
 
-from .checkpoint import no_weights, read_json, tokenizer_sha256
+from .folder import no_weights, read_json, tokenizer_sha256
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from pastcli.api import Checkpoint, Identity, TensorSpec
-from pastcli.errors import MismatchError, PastError, UsageError
-from pastcli.hashing import shapes_sha256, tokens_sha256
+from pastcli.errors import MismatchError, UsageError
+from pastcli.hashing import shapes_sha256
 from pastcli.runs import write_json
 from pastcli.vectors import arithmetic
 from pastcli.vectors.safefile import SafeReader, SafeWriter, header_text
 from pastcli.vectors.stream import BLOCK, cut
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+from .folder import INDEX, SINGLE, no_weights, read_json, tokenizer_sha256
+
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
 TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -163,10 +161,15 @@ class HFCheckpoint:
         return arithmetic.widen(self.raw(name, start, stop), dtype)
 
     def bits(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """As `read`, but bfloat16 as its bit patterns, which `arithmetic.gram` takes as they are."""
-        if name in self._where and self.shards[self._where[name]].entries[name].dtype == "BF16":
-            return self.raw(name, start, stop)
-        return self.read(name, start, stop)
+        """As `read`, but as it is stored where `arithmetic.gram` takes that: float32, or bit patterns of bfloat16.
+
+        The array is a read-only view of the file (`SafeReader.view`).
+        """
+        reader = self.shards[self._where[name]] if name in self._where else None
+        if reader is None or reader.entries[name].dtype not in ("F32", "BF16"):
+            return self.read(name, start, stop)
+        kind = arithmetic.STORAGE[reader.entries[name].dtype]
+        return reader.view(name, kind, start, reader.entries[name].nbytes // kind.itemsize if stop is None else stop)
 
     def identity(self) -> Identity:
         names = self.config.get("architectures") or [self.config.get("model_type", "")]
@@ -258,43 +261,3 @@ class HFWriter:
     def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
-
-
-def no_weights(path: Path) -> PastError:
-    """The error for a directory without safetensors; pickles are never opened, the hint says how to convert."""
-    pickles = sorted(path.glob("*.bin")) + sorted(path.glob("*.pt")) + sorted(path.glob("*.pth"))
-    if not pickles:
-        return MismatchError(f"{path} holds no safetensors weights", f"expected {SINGLE} or {INDEX}")
-    code = (
-        "from transformers import AutoModelForCausalLM as M; "
-        f"M.from_pretrained('{path}', dtype='auto').save_pretrained('{path}-safetensors')"
-    )
-    return MismatchError(
-        f"{path} holds its weights as a pickle ({pickles[0].name}), which can run code when opened: refused",
-        f'if you trust it, convert it once: python -c "{code}"',
-    )
-
-
-def tokenizer_sha256(folder: Path) -> str:
-    """Hash of the vocabulary in the order of its ids; '' when the folder has no tokenizer."""
-    if (folder / "tokenizer.json").is_file():
-        table = read_json(folder / "tokenizer.json")
-        vocab = (table.get("model") or {}).get("vocab") or {}
-        if isinstance(vocab, list):  # Unigram: (token, score) in the order of ids
-            vocab = {token: index for index, (token, _) in enumerate(vocab)}
-        ids = vocab | {token["content"]: token["id"] for token in table.get("added_tokens") or []}
-        return tokens_sha256(sorted(ids, key=lambda token: (ids[token], token)))
-    for name in ("tokenizer.model", "vocab.json", "vocab.txt"):
-        if (folder / name).is_file():
-            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    return ""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MismatchError(f"{path} cannot be read: {str(error)[:120]}") from None
-    if not isinstance(value, dict):
-        raise MismatchError(f"{path} is not a JSON object")
-    return value

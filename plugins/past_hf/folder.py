@@ -1,0 +1,54 @@
+"""What lies beside the weights in a model directory: JSON files, the tokenizer's vocabulary, pickles to be refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pastcli.errors import MismatchError, PastError
+from pastcli.hashing import tokens_sha256
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def no_weights(path: Path) -> PastError:
+    """The error for a directory without safetensors; pickles are never opened, the hint says how to convert."""
+    pickles = sorted(path.glob("*.bin")) + sorted(path.glob("*.pt")) + sorted(path.glob("*.pth"))
+    if not pickles:
+        return MismatchError(f"{path} holds no safetensors weights", f"expected {SINGLE} or {INDEX}")
+    code = (
+        "from transformers import AutoModelForCausalLM as M; "
+        f"M.from_pretrained('{path}', dtype='auto').save_pretrained('{path}-safetensors')"
+    )
+    return MismatchError(
+        f"{path} holds its weights as a pickle ({pickles[0].name}), which can run code when opened: refused",
+        f'if you trust it, convert it once: python -c "{code}"',
+    )
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """Hash of the vocabulary in the order of its ids; '' when the folder has no tokenizer."""
+    if (folder / "tokenizer.json").is_file():
+        table = read_json(folder / "tokenizer.json")
+        vocab = (table.get("model") or {}).get("vocab") or {}
+        if isinstance(vocab, list):  # Unigram: (token, score) in the order of ids
+            vocab = {token: index for index, (token, _) in enumerate(vocab)}
+        ids = vocab | {token["content"]: token["id"] for token in table.get("added_tokens") or []}
+        return tokens_sha256(sorted(ids, key=lambda token: (ids[token], token)))
+    for name in ("tokenizer.model", "vocab.json", "vocab.txt"):
+        if (folder / name).is_file():
+            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MismatchError(f"{path} cannot be read: {str(error)[:120]}") from None
+    if not isinstance(value, dict):
+        raise MismatchError(f"{path} is not a JSON object")
+    return value
