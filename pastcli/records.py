@@ -44,6 +44,10 @@ class Record:
         entry = self.manifest.get("outputs", {}).get(name)
         return None if entry is None else (self.path / entry["path"])
 
+    def outputs(self) -> dict[str, str]:
+        """Where every output lies, by name."""
+        return {name: str(self.output(name)) for name in self.manifest.get("outputs", {})}
+
     def intact(self) -> bool:
         """True if its outputs are there and its inputs are what they were."""
         outputs, inputs = self.manifest.get("outputs", {}), self.manifest.get("inputs", {})

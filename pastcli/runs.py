@@ -16,7 +16,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,13 +25,13 @@ from typing import Any
 from . import config as configs, output
 from .environment import machine, same_command, versions
 from .errors import Interrupted, PastError, UsageError
-from .files import aside, is_locked, locked, remove, replace, size_of, sync_tree, writable, write_json
+from .files import aside, is_locked, locked, remove, replace, size_of, writable, write_json
 from .hashing import hash_path
 from .records import Record, clear, discard, find, newest, owner_of, read, records, runs_dir, unfinished, workspace
 
 __all__ = [
     "Record", "Run", "discard", "find", "finished", "is_locked", "newest", "owner_of", "read", "records", "runs_dir",
-    "size_of", "start", "sync_tree", "unfinished", "versions", "workspace", "write_json",
+    "size_of", "start", "unfinished", "versions", "workspace", "write_json",
 ]  # fmt: skip
 
 FORMAT = 1
@@ -76,6 +76,11 @@ class Run:
         self.manifest["inputs"][name] = entry
         self.save()
 
+    def add_inputs(self, name: str, paths: Iterable[Path]) -> None:
+        """Record several inputs of one kind: `name`, `name2`, `name3`, ..."""
+        for number, path in enumerate(paths, 1):
+            self.add_input(name if number == 1 else f"{name}{number}", path)
+
     def add_output(self, name: str, path: Path) -> None:
         """Declare a file or folder inside `dir` as a named output."""
         self.manifest["outputs"][name] = {"path": str(path.relative_to(self.dir))}
@@ -119,8 +124,7 @@ class Run:
         now = datetime.now(timezone.utc)
         self.manifest.update(status="complete", finished=now.isoformat(timespec="seconds"))
         self.manifest["seconds"] = round(self.manifest["seconds"] + time.monotonic() - self._began, 3)
-        for key in ("temporary", "publishing"):
-            self.manifest.pop(key)
+        del self.manifest["temporary"], self.manifest["publishing"]
         self.save()
         replace(self.dir, self.final, aside(self.final, self.id))
         return Record(self.final, self.manifest)

@@ -61,6 +61,14 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in (*models.ALIASES, *made) if name.startswith(incomplete)]
 
 
+SFT_MODEL = typer.Option("--sft", metavar="PATH", autocompletion=complete_model,
+                         help="The SFT model (default: the one the RL run grew from).")  # fmt: skip
+RL_MODEL = typer.Option("--rl", metavar="PATH", autocompletion=complete_model,
+                        help="The RL model or adapter (default: the newest rl run).")  # fmt: skip
+TARGET = typer.Option("--target", metavar="PATH", autocompletion=complete_model,
+                      help="The model that gets the skill (default: the newest sft run other than the skill's own).")  # fmt: skip
+
+
 def already_done(stage: str, config: Any, extra: Mapping[str, Any], resume: bool, as_json: bool) -> bool:
     """With `--resume`: if exactly this work was finished before, say so and print its result."""
     record = finished_before(stage, config, extra, resume)
@@ -79,7 +87,7 @@ def finished_before(stage: str, config: Any, extra: Mapping[str, Any], resume: b
 
 def show_run(record: runs.Record, as_json: bool) -> None:
     """The result of a stage: where the run is, what it made, what it measured."""
-    outputs = {name: str(record.output(name)) for name in record.manifest["outputs"]}
+    outputs = record.outputs()
     document = {"run": record.id, "path": str(record.path), "outputs": outputs, "metrics": record.manifest["metrics"],
                 "seconds": record.manifest["seconds"]}  # fmt: skip
 

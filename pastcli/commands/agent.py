@@ -10,7 +10,7 @@ import typer
 from .. import config as configs, models, output, registry, runs
 from ..errors import MismatchError, UsageError
 from ._lineage import model_of, newest
-from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, option, typed
+from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, finished_before, option, typed
 
 if TYPE_CHECKING:
     from ..agent.run import Result
@@ -69,10 +69,8 @@ def command(
     if dry_run:
         output.emit(_plan(loaded, config, path), as_json)
         return
-    record = runs.finished("agent", config, extra) if resume else None
-    if record is not None:
-        output.note(f"already finished: {record.id}; nothing to resume")
-    else:
+    record = finished_before("agent", config, extra, resume)
+    if record is None:
         record = _run(loaded, load, config, extra, resume, force)
     _show(record, config, show if show is not None else len(_tasks(loaded, config)) * config.attempts == 1, as_json)
 
@@ -170,7 +168,7 @@ def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> No
     import json
 
     summary = json.loads(record.output("summary").read_text(encoding="utf-8"))
-    outputs = {name: str(record.output(name)) for name in record.manifest["outputs"]}
+    outputs = record.outputs()
 
     def human() -> None:
         from ..agent.show import show_episodes

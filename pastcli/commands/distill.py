@@ -75,8 +75,7 @@ def command(
     with runs.start("distill", config, extra=extra, resume=resume, force=force) as run:
         _train.add_base(run, "base", found)
         run.add_input("questions", questions)
-        for number, path in enumerate(source, 1):
-            run.add_input("documents" if number == 1 else f"documents{number}", path)
+        run.add_inputs("documents", source)
         skill = None
         for number, part in enumerate(parts, 1):
             skill = _round(run, number, part, skill, found, (sft, rl), rewards, source)

@@ -88,7 +88,7 @@ def command(
         with runs.start("eval", config, extra=extra, resume=resume, force=force) as run:
             _evaluate(run, config, asked, candidates, load, extra)
         record = runs.read(run.final)
-    outputs = {name: str(record.output(name)) for name in record.manifest["outputs"]}
+    outputs = record.outputs()
     results = json.loads((record.path / "results.json").read_text(encoding="utf-8"))
     output.emit({"run": record.id, "outputs": outputs, **results}, as_json, lambda: _show(results, config.confidence))
     _gates(results, candidates[-1].label, min_f1, min_gain, record.id)

@@ -11,19 +11,7 @@ from .. import config as configs, models, output, runs
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
-from ._options import (
-    ConfigFile,
-    DryRun,
-    Force,
-    Json,
-    Name,
-    Resume,
-    already_done,
-    complete_model,
-    option,
-    show_run,
-    typed,
-)
+from ._options import RL_MODEL, SFT_MODEL, ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run, typed
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -31,16 +19,12 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: `past extract --sft runs/sft-1 --rl runs/rl-1 -o skill.safetensors`"
 
-SFT = typer.Option("--sft", metavar="PATH", autocompletion=complete_model,
-                   help="The SFT model (default: the one the RL run grew from).")  # fmt: skip
-RL = typer.Option("--rl", metavar="PATH", autocompletion=complete_model,
-                  help="The RL model or adapter (default: the newest rl run).")  # fmt: skip
 OUT = typer.Option("-o", "--output", metavar="FILE", help="The skill file (default: in the run).")
 
 
 def command(
-    sft: Annotated[str | None, SFT] = None,
-    rl: Annotated[str | None, RL] = None,
+    sft: Annotated[str | None, SFT_MODEL] = None,
+    rl: Annotated[str | None, RL_MODEL] = None,
     out: Annotated[Path | None, OUT] = None,
     rank: Annotated[int | None, option("extract", "rank", min=0)] = None,
     energy: Annotated[float | None, option("extract", "energy", min=0.0, max=1.0)] = None,

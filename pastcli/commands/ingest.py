@@ -66,15 +66,14 @@ def command(
         output.emit(plan, as_json, lambda: _show(found, f"would write {target}"))
         return
     with runs.start("ingest", config, extra=extra, resume=resume, force=force, keep_partial=False) as run:
-        for number, path in enumerate(docs, 1):
-            run.add_input("documents" if number == 1 else f"documents{number}", path)
+        run.add_inputs("documents", docs)
         corpus = run.external("corpus", out) if out else run.dir / "corpus.jsonl"
         write_corpus(corpus, found.passages)
         if not out:
             run.add_output("corpus", corpus)
         run.metrics(**found.counts())
     record = runs.read(run.final)
-    outputs = {"corpus": str(record.output("corpus"))}
+    outputs = record.outputs()
     document = {"run": record.id, "outputs": outputs, "metrics": found.counts(), "files": files}
     output.emit(document, as_json, lambda: _show(found, f"corpus {outputs['corpus']}"))
 

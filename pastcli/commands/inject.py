@@ -12,19 +12,7 @@ from .. import config as configs, models, output, runs
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
-from ._options import (
-    ConfigFile,
-    DryRun,
-    Force,
-    Json,
-    Name,
-    Resume,
-    already_done,
-    complete_model,
-    option,
-    show_run,
-    typed,
-)
+from ._options import TARGET, ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run, typed
 from ._weights import weights_progress
 
 EXAMPLE = "Example: `past inject --vector skill.safetensors --scale 1.0 --target runs/sft-2 -o model/`"
@@ -36,12 +24,6 @@ VECTOR = typer.Option(
     "--vector",
     metavar="FILE[:λ]",
     help="A skill file, with a factor of its own if wanted; may repeat (default: the newest skill).",
-)
-TARGET = typer.Option(
-    "--target",
-    metavar="PATH",
-    autocompletion=complete_model,
-    help="The model that gets the skill (default: the newest sft run other than the skill's own).",
 )
 OUT = typer.Option(
     "-o", "--output", metavar="OUT", help="A directory, or a file ending in .gguf (default: in the run)."
@@ -99,8 +81,7 @@ def command(
         "inject", config, extra=plan.key(), resume=resume, force=force, keep_partial=False, name=name
     ) as run:
         run.add_input("target", plan.target)
-        for number, (path, _) in enumerate(vectors, 1):
-            run.add_input("vector" if number == 1 else f"vector{number}", path)
+        run.add_inputs("vector", [path for path, _ in vectors])
         destination = run.external(plan.output_name, out) if out else run.dir / kind
         remove(destination)  # what a killed run, now resumed, had written
         warnings = (_export if kind == "adapter" else _inject)(plan, destination, config, run)

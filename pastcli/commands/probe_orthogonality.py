@@ -11,7 +11,7 @@ import typer
 from .. import config as configs, output, qa, runs
 from ..errors import UsageError
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, complete_model, finished_before, option, typed
+from ._options import RL_MODEL, SFT_MODEL, ConfigFile, DryRun, Force, Json, Name, Resume, finished_before, option, typed
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ EXAMPLE = "Example: `past probe-orthogonality --base smol --sft runs/sft-1 --rl 
 
 
 BASE = typer.Option("--base", metavar="PATH", help="The common base (default: what the SFT run started from).")
-SFT = typer.Option("--sft", metavar="PATH", autocompletion=complete_model,
-                   help="The SFT model (default: the one the RL run grew from).")  # fmt: skip
-RL = typer.Option("--rl", metavar="PATH", autocompletion=complete_model,
-                  help="The RL model or adapter (default: the newest rl run).")  # fmt: skip
 TARGET = typer.Option("--target-sft", metavar="PATH",
                       help="The target's SFT model (default: the newest other sft run, if any).")  # fmt: skip
 SFT2 = typer.Option("--sft2", metavar="PATH", help="Control: a second SFT model of the same base.")
@@ -40,8 +36,8 @@ OUT = typer.Option("-o", "--output", metavar="DIR", help="Where the figures go (
 
 def command(
     base: Annotated[str | None, BASE] = None,
-    sft: Annotated[str | None, SFT] = None,
-    rl: Annotated[str | None, RL] = None,
+    sft: Annotated[str | None, SFT_MODEL] = None,
+    rl: Annotated[str | None, RL_MODEL] = None,
     target_sft: Annotated[str | None, TARGET] = None,
     sft2: Annotated[str | None, SFT2] = None,
     rl2: Annotated[str | None, RL2] = None,
@@ -84,18 +80,14 @@ def command(
         if figures:
             _draw(measured, run, out)
     record = runs.read(run.final)
-    places = _places(record)
+    places = record.outputs()
     output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: _show(measured, places))
-
-
-def _places(record: runs.Record) -> dict[str, str]:
-    return {name: str(record.output(name)) for name in record.manifest["outputs"]}
 
 
 def _show_again(record: runs.Record, as_json: bool) -> None:
     """The report of a probe that was finished before; people get its verdict and where the rest is."""
     document = json.loads((record.path / "probe.json").read_text(encoding="utf-8"))
-    places = _places(record)
+    places = record.outputs()
     brief = {"run": record.id, **places, "verdict": document["verdict"]}
     output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: output.pairs(brief))
 

@@ -66,8 +66,7 @@ def command(
         return
     with runs.start("sft", config, extra=extra, resume=resume, force=force, name=name) as run:
         _train.add_base(run, "base", found)
-        for number, path in enumerate([*docs, *_train.mixed(config, docs)], 1):
-            run.add_input("documents" if number == 1 else f"documents{number}", path)
+        run.add_inputs("documents", [*docs, *_train.mixed(config, docs)])
         result = _train.train("sft", found.path, rows, run.dir, config, run.resumed)
         _train.record(run, result)
         run.metrics(examples=len(rows))

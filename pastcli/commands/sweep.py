@@ -11,7 +11,7 @@ import typer
 from .. import config as configs, output, qa, registry, runs
 from ..errors import UsageError
 from . import _lineage
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, complete_model, finished_before, option, typed
+from ._options import TARGET, ConfigFile, DryRun, Force, Json, Name, Resume, finished_before, option, typed
 from .inject import parse_vector
 
 if TYPE_CHECKING:
@@ -24,12 +24,6 @@ QUESTIONS = typer.Option(
     "--questions", metavar="FILE", help="The development questions: not those of the final evaluation."
 )
 VECTOR = typer.Option("--vector", metavar="FILE[:λ]", help="A skill file; may repeat (default: the newest skill).")
-TARGET = typer.Option(
-    "--target",
-    metavar="PATH",
-    autocompletion=complete_model,
-    help="The model that gets the skill (default: the newest sft run other than the skill's own).",
-)
 METRIC = "f1"
 
 
@@ -83,8 +77,7 @@ def command(
         with runs.start("sweep", config, extra=extra, resume=resume, force=force, name=name) as run:
             run.add_input("target", model.path)
             run.add_input("questions", questions)
-            for number, (path, _) in enumerate(vectors, 1):
-                run.add_input("vector" if number == 1 else f"vector{number}", path)
+            run.add_inputs("vector", [path for path, _ in vectors])
             _sweep(run, config, scales, vectors, model.path, asked)
         record = runs.read(run.final)
     _show(record, as_json)
@@ -146,7 +139,7 @@ def _show(record: runs.Record, as_json: bool) -> None:
     import json
 
     results = json.loads((record.path / "sweep.json").read_text(encoding="utf-8"))
-    outputs = {name: str(record.output(name)) for name in record.manifest["outputs"]}
+    outputs = record.outputs()
 
     def human() -> None:
         rows = [(p["group"], p["scale"], *p["scores"].values(), p["kl"], p["survival"]) for p in results["points"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..drawing import blank
 from .closed_book import METRICS
 from .comparison import Comparison
 
@@ -14,12 +15,8 @@ TITLES = {"exact": "exact match", "contains": "contains the answer", "f1": "toke
 
 def plot(comparison: Comparison, path: Path, confidence: float) -> None:
     """Write a PNG, PDF or SVG (the suffix of `path` decides) with a dashed line at the reference."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     labels = list(comparison.scores)
-    figure = Figure(figsize=(9, 1.3 + 0.42 * len(labels)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(9, 1.3 + 0.42 * len(labels))
     for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
         for row, label in enumerate(labels):
             mean, low, high = comparison.scores[label][metric]

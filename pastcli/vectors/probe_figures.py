@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..drawing import blank
 from .probe import PAIRS, Probe, cosine, layer_of
 from .probe_report import grid
-
-
-def _axes(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of that many inches and its axes, drawn without a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
 
 
 def figures(probe: Probe, folder: Path) -> list[Path]:
@@ -30,7 +20,8 @@ def figures(probe: Probe, folder: Path) -> list[Path]:
         layers, kinds, values = grid(probe, pair)
         if not layers:
             continue
-        figure, axes = _axes(2 + 0.75 * len(kinds), 2.5 + 0.22 * len(layers))
+        figure = blank(2 + 0.75 * len(kinds), 2.5 + 0.22 * len(layers))
+        axes = figure.subplots()
         limit = max(float(np.nan_to_num(np.abs(values)).max()), 1e-12)
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
         axes.set(xlabel="module", ylabel="layer", title=f"cosine of {PAIRS[pair][2]}")
@@ -45,7 +36,8 @@ def figures(probe: Probe, folder: Path) -> list[Path]:
 
 def _depth_figure(probe: Probe, path: Path) -> Path:
     """Cosine of every pair over the layers; the band is ±3 standard deviations of chance."""
-    figure, axes = _axes(6, 3.5)
+    figure = blank(6, 3.5)
+    axes = figure.subplots()
     rows = {key: row for key, row in probe.group(layer_of).items() if key.isdigit()}
     for pair, index in probe.pairs().items():
         points = [(int(key), found.cosine) for key, row in rows.items() if (found := cosine(row, index))]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import mmap
 import os
 import struct
@@ -93,9 +94,7 @@ def _entry(path: Path, name: str, value: Any, base: int) -> Entry:
         raise MismatchError(f"{where} has the impossible shape {str(shape)[:60]}")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
         raise MismatchError(f"{where} has impossible offsets {str(offsets)[:60]}")
-    nbytes = ITEM_BYTES[dtype]
-    for dimension in shape:
-        nbytes *= dimension
+    nbytes = _bytes_of(dtype, tuple(shape))
     if offsets[1] - offsets[0] != nbytes:
         raise MismatchError(f"{where} claims {offsets[1] - offsets[0]} bytes, but {dtype} {shape} takes {nbytes}")
     return Entry(dtype, tuple(shape), base + offsets[0], nbytes)
@@ -180,10 +179,7 @@ def header_text(entries: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Ma
 
 
 def _bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
-    count = ITEM_BYTES[dtype]
-    for dimension in shape:
-        count *= dimension
-    return count
+    return ITEM_BYTES[dtype] * math.prod(shape)
 
 
 class SafeWriter:

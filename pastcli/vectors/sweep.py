@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..drawing import blank
 from ..errors import UsageError
 
 ALL = "all"
@@ -104,12 +105,8 @@ def best(points: Iterable[Point], metric: str) -> Point:
 
 def plot(points: Sequence[Point], metric: str, path: Path) -> None:
     """Score over lambda for each group, and the KL beside it when it was measured."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     priced = any(point.kl for point in points)
-    figure = Figure(figsize=(9 if priced else 5, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(9 if priced else 5, 3.6)
     axes: Any = figure.subplots(1, 2 if priced else 1, squeeze=False)[0]
     zero = points[0]
     for group in dict.fromkeys(point.group for point in points[1:]):
