@@ -20,33 +20,34 @@ if TYPE_CHECKING:
 
 
 @cache
-def _console(stderr: bool) -> "Console":
+def _new_console(stderr: bool) -> "Console":
     from rich.console import Console
 
     # Text is shown as it is: file names and model answers may hold [brackets] and :colons:.
     return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def stdout() -> "Console":
-    """The console for data."""
-    return _Fresh.get(False)
+def _console(stderr: bool = False) -> "Console":
+    """rich's console for data, or the one for notes, bound to the stream of the moment: test runners swap them."""
+    found = _new_console(stderr)
+    found.file = sys.stderr if stderr else sys.stdout
+    return found
 
 
-def stderr() -> "Console":
-    """The console for notes, progress, warnings and errors."""
-    return _Fresh.get(True)
+def styled(stderr: bool = False) -> bool:
+    """Whether somebody looks at the stream. A pipe or a file gets plain lines, and rich is not even imported."""
+    stream = sys.stderr if stderr else sys.stdout
+    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
-class _Fresh:
-    """Consoles bound to the streams of the moment, so that test runners which swap them are followed."""
+def line(text: str, style: str = "", *, label: str = "", stderr: bool = False) -> None:
+    """One line of text, in a style of rich's where there is a terminal, after a label in bold."""
+    if not styled(stderr):
+        print(label + text, file=sys.stderr if stderr else sys.stdout)
+        return
+    from rich.text import Text
 
-    @staticmethod
-    def get(stderr: bool) -> "Console":
-        console = _console(stderr)
-        console.file = sys.stderr if stderr else sys.stdout
-        if not console.is_terminal and "COLUMNS" not in os.environ:
-            console.width = 1000  # into a pipe or file a table keeps every line whole
-        return console
+    _console(stderr).print(Text.assemble((label, "bold"), (text, style)))
 
 
 def emit(data: Any, as_json: bool, human: Callable[[], None] | None = None) -> None:
@@ -72,42 +73,71 @@ def _plain(value: Any) -> Any:
     return _plain(value.item()) if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str | None = None) -> None:
-    """A table on stdout; columns whose cells are all numbers (or '-') are right-aligned."""
-    from rich.table import Table
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    caption: str | None = None,
+    style: Callable[[str], str] | None = None,
+    boxed: bool = True,
+) -> None:
+    """A table on stdout; columns whose cells are all numbers (or '-') are right-aligned.
 
+    `style` gives the style of a cell by its text. Where nobody looks, columns are padded with blanks and lines are
+    never broken.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
-    view = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-    for index, column in enumerate(columns):
-        numeric = bool(cells) and all(_numeric(row[index]) for row in cells)
+    right = [bool(cells) and all(_numeric(row[index]) for row in cells) for index in range(len(columns))]
+    if not styled():
+        _plain_table(title, [list(columns), *cells], right, caption)
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = box.HEAVY_HEAD if boxed else None
+    view = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=lines)
+    for column, numeric in zip(columns, right, strict=True):
         view.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        view.add_row(*row)
-    stdout().print(view)
+        view.add_row(*(Text(text, style(text) if style else "") for text in row))
+    _console().print(view)
+
+
+def _plain_table(title: str, lines: list[list[str]], right: list[bool], caption: str | None) -> None:
+    lines = [[" ".join(text.split("\n")) for text in cells] for cells in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if title:
+        print(title)
+    for cells in lines:
+        padded = (text.rjust(width) if numeric else text.ljust(width) for text, width, numeric in zip(cells, widths, right))
+        print("  ".join(padded).rstrip())
+    if caption:
+        print(caption)
 
 
 def pairs(data: Mapping[str, Any]) -> None:
     """`key  value` lines on stdout."""
     width = max((len(str(key)) for key in data), default=0)
     for key, value in data.items():
-        stdout().print(f"{str(key):<{width}}  {_cell(value)}")
+        line(f"{str(key):<{width}}  {_cell(value)}")
 
 
 def note(text: str) -> None:
     """One line about what is going on, on stderr."""
-    stderr().print(text, style="dim")
+    line(text, "dim", stderr=True)
 
 
 def warn(text: str, hint: str | None = None) -> None:
-    stderr().print(f"warning: {text}", style="yellow")
+    line(f"warning: {text}", "yellow", stderr=True)
     if hint:
-        stderr().print(f"  hint: {hint}", style="dim")
+        line(f"  hint: {hint}", "dim", stderr=True)
 
 
 def error(text: str, hint: str | None = None) -> None:
-    stderr().print(f"error: {text}", style="bold red")
+    line(f"error: {text}", "bold red", stderr=True)
     if hint:
-        stderr().print(f"  hint: {hint}")
+        line(f"  hint: {hint}", stderr=True)
 
 
 @contextmanager
@@ -116,7 +146,7 @@ def progress(label: str, unit: str = "it") -> Iterator[Callable[..., None]]:
 
     Quiet when stderr is no terminal, except for one line about every 30 seconds so that a log shows life.
     """
-    if stderr().is_terminal:
+    if styled(stderr=True):
         yield from _bar(label, unit)
     else:
         yield _log_lines(label, unit)
@@ -142,7 +172,7 @@ def _bar(label: str, unit: str) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[metrics]}"),
     )
-    with Progress(*columns, console=stderr(), transient=True) as bar:
+    with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None, rate="", metrics="")
         rate_of = _rate()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from .environment import metadata_field
 from .errors import PastError, UsageError
 
 GROUPS = {
@@ -36,10 +37,10 @@ class Plugin:
 def _all() -> tuple[Plugin, ...]:
     from importlib.metadata import entry_points
 
-    found = []
+    installed, found = entry_points(), []  # read once: asking group by group would read every package's list each time
     for role, group in GROUPS.items():
-        for point in entry_points(group=group):
-            owner = point.dist.name if point.dist is not None else "?"
+        for point in installed.select(group=group):
+            owner = metadata_field(point.dist, "Name") if point.dist is not None else "?"
             found.append(Plugin(role, point.name, point.value, owner))
     # The same distribution can be seen twice on sys.path (an editable install beside its checkout).
     return tuple(dict.fromkeys(found))

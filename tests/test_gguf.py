@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from past_hf.checkpoint import HFFormat
 from past_llamacpp import ggml
-from past_llamacpp.checkpoint import GGUFFormat
+from past_llamacpp.format import GGUFFormat
 from past_llamacpp.convert import convert
 from past_llamacpp.gguffile import STRING, UINT32, read_header
 from past_llamacpp.gguflayout import pack_metadata, write_layout

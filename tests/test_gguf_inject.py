@@ -15,7 +15,7 @@ from gguf_tools import reference_gguf
 from safetensors.numpy import load_file, save_file
 
 from past_hf.checkpoint import HFFormat
-from past_llamacpp.checkpoint import GGUFFormat
+from past_llamacpp.format import GGUFFormat
 from past_llamacpp.convert import convert
 from past_llamacpp.engine import Engine
 from pastcli import models

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,29 @@ def test_a_table_in_a_pipe_keeps_its_lines_whole(capsys, monkeypatch):
     output.table("", ["path", "n"], [[long, 1.23456]])
     line = next(line for line in capsys.readouterr().out.splitlines() if "/a/path" in line)
     assert long in line and "1.235" in line
+
+
+def test_a_table_in_a_pipe_is_columns_of_plain_text(capsys):
+    output.table("title", ["name", "n"], [["a\nb", 1.5], ["long name", None]], "caption", style=lambda text: "red")
+    assert capsys.readouterr().out.splitlines() == ["title", "name         n", "a b        1.5", "long name    -", "caption"]
+
+
+def test_a_terminal_gets_colour_and_a_pipe_none(capsys, monkeypatch):
+    output.line("text", "bold red", label="label: ")
+    assert capsys.readouterr().out == "label: text\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    output._new_console.cache_clear()  # rich looks at the environment once
+    output.table("", ["n"], [["+1"], ["-1"]], style=lambda text: "red" if text[0] == "+" else "", boxed=False)
+    output._new_console.cache_clear()
+    shown = capsys.readouterr().out
+    assert "\x1b[31m" in shown and shown.index("\x1b[31m") < shown.index("+1") < shown.index("-1")
+    assert "\x1b[31m" not in shown[shown.index("-1") - 5 : shown.index("-1")]
+
+
+def test_a_command_in_a_pipe_starts_without_rich():
+    code = "import sys\nfrom pastcli import cli, output\noutput.table('t', ['a'], [[1]])\nprint('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()[-1] == "False"
 
 
 def test_progress_is_silent_in_a_pipe_and_speaks_now_and_then(capsys, monkeypatch):

@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from pastcli import config, runs
+import pastcli
+from pastcli import config, environment, runs
 from pastcli.errors import Interrupted, PastError, UsageError
 
 CONFIG = config.IngestConfig()
@@ -342,3 +343,11 @@ def test_a_named_run_is_found_by_its_name_and_replaced_only_by_force(workspace):
     assert [record.id for record in runs.records()] == ["mine"]
     with pytest.raises(UsageError, match="cannot be the name"):
         named("../three", "three")
+
+
+def test_versions_are_those_that_the_packages_give():
+    from importlib.metadata import version
+
+    found = environment.versions()
+    assert found["past"] == pastcli.__version__ and {"torch", "numpy", "llama-cpp-python"} <= set(found)
+    assert all(found[name] == version(name) for name in found if name != "past")

@@ -19,7 +19,7 @@ def show_episodes(transcript: Path, limit: int) -> None:
             event = json.loads(line)
             if event["event"] == "episode":
                 title = f"── query {event['task']}, attempt {event['attempt'] + 1} ──"
-                output.stdout().print(title, style="dim", markup=False)
+                output.line(title, "dim")
                 _line("Query", event["messages"][-1]["content"], "bold")
             elif event["event"] == "step":
                 _step(event, limit)
@@ -49,7 +49,5 @@ def _step(event: dict[str, Any], limit: int) -> None:
 
 def _line(label: str, text: str, style: str) -> None:
     """`label: text`. What a model or a tool says may not steer the terminal, so control characters are made visible."""
-    from rich.text import Text
-
     safe = "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text.strip())
-    output.stdout().print(Text.assemble((f"{label}: ", "bold"), (safe, style)))
+    output.line(safe, style, label=f"{label}: ")

@@ -53,9 +53,9 @@ def command(
     for finding in _findings(fast):
         found.append(finding)
         if not as_json:
-            output.stdout().print(f"{MARKS[finding.state]} {finding.check:<18} {finding.detail}")
+            output.line(f"{MARKS[finding.state]} {finding.check:<18} {finding.detail}")
             if finding.fix:
-                output.stdout().print(f"{'':23} -> {finding.fix}")
+                output.line(f"{'':23} -> {finding.fix}")
     failed = [finding.check for finding in found if finding.state == "fail"]
     output.emit({"ok": not failed, "findings": [asdict(finding) for finding in found]}, as_json, lambda: None)
     if failed:

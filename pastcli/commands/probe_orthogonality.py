@@ -153,7 +153,8 @@ def _paths(
 def _show(measured: Probe, places: dict[str, str]) -> None:
     from ..vectors import interference, probe_report, subspaces
 
-    output.stdout().print(probe_report.heat_map(measured, "sft_rl"))
+    title, columns, cells, colour = probe_report.heat_map(measured, "sft_rl")
+    output.table(title, columns, cells, style=colour, boxed=False)
     columns = ("changes", "cosine", "z", "chance", "mean over layers", "standard error")
     output.table("whole model", columns, probe_report.table(measured))
     if measured.subspaces:
@@ -161,6 +162,6 @@ def _show(measured: Probe, places: dict[str, str]) -> None:
         output.table("top singular subspaces, mean over matrices", ("measure", "found", "by chance", "ratio"), rows)
     if measured.interference:
         output.table("on real inputs", ("measure", "value"), interference.summary(measured.interference).items())
-    output.stdout().print(probe_report.verdict(measured))
+    output.line(probe_report.verdict(measured))
     if "figures" in places:
         output.note(f"figures: {places['figures']}")

@@ -78,21 +78,16 @@ def lineage(run: RunName = "", as_json: Json = False) -> None:
         raise UsageError(f"no runs in {runs.runs_dir()}", "make one, for example with `past ingest DOCS`")
     record = _find(run) if run else list(known.values())[-1]
     ancestry = _ancestry(record.id, {**known, record.id: record}, ())
+    output.emit(ancestry, as_json, lambda: _show_tree(ancestry))
 
-    def human() -> None:
-        from rich.tree import Tree
 
-        def grow(node: dict[str, Any], tree: Tree) -> None:
-            for name, path in node["inputs"].items():
-                tree.add(f"{name}: {path}")
-            for parent in node["parents"]:
-                grow(parent, tree.add(_label(parent)))
-
-        tree = Tree(_label(ancestry))
-        grow(ancestry, tree)
-        output.stdout().print(tree)
-
-    output.emit(ancestry, as_json, human)
+def _show_tree(node: dict[str, Any], depth: int = 0) -> None:
+    """A run, what went into it, and the runs that this came from, each a step further in."""
+    output.line("  " * depth + _label(node))
+    for name, path in node["inputs"].items():
+        output.line("  " * (depth + 1) + f"{name}: {path}")
+    for parent in node["parents"]:
+        _show_tree(parent, depth + 1)
 
 
 @app.command(epilog="Example: `past runs clean --dry-run`")

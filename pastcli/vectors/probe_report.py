@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -114,31 +115,21 @@ def grid(probe: Probe, pair: str) -> tuple[list[str], list[str], np.ndarray]:
     return layers, kinds, values
 
 
-def heat_map(probe: Probe, pair: str) -> Any:
-    """A rich table: one row a layer, one column a module kind, red for positive and blue for negative cosines."""
-    from rich.table import Table
-    from rich.text import Text
-
+def heat_map(probe: Probe, pair: str) -> tuple[str, list[str], list[list[str]], Callable[[str], str]]:
+    """A table for `output.table`: title, columns, cells, and a cell's colour; one row a layer, one column a module kind."""
     layers, kinds, values = grid(probe, pair)
     limit = float(np.nanmax(np.abs(values))) if values.size and np.isfinite(values).any() else 1.0
-    view = Table(
-        title=f"cosine of {PAIRS[pair][2]}, by layer and module (full colour: ±{limit:.3f})",
-        title_justify="left",
-        box=None,
-    )
-    view.add_column("layer", justify="right")
-    for kind in kinds:
-        view.add_column(kind.removesuffix("_proj").replace("layernorm", "norm"), justify="right")
-    for layer, line in zip(layers, values, strict=True):
-        view.add_row(
-            layer, *(Text("-" if np.isnan(v) else f"{v:+.3f}", style=_colour(v / (limit or 1.0))) for v in line)
-        )
-    return view
+    title = f"cosine of {PAIRS[pair][2]}, by layer and module (full colour: ±{limit:.3f})"
+    columns = ["layer", *(kind.removesuffix("_proj").replace("layernorm", "norm") for kind in kinds)]
+    cells = [[layer, *("-" if np.isnan(v) else f"{v:+.3f}" for v in row)] for layer, row in zip(layers, values, strict=True)]
+    return title, columns, cells, lambda text: _colour(text, limit or 1.0)
 
 
-def _colour(share: float) -> str:
-    """Background from white (0) to red (+1) or blue (-1)."""
-    if math.isnan(share):
+def _colour(text: str, limit: float) -> str:
+    """Background from white (0) to red (+limit) or blue (-limit); layer numbers, which have no sign, keep none."""
+    if text[0] not in "+-":
+        return ""
+    if text == "-":
         return "dim"
-    fade = round(255 * (1 - min(abs(share), 1.0)))
-    return f"black on rgb(255,{fade},{fade})" if share > 0 else f"black on rgb({fade},{fade},255)"
+    fade = round(255 * (1 - min(abs(float(text)) / limit, 1.0)))
+    return f"black on rgb(255,{fade},{fade})" if text[0] == "+" else f"black on rgb({fade},{fade},255)"

@@ -14,7 +14,7 @@ def __getattr__(name: str) -> Any:
 
         return load_chat
     if name == "gguf_format":
-        from .checkpoint import GGUFFormat
+        from .format import GGUFFormat
 
         return GGUFFormat()
     if name == "doctor":

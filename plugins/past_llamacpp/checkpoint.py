@@ -1,4 +1,4 @@
-"""GGUF files as checkpoints (role `past.checkpoints`, name `gguf`): HF names in, HF names out, any stored type.
+"""GGUF files as checkpoints: HF names in, HF names out, any stored type.
 
 Reading dequantises and writing quantises with ggml's own code, block by block, so memory does not grow with the
 model. A written file has the template's metadata and tokenizer to the byte; only tensor data (and, when asked for,
@@ -9,75 +9,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from pastcli import models
-from pastcli.api import Checkpoint, Identity, TensorSpec
-from pastcli.errors import MismatchError, UsageError
+from pastcli.api import Identity, TensorSpec
+from pastcli.errors import MismatchError
 from pastcli.hashing import shapes_sha256, tokens_sha256
 
 from . import ggml, names
 from .gguffile import Tensor, read_header, type_name
 from .rows import Rows
-from .writer import GGUFWriter
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-
-
-class GGUFFormat:
-    """The `gguf` checkpoint format."""
-
-    name = "gguf"
-
-    def accepts(self, path: Path) -> bool:
-        try:
-            with open(path, "rb") as file:
-                return file.read(4) == b"GGUF"
-        except OSError:
-            return False
-
-    def open(self, path: Path) -> "GGUFCheckpoint":
-        return GGUFCheckpoint(Path(path))
-
-    def writer(
-        self,
-        template: Checkpoint,
-        out: Path,
-        *,
-        dtype: str = "auto",
-        types: Mapping[str, str] | None = None,
-        rounding: str = "nearest",
-        seed: int = 0,
-        layout: Path | None = None,
-    ) -> GGUFWriter:
-        """See `api.CheckpointFormat`. `template` may be another format's checkpoint of the same model: tokenizer and
-        metadata then come from the GGUF `layout`, by default the one that `models.gguf_template` finds for it.
-        """
-        if rounding != "nearest":
-            raise UsageError(f"GGUF is written with ggml's quantisers, which have no {rounding} rounding",
-                             "use --rounding nearest, or a higher stored type")  # fmt: skip
-        base = template if isinstance(template, GGUFCheckpoint) else self._layout_for(template, layout)
-        return GGUFWriter(template, base, Path(out), dtype, types or {})
-
-    def _layout_for(self, template: Checkpoint, layout: Path | None) -> "GGUFCheckpoint":
-        found = layout or models.gguf_template(template.path)
-        if found is None:
-            raise MismatchError(f"no GGUF of the base model of {template.path} is known, to take its tokenizer from",
-                                "write the path of the base model's GGUF into past.json as gguf_template")  # fmt: skip
-        return self.open(found)
-
-    def export_lora(self, source: Path, template: Path, out: Path) -> None:
-        """Write a low-rank skill file or a PEFT directory as a LoRA-GGUF for the GGUF `template`; see `lora`."""
-        from .lora import export_lora
-
-        export_lora(source, template, out)
-
-    def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
-        kind = ggml.parse_type(dtype)
-        return ggml.dequantize(ggml.quantize(value, kind, columns), kind, np.empty(value.size, np.float32))
 
 
 class GGUFCheckpoint:

@@ -15,7 +15,7 @@ from pastcli.errors import MismatchError
 from pastcli.vectors import stream
 from pastcli.vectors.models import format_of
 
-from .checkpoint import GGUFFormat
+from .format import GGUFFormat
 from .lora import export_lora
 
 VERSION = 1

@@ -33,7 +33,7 @@ from pastcli.vectors.skillfile import About, SkillWriter
 import numpy as np  # isort: skip
 
 from past_llamacpp import ggml
-from past_llamacpp.checkpoint import GGUFFormat
+from past_llamacpp.format import GGUFFormat
 from past_llamacpp.gguffile import FLOAT32, STRING, UINT32, type_layout
 from past_llamacpp.gguflayout import pack_metadata, write_layout
 from past_llamacpp.native import library

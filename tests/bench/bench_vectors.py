@@ -11,6 +11,7 @@ the same formula; its result is compared weight by weight.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import resource
@@ -87,6 +88,7 @@ class Bench:
 def bench(folder: Path, size: str, mergekit: str | None, rounds: int) -> dict:
     """Times of every round, memory, ratios to the copy of the same bytes, and the difference to the peer."""
     models = build(folder, size)
+    as_installed()
     base, sft, rl, target = models.values()
     skill, merged, copy = folder / "skill.safetensors", folder / "merged", folder / "copy"
     small = lora(folder, models)
@@ -155,6 +157,13 @@ def spread(ours: list[float], theirs: list[float]) -> dict[str, float]:
     """Median, lowest and highest of the ratios of the rounds."""
     ratios = [a / b for a, b in zip(ours, theirs)]
     return {"median": round(statistics.median(ratios), 2), "low": round(min(ratios), 2), "high": round(max(ratios), 2)}
+
+
+def as_installed() -> None:
+    """Give the checkout the bytecode that pip gives an installed package (and has given the peer's)."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for package in (ROOT / "pastcli", ROOT / "plugins"):
+        compileall.compile_dir(package, quiet=2)
 
 
 def remove(path: Path) -> None:
