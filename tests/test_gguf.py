@@ -23,7 +23,7 @@ from pastcli.errors import MismatchError, PastError, UsageError
 
 FORMAT = GGUFFormat()
 ALL_TYPES = [pytest.param(kind.name, marks=[pytest.mark.slow] if kind.name[:3] in ("IQ2", "IQ3") else [])
-             for kind in GGMLQuantizationType if kind == 0 or ggml.writable(kind)]  # fmt: skip
+             for kind in GGMLQuantizationType if ggml.writable(kind)]  # fmt: skip
 Q = "model.layers.0.self_attn.q_proj.weight"
 
 

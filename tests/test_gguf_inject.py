@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,19 +12,25 @@ import time
 
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType
 from gguf_tools import reference_gguf
 from safetensors.numpy import load_file, save_file
 
 from past_hf.checkpoint import HFFormat
-from past_llamacpp.format import GGUFFormat
+from past_llamacpp import ggml
 from past_llamacpp.convert import convert
 from past_llamacpp.engine import Engine
+from past_llamacpp.format import GGUFFormat
 from pastcli import models
 from pastcli.errors import MismatchError
+from pastcli.vectors import arithmetic
 from pastcli.vectors.extract import extract_skill
 from pastcli.vectors.inject import inject_skill
+from pastcli.vectors.safefile import read_header
 
 FORMAT = GGUFFormat()
+ALL_TYPES = [pytest.param(kind.name, marks=[pytest.mark.slow] if kind.name[:3] in ("IQ2", "IQ3") else [])
+             for kind in GGMLQuantizationType if ggml.writable(kind)]  # fmt: skip
 IDS = [86, 301, 5, 77, 120]
 
 
@@ -69,6 +76,52 @@ def test_injected_into_the_gguf_is_injected_in_hf_then_converted(family, tmp_pat
     inject_skill([(family["dense"], 0.7)], hf, tmp_path / "injected")
     convert(tmp_path / "injected", tmp_path / "converted.gguf", "auto")
     assert (tmp_path / "direct.gguf").read_bytes() == (tmp_path / "converted.gguf").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def wide(make_tiny, tmp_path_factory):
+    """A tiny llama whose rows hold 256 values, so that K-quants fit, as float32 GGUF, and a dense skill for it."""
+    folder = tmp_path_factory.mktemp("wide")
+    base, tuned = (make_tiny(folder / name, hidden_size=256, intermediate_size=512, seed=seed)
+                   for seed, name in enumerate(("base", "tuned")))  # fmt: skip
+    extract_skill(base, tuned, folder / "dense.safetensors")
+    return reference_gguf(base, folder / "f32.gguf"), folder / "dense.safetensors"
+
+
+@pytest.mark.skipif(not arithmetic.compiled(), reason="built without a C compiler")
+@pytest.mark.parametrize("dtype", ALL_TYPES)
+def test_through_the_stored_bytes_or_block_by_block_is_the_same(wide, tmp_path, monkeypatch, dtype):
+    """The compiled path from stored bytes to stored bytes against reading, adding and writing: every type, bit for bit."""
+    source = tmp_path / "source.gguf"
+    writer = FORMAT.writer(FORMAT.open(wide[0]), source, dtype=dtype)
+    for name in writer.layout.specs():
+        writer.copy(name)
+    writer.finish()
+    fast = inject_skill([(wide[1], 0.5)], source, tmp_path / "fast.gguf")
+    monkeypatch.setattr(arithmetic, "_kernels", None)
+    plain = inject_skill([(wide[1], 0.5)], source, tmp_path / "plain.gguf")
+    assert (tmp_path / "fast.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes() != source.read_bytes()
+    assert fast.survival.cosine == pytest.approx(plain.survival.cosine, abs=1e-12)
+    assert fast.survival.ratio == pytest.approx(plain.survival.ratio, abs=1e-12)
+    assert fast.norm == pytest.approx(plain.norm, rel=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("broken, told", [(np.nan, "the skill holds NaN"), (np.float32(1e38), "overflows the stored type")])
+def test_a_skill_that_cannot_be_stored_is_refused_by_name(wide, tmp_path, monkeypatch, broken, told, compiled):
+    """Quantisers end the process on NaN, so it must not reach them, whichever way it goes."""
+    if not compiled:
+        monkeypatch.setattr(arithmetic, "_kernels", None)
+    skill, name = tmp_path / "skill.safetensors", "model.layers.1.mlp.up_proj.weight"
+    shutil.copy(wide[1], skill)
+    entry = read_header(skill)[0][name]
+    with open(skill, "r+b") as file:
+        file.seek(entry.offset + 4 * 777)
+        file.write(np.float32(broken).tobytes())
+    with pytest.raises(MismatchError) as caught:
+        inject_skill([(skill, 1.0)], wide[0], tmp_path / "out.gguf", dtype="f16")
+    assert name in caught.value.message and (not compiled or told in caught.value.message)
+    assert [path.name for path in tmp_path.iterdir()] == ["skill.safetensors"]
 
 
 def test_injected_converted_or_at_run_time_gives_the_same_logits(family, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import numpy as np
@@ -168,6 +169,49 @@ def test_kernels_refuse_to_write_outside_or_into_read_only_arrays():
     for target in (short, frozen, np.empty(3, np.float32)):
         with pytest.raises((ValueError, BufferError)):
             arithmetic._kernels.narrow(np.ones(3, np.float32), target)
+
+
+FLOATS = (0, 0, -1, 1, 4)
+
+
+@needs_kernels
+@given(any_floats, st.data())
+@settings(max_examples=100, deadline=None)
+def test_adding_to_stored_floats_measures_what_was_added(values, data):
+    """On float32 itself, of any length: the plain sum, and the products of the change with what came of it."""
+    theta = np.where(np.isfinite(values), values, np.float32(1)).clip(-1e30, 1e30)
+    change = np.random.default_rng(len(values)).standard_normal(len(values)).astype(np.float32)
+    raw, sums = arithmetic.requantize(FLOATS, FLOATS, theta.view(np.uint8), change)
+    made = (theta + change) - theta
+    assert np.array_equal(raw.view(np.float32), theta + change)
+    true = _sums(change, made)
+    scale = math.sqrt(true.aa * true.bb)
+    assert (sums.aa, sums.bb) == (pytest.approx(true.aa, rel=1e-12), pytest.approx(true.bb, rel=1e-12))
+    assert sums.ab == pytest.approx(true.ab, abs=1e-12 * scale)
+    change[data.draw(st.integers(0, len(change) - 1))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    assert not arithmetic.requantize(FLOATS, FLOATS, theta.view(np.uint8), change)[1].finite
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "source, target, raw, change, out",
+    [
+        (FLOATS, FLOATS, np.zeros(8, np.uint8), np.ones(3, np.float32), np.zeros(12, np.uint8)),
+        (FLOATS, FLOATS, np.zeros(12, np.uint8), np.ones(3, np.float32), np.zeros(8, np.uint8)),
+        (FLOATS, FLOATS, np.zeros(12, np.uint8), np.ones(3, np.int32), np.zeros(12, np.uint8)),
+        (FLOATS, FLOATS, np.zeros(12, np.uint8), np.ones(6, np.float32)[::2], np.zeros(12, np.uint8)),
+        (FLOATS, FLOATS, np.zeros(12, np.uint8), np.ones(3, np.float32), b"x" * 12),
+        ((0, 0, -1, 32, 4), FLOATS, np.zeros(4, np.uint8), np.ones(32, np.float32), np.zeros(128, np.uint8)),
+        ((0, 0, -1, 0, 4), FLOATS, np.zeros(12, np.uint8), np.ones(3, np.float32), np.zeros(12, np.uint8)),
+        ((1, 1, -1, 33, 4), FLOATS, np.zeros(4, np.uint8), np.ones(33, np.float32), np.zeros(132, np.uint8)),
+        ((1, 1, -1, 32, 4), FLOATS, np.zeros(4, np.uint8), np.ones(31, np.float32), np.zeros(124, np.uint8)),
+        (FLOATS, (1, 0, 8, 1, 4), np.zeros(12, np.uint8), np.ones(3, np.float32), np.zeros(12, np.uint8)),
+        ((0, 0), FLOATS, np.zeros(12, np.uint8), np.ones(3, np.float32), np.zeros(12, np.uint8)),
+    ],
+)
+def test_requantising_refuses_arrays_and_codecs_that_do_not_fit(source, target, raw, change, out):
+    with pytest.raises((ValueError, TypeError, BufferError)):
+        arithmetic._kernels.requantize(source, target, raw, change, out)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler here, numpy does the work")

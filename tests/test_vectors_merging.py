@@ -136,6 +136,9 @@ def test_controls_keep_the_norm_of_every_tensor_and_nothing_else(control, monkey
         got = everything(made, name).astype(np.float64)
         assert np.linalg.norm(got) == pytest.approx(np.linalg.norm(delta.tensors[name]), rel=1e-5)
         assert np.array_equal(got, everything(again, name)) and not np.array_equal(got, everything(other, name))
+    columns, whole_one = delta.specs()[UP].columns, everything(made, UP).reshape(-1)
+    for first, last in ((0, 3), (1, 2), (2, 5)):  # where a block begins must not change what is in it
+        assert np.array_equal(made.block(UP, first * columns, last * columns), whole_one[first * columns : last * columns])
     if control is Shuffled:
         assert np.array_equal(np.sort(everything(made, UP), axis=None), np.sort(delta.tensors[UP], axis=None))
         assert np.mean(everything(made, UP) == delta.tensors[UP]) < 0.05

@@ -94,7 +94,11 @@ class Adapter(Checkpoint, Protocol):
 
 
 class CheckpointWriter(Protocol):
-    """Write side: blocks of tensors in any order and from several threads; no model is visible before `finish`."""
+    """Write side: blocks of tensors in any order and from several threads; no model is visible before `finish`.
+
+    A format may also have `add(name, start, change) -> Sums | None`: store the template's own elements plus float32
+    `change`, and say what became of it, in one go through the stored bytes; None if it cannot here.
+    """
 
     def write(self, name: str, start: int, value: "np.ndarray") -> "np.ndarray":
         """Store float32 `value` (1-D) as elements [start, start + len) in the file's type for `name`.

@@ -82,6 +82,21 @@ def gram(arrays: Sequence[np.ndarray], edges: Sequence[tuple[int, int]]) -> np.n
     return np.array([[np.dot(a, b) for a in rows] for b in rows]).reshape(count, count)
 
 
+Codec = tuple[int, int, int, int, int]
+"""A stored type as compiled code sees it: (address of `void widen(const void *, float *, int64_t)`, or 0 for float32;
+address of `void narrow(const float *, void *, int64_t)`, or of a function like `ggml_quantize_chunk`; the type's number
+for the latter, -1 for the former; values and bytes of a block)."""
+
+
+def requantize(source: Codec, target: Codec, raw: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, "Sums"]:
+    """Stored weights `raw` (bytes, type `source`) plus float32 `change`, in type `target`: bytes, and the inner products
+    of `change` and of what became of it (not finite if a sum is not). Only where `compiled()`.
+    """
+    out = np.empty(change.size // target[3] * target[4], np.uint8)
+    aa, ab, bb = _kernels.requantize(source, target, raw, np.ascontiguousarray(change), out)
+    return out, Sums(aa, bb, ab)
+
+
 def narrow_stochastic(value: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarray:
     """Round up or down at random so that the expectation is `value` (Croci et al. 2022, mode 1).
 

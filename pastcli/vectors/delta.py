@@ -24,7 +24,7 @@ class Delta(Protocol):
         """The tensors that change, by name."""
 
     def block(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Elements [start, stop) of the change: fresh 1-D float32. Cut as for `Checkpoint.read`; thread-safe."""
+        """Elements [start, stop) of the change: 1-D float32, perhaps read-only. Cut as for `Checkpoint.read`; thread-safe."""
 
 
 def blocks(spec: TensorSpec) -> list[tuple[int, int]]:
@@ -61,8 +61,8 @@ class Sum:
                 continue
             part = delta.block(name, start, stop)
             if factors[name] != 1.0:
-                part *= np.float32(factors[name])
-            total = part if total is None else np.add(total, part, out=total)
+                part = np.multiply(part, np.float32(factors[name]), out=part if part.flags.writeable else None)
+            total = part if total is None else np.add(total, part, out=total if total.flags.writeable else None)
         return np.zeros(stop - start, np.float32) if total is None else total
 
 
@@ -76,6 +76,10 @@ class Zero:
         return np.zeros(stop - start, np.float32)
 
 
+CHUNK = 1 << 14
+"""Numbers that `Random` draws at once."""
+
+
 class Random:
     """Gaussian noise with, tensor by tensor, the Frobenius norm of `delta`; the same for the same seed."""
 
@@ -87,7 +91,12 @@ class Random:
         return self._delta.specs()
 
     def _noise(self, name: str, start: int, stop: int) -> np.ndarray:
-        return seeded(self._seed, name, start).standard_normal(stop - start, dtype=np.float32)
+        """Drawn by chunks counted from the tensor's first element, so that it does not depend on where blocks begin."""
+        first = start - start % CHUNK
+        drawn = [
+            seeded(self._seed, name, begin).standard_normal(CHUNK, dtype=np.float32) for begin in range(first, stop, CHUNK)
+        ]
+        return np.concatenate(drawn)[start - first : stop - first]
 
     def block(self, name: str, start: int, stop: int) -> np.ndarray:
         if name not in self._factor:  # two threads may compute it at once; both get the same number

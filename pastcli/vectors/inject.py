@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..api import Checkpoint
+from ..api import Checkpoint, CheckpointWriter
 from ..errors import GateError, MismatchError, UsageError
 from . import compat, project, scales
 from .arithmetic import FAITHFUL, Sums
@@ -156,6 +156,7 @@ def add(
         _discard(out)
         raise
     changes, overlaid = delta.specs(), getattr(model, "changed", frozenset())
+    directly = None if overlaid else getattr(writer, "add", None)
 
     def apply(span: Span) -> Sums | None:
         name = span.spec.name
@@ -163,15 +164,11 @@ def add(
             if span.start == 0:
                 writer.copy(name)
             return None
-        sums = Sums()
-        for start, stop in span.blocks():
-            theta = model.read(name, start, stop)
-            if name not in changes:
-                writer.write(name, start, theta)
-                continue
-            change = delta.block(name, start, stop)
-            stored = writer.write(name, start, theta + change)
-            sums.add(change, stored, theta)
+        sums = None
+        if directly and name in changes:
+            sums = directly(name, span.start, delta.block(name, span.start, span.stop))
+        if sums is None:
+            sums = _blockwise(model, delta if name in changes else None, writer, span)
         if not sums.finite:
             raise _not_finite(model, delta, span)
         return sums if name in changes else None
@@ -190,6 +187,19 @@ def add(
         raise
     writer.close()
     return Injected(out, survival, norm, len(changes), len(model.specs()), _warnings(survival))
+
+
+def _blockwise(model: Checkpoint, delta: Delta | None, writer: CheckpointWriter, span: Span) -> Sums:
+    """Read, add, write, one block after the other; and what became of the change."""
+    name, sums = span.spec.name, Sums()
+    for start, stop in span.blocks():
+        theta = model.read(name, start, stop)
+        if delta is None:
+            writer.write(name, start, theta)
+            continue
+        change = delta.block(name, start, stop)
+        sums.add(change, writer.write(name, start, theta + change), theta)
+    return sums
 
 
 WAY_OUT = (

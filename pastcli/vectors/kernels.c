@@ -5,19 +5,9 @@
  * exact in float64, so fused multiply-add or not gives the same bits. Sums are kept in LANES partial sums whatever
  * the processor's width, so they do not depend on it either. The GIL is released while a block is worked on.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
-#include <stdint.h>
-#include <string.h>
+#include "kernels.h"
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default"))) /* chosen when loaded */
-#else
-#define FOR_EACH_WIDTH
-#endif
-
-enum { LANES = 8, TILE = 1024, MOST = 8 };
+enum { TILE = 1024, MOST = 8 };
 
 /* bfloat16 is the upper half of a float32. */
 FOR_EACH_WIDTH static void widen(const void *from, void *to, Py_ssize_t n)
@@ -78,14 +68,13 @@ FOR_EACH_WIDTH static void subtract_packed(const uint16_t *after, const uint16_t
     }
 }
 
-FOR_EACH_WIDTH static void subtract(const float *after, const float *before, float *restrict to, Py_ssize_t n)
+FOR_EACH_WIDTH void subtract(const float *after, const float *before, float *restrict to, Py_ssize_t n)
 {
     for (Py_ssize_t i = 0; i < n; i++)
         to[i] = after[i] - before[i];
 }
 
-/* a.a, a.b and b.b of n float32, n a multiple of LANES. */
-FOR_EACH_WIDTH static void inner(const float *restrict a, const float *restrict b, Py_ssize_t n, double *restrict sums)
+FOR_EACH_WIDTH void inner(const float *restrict a, const float *restrict b, Py_ssize_t n, double *restrict sums)
 {
     double aa[LANES] = {0}, ab[LANES] = {0}, bb[LANES] = {0};
     for (Py_ssize_t i = 0; i < n; i += LANES)
@@ -271,6 +260,9 @@ static PyMethodDef methods[] = {
     {"narrow", py_narrow, METH_VARARGS, "narrow(value, out): float32 into bfloat16, to nearest, ties to even."},
     {"gram", py_gram, METH_VARARGS,
      "gram(arrays, edges): inner products, row by row, of the float32 differences arrays[after] - arrays[before]."},
+    {"requantize", py_requantize, METH_VARARGS,
+     "requantize(source, target, raw, change, out): stored weights plus changes, stored again; a.a, a.b and b.b of the\n"
+     "changes asked for and made, NaN if a sum is not finite. Codecs: (widen, narrow, number, values, bytes)."},
     {NULL, NULL, 0, NULL},
 };
 

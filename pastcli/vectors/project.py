@@ -52,8 +52,7 @@ class Projected:
         left, right = self._part(name, spec)
         first, last = start // spec.columns, -(-stop // spec.columns)
         inside = (left[first:last] @ right).reshape(-1)
-        block -= inside[start - first * spec.columns : stop - first * spec.columns]
-        return block
+        return block - inside[start - first * spec.columns : stop - first * spec.columns]
 
     def _part(self, name: str, spec: TensorSpec) -> tuple[np.ndarray, np.ndarray]:
         """U (rows, k) and (U^T v V) V^T (k, columns): their product is the part inside."""

@@ -8,10 +8,8 @@ buffer of one block, so that resident memory never grows with the file; what is 
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import mmap
 import os
 import struct
 import threading
@@ -23,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import MismatchError, PastError
+from ..files import claim
+from .mapped import Mapped
 
 ITEM_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
@@ -122,8 +122,7 @@ class SafeReader:
         self.path = path
         self.entries, self.metadata = read_header(path)
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._map: mmap.mmap | None = None
-        self._lock, self._mine = threading.Lock(), threading.local()
+        self._mapped = Mapped(self._fd)
 
     def read(self, name: str, kind: np.dtype, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Items [start, stop) of a tensor as a fresh 1-D array of numpy type `kind` (the type of its bytes)."""
@@ -139,28 +138,14 @@ class SafeReader:
         return block
 
     def view(self, name: str, kind: np.dtype, start: int, stop: int) -> np.ndarray:
-        """Items [start, stop) of a tensor where they lie in the page cache: read-only, nothing copied.
-
-        Mapped pages count as resident memory until they are let go of: a thread's next view of this file does that
-        to its last one (which may still be used, and is then mapped again). A file that somebody cuts short
-        meanwhile ends the process with SIGBUS, so this is for work that leaves nothing behind.
-        """
+        """Items [start, stop) of a tensor where they lie in the page cache (see `Mapped`): read-only, nothing copied."""
         offset = self.entries[name].offset
         if offset % kind.itemsize:
             return self.read(name, kind, start, stop)
-        with self._lock:
-            if self._map is None:
-                self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
-        begin, end = offset + start * kind.itemsize, offset + stop * kind.itemsize
-        last = getattr(self._mine, "last", None)
-        if last is not None:
-            self._map.madvise(mmap.MADV_DONTNEED, *last)
-        page = begin - begin % mmap.PAGESIZE
-        self._mine.last = (page, end - page)
-        return np.frombuffer(self._map, kind, stop - start, begin)
+        return self._mapped.view(offset + start * kind.itemsize, (stop - start) * kind.itemsize).view(kind)
 
     def close(self) -> None:
-        self._map = None  # unmapped when the last view is gone
+        self._mapped.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -205,13 +190,8 @@ class SafeWriter:
             self._end += _bytes_of(dtype, shape)
 
     def reserve(self) -> None:
-        """Claim the disk space of all tensors added so far, so that a full disk shows before the work, not after it."""
-        try:
-            os.posix_fallocate(self._fd, 0, self._end)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                raise
-            os.ftruncate(self._fd, self._end)
+        """Claim the disk space of all tensors added so far."""
+        claim(self._fd, self._end)
 
     def write(self, name: str, start: int, block: np.ndarray) -> None:
         """Store items from `start` on; `block` is 1-D and of the tensor's stored type."""

@@ -141,11 +141,11 @@ class Skill:
         return math.sqrt(math.fsum(part.norm**2 for part in self.parts.values()))
 
     def block(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Elements [start, stop) of the change of one tensor: fresh 1-D float32. Cut as for `Checkpoint.read`."""
+        """See `Delta`. Dense tensors are given as they lie in the file, read-only; see `SafeReader.view`."""
         part = self.parts[name]
         stop = part.spec.numel if stop is None else stop
         if part.form == "dense":
-            return self._file.read(name, F32, start, stop)
+            return self._file.view(name, F32, start, stop)
         if part.form == "sparse":
             return self._sparse(part, start, stop)
         factors, columns = self.factors(name), part.spec.columns

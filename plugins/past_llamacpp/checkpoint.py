@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from pastcli.api import Identity, TensorSpec
 from pastcli.errors import MismatchError
 from pastcli.hashing import shapes_sha256, tokens_sha256
+from pastcli.vectors.mapped import Mapped
 
 from . import ggml, names
 from .gguffile import Tensor, read_header, type_name
@@ -35,6 +37,7 @@ class GGUFCheckpoint:
         self.names = names.hf_names(self.header)
         self.rows = {name: Rows(self.header, name, self.header.tensors[own]) for name, own in self.names.items()}
         self._fd = os.open(path, os.O_RDONLY)
+        self._mapped = Mapped(self._fd)
         self.tied = HEAD not in self.names
 
     def specs(self) -> dict[str, TensorSpec]:
@@ -48,18 +51,25 @@ class GGUFCheckpoint:
         stop = rows.total * rows.width if stop is None else stop
         out = np.empty(stop - start, np.float32)
         for begin, end in rows.pieces(start, stop):
-            ggml.dequantize(self._stored(rows, begin, end), rows.tensor.type, out[begin - start : end - start])
+            ggml.dequantize(self._hf_order(rows, begin, end, self.raw), rows.tensor.type, out[begin - start : end - start])
         return out
 
-    def _stored(self, rows: Rows, start: int, stop: int) -> np.ndarray:
+    def stored(self, name: str, start: int, stop: int) -> np.ndarray:
+        """The stored bytes of one of `Rows.pieces`, in HF order; read-only, from the mapped file (see `Mapped`)."""
+        return self._hf_order(self.rows[name], start, stop, self._view)
+
+    def _hf_order(self, rows: Rows, start: int, stop: int, fetch: Callable[..., np.ndarray]) -> np.ndarray:
         """The bytes of one piece, in HF order."""
         scattered = rows.scattered(start, stop)
         if scattered is None:
-            return self.raw(rows.tensor, rows.nbytes(start), rows.nbytes(stop))
+            return fetch(rows.tensor, rows.nbytes(start), rows.nbytes(stop))
         first, last, size = int(scattered.min()), int(scattered.max()) + 1, rows.nbytes(rows.width)
-        raw = self.raw(rows.tensor, first * size, last * size).reshape(-1, size)[scattered - first].reshape(-1)
+        raw = fetch(rows.tensor, first * size, last * size).reshape(-1, size)[scattered - first].reshape(-1)
         inside = start % rows.width
         return raw if stop - start >= rows.width else raw[rows.nbytes(inside) : rows.nbytes(inside + stop - start)]
+
+    def _view(self, tensor: Tensor, start: int, stop: int) -> np.ndarray:
+        return self._mapped.view(tensor.offset + start, stop - start)
 
     def raw(self, tensor: Tensor, start: int, stop: int) -> np.ndarray:
         """Stored bytes [start, stop) of a tensor."""
@@ -85,6 +95,7 @@ class GGUFCheckpoint:
         )  # fmt: skip
 
     def close(self) -> None:
+        self._mapped.close()
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1

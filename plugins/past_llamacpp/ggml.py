@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pastcli.errors import MismatchError, PastError, UsageError
+from pastcli.vectors.arithmetic import Codec
 
 from .gguffile import type_layout, type_name
 
@@ -80,13 +81,30 @@ def _to_float(kind: int) -> ctypes._CFuncPtr:
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(traits.to_float)
 
 
+@cache
+def codec(kind: int) -> Codec:
+    """The (de)quantisers of a type by address, for `arithmetic.requantize`; no quantiser where there is none to use."""
+    values, nbytes = type_layout(kind, type_name(kind))
+    if kind == F32:
+        return 0, 0, -1, values, nbytes
+    if kind in _CONVERT:
+        widen, narrow = (_address(_convert(name)) for name in _CONVERT[kind])
+        return widen, narrow, -1, values, nbytes
+    quantize = _address(_base().ggml_quantize_chunk) if writable(kind) else 0
+    return _address(_to_float(kind)), quantize, kind, values, nbytes
+
+
+def _address(function: ctypes._CFuncPtr) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 def parse_type(name: str) -> int:
     """The ggml type of `q4_k`, `F16`, ...; raises `UsageError` for what cannot be written."""
     from gguf.constants import GGMLQuantizationType
 
     kind = getattr(GGMLQuantizationType, name.upper(), None)
-    if kind is None or (kind != F32 and not writable(kind)):
-        known = ", ".join(k.name.lower() for k in GGMLQuantizationType if k == F32 or writable(k))
+    if kind is None or not writable(kind):
+        known = ", ".join(k.name.lower() for k in GGMLQuantizationType if writable(k))
         importance = kind is not None and needs_importance(kind)
         why = "needs an importance matrix" if importance else "is no type that can be written"
         raise UsageError(f"{name} {why}", f"types: {known}")
@@ -96,9 +114,16 @@ def parse_type(name: str) -> int:
 @cache
 def writable(kind: int) -> bool:
     """True if ggml has a quantiser for the type that needs nothing but the weights."""
+    if kind == F32:
+        return True
     traits = _base().ggml_get_type_traits(kind).contents
     usable = traits.to_float and traits.from_float_ref and not type_name(kind).endswith(("Q8_1", "Q8_K"))
     return bool(usable) and not needs_importance(kind)
+
+
+def refuse_unwritable(kind: int) -> None:
+    if not writable(kind):
+        raise UsageError(f"{type_name(kind)} needs an importance matrix to be written", "raise it to q4_k or more")
 
 
 def needs_importance(kind: int) -> bool:
@@ -131,8 +156,7 @@ def quantize(value: np.ndarray, kind: int, columns: int) -> np.ndarray:
     if kind in _CONVERT:
         _convert(_CONVERT[kind][1])(value.ctypes.data, raw.ctypes.data, value.size)
         return raw
-    if not writable(kind):
-        raise UsageError(f"{type_name(kind)} needs an importance matrix to be written", "raise it to q4_k or more")
+    refuse_unwritable(kind)
     source, target, rows = value.ctypes.data, raw.ctypes.data, value.size // columns
     made = _base().ggml_quantize_chunk(kind, source, target, 0, rows, columns, None)
     if made != raw.size:

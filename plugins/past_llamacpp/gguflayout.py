@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pastcli.errors import MismatchError
+from pastcli.files import claim
 
 from .gguffile import MAGIC, SCALARS, STRING, U32, U64, UINT32, Tensor, align, type_layout, type_name
 
@@ -42,8 +43,8 @@ def write_layout(
     begin = align(len(fixed) + table, alignment)
     placed, size = lay_out(rows, begin, alignment)
     entries = b"".join(_table_row(tensor, begin) for tensor in placed.values())
+    claim(fd, size)
     os.pwrite(fd, (fixed + entries).ljust(begin, b"\0"), 0)
-    os.truncate(fd, size)
     return placed
 
 

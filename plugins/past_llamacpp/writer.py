@@ -12,6 +12,7 @@ import numpy as np
 
 from pastcli.api import Checkpoint
 from pastcli.errors import MismatchError, PastError, UsageError
+from pastcli.vectors.arithmetic import Sums, compiled, requantize
 
 from . import ggml
 from .gguffile import Tensor, type_name
@@ -57,6 +58,20 @@ class GGUFWriter:
         self._count(name, value.size)
         return stored
 
+    def add(self, name: str, start: int, change: np.ndarray) -> Sums | None:
+        """See `api.CheckpointWriter`: straight from the stored bytes of the template to ours, if it is a GGUF too."""
+        if self.template is not self.layout or not compiled():
+            return None
+        target, sums = self._rows[name], Sums()
+        ggml.refuse_unwritable(target.tensor.type)
+        codecs = ggml.codec(self.layout.rows[name].tensor.type), ggml.codec(target.tensor.type)
+        for begin, end in target.pieces(start, start + change.size):
+            raw, part = requantize(*codecs, self.layout.stored(name, begin, end), change[begin - start : end - start])
+            self._store(target, begin, end, raw)
+            sums += part
+        self._count(name, change.size)
+        return sums
+
     def _write_piece(self, name: str, rows: Rows, start: int, value: np.ndarray, stored: np.ndarray) -> None:
         kind = rows.tensor.type
         try:
@@ -66,7 +81,11 @@ class GGUFWriter:
         ggml.dequantize(raw, kind, stored)
         if not ggml.finite(stored):
             raise MismatchError(f"tensor {name} holds values that {type_name(kind)} cannot", "store it as f32 or bf16")
-        scattered = rows.scattered(start, start + value.size)
+        self._store(rows, start, start + value.size, raw)
+
+    def _store(self, rows: Rows, start: int, stop: int, raw: np.ndarray) -> None:
+        """The bytes of one piece, given in HF order, to where they belong."""
+        scattered = rows.scattered(start, stop)
         if scattered is None:
             self._pwrite(raw, rows.tensor.offset + rows.nbytes(start))
             return
