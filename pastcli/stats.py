@@ -6,7 +6,7 @@ Everything random takes a seed and gives the same result on every machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
     high: float | None
 
 
-def wilson(successes: float, n: int, confidence: float = 0.95) -> Estimate:
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Estimate:
     """Wilson's score interval for a share (Wilson 1927): unlike p ± z·se it stays in [0, 1] and works near 0 and 1."""
     if n == 0:
         return Estimate(0.0, None, None)
@@ -35,43 +35,74 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Estimate:
     return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
 
 
+def clustered_share(values: Sequence[float], groups: Sequence[Hashable], confidence: float = 0.95) -> Estimate:
+    """Wilson's interval for a share of questions of which several are on one document, by the effective sample size: as many
+    independent questions as would vary as much as the documents do (Korn and Graubard 1998). Where all are right
+    or all wrong, which says nothing of that, a document counts as one question.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    sums, sizes = _by_group(data, groups)
+    n, p, count = data.size, float(data.mean()), sums.size
+    variance = count / max(count - 1, 1) * float(((sums - p * sizes) ** 2).sum()) / n**2
+    spread = p * (1 - p)
+    effective = float(count) if spread == 0 else float(n) if spread >= n * variance else max(1.0, spread / variance)
+    return wilson(p * effective, effective, confidence)
+
+
 def bootstrap_mean(
-    values: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+    values: Sequence[float],
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
 ) -> Estimate:
     """Percentile bootstrap interval of a mean (Efron 1979): questions are drawn again with replacement.
 
-    Of differences of two models on the same questions it is the paired bootstrap.
+    Of differences of two models on the same questions it is the paired bootstrap. With `groups` (the document of each
+    question) whole groups are drawn, because questions on one document are not independent (Davison and Hinkley 1997, 3.8).
     """
     data = np.asarray(values, dtype=np.float64)
     if data.size == 0:
         return Estimate(0.0, None, None)
+    sums, sizes = _by_group(data, groups)
     rng = np.random.default_rng(seed)
     means = np.empty(resamples)
-    step = max(1, _DRAWS // data.size)
+    step = max(1, _DRAWS // sums.size)
     for start in range(0, resamples, step):
-        picks = rng.integers(0, data.size, size=(min(step, resamples - start), data.size), dtype=np.int32)
-        means[start : start + step] = data[picks].mean(axis=1)
+        picks = rng.integers(0, sums.size, size=(min(step, resamples - start), sums.size), dtype=np.int32)
+        means[start : start + step] = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(float(data.mean()), float(low), float(high))
 
 
 def paired_bootstrap(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+    a: Sequence[float],
+    b: Sequence[float],
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
 ) -> Estimate:
     """Mean of a - b over the same questions, with its bootstrap interval."""
-    return bootstrap_mean(_differences(a, b), confidence, resamples, seed)
+    return bootstrap_mean(_differences(a, b), confidence, resamples, seed, groups)
 
 
-def sign_flip(a: Sequence[float], b: Sequence[float], resamples: int = 10_000, seed: int = 0) -> float:
+def sign_flip(
+    a: Sequence[float],
+    b: Sequence[float],
+    resamples: int = 10_000,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
+) -> float:
     """Two-sided p-value of "a and b score alike" by the paired permutation test (Fisher 1935).
 
-    If the models are exchangeable the sign of each question's difference is a coin. With at most 14
-    differences that are not zero all sign patterns are counted; beyond that they are sampled, and the observed
-    one counts among them, so that p is never 0.
+    If the models are exchangeable the sign of each question's difference is a coin; with `groups`, that of the sum over
+    each group. With at most 14 differences that are not zero all sign patterns are counted; beyond that they are sampled,
+    and the observed one counts among them, so that p is never 0.
     """
-    differences = _differences(a, b)
-    differences = differences[differences != 0]
+    differences, _ = _by_group(_differences(a, b), groups)
+    differences = differences[np.abs(differences) > 1e-12]  # a group's ups and downs may cancel but for rounding
     n = differences.size
     if n == 0:
         return 1.0
@@ -138,6 +169,17 @@ def t_quantile(p: float, df: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if above_median(middle) < p - 0.5 else (low, middle)
     return math.sqrt(df) * math.tan((low + high) / 2)
+
+
+def _by_group(values: np.ndarray, groups: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and size of every group, in order of first occurrence; of every value by itself without groups."""
+    if groups is None:
+        return values, np.ones(values.size)
+    if len(groups) != values.size:
+        raise ValueError(f"{values.size} values in groups of {len(groups)}")
+    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    index = [places[group] for group in groups]
+    return np.bincount(index, weights=values), np.bincount(index).astype(np.float64)
 
 
 def _differences(a: Sequence[float], b: Sequence[float]) -> np.ndarray:

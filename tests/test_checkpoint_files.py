@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -275,3 +277,19 @@ def test_what_the_probe_is_given_is_what_read_gives(tmp_path):
             found = widen(found, "BF16") if found.dtype == np.uint16 else found
             assert np.array_equal(found, opened.read(name, spec.columns, spec.numel))
             assert opened.bits(name).size == spec.numel
+
+
+def test_what_is_viewed_does_not_stay_resident(tmp_path):
+    """The kernel maps pages around each view along; at the edges of many views they once added up to half the file."""
+    (tmp_path / "large").write_bytes(bytes(range(256)) * (1 << 19))  # 128 MiB
+    code = (
+        "import os, sys; from pastcli.vectors.mapped import Mapped\n"
+        "resident = lambda: int(open('/proc/self/status').read().split('VmRSS:')[1].split()[0]) // 1024\n"
+        "mapped = Mapped(os.open(sys.argv[1], os.O_RDONLY)); before = most = resident()\n"
+        "for offset in range(12345, (128 << 20) - 100_000, 100_000):\n"
+        "    assert mapped.view(offset, 100_000)[7] == (offset + 7) % 256\n"
+        "    most = max(most, resident())\n"
+        "print(most - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "large"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 16

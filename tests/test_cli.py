@@ -149,7 +149,7 @@ def test_doctor_names_the_command_for_each_package(monkeypatch, have):
 
     monkeypatch.setattr(metadata, "version", version)
     found = {finding.check: finding for finding in doctor._packages()}
-    assert found["typer"].state == "fail" and found["typer"].fix == "pip install 'typer>=0.26'"
+    assert found["typer"].state == "fail" and found["typer"].fix == "pip install 'typer<0.29,>=0.26'"
     assert "pip install 'llama-cpp-python>=" in found["llama-cpp-python"].fix
 
 

@@ -81,6 +81,21 @@ def test_comparison_tests_every_model_against_the_reference():
     assert compare({"sft": results["sft"]}, CONFIG).differences == {}
 
 
+def test_questions_on_one_document_count_as_one_observation():
+    """Ten questions on two documents each right or wrong together say less than ten that are independent."""
+    def asked(documents):
+        on = [Question(q.id, q.question, q.answers, f"d{n * documents // 10}") for n, q in enumerate(QUESTIONS[:10])]
+        return compare({name: evaluate(Model(known), on, CONFIG) for name, known in (("a", []), ("b", range(5)))}, CONFIG, "a")
+
+    few, some, alone = asked(2), asked(6), asked(10)
+    assert [(got.documents, got.units) for got in (few, some, alone)] == [(2, "questions"), (6, "documents"), (10, "questions")]
+    assert few.differences == alone.differences != some.differences
+    assert some.differences["b"]["exact"].p == 2 / 8, "three documents changed"
+    low, high = (some.scores["b"]["exact"].low, some.scores["b"]["exact"].high)
+    assert low < alone.scores["b"]["exact"].low and high > alone.scores["b"]["exact"].high
+    assert some.to_dict()["units"] == "documents"
+
+
 def test_comparison_refuses_different_questions_and_unknown_reference():
     a, b = evaluate(Model([]), QUESTIONS, CONFIG), evaluate(Model([]), QUESTIONS[:4], CONFIG)
     with pytest.raises(UsageError, match="different questions"):

@@ -101,6 +101,58 @@ def test_bootstrap_covers_about_as_often_as_it_says():
     assert 0.89 <= np.mean([estimate.low <= 0.25 <= estimate.high for estimate in found]) <= 0.985
 
 
+GROUPS = np.repeat(np.arange(12), 8)
+
+
+def _on_documents(rng):
+    """96 scores on 12 documents, half of whose variance is between documents; the true mean is 0."""
+    return np.repeat(rng.standard_normal(12), 8) + rng.standard_normal(96)
+
+
+def test_bootstrap_by_document_covers_where_the_one_by_question_does_not():
+    rng = np.random.default_rng(2)
+    samples = [_on_documents(rng) for _ in range(200)]
+    by_document = [stats.bootstrap_mean(x, resamples=400, groups=GROUPS) for x in samples]
+    by_question = [stats.bootstrap_mean(x, resamples=400) for x in samples]
+    assert np.mean([e.low <= 0 <= e.high for e in by_document]) > 0.85  # a little under 0.95: 12 are few
+    assert np.mean([e.low <= 0 <= e.high for e in by_question]) < 0.7
+
+
+def test_a_share_over_documents_is_as_wide_as_the_documents_vary():
+    """Documents all right or all wrong are one question each; with no more than chance between them, nothing is lost."""
+    together, mixed = [1.0] * 24 + [0.0] * 72, [1.0, 0, 0, 0, 1, 0, 0, 0] * 12
+    got = stats.clustered_share(together, GROUPS)
+    assert got.mean == 0.25 and got == pytest.approx(stats.wilson(0.25 * 11, 11)), "12 documents, one lost to the mean"
+    assert stats.clustered_share(mixed, GROUPS) == pytest.approx(stats.wilson(24, 96))
+    assert stats.clustered_share([0.0] * 96, GROUPS) == pytest.approx(stats.wilson(0, 12))
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(300):
+        chances = np.repeat(rng.beta(1, 1, 12), 8)
+        found.append(stats.clustered_share((rng.random(96) < chances).astype(float), GROUPS))
+    assert 0.9 <= np.mean([estimate.low <= 0.5 <= estimate.high for estimate in found]) <= 0.99
+
+
+def test_sign_flips_by_document_are_wrong_as_often_as_they_say():
+    rng, zero = np.random.default_rng(3), np.zeros(96)
+    samples = [_on_documents(rng) for _ in range(200)]
+    assert np.mean([stats.sign_flip(x, zero, groups=GROUPS) <= 0.05 for x in samples]) <= 0.09
+    assert np.mean([stats.sign_flip(x, zero, resamples=400) <= 0.05 for x in samples]) > 0.25
+
+
+def test_groups_of_one_are_no_groups_and_whole_groups_are_flipped():
+    rng = np.random.default_rng(4)
+    a, b = rng.random(10), rng.random(10)
+    assert stats.sign_flip(a, b, groups=range(10)) == stats.sign_flip(a, b)
+    assert stats.paired_bootstrap(a, b, groups=range(10)) == stats.paired_bootstrap(a, b)
+    assert stats.sign_flip([1] * 6, [0] * 6, groups=list("aabbcc")) == pytest.approx(2 / 8)
+    assert stats.sign_flip([1, 0, 1, 0], [0, 1, 0, 1], groups=list("aabb")) == 1.0
+    unequal = stats.bootstrap_mean([1, 1, 1, 0], groups=list("aaab"), resamples=2000)
+    assert unequal == (0.75, 0.0, 1.0), "a document counts with all its questions"
+    with pytest.raises(ValueError, match="groups"):
+        stats.bootstrap_mean([1, 2], groups=["a"])
+
+
 def test_no_data_and_unpaired_scores():
     assert stats.wilson(0, 0) == (0.0, None, None) == stats.bootstrap_mean([])
     with pytest.raises(ValueError, match="different length"):

@@ -190,12 +190,15 @@ def _show(results: dict[str, Any], confidence: float) -> None:
 
     rows = [(label, *(cell(scores[metric]) for metric in METRICS), f"{scores['tokens']:.1f}", scores["empty"])
             for label, scores in results["models"].items()]  # fmt: skip
-    caption = f"{results['questions']} questions, {confidence:.0%} intervals over questions"
+    units, documents = results["units"], results["documents"]
+    caption = f"{results['questions']} questions{f' on {documents} documents' if documents else ''}, "
+    caption += f"{confidence:.0%} intervals over {units}"
     if results["ungradable"]:
         caption += f"; {results['ungradable']} more without an answer to grade by were left out"
     output.table("", ("model", *METRICS, "tokens", "empty"), rows, caption)
     if results["differences"]:
         rows = [(label, metric, cell(value, "+"), f"{value['p']:.3g}", f"{value['p_holm']:.3g}")
                 for label, scores in results["differences"].items() for metric, value in scores.items()]  # fmt: skip
-        caption = "paired over questions: McNemar for exact and contains, sign flips for f1; Holm over the models"
+        tests = "sign flips" if units == "documents" else "McNemar for exact and contains, sign flips for f1"
+        caption = f"paired over {units}: {tests}; Holm over the models"
         output.table("", ("model", "metric", f"minus {results['reference']}", "p", "p Holm"), rows, caption)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ METRICS = ("exact", "contains", "f1")
 
 @dataclass(frozen=True)
 class Answer:
-    """One question's row of the transcript: the model's first line and its scores (each in [0, 1])."""
+    """One question's row of the transcript: the model's first line and its scores (each in [0, 1]), and the document it is on."""
 
     id: str
     question: str
@@ -30,6 +30,7 @@ class Answer:
     f1: float
     tokens: int
     finish: str
+    doc: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def graded(question: Question, completion: Completion) -> Answer:
     """Score one completion by `pastcli.qa`."""
     said, gold = qa.first_line(completion.text), question.answers
     scores = qa.exact_match(said, gold), qa.contains(said, gold), qa.f1(said, gold)
-    return Answer(question.id, question.question, gold, said, *scores, completion.completion_tokens, completion.finish)
+    tokens, finish = completion.completion_tokens, completion.finish
+    return Answer(question.id, question.question, gold, said, *scores, tokens, finish, question.doc)
 
 
 def read_transcript(path: Path) -> list[Answer]:
@@ -113,7 +115,9 @@ def _taken_up(transcript: Path, questions: Sequence[Question]) -> dict[str, Answ
     data = transcript.read_bytes()
     os.truncate(transcript, data.rfind(b"\n") + 1)
     asked = {question.id: (question.question, question.answers) for question in questions}
-    return {row.id: row for row in read_transcript(transcript) if asked.get(row.id) == (row.question, row.answers)}
+    docs = {question.id: question.doc for question in questions}
+    taken = [row for row in read_transcript(transcript) if asked.get(row.id) == (row.question, row.answers)]
+    return {row.id: replace(row, doc=docs[row.id]) for row in taken}
 
 
 def _append(transcript: Path, rows: Sequence[Answer]) -> None:

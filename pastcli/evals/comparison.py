@@ -14,6 +14,9 @@ from .closed_book import METRICS, QAResult
 _YES_NO = ("exact", "contains")
 """Metrics that are 0 or 1: Wilson's interval and McNemar's exact test; F1 is graded: bootstrap and sign flips."""
 
+FEWEST_DOCUMENTS = 6
+"""With fewer documents not even a gain on every one of them could be told from chance (2 in 2^6 sign patterns: p = 0.03)."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -33,10 +36,14 @@ class Difference:
 class Comparison:
     """`scores[label][metric]` for every model; `differences[label][metric]` for every model but the reference.
 
-    `tokens` is the mean length of a model's answers, `empty` how many of them say nothing.
+    `tokens` is the mean length of a model's answers, `empty` how many of them say nothing. Where several questions are on
+    one document and there are documents enough, `units` is "documents": these are drawn again, and signs flipped by them,
+    because questions on one document are not independent. Otherwise it is "questions".
     """
 
     questions: int
+    documents: int
+    units: str
     ungradable: int
     scores: Mapping[str, Mapping[str, stats.Estimate]]
     tokens: Mapping[str, float]
@@ -54,7 +61,8 @@ class Comparison:
             label: {metric: asdict(value) for metric, value in metrics.items()}
             for label, metrics in self.differences.items()
         }
-        return {"questions": self.questions, "ungradable": self.ungradable, "reference": self.reference,
+        return {"questions": self.questions, "documents": self.documents, "units": self.units,
+                "ungradable": self.ungradable, "reference": self.reference,
                 "models": models, "differences": differences}  # fmt: skip
 
 
@@ -66,30 +74,43 @@ def compare(results: Mapping[str, QAResult], config: EvalConfig, reference: str 
     asked = [answer.id for answer in first.answers]
     if any([answer.id for answer in result.answers] != asked for result in results.values()):
         raise UsageError("the models answered different questions", "evaluate them in one `past eval`")
-    scores = {label: {m: _interval(result, m, config) for m in METRICS} for label, result in results.items()}
+    documents, groups = _documents(first)
+    scores = {label: {m: _interval(result, m, groups, config) for m in METRICS} for label, result in results.items()}
     tokens = {label: result.tokens for label, result in results.items()}
     empty = {label: result.empty for label, result in results.items()}
     others = [label for label in results if label != reference] if reference is not None else []
     differences: dict[str, dict[str, Difference]] = {label: {} for label in others}
     for metric in METRICS if others else ():
-        p_values = [_test(results[label], results[str(reference)], metric, config) for label in others]
+        p_values = [_test(results[label], results[str(reference)], metric, groups, config) for label in others]
         for label, p, corrected in zip(others, p_values, stats.holm(p_values), strict=True):
             pair = results[label].scores(metric), results[str(reference)].scores(metric)
-            gain = stats.paired_bootstrap(*pair, config.confidence, config.resamples, config.seed)
+            gain = stats.paired_bootstrap(*pair, config.confidence, config.resamples, config.seed, groups)
             differences[label][metric] = Difference(*gain, p, corrected)
-    return Comparison(len(asked), first.ungradable, scores, tokens, empty, reference, differences)
+    units = "questions" if groups is None else "documents"
+    return Comparison(len(asked), documents, units, first.ungradable, scores, tokens, empty, reference, differences)
 
 
-def _interval(result: QAResult, metric: str, config: EvalConfig) -> stats.Estimate:
+def _documents(result: QAResult) -> tuple[int, list[str] | None]:
+    """How many documents the questions are on (0: they do not say), and that of each question where this matters."""
+    docs = [answer.doc for answer in result.answers]
+    count = len(set(docs)) if all(docs) else 0
+    return count, docs if FEWEST_DOCUMENTS <= count < len(docs) else None
+
+
+def _interval(result: QAResult, metric: str, groups: list[str] | None, config: EvalConfig) -> stats.Estimate:
     values = result.scores(metric)
     if metric in _YES_NO:
+        if groups is not None:
+            return stats.clustered_share(values, groups, config.confidence)
         return stats.wilson(sum(values), len(values), config.confidence)
-    return stats.bootstrap_mean(values, config.confidence, config.resamples, config.seed)
+    return stats.bootstrap_mean(values, config.confidence, config.resamples, config.seed, groups)
 
 
-def _test(result: QAResult, reference: QAResult, metric: str, config: EvalConfig) -> float:
+def _test(result: QAResult, reference: QAResult, metric: str, groups: list[str] | None, config: EvalConfig) -> float:
     pair = result.scores(metric), reference.scores(metric)
-    return stats.mcnemar(*pair) if metric in _YES_NO else stats.sign_flip(*pair, config.resamples, config.seed)
+    if metric in _YES_NO and groups is None:
+        return stats.mcnemar(*pair)
+    return stats.sign_flip(*pair, config.resamples, config.seed, groups)
 
 
 def label_for(name: str, stage: str = "", control: str = "none") -> str:

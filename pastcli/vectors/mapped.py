@@ -7,6 +7,10 @@ import threading
 
 import numpy as np
 
+AROUND = 1 << 21
+"""Bytes before and after a view that are let go of with it: the kernel maps neighbouring pages along, by windows of 64 KiB or
+whole folios, and what is left of them at each view's edge would add up with the size of the file."""
+
 
 class Mapped:
     """Read-only views of an open file; safe for several threads. The descriptor stays the caller's.
@@ -29,8 +33,8 @@ class Mapped:
         last = getattr(self._mine, "last", None)
         if last is not None:
             self._map.madvise(mmap.MADV_DONTNEED, *last)
-        page = offset - offset % mmap.PAGESIZE
-        self._mine.last = (page, offset + nbytes - page)
+        first = max(0, offset - AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._mine.last = (first, min(offset + nbytes + AROUND, len(self._map)) - first)
         return np.frombuffer(self._map, np.uint8, nbytes, offset)
 
     def close(self) -> None:

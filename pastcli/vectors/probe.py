@@ -37,7 +37,7 @@ PAIRS = {
 """Cosines reported, by name: (one change, the other, in words)."""
 
 
-SAMPLED = 1 << 12
+SAMPLED = 1 << 11
 """Entries of each tensor that the controls look at: drawing random numbers costs ten times what reading does."""
 
 

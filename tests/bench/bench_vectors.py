@@ -66,7 +66,8 @@ def main() -> None:
 
 
 class Bench:
-    """Times, processor seconds and peak memory of labelled commands; inputs are read before each, so they are warm."""
+    """Times, processor seconds and peak memory of labelled commands; inputs are read before each, so they are warm,
+    and the disk is idle."""
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {}
@@ -216,6 +217,8 @@ def reference(inputs: list[Path], like: Path | None, copy: Path) -> list[str]:
 
 
 def warm(*paths: Path) -> None:
+    """The inputs into the page cache, and onto the disk what the commands before have written."""
+    os.sync()
     for path in paths:
         for file in path.glob("*.safetensors") if path.is_dir() else [path]:
             with open(file, "rb") as handle:
