@@ -36,9 +36,9 @@ class Span:
     start: int
     stop: int
 
-    def blocks(self, limit: int = BLOCK) -> Iterator[tuple[int, int]]:
-        """(start, stop) of each block of at most `limit` elements: whole rows, or pieces of longer ones."""
-        return cut(self.start, self.stop, self.spec.columns, limit)
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """(start, stop) of each block of at most BLOCK elements: whole rows, or pieces of longer ones."""
+        return cut(self.start, self.stop, self.spec.columns, BLOCK)
 
 
 def cut(start: int, stop: int, columns: int, limit: int) -> Iterator[tuple[int, int]]:
