@@ -175,7 +175,7 @@ def add(
 
     try:
         survival, norm = _survival(sums_by_tensor(model, changes, apply, progress))
-        if survival.cosine < options.min_survival:
+        if 0 < options.min_survival > survival.cosine:  # 0 is no gate, although what rounding leaves may point backwards
             raise GateError(
                 f"only {survival.cosine:.4f} of the skill survives in the stored type (asked: {options.min_survival})",
                 WAY_OUT,
