@@ -44,8 +44,8 @@ FREE = 2 << 30
 """Bytes of free memory that are touched before each timing."""
 FLOOR = {"f16": 0.7, "q8_0": 0.6, "q6_k": 0.7, "q4_k": 0.7, "q4_1": 0.2}
 """Share of the speed of ggml's quantiser alone that `inject` must reach on any machine: 0.7 is what is asked of all types.
-q8_0 reaches it on average but not in every round. q4_1 cannot: ggml dequantises it, which is needed twice, more slowly than
-it quantises it, so 0.44 is the most even if all the rest took no time."""
+q8_0 reaches it in the median but not in every round. q4_1 does not: ggml quantises it faster than a vector is read and a
+file written, and dequantises it, which is needed twice, by a plain loop."""
 
 
 def build(path: Path, layers: int) -> Path:
