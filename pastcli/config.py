@@ -53,9 +53,14 @@ class SftConfig:
     clip: float = setting(1.0, "gradient-norm clip")
     batch_tokens: int = setting(1000, "tokens in a batch, padding included (one optimiser step)")
     max_length: int = setting(1024, "longest training text, in tokens; longer ones are split, never cut off")
-    augment: str = setting("sentences", "sentences: each sentence, titled, is a text of its own beside the passage | none")
-    mix: list = setting(["qa"], "prompt/completion JSONL mixed in; `qa` is a built-in set of everyday questions that teaches the "
-                              "answer format beside documents, `none` leaves it out; may repeat")
+    augment: str = setting(
+        "sentences", "sentences: each sentence, titled, is a text of its own beside the passage | none"
+    )
+    mix: list = setting(
+        ["qa"],
+        "prompt/completion JSONL mixed in; `qa` is a built-in set of everyday questions that teaches the "
+        "answer format beside documents, `none` leaves it out; may repeat",
+    )
     rank: int = setting(16, "LoRA rank (method lora)")
     alpha: float = setting(32.0, "LoRA alpha (method lora)")
     precision: str = setting("auto", "compute type: auto | bf16 | fp32; master weights are always fp32")
@@ -114,11 +119,17 @@ class InjectConfig:
     """`past inject`: theta_final = theta_target + lambda v (METHOD 1)."""
 
     scale: float = setting(1.0, "lambda: the multiple of the skill vector to add")
-    scales: list = setting([], "scale of some tensors, as PATTERN=FACTOR (q_proj=0.5, layers.0-9=0, embed_tokens=0); may repeat")
+    scales: list = setting(
+        [], "scale of some tensors, as PATTERN=FACTOR (q_proj=0.5, layers.0-9=0, embed_tokens=0); may repeat"
+    )
     depth_scale: str = setting("", "scale that runs linearly over the layers, as FIRST:LAST (0:1)")
-    dtype: str = setting("auto", "stored type: auto (as the target) | f32 | bf16 | f16; a GGUF also takes llama.cpp's types")
+    dtype: str = setting(
+        "auto", "stored type: auto (as the target) | f32 | bf16 | f16; a GGUF also takes llama.cpp's types"
+    )
     rounding: str = setting("nearest", "rounding to the stored type: nearest | stochastic")
-    control: str = setting("none", "replace v by a control of the same per-tensor norm: none | random | shuffled | zero")
+    control: str = setting(
+        "none", "replace v by a control of the same per-tensor norm: none | random | shuffled | zero"
+    )
     project: str = setting("", "sft:K removes the part of v inside the top-K subspaces of the target's own SFT change")
     merge: str = setting("sum", "how several vectors are put together: sum | ties")
     ties_density: float = setting(0.2, "share of each vector's entries that TIES keeps")
@@ -131,7 +142,9 @@ class InjectConfig:
 class SweepConfig:
     """`past sweep`: the scale lambda chosen on a development set, with the KL to the target as its price."""
 
-    grid: list = setting(["0.25", "0.5", "0.75", "1", "1.25", "1.5"], "scales to try, beside 0 (the target itself); may repeat")
+    grid: list = setting(
+        ["0.25", "0.5", "0.75", "1", "1.25", "1.5"], "scales to try, beside 0 (the target itself); may repeat"
+    )
     group: list = setting([], "sweep these tensors apart, all others at 0, as in --scales (self_attn, mlp); may repeat")
     backend: str = setting("hf", "chat plugin that runs the models")
     max_new_tokens: int = setting(16, "longest answer, in tokens")

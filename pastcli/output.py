@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 @cache
-def _new_console(stderr: bool) -> "Console":
+def _new_console(stderr: bool) -> Console:
     from rich.console import Console
 
     # Text is shown as it is: file names and model answers may hold [brackets] and :colons:.
     return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def _console(stderr: bool = False) -> "Console":
+def _console(stderr: bool = False) -> Console:
     """rich's console for data, or the one for notes, bound to the stream of the moment: test runners swap them."""
     found = _new_console(stderr)
     found.file = sys.stderr if stderr else sys.stdout
@@ -110,7 +110,9 @@ def _plain_table(title: str, lines: list[list[str]], right: list[bool], caption:
     if title:
         print(title)
     for cells in lines:
-        padded = (text.rjust(width) if numeric else text.ljust(width) for text, width, numeric in zip(cells, widths, right))
+        padded = (
+            text.rjust(width) if numeric else text.ljust(width) for text, width, numeric in zip(cells, widths, right)
+        )
         print("  ".join(padded).rstrip())
     if caption:
         print(caption)
@@ -120,7 +122,7 @@ def pairs(data: Mapping[str, Any]) -> None:
     """`key  value` lines on stdout."""
     width = max((len(str(key)) for key in data), default=0)
     for key, value in data.items():
-        line(f"{str(key):<{width}}  {_cell(value)}")
+        line(f"{key!s:<{width}}  {_cell(value)}")
 
 
 def note(text: str) -> None:

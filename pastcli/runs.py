@@ -18,11 +18,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import config as configs, output
+from . import config as configs
+from . import output
 from .environment import machine, same_command, versions
 from .errors import Interrupted, PastError, UsageError
 from .files import aside, is_locked, locked, remove, replace, size_of, writable, write_json
@@ -30,9 +31,24 @@ from .hashing import hash_path
 from .records import Record, clear, discard, find, newest, owner_of, read, records, runs_dir, unfinished, workspace
 
 __all__ = [
-    "Record", "Run", "discard", "find", "finished", "is_locked", "newest", "owner_of", "read", "records", "runs_dir",
-    "size_of", "start", "unfinished", "versions", "workspace", "write_json",
-]  # fmt: skip
+    "Record",
+    "Run",
+    "discard",
+    "find",
+    "finished",
+    "is_locked",
+    "newest",
+    "owner_of",
+    "read",
+    "records",
+    "runs_dir",
+    "size_of",
+    "start",
+    "unfinished",
+    "versions",
+    "workspace",
+    "write_json",
+]
 
 FORMAT = 1
 
@@ -121,7 +137,7 @@ class Run:
         for entry in self.manifest["outputs"].values():
             made = self.dir / entry["path"]
             entry["hash"], entry["bytes"] = hash_path(made), size_of(made)
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         self.manifest.update(status="complete", finished=now.isoformat(timespec="seconds"))
         self.manifest["seconds"] = round(self.manifest["seconds"] + time.monotonic() - self._began, 3)
         del self.manifest["temporary"], self.manifest["publishing"]
@@ -219,7 +235,7 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: 
 
 
 def _new(root: Path, stage: str, config: Any, key: str, force: bool, name: str) -> Run:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     name = _named_folder(root, name, force) if name else _new_folder(root, f"{stage}-{now:%Y%m%d-%H%M%S}")
     manifest = {
         "format": FORMAT,

@@ -64,8 +64,10 @@ def _tokenizer(writer: gguf.GGUFWriter, hf: Path, size: int, chat_template: bool
     special = {token["id"] for token in table["added_tokens"]}
     by_id = {index: token for token, index in vocab.items()}
     tokens = [by_id.get(index, f"[PAD{index}]") for index in range(size)]
-    kinds = [gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL if i in by_id else gguf.TokenType.UNUSED
-             for i in range(size)]  # fmt: skip
+    kinds = [
+        gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL if i in by_id else gguf.TokenType.UNUSED
+        for i in range(size)
+    ]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in table["model"]["merges"]]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)

@@ -24,8 +24,14 @@ from pastcli.tools.judge import rules
 from pastcli.tools.simulate import SchemaSimulator
 
 PARAMETERS = (Parameter("sailing", required=True), Parameter("class"))
-FARE = ToolSpec("get_fare", "Ferries", "Skelvik", "Get Fare", parameters=PARAMETERS,
-                response_template={"fare": "float", "currency": "str"})  # fmt: skip
+FARE = ToolSpec(
+    "get_fare",
+    "Ferries",
+    "Skelvik",
+    "Get Fare",
+    parameters=PARAMETERS,
+    response_template={"fare": "float", "currency": "str"},
+)
 SHIP = ToolSpec("fare", "Ferries", "Skelvik", "Ship", response_template={"position": "str"})
 TASK = Task("28", "What is the fare of SK-1?", (FARE, SHIP), (FARE.key,))
 
@@ -410,9 +416,16 @@ def test_context_overflow_is_replayed(tmp_path):
 # ---------------------------------------------------------------- past agent
 
 SAILING = {"name": "sailing", "type": "STRING", "description": "", "default": ""}
-API = {"category_name": "Ferries", "tool_name": "Skelvik", "api_name": "Get Fare", "api_description": "d",
-       "method": "GET", "required_parameters": [SAILING], "optional_parameters": [],
-       "template_response": {"fare": "float", "currency": "str"}}  # fmt: skip
+API = {
+    "category_name": "Ferries",
+    "tool_name": "Skelvik",
+    "api_name": "Get Fare",
+    "api_description": "d",
+    "method": "GET",
+    "required_parameters": [SAILING],
+    "optional_parameters": [],
+    "template_response": {"fare": "float", "currency": "str"},
+}
 ACT = ' Ask.\nAction: get_fare_for_skelvik\nAction Input: {"sailing": "SK-1"}'
 
 
@@ -485,7 +498,9 @@ def test_wrong_use_is_one_line_and_leaves_nothing(files, past):
     past("agent", "--tools", "tools.json", code=2)
     past(*files, "--decoding", "magic", code=2)
     past(*files, "--decoding", "names", code=2)  # the echo backend takes no grammar
-    assert not Path("runs").exists() or not list(Path("runs").glob("*/*")) and not list(Path("runs/.partial").glob("*"))
+    assert not Path("runs").exists() or (
+        not list(Path("runs").glob("*/*")) and not list(Path("runs/.partial").glob("*"))
+    )
     Path("functions.json").write_text(json.dumps([{"name": "f", "parameters": {}}]))
     assert "--query" in past("agent", "--tools", "functions.json", "--model", "x", code=2).stderr
     plan = json.loads(past(*files, "--dry-run", "--json").stdout)

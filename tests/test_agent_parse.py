@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pastcli.agent.arguments import MAX_DEPTH, parse_arguments
 from pastcli.agent.parse import parse
@@ -75,12 +76,16 @@ def test_input_5_json_that_is_no_object_is_left_to_the_tool(text, value):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('{"a": NaN}', "NaN"), ('{"a": -Infinity}', "Infinity"), ('{"a": 1e999}', "out of range"),
+        ('{"a": NaN}', "NaN"),
+        ('{"a": -Infinity}', "Infinity"),
+        ('{"a": 1e999}', "out of range"),
         ('{"a": 1, "b": {"c": 1, "c": 2}}', 'duplicate key "c"'),
-        ("[" * 10_000, f"deeper than {MAX_DEPTH}"), ('{"a":' * 10_000 + "1" + "}" * 10_000, "longer"),
-        ("9" * 5000, "digits"), ("-" * 9000 + "1", "JSON"),
+        ("[" * 10_000, f"deeper than {MAX_DEPTH}"),
+        ('{"a":' * 10_000 + "1" + "}" * 10_000, "longer"),
+        ("9" * 5000, "digits"),
+        ("-" * 9000 + "1", "JSON"),
     ],
-)  # fmt: skip
+)
 def test_input_5_what_json_forbids_is_refused_by_name(text, problem):
     value, _, error = parse_arguments(text)
     assert value is None and problem in error and len(error) < 300

@@ -10,7 +10,6 @@ import sys
 from functools import cache
 
 import pytest
-
 from conftest import ROOT
 
 STAGES = {"ingest", "rewards", "evals", "tools", "agent", "vectors"}

@@ -10,13 +10,15 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from past_hf.adapter import LoraFormat
 from past_hf.checkpoint import HFFormat
+from vectors_tools import factors_for, moved, weights, write_adapter, write_file, write_model
+
 from pastcli.errors import MismatchError, PastError
 from pastcli.vectors.arithmetic import STORAGE, widen
 from pastcli.vectors.safefile import SafeReader, SafeWriter, header_text, read_header
-from vectors_tools import factors_for, moved, weights, write_adapter, write_file, write_model
 
 
 def raw_file(path, table, data=b"", length=None):

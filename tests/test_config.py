@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 import tomli
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pastcli import config
 from pastcli.errors import UsageError

@@ -68,8 +68,10 @@ def test_questions_without_any_answer_are_refused():
 
 
 def test_comparison_tests_every_model_against_the_reference():
-    results = {name: evaluate(Model(known), QUESTIONS, CONFIG) for name, known in
-               (("sft", [0]), ("skill", range(10)), ("random", [1]))}  # fmt: skip
+    results = {
+        name: evaluate(Model(known), QUESTIONS, CONFIG)
+        for name, known in (("sft", [0]), ("skill", range(10)), ("random", [1]))
+    }
     got = compare(results, CONFIG, "sft")
     assert list(got.differences) == ["skill", "random"] and (got.questions, got.ungradable) == (10, 1)
     assert got.scores["sft"]["exact"] == pytest.approx((0.1, 0.0179, 0.4042), abs=1e-4)
@@ -83,12 +85,19 @@ def test_comparison_tests_every_model_against_the_reference():
 
 def test_questions_on_one_document_count_as_one_observation():
     """Ten questions on two documents each right or wrong together say less than ten that are independent."""
+
     def asked(documents):
         on = [Question(q.id, q.question, q.answers, f"d{n * documents // 10}") for n, q in enumerate(QUESTIONS[:10])]
-        return compare({name: evaluate(Model(known), on, CONFIG) for name, known in (("a", []), ("b", range(5)))}, CONFIG, "a")
+        return compare(
+            {name: evaluate(Model(known), on, CONFIG) for name, known in (("a", []), ("b", range(5)))}, CONFIG, "a"
+        )
 
     few, some, alone = asked(2), asked(6), asked(10)
-    assert [(got.documents, got.units) for got in (few, some, alone)] == [(2, "questions"), (6, "documents"), (10, "questions")]
+    assert [(got.documents, got.units) for got in (few, some, alone)] == [
+        (2, "questions"),
+        (6, "documents"),
+        (10, "questions"),
+    ]
     assert few.differences == alone.differences != some.differences
     assert some.differences["b"]["exact"].p == 2 / 8, "three documents changed"
     low, high = (some.scores["b"]["exact"].low, some.scores["b"]["exact"].high)

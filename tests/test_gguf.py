@@ -11,19 +11,22 @@ from gguf import GGMLQuantizationType, quants
 from gguf_tools import permute, reference_gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from past_hf.checkpoint import HFFormat
 from past_llamacpp import ggml
-from past_llamacpp.format import GGUFFormat
 from past_llamacpp.convert import convert
+from past_llamacpp.format import GGUFFormat
 from past_llamacpp.gguffile import STRING, UINT32, read_header
 from past_llamacpp.gguflayout import pack_metadata, write_layout
+
 from pastcli import models
 from pastcli.errors import MismatchError, PastError, UsageError
 
 FORMAT = GGUFFormat()
-ALL_TYPES = [pytest.param(kind.name, marks=[pytest.mark.slow] if kind.name[:3] in ("IQ2", "IQ3") else [])
-             for kind in GGMLQuantizationType if ggml.writable(kind)]  # fmt: skip
+ALL_TYPES = [
+    pytest.param(kind.name, marks=[pytest.mark.slow] if kind.name[:3] in ("IQ2", "IQ3") else [])
+    for kind in GGMLQuantizationType
+    if ggml.writable(kind)
+]
 Q = "model.layers.0.self_attn.q_proj.weight"
 
 
@@ -187,9 +190,14 @@ def test_conversion_takes_weights_from_hf_and_nothing_but_metadata_from_the_temp
 
 @pytest.mark.parametrize(
     "options, error",
-    [({"rounding": "stochastic"}, UsageError), ({"dtype": "q9_9"}, UsageError), ({"dtype": "iq2_xxs"}, UsageError),
-     ({"dtype": "q4_k"}, MismatchError), ({"types": {"no.such": "f16"}}, UsageError)],
-)  # fmt: skip
+    [
+        ({"rounding": "stochastic"}, UsageError),
+        ({"dtype": "q9_9"}, UsageError),
+        ({"dtype": "iq2_xxs"}, UsageError),
+        ({"dtype": "q4_k"}, MismatchError),
+        ({"types": {"no.such": "f16"}}, UsageError),
+    ],
+)
 def test_what_cannot_be_written_is_refused_before_a_file_is_made(pair, tmp_path, options, error):
     with pytest.raises(error):
         FORMAT.writer(FORMAT.open(pair[1]), tmp_path / "out.gguf", **options)
@@ -237,8 +245,12 @@ SMALL = (("token_embd.weight", (4, 32), 8), ("output_norm.weight", (32,), 0))
 
 def small_file(path: Path, architecture: str = "llama", tensors=SMALL) -> Path:
     """A GGUF of about a kilobyte, by our own writer."""
-    pairs = {"general.architecture": (STRING, architecture), f"{architecture}.block_count": (UINT32, 1),
-             f"{architecture}.attention.head_count": (UINT32, 2), "general.name": (STRING, "small")}  # fmt: skip
+    pairs = {
+        "general.architecture": (STRING, architecture),
+        f"{architecture}.block_count": (UINT32, 1),
+        f"{architecture}.attention.head_count": (UINT32, 2),
+        "general.name": (STRING, "small"),
+    }
     with open(path, "w+b") as file:
         write_layout(file.fileno(), pack_metadata(pairs), len(pairs), tensors, 32)
     return path

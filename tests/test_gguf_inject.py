@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
 from gguf_tools import reference_gguf
-from safetensors.numpy import load_file, save_file
-
 from past_hf.checkpoint import HFFormat
 from past_llamacpp import ggml
 from past_llamacpp.convert import convert
 from past_llamacpp.engine import Engine
 from past_llamacpp.format import GGUFFormat
+from safetensors.numpy import load_file, save_file
+
 from pastcli import models
 from pastcli.errors import MismatchError
 from pastcli.vectors import arithmetic
@@ -29,8 +29,11 @@ from pastcli.vectors.inject import inject_skill
 from pastcli.vectors.safefile import read_header
 
 FORMAT = GGUFFormat()
-ALL_TYPES = [pytest.param(kind.name, marks=[pytest.mark.slow] if kind.name[:3] in ("IQ2", "IQ3") else [])
-             for kind in GGMLQuantizationType if ggml.writable(kind)]  # fmt: skip
+ALL_TYPES = [
+    pytest.param(kind.name, marks=[pytest.mark.slow] if kind.name[:3] in ("IQ2", "IQ3") else [])
+    for kind in GGMLQuantizationType
+    if ggml.writable(kind)
+]
 IDS = [86, 301, 5, 77, 120]
 
 
@@ -82,8 +85,10 @@ def test_injected_into_the_gguf_is_injected_in_hf_then_converted(family, tmp_pat
 def wide(make_tiny, tmp_path_factory):
     """A tiny llama whose rows hold 256 values, so that K-quants fit, as float32 GGUF, and a dense skill for it."""
     folder = tmp_path_factory.mktemp("wide")
-    base, tuned = (make_tiny(folder / name, hidden_size=256, intermediate_size=512, seed=seed)
-                   for seed, name in enumerate(("base", "tuned")))  # fmt: skip
+    base, tuned = (
+        make_tiny(folder / name, hidden_size=256, intermediate_size=512, seed=seed)
+        for seed, name in enumerate(("base", "tuned"))
+    )
     extract_skill(base, tuned, folder / "dense.safetensors")
     return reference_gguf(base, folder / "f32.gguf"), folder / "dense.safetensors"
 
@@ -107,7 +112,9 @@ def test_through_the_stored_bytes_or_block_by_block_is_the_same(wide, tmp_path, 
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("broken, told", [(np.nan, "the skill holds NaN"), (np.float32(1e38), "overflows the stored type")])
+@pytest.mark.parametrize(
+    "broken, told", [(np.nan, "the skill holds NaN"), (np.float32(1e38), "overflows the stored type")]
+)
 def test_a_skill_that_cannot_be_stored_is_refused_by_name(wide, tmp_path, monkeypatch, broken, told, compiled):
     """Quantisers end the process on NaN, so it must not reach them, whichever way it goes."""
     if not compiled:
@@ -172,8 +179,10 @@ def test_a_dense_skill_cannot_become_lora(family, tmp_path):
 def test_the_skill_of_another_model_is_refused(family, make_tiny, tmp_path):
     other = make_tiny(tmp_path / "other", arch=HFFormat().open(family["base"]).config["model_type"], seed=5)
     gguf = reference_gguf(other, tmp_path / "other.gguf")
-    for act in (lambda: FORMAT.export_lora(family["low"], gguf, tmp_path / "x.gguf"),
-                lambda: inject_skill([(family["low"], 1.0)], gguf, tmp_path / "x.gguf")):  # fmt: skip
+    for act in (
+        lambda: FORMAT.export_lora(family["low"], gguf, tmp_path / "x.gguf"),
+        lambda: inject_skill([(family["low"], 1.0)], gguf, tmp_path / "x.gguf"),
+    ):
         with pytest.raises(MismatchError, match="another base"):
             act()
     assert not (tmp_path / "x.gguf").exists()

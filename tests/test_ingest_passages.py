@@ -1,11 +1,13 @@
 """Cutting loses nothing, sentences are found by rule, and training texts have the layout of SEAL."""
 
+import itertools
 import json
 
 import pytest
-from hypothesis import given, settings, strategies as st
-
 from conftest import QUICKSTART
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from pastcli import ingest
 from pastcli.api import Passage
 from pastcli.config import IngestConfig
@@ -23,7 +25,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=120).map("".join)
 def test_passages_cover_the_text_and_keep_to_the_limit(text, limit):
     spans = cut(text, limit)
     assert all(0 < end - start <= limit for start, end in spans)
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:]))
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
     kept = "".join("".join(text[a:b].split()) for a, b in spans)
     assert kept == "".join(text.split())
 
@@ -46,9 +48,7 @@ def test_cuts_fall_at_paragraphs_then_sentences_then_words():
     text = "One two. Three four.\n\nFive six. Seven eight nine ten."
     assert [text[a:b] for a, b in cut(text, 60)] == [text]
     assert [text[a:b] for a, b in cut(text, 40)] == ["One two. Three four.", "Five six. Seven eight nine ten."]
-    assert [text[a:b] for a, b in cut(text, 15)] == [
-        "One two.", "Three four.", "Five six.", "Seven eight", "nine ten.",
-    ]  # fmt: skip
+    assert [text[a:b] for a, b in cut(text, 15)] == ["One two.", "Three four.", "Five six.", "Seven eight", "nine ten."]
 
 
 def test_long_text_is_cut_evenly_not_with_a_stub_at_the_end():
@@ -74,7 +74,7 @@ def test_long_text_is_cut_evenly_not_with_a_stub_at_the_end():
         ("e.g. this, i.e. That. Done", ["e.g. this, i.e. That.", "Done"]),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_sentence_boundaries(text, wanted):
     assert sentences.split(text) == wanted
 
@@ -104,8 +104,11 @@ def test_training_texts_put_every_view_under_its_title():
     whole = "Velmora\nVelmora is a town. It was founded in 1583.\nIn short\nA hill town. Old."
     parts = ["Velmora is a town.", "It was founded in 1583.", "A hill town.", "Old."]
     assert training_texts(passages) == [
-        whole, *(f"Velmora\n{part}" for part in parts), "Velmora\nVelmora is old.", "No title here.",
-    ]  # fmt: skip
+        whole,
+        *(f"Velmora\n{part}" for part in parts),
+        "Velmora\nVelmora is old.",
+        "No title here.",
+    ]
     implications = ["Velmora\nVelmora is old.", "Velmora\nVelmora is a town."]
     assert training_texts(passages, "none") == [whole, *implications, "No title here."]
     with pytest.raises(UsageError, match="augment"):

@@ -19,11 +19,13 @@ def pdf_bytes(lines, title="") -> bytes:
     stream = "BT /F1 12 Tf 50 750 Td 14 TL " + " ".join(f"({line}) Tj T*" for line in lines) + " ET" if lines else ""
     font = "<< /Font << /F1 5 0 R >> >>"
     objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
         f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources {font} >>",
         f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>", f"<< /Title ({title}) >>",
-    ]  # fmt: skip
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        f"<< /Title ({title}) >>",
+    ]
     out, offsets = "%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
         offsets.append(len(out))
@@ -55,9 +57,16 @@ def test_markdown_loses_its_syntax_and_nothing_else():
     )
     assert title == "The Dovetail pump"
     assert text.split("\n\n") == [
-        "It lifts water from deep_wells (see the plan, 2 * 3 * 4 and snake_case_name).", "Parts", "an oak handle",
-        "a leather valve", "a brass barrel", "metal | kg", "brass | 3.5", "quoted & kept", "a = b * c\n# d",
-    ]  # fmt: skip
+        "It lifts water from deep_wells (see the plan, 2 * 3 * 4 and snake_case_name).",
+        "Parts",
+        "an oak handle",
+        "a leather valve",
+        "a brass barrel",
+        "metal | kg",
+        "brass | 3.5",
+        "quoted & kept",
+        "a = b * c\n# d",
+    ]
 
 
 def test_front_matter_names_the_document_and_a_lower_heading_does_not():
@@ -107,18 +116,22 @@ def test_docx_keeps_tables_in_their_place(tmp_path):
     assert got.text.split("\n\n") == ["It needs no battery.", "weight | 2 kg", "It was made in 1902."]
 
 
-SQUAD = {"title": "Velmora", "context": "Velmora was founded in 1583.",
-         "questions": [{"question": "When?", "answer": "1583"}],
-         "completions": ["Certainly! A list:\n1. **Velmora** is old.\n2. It dates from 1583.", "1. More."]}  # fmt: skip
+SQUAD = {
+    "title": "Velmora",
+    "context": "Velmora was founded in 1583.",
+    "questions": [{"question": "When?", "answer": "1583"}],
+    "completions": ["Certainly! A list:\n1. **Velmora** is old.\n2. It dates from 1583.", "1. More."],
+}
 
 
 def test_squad_like_json_gives_passages_implications_and_questions(tmp_path):
     (tmp_path / "s.json").write_text(json.dumps([SQUAD]))
     passages = ingest.read_documents([tmp_path / "s.json"])
     assert [(p.kind, p.text) for p in passages] == [
-        ("passage", "Velmora was founded in 1583."), ("implication", "Velmora is old."),
+        ("passage", "Velmora was founded in 1583."),
+        ("implication", "Velmora is old."),
         ("implication", "It dates from 1583."),
-    ]  # fmt: skip
+    ]
     assert len(ingest.read_documents([tmp_path / "s.json"], IngestConfig(implication_sets=2))) == 4
     [question] = ingest.read_questions(tmp_path / "s.json")
     assert question.answers == ("1583",)
@@ -126,8 +139,10 @@ def test_squad_like_json_gives_passages_implications_and_questions(tmp_path):
 
 
 def test_official_squad_nesting_gives_the_same(tmp_path):
-    qas = [{"id": "q7", "question": "When?", "answers": [{"text": "1583"}, {"text": "in 1583"}, {"text": "1583"}]},
-           {"id": "q8", "question": "Why?", "answers": [], "is_impossible": True}]  # fmt: skip
+    qas = [
+        {"id": "q7", "question": "When?", "answers": [{"text": "1583"}, {"text": "in 1583"}, {"text": "1583"}]},
+        {"id": "q8", "question": "Why?", "answers": [], "is_impossible": True},
+    ]
     data = {"data": [{"title": "Velmora", "paragraphs": [{"context": "Founded in 1583.", "qas": qas}]}]}
     (tmp_path / "dev.json").write_text(json.dumps(data))
     [passage] = ingest.read_documents([tmp_path / "dev.json"])
@@ -213,12 +228,19 @@ def bad_files(tmp_path):
     (folder / "deep.json").write_text("[" * 100_000)
     (folder / "dangling.txt").symlink_to(tmp_path / "nowhere")
     return folder, {
-        "zero.pdf": "empty file", "torn.pdf": "corrupt PDF", "scan.pdf": "without a text layer",
-        "locked.pdf": "encrypted", "torn.docx": "corrupt docx", "blob.bin": "no reader for .bin",
-        "blob.txt": "binary", "empty.md": "no text",
-        "rows.jsonl": "line 2", "pairs.jsonl": "has no text (keys: prompt, completion)", "deep.json": "not valid JSON",
+        "zero.pdf": "empty file",
+        "torn.pdf": "corrupt PDF",
+        "scan.pdf": "without a text layer",
+        "locked.pdf": "encrypted",
+        "torn.docx": "corrupt docx",
+        "blob.bin": "no reader for .bin",
+        "blob.txt": "binary",
+        "empty.md": "no text",
+        "rows.jsonl": "line 2",
+        "pairs.jsonl": "has no text (keys: prompt, completion)",
+        "deep.json": "not valid JSON",
         "dangling.txt": "No such file",
-    }  # fmt: skip
+    }
 
 
 def test_bad_files_among_good_ones_are_skipped_with_their_reason(bad_files, capsys):

@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 from gguf_tools import reference_gguf
-
-from past_llamacpp import chat as chats, convert, load_chat, probe
+from past_llamacpp import chat as chats
+from past_llamacpp import convert, load_chat, probe
 from past_llamacpp.engine import Engine
+
 from pastcli import models
 from pastcli.api import Message, Sampling
 from pastcli.errors import ContextOverflow, MismatchError, UsageError

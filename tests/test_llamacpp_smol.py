@@ -6,13 +6,13 @@ import json
 import shutil
 
 import numpy as np
-import pytest
-
 import past_llamacpp
+import pytest
 from past_llamacpp import load_chat
 from past_llamacpp.chat import LlamaChat
 from past_llamacpp.convert import convert
 from past_llamacpp.engine import Engine
+
 from pastcli import models
 from pastcli.api import Message, Sampling
 from pastcli.errors import PastError

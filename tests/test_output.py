@@ -14,8 +14,17 @@ from pastcli import output
 
 
 def test_json_is_strict_whatever_numbers_come(capsys):
-    data = {"path": Path("/x"), "nan": float("nan"), "inf": [np.float32("inf")], "f": np.float32(0.5), "i": np.int64(3),
-            "ok": np.bool_(True), "none": None, 1: {"set": {2}}, "text": "é [x]"}  # fmt: skip
+    data = {
+        "path": Path("/x"),
+        "nan": float("nan"),
+        "inf": [np.float32("inf")],
+        "f": np.float32(0.5),
+        "i": np.int64(3),
+        "ok": np.bool_(True),
+        "none": None,
+        1: {"set": {2}},
+        "text": "é [x]",
+    }
     output.emit(data, as_json=True)
     got = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert got == {
@@ -51,7 +60,13 @@ def test_a_table_in_a_pipe_keeps_its_lines_whole(capsys, monkeypatch):
 
 def test_a_table_in_a_pipe_is_columns_of_plain_text(capsys):
     output.table("title", ["name", "n"], [["a\nb", 1.5], ["long name", None]], "caption", style=lambda text: "red")
-    assert capsys.readouterr().out.splitlines() == ["title", "name         n", "a b        1.5", "long name    -", "caption"]
+    assert capsys.readouterr().out.splitlines() == [
+        "title",
+        "name         n",
+        "a b        1.5",
+        "long name    -",
+        "caption",
+    ]
 
 
 def test_a_terminal_gets_colour_and_a_pipe_none(capsys, monkeypatch):
@@ -69,7 +84,9 @@ def test_a_terminal_gets_colour_and_a_pipe_none(capsys, monkeypatch):
 
 def test_a_command_in_a_pipe_starts_without_rich():
     code = "import sys\nfrom pastcli import cli, output\noutput.table('t', ['a'], [[1]])\nprint('rich' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()[-1] == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()[-1] == "False"
+    )
 
 
 def test_progress_is_silent_in_a_pipe_and_speaks_now_and_then(capsys, monkeypatch):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import ROOT
+
 from pastcli import registry
 from pastcli.api import ChatModel, Message, Sampling
 from pastcli.errors import MismatchError, PastError, UsageError

@@ -1,7 +1,8 @@
 """Prompt, normalisation and scores: the numbers of SQuAD's official script."""
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pastcli import qa
 

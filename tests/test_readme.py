@@ -10,17 +10,22 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import QUICKSTART, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 SHORT = {
-    "PAST_SFT_EPOCHS": "0.6", "PAST_SFT_LR": "1e-3", "PAST_RL_STEPS": "2", "PAST_RL_PROMPTS_PER_STEP": "12",
-    "PAST_RL_NUM_GENERATIONS": "8", "PAST_RL_MAX_NEW_TOKENS": "8", "PAST_EVAL_LIMIT": "6",
-    "PAST_EVAL_MAX_NEW_TOKENS": "6", "PAST_AGENT_MAX_TURNS": "2",
+    "PAST_SFT_EPOCHS": "0.6",
+    "PAST_SFT_LR": "1e-3",
+    "PAST_RL_STEPS": "2",
+    "PAST_RL_PROMPTS_PER_STEP": "12",
+    "PAST_RL_NUM_GENERATIONS": "8",
+    "PAST_RL_MAX_NEW_TOKENS": "8",
+    "PAST_EVAL_LIMIT": "6",
+    "PAST_EVAL_MAX_NEW_TOKENS": "6",
+    "PAST_AGENT_MAX_TURNS": "2",
     "PAST_AGENT_MAX_NEW_TOKENS": "32",
-}  # fmt: skip
+}
 
 
 def blocks() -> list[list[str]]:
@@ -52,7 +57,11 @@ def test_the_readme_path_works_as_typed(workspace):
         environment["PAST_SFT_EPOCHS"] = "0.05" if "target" in line else SHORT["PAST_SFT_EPOCHS"]
         words = [os.path.expandvars(word.replace("$EX", str(QUICKSTART))) for word in shlex.split(line)]
         done = subprocess.run(
-            [sys.executable, "-m", "pastcli", *words[1:]], cwd=workspace, env=environment, capture_output=True, text=True
+            [sys.executable, "-m", "pastcli", *words[1:]],
+            cwd=workspace,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     assert Path(workspace, "skill.safetensors").is_file()

@@ -1,7 +1,8 @@
 """Rewards grade what evaluation grades, stay in [0, 1], and never call an ungradable item wrong."""
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pastcli import qa, registry, rewards
 

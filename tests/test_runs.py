@@ -140,9 +140,8 @@ def test_ctrl_c_says_how_to_continue(workspace, monkeypatch):
 
 
 def test_interrupting_a_stage_inside_a_stage_interrupts_both(workspace):
-    with pytest.raises(Interrupted), runs.start("distill", config.DistillConfig()):
-        with runs.start("ingest", CONFIG):
-            raise KeyboardInterrupt
+    with pytest.raises(Interrupted), runs.start("distill", config.DistillConfig()), runs.start("ingest", CONFIG):
+        raise KeyboardInterrupt
     assert [record.status for record in runs.records(partial=True)] == ["interrupted"] * 2
 
 

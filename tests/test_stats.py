@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pastcli import stats
 
@@ -31,8 +32,7 @@ def test_wilson_covers_as_often_as_it_says():
 
 
 @pytest.mark.parametrize(
-    ("p", "df", "t"),
-    [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 30, 2.04227), (0.995, 5, 4.03214), (0.5, 3, 0)],
+    ("p", "df", "t"), [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 30, 2.04227), (0.995, 5, 4.03214), (0.5, 3, 0)]
 )
 def test_t_quantiles_of_the_tables(p, df, t):
     assert stats.t_quantile(p, df) == pytest.approx(t, abs=1e-4)

@@ -4,7 +4,8 @@ import copy
 import json
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pastcli.api import Parameter, ToolSpec
 from pastcli.errors import UsageError
@@ -16,7 +17,10 @@ from pastcli.tools.types import canonical, is_of
 from pastcli.tools.validate import check
 
 FERRY = {
-    "category_name": "Transport", "tool_name": "Skelvik Ferries!", "api_name": "Get Sailings", "method": "GET",
+    "category_name": "Transport",
+    "tool_name": "Skelvik Ferries!",
+    "api_name": "Get Sailings",
+    "method": "GET",
     "api_description": "Sailings of one day.",
     "required_parameters": [
         {"name": "fromHarbour", "type": "STRING", "description": "", "default": "Pennymoor"},
@@ -24,11 +28,16 @@ FERRY = {
     ],
     "optional_parameters": [{"name": "date", "type": "DATE (YYYY-MM-DD)", "description": "day", "default": ""}],
     "template_response": {
-        "id": "int", "fromHarbour": "str", "open": "bool", "nothing": "NoneType",
+        "id": "int",
+        "fromHarbour": "str",
+        "open": "bool",
+        "nothing": "NoneType",
         "sailings": [{"id": "str", "fare": "float", "_list_length": 9}],
-        "stops": ["list of str with length 8"], "empty": "empty list", "unit": "kilometres",
+        "stops": ["list of str with length 8"],
+        "empty": "empty list",
+        "unit": "kilometres",
     },
-}  # fmt: skip
+}
 
 
 def write(path, content):
@@ -61,10 +70,14 @@ def load(tmp_path):
 @pytest.mark.parametrize(
     ("raw", "name"),
     [
-        ("List Artist-Concerts", "list_artist_concerts"), ("2. go!", "get_2_go"), ("__A__b  c__", "a_b_c"),
-        ("Größe", "gr_e"), ("查询 X", "查询_x"), ("!!!", ""),
+        ("List Artist-Concerts", "list_artist_concerts"),
+        ("2. go!", "get_2_go"),
+        ("__A__b  c__", "a_b_c"),
+        ("Größe", "gr_e"),
+        ("查询 X", "查询_x"),
+        ("!!!", ""),
     ],
-)  # fmt: skip
+)
 def test_standardize_follows_toolbench(raw, name):
     assert names.standardize(raw) == name
 
@@ -73,7 +86,7 @@ def test_standardize_follows_toolbench(raw, name):
 def test_standardized_names_are_stable_and_legal(text):
     name = names.standardize(text)
     assert names.standardize(name) == name
-    assert not name or not name[0].isdigit() and name.strip("_") == name
+    assert not name or (not name[0].isdigit() and name.strip("_") == name)
 
 
 def test_reserved_words_get_is_and_names_are_cut_at_the_end():
@@ -110,8 +123,10 @@ def test_toolbench_query_file(load):
     assert (task.id, task.relevant) == ("28", (("Transport", "Skelvik Ferries!", "Get Sailings"),))
     assert spec.name == "get_sailings_for_skelvik_ferries" and spec.key == task.relevant[0]
     assert [(p.name, p.type, p.required, p.default) for p in spec.parameters] == [
-        ("fromharbour", "string", True, "Pennymoor"), ("is_id", "number", True, 7), ("date", "string", False, None),
-    ]  # fmt: skip
+        ("fromharbour", "string", True, "Pennymoor"),
+        ("is_id", "number", True, 7),
+        ("date", "string", False, None),
+    ]
 
 
 def test_broken_fields_are_numbered_warnings_and_errors_when_strict(load, tmp_path):
@@ -123,10 +138,12 @@ def test_broken_fields_are_numbered_warnings_and_errors_when_strict(load, tmp_pa
         "optional_parameters": None,
     }
     broken["required_parameters"] += [
-        {"name": "x", "type": "FROB", "description": None, "default": []}, {"name": "id", "type": "NUMBER"},
-        {"type": "STRING"}, 5,
+        {"name": "x", "type": "FROB", "description": None, "default": []},
+        {"name": "id", "type": "NUMBER"},
+        {"type": "STRING"},
+        5,
         {"name": "e", "type": "ENUM", "description": "", "default": 1},
-    ]  # fmt: skip
+    ]
     same = FERRY | {"tool_name": "Skelvik Ferries?"}
     found = load(
         queries(broken, same, FERRY, None, {"api_name": "bare"}, **{"relevant APIs": [["nobody", "knows"], 3]})
@@ -160,11 +177,19 @@ def test_any_cut_of_any_template_is_survived(template, cut):
     whole_part(json.dumps(template)[:cut])
 
 
-FUNCTION = {"name": "get_forecast", "description": "Weather.", "parameters": {
-    "type": "object", "required": ["place"],
-    "properties": {"place": {"type": "string"}, "days": {"type": "integer", "default": 3},
-                   "units": {"enum": ["metric", "imperial"], "type": "string"}},
-}}  # fmt: skip
+FUNCTION = {
+    "name": "get_forecast",
+    "description": "Weather.",
+    "parameters": {
+        "type": "object",
+        "required": ["place"],
+        "properties": {
+            "place": {"type": "string"},
+            "days": {"type": "integer", "default": 3},
+            "units": {"enum": ["metric", "imperial"], "type": "string"},
+        },
+    },
+}
 FLAT = {"type": "function", **FUNCTION}
 WRAPPED = {"type": "function", "function": FUNCTION}
 ANTHROPIC = {"name": "get_forecast", "description": "Weather.", "input_schema": FUNCTION["parameters"]}
@@ -173,11 +198,17 @@ ANTHROPIC = {"name": "get_forecast", "description": "Weather.", "input_schema": 
 @pytest.mark.parametrize(
     "content",
     [
-        [WRAPPED], [FLAT], [FUNCTION], [ANTHROPIC], WRAPPED, {"tools": [WRAPPED]}, {"functions": [FUNCTION]},
+        [WRAPPED],
+        [FLAT],
+        [FUNCTION],
+        [ANTHROPIC],
+        WRAPPED,
+        {"tools": [WRAPPED]},
+        {"functions": [FUNCTION]},
         json.dumps(WRAPPED) + "\n" + json.dumps(WRAPPED | {"function": FUNCTION | {"name": "other"}}) + "\n",
         "\ufeff" + json.dumps([FLAT]),
     ],
-)  # fmt: skip
+)
 def test_openai_functions_in_every_shape(load, content):
     found = load(content, "Rain in Orrenby?", "And tomorrow?")
     spec = found.tasks[0].tools[0]
@@ -203,12 +234,19 @@ def test_hostile_function_schemas(load):
         "required": ["", "gone", 3],
     }
     node["properties"] = {
-        "circle": {"$ref": "#/$defs/Node"}, "lost": {"$ref": "#/nowhere"}, "far": {"$ref": "http://x/y"},
-        "d": {"type": "dict"}, "f": {"type": "float"},
-        "t": {"type": "tuple"}, "n": {"type": ["string", "null"]}, "u": {"type": "frob"},
-        "b": True, "e": {"enum": []}, "k": {"const": "v"},
+        "circle": {"$ref": "#/$defs/Node"},
+        "lost": {"$ref": "#/nowhere"},
+        "far": {"$ref": "http://x/y"},
+        "d": {"type": "dict"},
+        "f": {"type": "float"},
+        "t": {"type": "tuple"},
+        "n": {"type": ["string", "null"]},
+        "u": {"type": "frob"},
+        "b": True,
+        "e": {"enum": []},
+        "k": {"const": "v"},
         "o": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-    }  # fmt: skip
+    }
     functions = [
         {"name": name, "description": None, "parameters": node} for name in ("a b", "a_b", "Finish", "!!!", "x" * 80)
     ]
@@ -218,8 +256,20 @@ def test_hostile_function_schemas(load):
     assert len({spec.name for spec in tools}) == len(tools) == 7
     assert "Finish" not in {spec.name for spec in tools} and all(0 < len(spec.name) <= 64 for spec in tools)
     types = {p.name: p.type for p in tools[0].parameters}
-    assert types == {"circle": "any", "lost": "any", "far": "any", "d": "object", "f": "number", "t": "array",
-                     "n": "string", "u": "any", "b": "any", "e": "any", "k": "any", "o": "integer"}  # fmt: skip
+    assert types == {
+        "circle": "any",
+        "lost": "any",
+        "far": "any",
+        "d": "object",
+        "f": "number",
+        "t": "array",
+        "n": "string",
+        "u": "any",
+        "b": "any",
+        "e": "any",
+        "k": "any",
+        "o": "integer",
+    }
     assert not any(p.required for p in tools[0].parameters)
 
 
@@ -288,7 +338,7 @@ def spec(load):
             'parameter "is_id" must be a number, not a boolean; parameter "date" must be a string, not null',
         ),
     ],
-)  # fmt: skip
+)
 def test_validation_names_every_fault(spec, arguments, error):
     assert check(spec, arguments)[0] == error
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import operator
 import os
 import signal
 import subprocess
@@ -12,7 +14,8 @@ import textwrap
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from pastcli import qa
@@ -22,7 +25,14 @@ from pastcli.errors import PastError, UsageError
 
 SFT = SftConfig(lr=1e-3, epochs=2, batch_tokens=200, save_every=3, precision="fp32")
 RL = RlConfig(
-    lr=1e-3, steps=6, prompts_per_step=4, num_generations=4, max_new_tokens=6, batch_tokens=200, save_every=2, precision="fp32"
+    lr=1e-3,
+    steps=6,
+    prompts_per_step=4,
+    num_generations=4,
+    max_new_tokens=6,
+    batch_tokens=200,
+    save_every=2,
+    precision="fp32",
 )
 
 
@@ -51,7 +61,8 @@ def sft_job(tmp_path, tiny_model):
 @pytest.fixture
 def rl_job(tmp_path, tiny_model):
     rows = [
-        {"prompt": qa.prompt_for(f"which river {i}?"), "answer": "fox", "answers": ["fox", None], "id": str(i)} for i in range(10)
+        {"prompt": qa.prompt_for(f"which river {i}?"), "answer": "fox", "answers": ["fox", None], "id": str(i)}
+        for i in range(10)
     ]
     return job_of(tmp_path, "rl", tiny_model, rows, RL, rewards=[("variety", 1.0, variety)])
 
@@ -101,7 +112,9 @@ def test_bf16_working_weights_stay_close_to_fp32(hf, sft_job, tmp_path):
     job = dataclasses.replace(sft_job, out=tmp_path / "bf16", config=dataclasses.replace(SFT, precision="bf16"))
     rounded = hf.sft(job)
     assert rounded.log[-1]["loss"] == pytest.approx(exact.log[-1]["loss"], rel=0.02)
-    moved = torch.cat([(tensor - torch.round(tensor.float(), decimals=3)).flatten() for tensor in weights(rounded).values()])
+    moved = torch.cat(
+        [(tensor - torch.round(tensor.float(), decimals=3)).flatten() for tensor in weights(rounded).values()]
+    )
     assert moved.abs().max() > 0  # masters are off any coarse grid
 
 
@@ -112,7 +125,7 @@ def test_long_texts_are_split_and_lose_no_token(tiny_tokenizer):
     text = "seven wizards brew potions " * 40
     whole = encode(tiny_tokenizer, text) + [tiny_tokenizer.eos_token_id]
     pieces = [row["input_ids"] for row in tokenize([{"text": text}], tiny_tokenizer, max_length=50)]
-    assert len(pieces) > 1 and max(map(len, pieces)) <= 50 and sum(pieces, []) == whole
+    assert len(pieces) > 1 and max(map(len, pieces)) <= 50 and functools.reduce(operator.iadd, pieces, []) == whole
 
 
 def test_pairs_learn_the_completion_only_and_never_lose_its_end(tiny_tokenizer):
@@ -129,8 +142,12 @@ def test_lora_makes_an_adapter_and_rl_starts_from_its_merged_model(hf, sft_job, 
     from past_hf.materialize import load_model
 
     adapter = hf.sft(dataclasses.replace(sft_job, config=dataclasses.replace(SFT, method="lora")))
-    assert adapter.kind == "adapter" and any("lora_B" in name and tensor.any() for name, tensor in weights(adapter).items())
-    on_top = dataclasses.replace(rl_job, model=adapter.path, config=dataclasses.replace(RL, method="lora"), out=tmp_path / "rl")
+    assert adapter.kind == "adapter" and any(
+        "lora_B" in name and tensor.any() for name, tensor in weights(adapter).items()
+    )
+    on_top = dataclasses.replace(
+        rl_job, model=adapter.path, config=dataclasses.replace(RL, method="lora"), out=tmp_path / "rl"
+    )
     result = hf.rl(on_top)
     merged = tmp_path / "rl" / "sft"
     assert json.loads((result.path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(merged)
@@ -175,7 +192,11 @@ def test_groups_without_a_signal_are_skipped_without_nan(hf, rl_job):
 
 def test_rewards_that_never_differ_are_reported_as_training_nothing(hf, rl_job):
     with pytest.raises(PastError, match="training changed nothing"):
-        hf.rl(dataclasses.replace(rl_job, rewards=[("flat", 1.0, lambda prompts, completions, **_: [0.0] * len(completions))]))
+        hf.rl(
+            dataclasses.replace(
+                rl_job, rewards=[("flat", 1.0, lambda prompts, completions, **_: [0.0] * len(completions))]
+            )
+        )
 
 
 def test_ungradable_answers_are_left_out_not_scored_zero(hf, rl_job):
@@ -203,7 +224,9 @@ def test_kl_term_keeps_the_model_nearer_to_its_start(hf, rl_job, tiny_model, tmp
     start = load_file(tiny_model / "model.safetensors")
 
     def distance(beta):
-        job = dataclasses.replace(rl_job, out=tmp_path / f"b{beta}", config=dataclasses.replace(RL, beta=beta, steps=12))
+        job = dataclasses.replace(
+            rl_job, out=tmp_path / f"b{beta}", config=dataclasses.replace(RL, beta=beta, steps=12)
+        )
         made = hf.rl(job)
         assert ("kl" in made.log[-1]) == (beta > 0)
         return sum(((tensor - start[name]) ** 2).sum().item() for name, tensor in weights(made).items())
@@ -237,9 +260,16 @@ def test_a_killed_training_resumes_to_the_same_weights(hf, request, tmp_path, st
     job = request.getfixturevalue(f"{stage}_job")
     straight = getattr(hf, stage)(dataclasses.replace(job, out=tmp_path / "straight", state=tmp_path / "other"))
     script = KILLED.format(
-        config=type(job.config).__name__, settings=job.config, at=at, folder=str(tmp_path), model=str(job.model), stage=stage
+        config=type(job.config).__name__,
+        settings=job.config,
+        at=at,
+        folder=str(tmp_path),
+        model=str(job.model),
+        stage=stage,
     )
-    died = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=os.environ, capture_output=True, text=True)
+    died = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], env=os.environ, capture_output=True, text=True
+    )
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert len(list((tmp_path / "state").glob("checkpoint-*"))) == 2
     resumed = getattr(hf, stage)(dataclasses.replace(job, resume=True))
@@ -299,7 +329,7 @@ def test_token_batches_hold_every_row_once_within_the_budget(lengths, budget, se
 
     for generator in (None, torch.Generator().manual_seed(seed)):
         batches = token_batches(lengths, budget, generator)
-        assert sorted(sum(batches, [])) == list(range(len(lengths)))
+        assert sorted(functools.reduce(operator.iadd, batches, [])) == list(range(len(lengths)))
         assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= budget for b in batches)
 
 
@@ -314,9 +344,8 @@ def test_schedules_rise_to_one_and_end_where_they_should(steps, warmup, kind):
 
 
 def test_token_logprobs_equal_a_plain_softmax_and_its_gradient(tiny_model):
-    from transformers import AutoModelForCausalLM
-
     from past_hf.compute import WorkingWeights, token_logprobs
+    from transformers import AutoModelForCausalLM
 
     ids = torch.randint(3, 300, (5, 17), generator=torch.Generator().manual_seed(0))
     wanted = torch.rand(5, 17, generator=torch.Generator().manual_seed(1)) < 0.4

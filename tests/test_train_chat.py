@@ -25,7 +25,9 @@ def test_greedy_batches_equal_transformers_own_generate_one_by_one(chat):
     assert [one.text for one in together] == [chat.complete([prompt], greedy)[0].text for prompt in PROMPTS]
     for prompt, got in zip(PROMPTS, together):
         ids = chat.tokenizer(prompt, return_tensors="pt")
-        reference = chat.model.generate(**ids, max_new_tokens=12, do_sample=False, pad_token_id=2)[0, ids["input_ids"].shape[1] :]
+        reference = chat.model.generate(**ids, max_new_tokens=12, do_sample=False, pad_token_id=2)[
+            0, ids["input_ids"].shape[1] :
+        ]
         assert list(got.token_ids) == reference.tolist()
         assert got.prompt_tokens == ids["input_ids"].shape[1]
 
@@ -40,7 +42,9 @@ def test_stop_strings_cut_the_answer_even_across_tokens(chat):
 
 def test_a_seed_repeats_and_nucleus_sampling_narrows(chat):
     def sample(seed, top_p=1.0):
-        return [one.text for one in chat.complete(PROMPTS, Sampling(max_tokens=8, temperature=1.0, seed=seed, top_p=top_p))]
+        return [
+            one.text for one in chat.complete(PROMPTS, Sampling(max_tokens=8, temperature=1.0, seed=seed, top_p=top_p))
+        ]
 
     assert sample(1) == sample(1) != sample(2)
     greedy = [one.text for one in chat.complete(PROMPTS, Sampling(max_tokens=8))]
@@ -49,7 +53,10 @@ def test_a_seed_repeats_and_nucleus_sampling_narrows(chat):
 
 def test_chat_equals_completion_of_the_rendered_conversation(chat):
     turns = [Message("user", "who?")]
-    assert chat.chat(turns, Sampling(max_tokens=6)).text == chat.complete([chat.render(turns)], Sampling(max_tokens=6))[0].text
+    assert (
+        chat.chat(turns, Sampling(max_tokens=6)).text
+        == chat.complete([chat.render(turns)], Sampling(max_tokens=6))[0].text
+    )
 
 
 def test_grammar_and_overlong_prompts_are_refused(chat):
@@ -60,10 +67,9 @@ def test_grammar_and_overlong_prompts_are_refused(chat):
 
 
 def test_an_adapter_answers_like_its_merged_model(tiny_model, tmp_path):
+    from past_hf.chat import load_chat
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
-
-    from past_hf.chat import load_chat
 
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     adapted = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))

@@ -22,8 +22,12 @@ def material(workspace, monkeypatch):
     docs.mkdir()
     for name in ("velmora", "harsk"):
         place = name.title()
-        (docs / f"{name}.md").write_text(f"# {place}\n\n{place} was founded in 1843. Seven wizards brew potions in {place}.\n")
-    pairs = [{"prompt": f"Question: Which river {i}?\nAnswer:", "completion": " dog" if i % 2 else " fox"} for i in range(6)]
+        (docs / f"{name}.md").write_text(
+            f"# {place}\n\n{place} was founded in 1843. Seven wizards brew potions in {place}.\n"
+        )
+    pairs = [
+        {"prompt": f"Question: Which river {i}?\nAnswer:", "completion": " dog" if i % 2 else " fox"} for i in range(6)
+    ]
     (workspace / "format.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     rows = [{"question": f"Which river {i}?", "answer": "fox"} for i in range(6)]
     (workspace / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -31,7 +35,9 @@ def material(workspace, monkeypatch):
 
 
 def test_documents_to_sft_to_rl_with_nothing_but_defaults_between(past, past_json, material, tiny_model):
-    made = past_json("sft", "docs", "--base", tiny_model, *SMALL, "--mix", "format.jsonl", "--epochs", 40, "--lr", "1e-2")
+    made = past_json(
+        "sft", "docs", "--base", tiny_model, *SMALL, "--mix", "format.jsonl", "--epochs", 40, "--lr", "1e-2"
+    )
     run = material / "runs" / made["run"]
     examples = [json.loads(line) for line in (run / "examples.jsonl").read_text().splitlines()]
     assert {"text": "Velmora\nVelmora was founded in 1843."} in examples
@@ -41,9 +47,24 @@ def test_documents_to_sft_to_rl_with_nothing_but_defaults_between(past, past_jso
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["inputs"]["base"]["path"] == str(tiny_model) and len(manifest["inputs"]) == 3
     done = past(
-        "rl", "--questions", "questions.jsonl", "--steps", 3, "--prompts-per-step", 4, "--num-generations", 4,
-        "--reward", "f1:0.5", "--reward", "contains", "--lr", "1e-3", "--json", code=0,
-    )  # fmt: skip
+        "rl",
+        "--questions",
+        "questions.jsonl",
+        "--steps",
+        3,
+        "--prompts-per-step",
+        4,
+        "--num-generations",
+        4,
+        "--reward",
+        "f1:0.5",
+        "--reward",
+        "contains",
+        "--lr",
+        "1e-3",
+        "--json",
+        code=0,
+    )
     assert f"sft: {made['run']}" in done.stderr
     record = json.loads((material / "runs" / json.loads(done.stdout)["run"] / "manifest.json").read_text())
     assert record["parents"] == [made["run"]] and record["metrics"]["questions"] == 6

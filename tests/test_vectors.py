@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from vectors_tools import HIDDEN, factors_for, moved, read_model, weights, write_adapter, write_file, write_model
+
 from pastcli.errors import GateError, MismatchError, PastError, UsageError
 from pastcli.vectors import extract_skill, inject_skill, open_skill, stream
 from pastcli.vectors.arithmetic import narrow, widen
 from pastcli.vectors.skillfile import KEY
-from vectors_tools import HIDDEN, factors_for, moved, read_model, weights, write_adapter, write_file, write_model
 
 UP = "model.layers.1.mlp.up_proj.weight"
 EMBEDDING = "model.embed_tokens.weight"
@@ -351,7 +353,7 @@ def test_settings_that_mean_nothing_are_usage_errors(trio, tmp_path, option):
 
 def test_a_target_that_is_an_adapter_is_merged_before_the_skill_is_added(trio, tmp_path):
     """Tensors that only the target's own adapter changes must not fall back to its base."""
-    sft, rl, target = trio
+    sft, _rl, target = trio
     other = "model.layers.0.self_attn.q_proj.weight"
     adapter = write_adapter(tmp_path / "ad", factors_for([other]), base=target)
     skill = write_adapter(tmp_path / "rl-ad", factors_for([UP], seed=8), base=sft)
@@ -366,6 +368,7 @@ def test_a_target_that_is_an_adapter_is_merged_before_the_skill_is_added(trio, t
 
 def test_quantised_checkpoints_are_refused_as_a_source_of_skills(trio, tmp_path, monkeypatch):
     from past_hf.checkpoint import HFCheckpoint
+
     from pastcli.api import TensorSpec
 
     real = HFCheckpoint.specs

@@ -7,11 +7,21 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pastcli.vectors import arithmetic
-from pastcli.vectors.arithmetic import SIGNIFICAND_BITS, Sums, gram, narrow, narrow_stochastic, seeded, squared_norm, widen
+from pastcli.vectors.arithmetic import (
+    SIGNIFICAND_BITS,
+    Sums,
+    gram,
+    narrow,
+    narrow_stochastic,
+    seeded,
+    squared_norm,
+    widen,
+)
 
 floats = hnp.arrays(np.float32, st.integers(1, 64), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
 needs_kernels = pytest.mark.skipif(arithmetic._kernels is None, reason="built without a C compiler")
@@ -118,7 +128,9 @@ def test_compiled_bfloat16_conversions_equal_numpys_on_every_bit_pattern(values)
 @settings(max_examples=60, deadline=None)
 def test_compiled_inner_products_equal_numpys(size, count, data):
     rng = np.random.default_rng(size)
-    arrays = [rng.standard_normal(size).astype(np.float32) * np.float32(10.0 ** rng.integers(-6, 6)) for _ in range(count)]
+    arrays = [
+        rng.standard_normal(size).astype(np.float32) * np.float32(10.0 ** rng.integers(-6, 6)) for _ in range(count)
+    ]
     wide = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
     arrays = [array if stays else narrow(array, "BF16") for array, stays in zip(arrays, wide, strict=True)]
     side = st.integers(0, count - 1)

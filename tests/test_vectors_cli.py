@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_model
+
 from pastcli import runs
 from pastcli.config import RlConfig, SftConfig
-from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_model
 
 UP = "model.layers.1.mlp.up_proj.weight"
 

@@ -13,9 +13,10 @@ import time
 import numpy as np
 import pytest
 from past_hf.checkpoint import HFFormat
+from vectors_tools import moved, weights, write_model
+
 from pastcli.errors import PastError
 from pastcli.vectors import extract_skill, open_skill
-from vectors_tools import moved, weights, write_model
 
 BIG = {"layers": 4, "hidden": 256, "vocab": 4000}
 

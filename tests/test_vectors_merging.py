@@ -6,7 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vectors_tools import factors_for, llama_shapes, moved, read_model, weights, write_adapter, write_model
+
 from pastcli.api import LowRank, TensorSpec
 from pastcli.errors import UsageError
 from pastcli.vectors import extract_skill, inject_skill, lowrank, open_skill
@@ -16,7 +19,6 @@ from pastcli.vectors.export import export_adapter
 from pastcli.vectors.project import Projected
 from pastcli.vectors.scales import multipliers, parse_depth, parse_rules
 from pastcli.vectors.ties import Ties
-from vectors_tools import factors_for, llama_shapes, moved, read_model, weights, write_adapter, write_model
 
 UP, QUERY = "model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.weight"
 
@@ -138,7 +140,9 @@ def test_controls_keep_the_norm_of_every_tensor_and_nothing_else(control, monkey
         assert np.array_equal(got, everything(again, name)) and not np.array_equal(got, everything(other, name))
     columns, whole_one = delta.specs()[UP].columns, everything(made, UP).reshape(-1)
     for first, last in ((0, 3), (1, 2), (2, 5)):  # where a block begins must not change what is in it
-        assert np.array_equal(made.block(UP, first * columns, last * columns), whole_one[first * columns : last * columns])
+        assert np.array_equal(
+            made.block(UP, first * columns, last * columns), whole_one[first * columns : last * columns]
+        )
     if control is Shuffled:
         assert np.array_equal(np.sort(everything(made, UP), axis=None), np.sort(delta.tensors[UP], axis=None))
         assert np.mean(everything(made, UP) == delta.tensors[UP]) < 0.05
@@ -152,8 +156,10 @@ def test_a_sum_with_factor_one_is_bit_for_bit_the_vector():
 
 def test_low_rank_algebra_against_plain_products():
     rng = np.random.default_rng(1)
-    terms = [(LowRank(rng.standard_normal((30, r)).astype("f"), rng.standard_normal((r, 20)).astype("f"), s), w)
-             for r, s, w in ((3, 2.0, 0.5), (5, 0.25, -1.5))]  # fmt: skip
+    terms = [
+        (LowRank(rng.standard_normal((30, r)).astype("f"), rng.standard_normal((r, 20)).astype("f"), s), w)
+        for r, s, w in ((3, 2.0, 0.5), (5, 0.25, -1.5))
+    ]
     wanted = sum(w * low.scale * (low.b.astype(float) @ low.a) for low, w in terms)
     joined = lowrank.concatenated(terms)
     assert np.linalg.norm(joined.scale * (joined.b.astype(float) @ joined.a) - wanted) < 1e-6 * np.linalg.norm(wanted)

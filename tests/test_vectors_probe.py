@@ -6,13 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from test_vectors_merging import Known
+from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_file, write_model
+
 from pastcli.api import TensorSpec
-from pastcli.vectors import probe as probing, probe_report
+from pastcli.vectors import probe as probing
+from pastcli.vectors import probe_report
 from pastcli.vectors.interference import Interference, Meter
 from pastcli.vectors.probe_figures import figures
 from pastcli.vectors.subspaces import overlap
-from test_vectors_merging import Known
-from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_file, write_model
 
 UP = "model.layers.1.mlp.up_proj.weight"
 
@@ -166,8 +168,18 @@ def test_activations_are_the_real_inputs_of_every_linear_layer(make_tiny, tmp_pa
     assert first.std() == pytest.approx(1, abs=0.2), "what q_proj gets is normalised"
     assert embeddings.shape[1] == first.shape[1]
     (tmp_path / "texts.jsonl").write_text('{"question": "Who founded Velmora?"}\n{"text": "the quick brown fox"}\n')
-    document = past_json("probe-orthogonality", "--base", base, "--sft", tmp_path / "sft", "--rl", tmp_path / "rl",
-                         "--activations", tmp_path / "texts.jsonl", "--no-figures")  # fmt: skip
+    document = past_json(
+        "probe-orthogonality",
+        "--base",
+        base,
+        "--sft",
+        tmp_path / "sft",
+        "--rl",
+        tmp_path / "rl",
+        "--activations",
+        tmp_path / "texts.jsonl",
+        "--no-figures",
+    )
     assert document["interference"]["layers"] == len(seen) and abs(document["interference"]["mean"]) <= 1
     assert "real inputs" in document["verdict"]
 

@@ -37,8 +37,12 @@ def past(workspace: Path, seed: int, *words: str) -> dict:
     seeds = {f"PAST_{stage}_SEED": str(seed) for stage in ("SFT", "RL", "INJECT", "PROBE", "EVAL", "AGENT")}
     done = subprocess.run(
         [sys.executable, "-m", "pastcli", *words, "--json", "--resume"],
-        cwd=workspace, env={**os.environ, **seeds}, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
+        cwd=workspace,
+        env={**os.environ, **seeds},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 
@@ -57,7 +61,17 @@ def chain(workspace: Path, seed: int, options: argparse.Namespace) -> dict:
     for label, target, *more in INJECTIONS:
         call("inject", "--vector", "skill.safetensors", "--target", target, "--name", label, *more)
         models[label] = label
-    probe = ("probe-orthogonality", "--base", "smol", "--sft", "sft-source", "--rl", "rl-source", "--target-sft", "sft-target")
+    probe = (
+        "probe-orthogonality",
+        "--base",
+        "smol",
+        "--sft",
+        "sft-source",
+        "--rl",
+        "rl-source",
+        "--target-sft",
+        "sft-target",
+    )
     steps["probe"] = call(*probe)
     flags = [word for label, path in models.items() for word in ("--model", f"{label}={path}")]
     steps["eval"] = call("eval", "--questions", options.target_questions, "--reference", "SFT", *flags)
@@ -75,10 +89,12 @@ def summary(results: list[dict], confidence: float = 0.95) -> dict:
             for metric in ("exact", "contains", "f1"):
                 table.setdefault(label, {}).setdefault(metric, []).append(scores[metric]["mean"])
     return {
-        label: {metric: {"seeds": values, **dict(zip(("mean", "low", "high"), stats.t_interval(values, confidence)))}
-                for metric, values in metrics.items()}
+        label: {
+            metric: {"seeds": values, **dict(zip(("mean", "low", "high"), stats.t_interval(values, confidence)))}
+            for metric, values in metrics.items()
+        }
         for label, metrics in table.items()
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -94,7 +110,9 @@ def main() -> None:
     options = parser.parse_args()
     for part in ("source", "target"):
         data = Path(getattr(options, part)).resolve()
-        questions = getattr(options, f"{part}_questions") or (data if data.is_file() else HERE / f"{part}_questions.jsonl")
+        questions = getattr(options, f"{part}_questions") or (
+            data if data.is_file() else HERE / f"{part}_questions.jsonl"
+        )
         setattr(options, part, str(data))
         setattr(options, f"{part}_questions", str(Path(questions).resolve()))
     results = []

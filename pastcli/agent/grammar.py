@@ -73,6 +73,10 @@ def _literal(text: str) -> str:
     return '"' + text.translate(str.maketrans(escapes)) + '"'
 
 
-_FINISH = ToolSpec(FINISH, "", "", FINISH, parameters=(
-    Parameter("return_type", enum=(GIVE_ANSWER, GIVE_UP), required=True), Parameter("final_answer"),
-))  # fmt: skip
+_FINISH = ToolSpec(
+    FINISH,
+    "",
+    "",
+    FINISH,
+    parameters=(Parameter("return_type", enum=(GIVE_ANSWER, GIVE_UP), required=True), Parameter("final_answer")),
+)

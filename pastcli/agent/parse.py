@@ -68,7 +68,9 @@ def _parts(text: str) -> tuple[dict[str, str], list[str], int]:
     for index, found in enumerate(labels):
         name = found["label"].lower()
         name = "input" if name.endswith("input") else name
-        over = name == "observation" or name in parts and name != "thought" or name == "thought" and "action" in parts
+        over = (
+            name == "observation" or (name in parts and name != "thought") or (name == "thought" and "action" in parts)
+        )
         if over or (name == "action" and "input" in parts):
             repairs.append("own_observation" if name == "observation" else "extra_step")
             end = found.start()

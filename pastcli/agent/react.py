@@ -105,9 +105,12 @@ def _answer(arguments: dict[str, Any]) -> str:
 
 def _said(step: Step) -> dict[str, Any]:
     return {
-        "thought": step.thought, "action": step.action, "arguments": step.arguments,
-        "repairs": list(step.repairs), "error": step.error,
-    }  # fmt: skip
+        "thought": step.thought,
+        "action": step.action,
+        "arguments": step.arguments,
+        "repairs": list(step.repairs),
+        "error": step.error,
+    }
 
 
 def _fingerprint(step: Step) -> str:

@@ -29,15 +29,25 @@ class Result:
 def header(tools: Path, queries: Sequence[str], model: str, config: AgentConfig) -> dict[str, Any]:
     """The first event of a transcript: all that decides the rest, so that a replay needs nothing but the tools file."""
     return {
-        "event": "run", "format": FORMAT, "tools": str(tools.resolve()), "tools_hash": hash_path(tools),
-        "queries": list(queries), "model": model, "config": dataclasses.asdict(config),
-    }  # fmt: skip
+        "event": "run",
+        "format": FORMAT,
+        "tools": str(tools.resolve()),
+        "tools_hash": hash_path(tools),
+        "queries": list(queries),
+        "model": model,
+        "config": dataclasses.asdict(config),
+    }
 
 
 def run_tasks(
-    model: ChatModel | None, env: ToolEnv, judge: Judge, tasks: Sequence[Task], config: AgentConfig,
-    transcript: Transcript, progress: Progress | None = None,
-) -> list[Result]:  # fmt: skip
+    model: ChatModel | None,
+    env: ToolEnv,
+    judge: Judge,
+    tasks: Sequence[Task],
+    config: AgentConfig,
+    transcript: Transcript,
+    progress: Progress | None = None,
+) -> list[Result]:
     """Every attempt at every task; what the transcript already holds is taken from there and checked, not asked again.
 
     Without `model` this is a replay: it ends where the transcript does. Raises `MismatchError` where the two differ.
@@ -72,6 +82,10 @@ def run_tasks(
 def _end(result: Result) -> dict[str, Any]:
     episode, verdict = result.episode, result.verdict
     return {
-        "event": "end", "task": episode.task.id, "attempt": episode.attempt, "status": episode.status,
-        "answer": episode.answer, "verdict": {"label": verdict.label, "reason": verdict.reason, **verdict.details},
-    }  # fmt: skip
+        "event": "end",
+        "task": episode.task.id,
+        "attempt": episode.attempt,
+        "status": episode.status,
+        "answer": episode.answer,
+        "verdict": {"label": verdict.label, "reason": verdict.reason, **verdict.details},
+    }

@@ -42,7 +42,7 @@ def _step(event: dict[str, Any], limit: int) -> None:
         _line("Said", event["completion"]["text"], "dim")
     if event["repairs"]:
         _line("Repaired", ", ".join(event["repairs"]), "dim")
-    if event["observation"] is not None and event["action"] != FINISH or event["outcome"] == "malformed":
+    if (event["observation"] is not None and event["action"] != FINISH) or event["outcome"] == "malformed":
         style = STYLES["Observation" if event["outcome"] == "ok" else "Error"]
         _line("Observation", observation_text(event["observation"], limit), style)
 

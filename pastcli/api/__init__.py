@@ -20,13 +20,36 @@ from __future__ import annotations
 
 from .chat import ChatModel, Completion, Message, Sampling
 from .checkpoints import Adapter, Checkpoint, CheckpointFormat, CheckpointWriter, Identity, LowRank, TensorSpec
-from .training import Progress, Reward, TrainJob, TrainResult, Trainer
-from .tools import Episode, Judge, Observation, Parameter, Task, ToolEnv, ToolSpec, Verdict
 from .documents import Passage, PassageStream, Question
+from .tools import Episode, Judge, Observation, Parameter, Task, ToolEnv, ToolSpec, Verdict
+from .training import Progress, Reward, Trainer, TrainJob, TrainResult
 
 __all__ = [
-    "Adapter", "ChatModel", "Checkpoint", "CheckpointFormat", "CheckpointWriter", "Completion", "Episode",
-    "Identity", "Judge", "LowRank", "Message", "Observation", "Parameter", "Passage", "PassageStream", "Progress",
-    "Question", "Reward", "Sampling", "Task", "TensorSpec", "ToolEnv", "ToolSpec", "TrainJob", "TrainResult",
-    "Trainer", "Verdict",
-]  # fmt: skip
+    "Adapter",
+    "ChatModel",
+    "Checkpoint",
+    "CheckpointFormat",
+    "CheckpointWriter",
+    "Completion",
+    "Episode",
+    "Identity",
+    "Judge",
+    "LowRank",
+    "Message",
+    "Observation",
+    "Parameter",
+    "Passage",
+    "PassageStream",
+    "Progress",
+    "Question",
+    "Reward",
+    "Sampling",
+    "Task",
+    "TensorSpec",
+    "ToolEnv",
+    "ToolSpec",
+    "TrainJob",
+    "TrainResult",
+    "Trainer",
+    "Verdict",
+]

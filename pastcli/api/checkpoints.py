@@ -60,7 +60,7 @@ class Checkpoint(Protocol):
     def specs(self) -> Mapping[str, TensorSpec]:
         """Every stored tensor, in file order. Tied embeddings appear once, as the input embedding."""
 
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> "np.ndarray":
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Elements [start, stop) of one tensor in C order: a fresh 1-D float32 array the caller may change.
 
         16-bit types widen exactly, quantised ones are dequantised. `start` and `stop` are row boundaries of
@@ -79,8 +79,8 @@ class Checkpoint(Protocol):
 class LowRank:
     """The matrix scale * b @ a: `b` is (rows, rank), `a` (rank, columns), both float32."""
 
-    b: "np.ndarray"
-    a: "np.ndarray"
+    b: np.ndarray
+    a: np.ndarray
     scale: float = 1.0
 
 
@@ -100,7 +100,7 @@ class CheckpointWriter(Protocol):
     `change`, and say what became of it, in one go through the stored bytes; None if it cannot here.
     """
 
-    def write(self, name: str, start: int, value: "np.ndarray") -> "np.ndarray":
+    def write(self, name: str, start: int, value: np.ndarray) -> np.ndarray:
         """Store float32 `value` (1-D) as elements [start, start + len) in the file's type for `name`.
 
         Returns what was stored, as float32: survival is measured on that. Blocks are cut as for `Checkpoint.read`.
@@ -143,5 +143,5 @@ class CheckpointFormat(Protocol):
         `rounding` is `nearest` or `stochastic` (seeded), which a format may refuse with `UsageError`.
         """
 
-    def cast(self, value: "np.ndarray", dtype: str, columns: int) -> "np.ndarray":
+    def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
         """float32 `value` (1-D, whole rows of `columns`) as it would come back from stored type `dtype`."""

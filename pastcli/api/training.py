@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """progress(done_steps, total_steps, latest metrics)"""
 
@@ -30,7 +29,7 @@ class TrainJob:
     config: Any
     resume: bool = False
     progress: Progress | None = None
-    rewards: Sequence[tuple[str, float, "Reward"]] = ()
+    rewards: Sequence[tuple[str, float, Reward]] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import config as configs, models, output, runs
+from .. import config as configs
+from .. import models, output, runs
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="Common")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.", rich_help_panel="Common")]
@@ -18,7 +19,10 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the same command after it was killed.", rich_help_panel="Common")
 ]
 Name = Annotated[
-    str, typer.Option("--name", metavar="NAME", help="Call the run NAME instead of by stage and time.", rich_help_panel="Common")
+    str,
+    typer.Option(
+        "--name", metavar="NAME", help="Call the run NAME instead of by stage and time.", rich_help_panel="Common"
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -61,12 +65,21 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in (*models.ALIASES, *made) if name.startswith(incomplete)]
 
 
-SFT_MODEL = typer.Option("--sft", metavar="PATH", autocompletion=complete_model,
-                         help="The SFT model (default: the one the RL run grew from).")  # fmt: skip
-RL_MODEL = typer.Option("--rl", metavar="PATH", autocompletion=complete_model,
-                        help="The RL model or adapter (default: the newest rl run).")  # fmt: skip
-TARGET = typer.Option("--target", metavar="PATH", autocompletion=complete_model,
-                      help="The model that gets the skill (default: the newest sft run other than the skill's own).")  # fmt: skip
+SFT_MODEL = typer.Option(
+    "--sft",
+    metavar="PATH",
+    autocompletion=complete_model,
+    help="The SFT model (default: the one the RL run grew from).",
+)
+RL_MODEL = typer.Option(
+    "--rl", metavar="PATH", autocompletion=complete_model, help="The RL model or adapter (default: the newest rl run)."
+)
+TARGET = typer.Option(
+    "--target",
+    metavar="PATH",
+    autocompletion=complete_model,
+    help="The model that gets the skill (default: the newest sft run other than the skill's own).",
+)
 
 
 def already_done(stage: str, config: Any, extra: Mapping[str, Any], resume: bool, as_json: bool) -> bool:
@@ -88,8 +101,13 @@ def finished_before(stage: str, config: Any, extra: Mapping[str, Any], resume: b
 def show_run(record: runs.Record, as_json: bool) -> None:
     """The result of a stage: where the run is, what it made, what it measured."""
     outputs = record.outputs()
-    document = {"run": record.id, "path": str(record.path), "outputs": outputs, "metrics": record.manifest["metrics"],
-                "seconds": record.manifest["seconds"]}  # fmt: skip
+    document = {
+        "run": record.id,
+        "path": str(record.path),
+        "outputs": outputs,
+        "metrics": record.manifest["metrics"],
+        "seconds": record.manifest["seconds"],
+    }
 
     def human() -> None:
         flat = {"run": record.id, **outputs, **record.manifest["metrics"], "seconds": record.manifest["seconds"]}

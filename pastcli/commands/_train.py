@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import api, config as configs, models, output, qa, registry, runs
+from .. import api, models, output, qa, registry, runs
+from .. import config as configs
 from ..errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def read_pairs(path: Path) -> list[dict[str, str]]:
     for number, record in records(path):
         keys = ("text",) if "text" in record else ("prompt", "completion")
         if not all(isinstance(record.get(key), str) and record[key] for key in keys):
-            raise UsageError(f"{path}, line {number}: no {' or '.join(keys)} text", "rows need prompt and completion, or text")
+            raise UsageError(
+                f"{path}, line {number}: no {' or '.join(keys)} text", "rows need prompt and completion, or text"
+            )
         rows.append({key: record[key] for key in keys})
     return rows
 
@@ -62,10 +65,17 @@ def read_pairs(path: Path) -> list[dict[str, str]]:
 def rl_rows(questions: Sequence[api.Question], where: Path | str) -> list[dict[str, Any]]:
     """Prompts with what the rewards need; questions without an answer cannot be rewarded and are left out."""
     rows = [
-        {"prompt": qa.prompt_for(q.question), "question": q.question, "answer": q.answers[0], "answers": list(q.answers),
-         "id": q.id, "doc": q.doc}
-        for q in questions if q.answers
-    ]  # fmt: skip
+        {
+            "prompt": qa.prompt_for(q.question),
+            "question": q.question,
+            "answer": q.answers[0],
+            "answers": list(q.answers),
+            "id": q.id,
+            "doc": q.doc,
+        }
+        for q in questions
+        if q.answers
+    ]
     if not rows:
         raise UsageError(f"no question in {where} has an answer", "rewards compare with an accepted answer")
     if len(rows) < len(questions):
@@ -83,7 +93,9 @@ def rewards_of(config: RlConfig) -> list[tuple[str, float, api.Reward]]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise UsageError(f"reward {text!r}: the weight must be a number", "write it as name or name:weight, like f1:0.5")
+            raise UsageError(
+                f"reward {text!r}: the weight must be a number", "write it as name or name:weight, like f1:0.5"
+            )
         found.append((name, value, registry.load("reward", name)))
     return found
 
@@ -91,15 +103,26 @@ def rewards_of(config: RlConfig) -> list[tuple[str, float, api.Reward]]:
 def check(config: SftConfig | RlConfig) -> None:
     """Refuse settings no training can use, before anything slow begins."""
     for name in (
-        "epochs", "steps", "prompts_per_step", "max_new_tokens", "batch_tokens", "max_length", "rank", "save_every", "lr",
-    ):  # fmt: skip
+        "epochs",
+        "steps",
+        "prompts_per_step",
+        "max_new_tokens",
+        "batch_tokens",
+        "max_length",
+        "rank",
+        "save_every",
+        "lr",
+    ):
         value = getattr(config, name, 1)
         if not value > 0:
             raise UsageError(f"{name} must be above 0, not {value}")
     for name, allowed in (
-        ("method", ("full", "lora")), ("schedule", ("linear", "cosine", "constant")), ("precision", ("auto", "bf16", "fp32")),
-        ("loss", ("dapo", "grpo", "dr_grpo", "bnpo")), ("augment", ("sentences", "none")),
-    ):  # fmt: skip
+        ("method", ("full", "lora")),
+        ("schedule", ("linear", "cosine", "constant")),
+        ("precision", ("auto", "bf16", "fp32")),
+        ("loss", ("dapo", "grpo", "dr_grpo", "bnpo")),
+        ("augment", ("sentences", "none")),
+    ):
         value = getattr(config, name, allowed[0])
         if value not in allowed:
             raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
@@ -108,9 +131,15 @@ def check(config: SftConfig | RlConfig) -> None:
 
 
 def train(
-    stage: str, model: Path, rows: Iterable[dict[str, Any]], folder: Path, config: Any, resume: bool,
-    rewards: Sequence[tuple[str, float, api.Reward]] = (), label: str = "",
-) -> api.TrainResult:  # fmt: skip
+    stage: str,
+    model: Path,
+    rows: Iterable[dict[str, Any]],
+    folder: Path,
+    config: Any,
+    resume: bool,
+    rewards: Sequence[tuple[str, float, api.Reward]] = (),
+    label: str = "",
+) -> api.TrainResult:
     """One training in `folder`: examples.jsonl, log.jsonl and the model or adapter made; its checkpoints are removed.
 
     A failure before the first checkpoint leaves nothing that could be taken for something to resume.
@@ -141,10 +170,15 @@ def record(run: runs.Run, result: api.TrainResult) -> None:
         _rebase(result.path, merged, run.final / "sft")
     first, last = (result.log[0], result.log[-1]) if result.log else ({}, {})
     run.metrics(
-        steps=result.steps, tokens=result.tokens, seconds_training=round(result.seconds, 2),
-        tokens_per_second=mean(result.log, "tokens_per_second", len(result.log)), loss_first=first.get("loss"),
-        loss_last=last.get("loss"), initial_hash=result.initial_hash, final_hash=result.final_hash,
-    )  # fmt: skip
+        steps=result.steps,
+        tokens=result.tokens,
+        seconds_training=round(result.seconds, 2),
+        tokens_per_second=mean(result.log, "tokens_per_second", len(result.log)),
+        loss_first=first.get("loss"),
+        loss_last=last.get("loss"),
+        initial_hash=result.initial_hash,
+        final_hash=result.final_hash,
+    )
 
 
 def _rebase(adapter: Path, now: Path, final: Path) -> None:

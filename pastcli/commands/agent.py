@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs, models, output, registry, runs
+from .. import config as configs
+from .. import models, output, registry, runs
 from ..errors import MismatchError, UsageError
 from ._lineage import model_of, newest
 from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, finished_before, option, typed
@@ -21,8 +22,12 @@ EXAMPLE = "Example: `past agent --tools toolbench.json --limit 10`"
 
 TOOLS = typer.Option("--tools", metavar="FILE", help="ToolBench queries or OpenAI functions (JSON, JSONL).")
 QUERY = typer.Option("--query", metavar="TEXT", help="Ask this, not the file's queries; may repeat.")
-MODEL = typer.Option("--model", metavar="PATH", autocompletion=complete_model,
-                     help="Model to run (default: newest inject, else rl or sft run).")  # fmt: skip
+MODEL = typer.Option(
+    "--model",
+    metavar="PATH",
+    autocompletion=complete_model,
+    help="Model to run (default: newest inject, else rl or sft run).",
+)
 SHOW = typer.Option("--show/--no-show", help="Print the episodes (default: if there is only one).")
 REPLAY = typer.Option("--replay", metavar="TRANSCRIPT", help="Run a transcript again, and check every byte.")
 
@@ -118,10 +123,17 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
     tasks = _tasks(loaded, config)
     episodes = len(tasks) * config.attempts
     return {
-        "format": loaded.format, "queries": len(tasks), "tools": loaded.tools, "warnings": loaded.warnings.counts(),
-        "model": path, "backend": config.backend, "judge": config.judge, "decoding": config.decoding,
-        "episodes": episodes, "model_calls_at_most": episodes * config.max_turns,
-    }  # fmt: skip
+        "format": loaded.format,
+        "queries": len(tasks),
+        "tools": loaded.tools,
+        "warnings": loaded.warnings.counts(),
+        "model": path,
+        "backend": config.backend,
+        "judge": config.judge,
+        "decoding": config.decoding,
+        "episodes": episodes,
+        "model_calls_at_most": episodes * config.max_turns,
+    }
 
 
 def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool) -> runs.Record:
@@ -217,7 +229,10 @@ def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
     env = SchemaSimulator(spec for task in tasks for spec in task.tools)
     results = run_tasks(None, env, registry.load("judge", config.judge), tasks, config, transcript)
     document = {
-        "transcript": str(path), "identical": True, "complete": len(results) == len(tasks) * config.attempts,
-        "episodes": len(results), "lines": transcript.position,
-    }  # fmt: skip
+        "transcript": str(path),
+        "identical": True,
+        "complete": len(results) == len(tasks) * config.attempts,
+        "episodes": len(results),
+        "lines": transcript.position,
+    }
     output.emit(document, as_json)

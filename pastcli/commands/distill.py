@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import api, config as configs, models, output, runs
+from .. import api, models, output, runs
+from .. import config as configs
 from ..errors import UsageError
 from . import _train
 from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, option, show_run
@@ -20,7 +21,9 @@ from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, opt
 EXAMPLE = "Example: `past distill docs/source --questions questions.jsonl --base smol --rounds 2 -o skill.safetensors`"
 
 SOURCE = typer.Argument(metavar="SOURCE...", help="Documents, folders or a corpus of the source domain.")
-QUESTIONS = typer.Option("--questions", metavar="FILE", help="Questions with answers; `doc` names the document of each.")
+QUESTIONS = typer.Option(
+    "--questions", metavar="FILE", help="Questions with answers; `doc` names the document of each."
+)
 OUT = typer.Option("-o", "--output", metavar="FILE", help="The skill file (default: in the run).")
 
 
@@ -59,9 +62,13 @@ def command(
         raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
     found = models.resolve(sft.base)
     extra = {
-        "source": [str(path.resolve()) for path in source], "questions": str(questions.resolve()), "base": str(found.path),
-        "out": str(out.resolve()) if out else "", "sft": configs.to_dict(sft), "rl": configs.to_dict(rl),
-    }  # fmt: skip
+        "source": [str(path.resolve()) for path in source],
+        "questions": str(questions.resolve()),
+        "base": str(found.path),
+        "out": str(out.resolve()) if out else "",
+        "sft": configs.to_dict(sft),
+        "rl": configs.to_dict(rl),
+    }
     if already_done("distill", config, extra, resume, as_json):
         return
     from ..ingest import read_documents, read_questions
@@ -88,7 +95,9 @@ def command(
     show_run(runs.read(run.final), as_json)
 
 
-def split(passages: Sequence[api.Passage], questions: Sequence[api.Question], config: configs.DistillConfig) -> list[Part]:
+def split(
+    passages: Sequence[api.Passage], questions: Sequence[api.Question], config: configs.DistillConfig
+) -> list[Part]:
     """K parts of whole documents, of like size, drawn by seed; each question goes with its document."""
     documents = sorted({passage.doc for passage in passages})
     about = {question.doc for question in questions}
@@ -115,10 +124,15 @@ def split(passages: Sequence[api.Passage], questions: Sequence[api.Question], co
 
 
 def _round(
-    run: runs.Run, number: int, part: Part, last: Path | None, base: models.ModelRef,
-    settings: tuple[configs.SftConfig, configs.RlConfig], rewards: Sequence[tuple[str, float, api.Reward]],
+    run: runs.Run,
+    number: int,
+    part: Part,
+    last: Path | None,
+    base: models.ModelRef,
+    settings: tuple[configs.SftConfig, configs.RlConfig],
+    rewards: Sequence[tuple[str, float, api.Reward]],
     sources: Sequence[Path],
-) -> Path:  # fmt: skip
+) -> Path:
     """METHOD 2, one round: SFT(base, D_k) + v_{k-1} -> GRPO -> v_k = RL - SFT. Finished stages are not done again."""
     from ..ingest import training_texts
     from ..vectors import extract_skill, inject_skill
@@ -150,9 +164,16 @@ def _round(
 
 
 def _stage(
-    run: runs.Run, folder: Path, stage: str, model: Path, rows: list[dict[str, Any]], config: Any, *, label: str,
+    run: runs.Run,
+    folder: Path,
+    stage: str,
+    model: Path,
+    rows: list[dict[str, Any]],
+    config: Any,
+    *,
+    label: str,
     rewards: Sequence[tuple[str, float, api.Reward]] = (),
-) -> Path:  # fmt: skip
+) -> Path:
     """The model of one training, or of the same training finished before an interruption."""
     note = folder / "result.json"
     if note.is_file():

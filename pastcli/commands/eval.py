@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs, models, output, registry, runs
+from .. import config as configs
+from .. import models, output, registry, runs
 from ..errors import GateError, UsageError
 from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, finished_before, option, typed
 
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: `past eval --model SFT=@sft --model SFT+skill=@inject --questions questions.jsonl --reference SFT`"
 
 QUESTIONS = typer.Option("--questions", metavar="FILE", help="JSONL of question and answer(s), or SQuAD-like JSON.")
-MODEL = typer.Option("--model", metavar="[LABEL=]PATH", autocompletion=complete_model,
-                     help="Model to ask; may repeat (default: the newest run that made one).")  # fmt: skip
+MODEL = typer.Option(
+    "--model",
+    metavar="[LABEL=]PATH",
+    autocompletion=complete_model,
+    help="Model to ask; may repeat (default: the newest run that made one).",
+)
 REFERENCE = typer.Option(metavar="LABEL", help="Test the others against this model (default: the first).")
 PLOT = typer.Option("--plot", metavar="FILE", help="Also draw the scores with their intervals.")
 MIN_F1 = typer.Option(help="Gate: exit 4 if the last model's F1 is below this.")
@@ -77,12 +82,21 @@ def command(
     candidates = _candidates(model or [], getattr(load, "local", True))
     reference = _reference(reference, [candidate.label for candidate in candidates], min_gain)
     if dry_run:
-        plan = {"questions": len(asked), "ungradable": sum(not q.answers for q in asked), "backend": config.backend,
-                "models": {c.label: c.path for c in candidates}, "reference": reference}  # fmt: skip
+        plan = {
+            "questions": len(asked),
+            "ungradable": sum(not q.answers for q in asked),
+            "backend": config.backend,
+            "models": {c.label: c.path for c in candidates},
+            "reference": reference,
+        }
         output.emit(plan, as_json)
         return
-    extra = {"models": [vars(c) for c in candidates], "questions": str(questions.resolve()), "reference": reference,
-             "plot": str(plot.resolve()) if plot else ""}  # fmt: skip
+    extra = {
+        "models": [vars(c) for c in candidates],
+        "questions": str(questions.resolve()),
+        "reference": reference,
+        "plot": str(plot.resolve()) if plot else "",
+    }
     record = finished_before("eval", config, extra, resume)
     if record is None:
         with runs.start("eval", config, extra=extra, resume=resume, force=force) as run:
@@ -188,8 +202,10 @@ def _show(results: dict[str, Any], confidence: float) -> None:
     def cell(value: dict[str, Any], sign: str = "") -> str:
         return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
 
-    rows = [(label, *(cell(scores[metric]) for metric in METRICS), f"{scores['tokens']:.1f}", scores["empty"])
-            for label, scores in results["models"].items()]  # fmt: skip
+    rows = [
+        (label, *(cell(scores[metric]) for metric in METRICS), f"{scores['tokens']:.1f}", scores["empty"])
+        for label, scores in results["models"].items()
+    ]
     units, documents = results["units"], results["documents"]
     caption = f"{results['questions']} questions{f' on {documents} documents' if documents else ''}, "
     caption += f"{confidence:.0%} intervals over {units}"
@@ -197,8 +213,11 @@ def _show(results: dict[str, Any], confidence: float) -> None:
         caption += f"; {results['ungradable']} more without an answer to grade by were left out"
     output.table("", ("model", *METRICS, "tokens", "empty"), rows, caption)
     if results["differences"]:
-        rows = [(label, metric, cell(value, "+"), f"{value['p']:.3g}", f"{value['p_holm']:.3g}")
-                for label, scores in results["differences"].items() for metric, value in scores.items()]  # fmt: skip
+        rows = [
+            (label, metric, cell(value, "+"), f"{value['p']:.3g}", f"{value['p_holm']:.3g}")
+            for label, scores in results["differences"].items()
+            for metric, value in scores.items()
+        ]
         tests = "sign flips" if units == "documents" else "McNemar for exact and contains, sign flips for f1"
         caption = f"paired over {units}: {tests}; Holm over the models"
         output.table("", ("model", "metric", f"minus {results['reference']}", "p", "p Holm"), rows, caption)

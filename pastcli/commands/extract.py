@@ -7,11 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs, models, output, runs
+from .. import config as configs
+from .. import models, output, runs
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
-from ._options import RL_MODEL, SFT_MODEL, ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run, typed
+from ._options import (
+    RL_MODEL,
+    SFT_MODEL,
+    ConfigFile,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    already_done,
+    option,
+    show_run,
+    typed,
+)
 from ._weights import weights_progress
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import config as configs, output, runs
+from .. import config as configs
+from .. import output, runs
 from ..errors import UsageError
 from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, option
 
@@ -43,9 +44,11 @@ def command(
     Texts are cut at paragraph and sentence ends, duplicates dropped, unreadable files skipped with their reason.
     """
     flags = {
-        "max_chars": max_chars, "min_chars": min_chars, "implication_sets": implication_sets, 
+        "max_chars": max_chars,
+        "min_chars": min_chars,
+        "implication_sets": implication_sets,
         "max_file_mb": max_file_mb,
-    }  # fmt: skip
+    }
     config = configs.resolve("ingest", flags, config_file)
     if config.max_chars < max(20, config.min_chars):
         sizes = f"passages of {config.min_chars} to {config.max_chars} characters"
@@ -83,8 +86,14 @@ def _show(found: Collection, caption: str) -> None:
     totals: dict[str, Counter[str]] = {}
     for file in found.files:
         row = totals.setdefault(file.format or "unknown", Counter())
-        row.update(files=1, documents=file.documents, passages=file.passages, implications=file.implications,
-                   characters=file.chars, skipped=int(bool(file.skipped)))  # fmt: skip
+        row.update(
+            files=1,
+            documents=file.documents,
+            passages=file.passages,
+            implications=file.implications,
+            characters=file.chars,
+            skipped=int(bool(file.skipped)),
+        )
     rows = [(name, *(counts[column] for column in COLUMNS[1:])) for name, counts in sorted(totals.items())]
     if found.duplicates or found.short:
         caption += f"; dropped {found.duplicates} duplicates and {found.short} too short"

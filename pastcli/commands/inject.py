@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import config as configs, models, output, runs
+from .. import config as configs
+from .. import models, output, runs
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
@@ -30,8 +31,9 @@ OUT = typer.Option(
 )
 KIND = typer.Option("--as", metavar="KIND", help="model: add to the weights | adapter: a LoRA of the target.")
 BASE = typer.Option("--base", metavar="PATH", help="The target's base model, for --project (default: from its run).")
-TEMPLATE = typer.Option("--template", metavar="GGUF",
-                        help="GGUF of the same base, for a .gguf output (default: known from the target).")  # fmt: skip
+TEMPLATE = typer.Option(
+    "--template", metavar="GGUF", help="GGUF of the same base, for a .gguf output (default: known from the target)."
+)
 
 
 def command(

@@ -31,8 +31,18 @@ def command(
     skill = open_skill(path)
     skill.close()
     document = _document(skill)
-    listed = [{"name": name, "shape": list(part.spec.shape), "form": part.form, "norm": part.norm, "rank": part.rank,
-               "nonzero": part.nnz, "energy": part.energy} for name, part in skill.parts.items()]  # fmt: skip
+    listed = [
+        {
+            "name": name,
+            "shape": list(part.spec.shape),
+            "form": part.form,
+            "norm": part.norm,
+            "rank": part.rank,
+            "nonzero": part.nnz,
+            "energy": part.energy,
+        }
+        for name, part in skill.parts.items()
+    ]
     output.emit({**document, "tensors": listed}, as_json, lambda: _show(document, listed if tensors else []))
 
 
@@ -41,10 +51,17 @@ def _document(skill: Skill) -> dict[str, Any]:
     parts = skill.parts.values()
     forms = {form: sum(part.form == form for part in parts) for form in sorted({part.form for part in parts})}
     return {
-        "path": str(skill.path), "norm": skill.norm, "forms": forms, "bytes": skill.path.stat().st_size,
-        "parameters": sum(part.spec.numel for part in parts), "model": vars(about.identity),
-        "parents": about.parents, "training": about.training, "warnings": about.warnings, "licence": about.licence,
-    }  # fmt: skip
+        "path": str(skill.path),
+        "norm": skill.norm,
+        "forms": forms,
+        "bytes": skill.path.stat().st_size,
+        "parameters": sum(part.spec.numel for part in parts),
+        "model": vars(about.identity),
+        "parents": about.parents,
+        "training": about.training,
+        "warnings": about.warnings,
+        "licence": about.licence,
+    }
 
 
 def _show(document: dict[str, Any], tensors: list[dict[str, Any]]) -> None:

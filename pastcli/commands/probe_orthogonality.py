@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs, output, qa, runs
+from .. import config as configs
+from .. import output, qa, runs
 from ..errors import UsageError
 from . import _lineage
 from ._options import RL_MODEL, SFT_MODEL, ConfigFile, DryRun, Force, Json, Name, Resume, finished_before, option, typed
@@ -21,8 +22,9 @@ EXAMPLE = "Example: `past probe-orthogonality --base smol --sft runs/sft-1 --rl 
 
 
 BASE = typer.Option("--base", metavar="PATH", help="The common base (default: what the SFT run started from).")
-TARGET = typer.Option("--target-sft", metavar="PATH",
-                      help="The target's SFT model (default: the newest other sft run, if any).")  # fmt: skip
+TARGET = typer.Option(
+    "--target-sft", metavar="PATH", help="The target's SFT model (default: the newest other sft run, if any)."
+)
 SFT2 = typer.Option("--sft2", metavar="PATH", help="Control: a second SFT model of the same base.")
 RL2 = typer.Option("--rl2", metavar="PATH", help="Control: a second RL model, grown from --sft2 (or from --sft).")
 ACTIVATIONS = typer.Option(

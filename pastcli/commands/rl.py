@@ -7,17 +7,35 @@ from typing import Annotated
 
 import typer
 
-from .. import config as configs, models, output, runs
+from .. import config as configs
+from .. import models, output, runs
 from ..errors import UsageError
 from . import _lineage, _train
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, complete_model, option, show_run, typed
+from ._options import (
+    ConfigFile,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    already_done,
+    complete_model,
+    option,
+    show_run,
+    typed,
+)
 
 EXAMPLE = "Example: `past rl --sft runs/sft-1 --questions questions.jsonl --reward f1:0.5 --reward exact_match:0.5`"
 
 SFT = typer.Option(
-    "--sft", metavar="PATH", help="The model to start from (default: the newest sft run).", autocompletion=complete_model
+    "--sft",
+    metavar="PATH",
+    help="The model to start from (default: the newest sft run).",
+    autocompletion=complete_model,
 )
-QUESTIONS = typer.Option("--questions", metavar="FILE", help="Questions with answers: JSONL, SQuAD-like JSON or LooGLE.")
+QUESTIONS = typer.Option(
+    "--questions", metavar="FILE", help="Questions with answers: JSONL, SQuAD-like JSON or LooGLE."
+)
 
 
 def command(

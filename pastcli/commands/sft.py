@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import config as configs, models, output, runs
+from .. import config as configs
+from .. import models, output, runs
 from ..errors import UsageError
 from . import _train
 from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run, typed
@@ -16,9 +17,10 @@ from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_don
 EXAMPLE = "Example: `past sft docs/ --base smol`"
 
 DOCS = typer.Argument(
-    metavar="DOCS...", show_default=False,
+    metavar="DOCS...",
+    show_default=False,
     help="Documents, folders, a corpus or prompt/completion JSONL (default: the newest corpus of the workspace).",
-)  # fmt: skip
+)
 
 
 def command(
@@ -85,7 +87,11 @@ def _plan(rows: list[dict[str, str]], config: configs.SftConfig, base: models.Mo
     """Counts are exact, tokens a guess at 4 characters each, and with them the steps."""
     tokens = sum(len("".join(row.values())) for row in rows) / 4
     return {
-        "would_train": config.base, "model": str(base.path), "model_bytes": runs.size_of(base.path), "method": config.method,
-        "examples": len(rows), "tokens_about": round(tokens * config.epochs),
+        "would_train": config.base,
+        "model": str(base.path),
+        "model_bytes": runs.size_of(base.path),
+        "method": config.method,
+        "examples": len(rows),
+        "tokens_about": round(tokens * config.epochs),
         "steps_about": max(1, math.ceil(tokens * config.epochs / config.batch_tokens)),
-    }  # fmt: skip
+    }

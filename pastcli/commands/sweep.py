@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs, output, qa, registry, runs
+from .. import config as configs
+from .. import output, qa, registry, runs
 from ..errors import UsageError
 from . import _lineage
 from ._options import TARGET, ConfigFile, DryRun, Force, Json, Name, Resume, finished_before, option, typed
@@ -70,8 +71,11 @@ def command(
             as_json,
         )
         return
-    extra = {"vectors": [[str(path.resolve()), factor] for path, factor in vectors], "target": str(model.path),
-             "questions": str(questions.resolve())}  # fmt: skip
+    extra = {
+        "vectors": [[str(path.resolve()), factor] for path, factor in vectors],
+        "target": str(model.path),
+        "questions": str(questions.resolve()),
+    }
     record = finished_before("sweep", config, extra, resume)
     if record is None:
         with runs.start("sweep", config, extra=extra, resume=resume, force=force, name=name) as run:

@@ -53,17 +53,26 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         models = {
-            label: {**{metric: value._asdict() for metric, value in metrics.items()},
-                    "tokens": self.tokens[label], "empty": self.empty[label]}
+            label: {
+                **{metric: value._asdict() for metric, value in metrics.items()},
+                "tokens": self.tokens[label],
+                "empty": self.empty[label],
+            }
             for label, metrics in self.scores.items()
-        }  # fmt: skip
+        }
         differences = {
             label: {metric: asdict(value) for metric, value in metrics.items()}
             for label, metrics in self.differences.items()
         }
-        return {"questions": self.questions, "documents": self.documents, "units": self.units,
-                "ungradable": self.ungradable, "reference": self.reference,
-                "models": models, "differences": differences}  # fmt: skip
+        return {
+            "questions": self.questions,
+            "documents": self.documents,
+            "units": self.units,
+            "ungradable": self.ungradable,
+            "reference": self.reference,
+            "models": models,
+            "differences": differences,
+        }
 
 
 def compare(results: Mapping[str, QAResult], config: EvalConfig, reference: str | None = None) -> Comparison:

@@ -32,5 +32,7 @@ def plot(comparison: Comparison, path: Path, confidence: float) -> None:
         axes.set_yticks(range(len(labels)), labels)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].invert_yaxis()
-    figure.supxlabel(f"{comparison.questions} questions, {confidence:.0%} intervals over {comparison.units}", fontsize=9)
+    figure.supxlabel(
+        f"{comparison.questions} questions, {confidence:.0%} intervals over {comparison.units}", fontsize=9
+    )
     figure.savefig(path, dpi=150)

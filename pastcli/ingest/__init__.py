@@ -5,6 +5,15 @@ from .passages import statements, training_texts
 from .records import is_corpus, read_corpus, read_questions, sniff, write_corpus
 
 __all__ = [
-    "Collection", "collect", "is_corpus", "read_corpus", "read_documents", "read_questions", "sniff", "statements",
-    "training_texts", "warn_skipped", "write_corpus",
-]  # fmt: skip
+    "Collection",
+    "collect",
+    "is_corpus",
+    "read_corpus",
+    "read_documents",
+    "read_questions",
+    "sniff",
+    "statements",
+    "training_texts",
+    "warn_skipped",
+    "write_corpus",
+]

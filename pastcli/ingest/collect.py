@@ -48,10 +48,13 @@ class Collection:
         """What there is and what was left out, in numbers."""
         implications = sum(passage.kind == "implication" for passage in self.passages)
         return {
-            "passages": len(self.passages) - implications, "implications": implications,
-            "documents": len({passage.doc for passage in self.passages}), "duplicates": self.duplicates,
-            "too_short": self.short, "skipped": len(self.skipped),
-        }  # fmt: skip
+            "passages": len(self.passages) - implications,
+            "implications": implications,
+            "documents": len({passage.doc for passage in self.passages}),
+            "duplicates": self.duplicates,
+            "too_short": self.short,
+            "skipped": len(self.skipped),
+        }
 
 
 Progress = Callable[[int, int], None]

@@ -98,8 +98,11 @@ def _blocks(text: str) -> tuple[list[str], int | None]:
             close()
             fence = mark.group(1)
         elif heading or (lines and len(lines) == 1 and _UNDERLINE.match(line) and "|" not in lines[0]):
-            level, content = (len(heading.group(1)), inline(heading.group(2))) if heading else (
-                1 if line.strip()[0] == "=" else 2, lines.pop())  # fmt: skip
+            level, content = (
+                (len(heading.group(1)), inline(heading.group(2)))
+                if heading
+                else (1 if line.strip()[0] == "=" else 2, lines.pop())
+            )
             close()
             headings += 1
             if level == 1 and headings == 1 and content:
@@ -153,7 +156,7 @@ def hypertext(text: str) -> tuple[str, str]:
     return title, "\n\n".join(text for part in paragraphs if (text := " ".join(part.split())))
 
 
-def _joined(soup: "object") -> str:
+def _joined(soup: object) -> str:
     """All text, with line breaks of the source as spaces: only block tags break lines."""
     pieces = [str(piece) for piece in soup.strings]  # type: ignore[attr-defined]
     return "".join(piece if piece == "\n\n" else re.sub(r"\s*\n\s*", " ", piece) for piece in pieces)

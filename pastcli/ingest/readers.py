@@ -133,14 +133,29 @@ def _completions(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 READERS: dict[str, Callable[[Path], Sequence[Document]]] = {
-    "txt": read_txt, "md": read_md, "html": read_html, "pdf": read_pdf, "docx": read_docx,
-    "jsonl": read_records, "json": read_records,
-}  # fmt: skip
+    "txt": read_txt,
+    "md": read_md,
+    "html": read_html,
+    "pdf": read_pdf,
+    "docx": read_docx,
+    "jsonl": read_records,
+    "json": read_records,
+}
 
 SUFFIXES = {
-    ".txt": "txt", ".text": "txt", ".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".xhtml": "html",
-    ".pdf": "pdf", ".docx": "docx", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
-}  # fmt: skip
+    ".txt": "txt",
+    ".text": "txt",
+    ".md": "md",
+    ".markdown": "md",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+}
 
 ACCEPTED = "accepted: txt, md, html, pdf (with text), docx, jsonl ({title, text}), json (SQuAD-like), folders of these"
 

@@ -17,7 +17,9 @@ from .decode import read_text
 TEXT_KEYS = ("text", "content", "context", "input", "body")
 """Where a record keeps its text, the first that is there; LooGLE says `input`, SQuAD `context`."""
 
-ONE_A_LINE = 'expected one JSON object a line, such as {"question": "...", "answer": "..."} or {"title": "...", "text": "..."}'
+ONE_A_LINE = (
+    'expected one JSON object a line, such as {"question": "...", "answer": "..."} or {"title": "...", "text": "..."}'
+)
 
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

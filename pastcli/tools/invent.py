@@ -40,24 +40,39 @@ _WORDS = {
     "noun": ["Harbour", "Garden", "Signal", "Crossing", "Lantern", "Meadow", "Archive", "Horizon"],
 }
 _HINTS = (
-    (r"city|town|place|location|localisation|address|stadium|venue", "city"), (r"country|nation|pays", "country"),
-    (r"currency", "currency"), (r"lang|locale", "language"), (r"iso|(?<!bar)code|symbol|abbr|ticker", "code"),
+    (r"city|town|place|location|localisation|address|stadium|venue", "city"),
+    (r"country|nation|pays", "country"),
+    (r"currency", "currency"),
+    (r"lang|locale", "language"),
+    (r"iso|(?<!bar)code|symbol|abbr|ticker", "code"),
     (r"author|artist|actor|director|player|user|person|coach|(first|last|full)_?name|by$", "person"),
     (r"company|brand|publisher|team|club|operator|carrier|vendor", "company"),
-    (r"status|state|availability", "status"), (r"type|category|kind|class|genre|tag|level|mode", "category"),
-    (r"colou?r", "colour"), (r"weather|condition|forecast|sky", "weather"),
-)  # fmt: skip
+    (r"status|state|availability", "status"),
+    (r"type|category|kind|class|genre|tag|level|mode", "category"),
+    (r"colou?r", "colour"),
+    (r"weather|condition|forecast|sky", "weather"),
+)
 """Which words a text field is filled with, by the first pattern its name matches."""
 
 _NUMBERS = (
-    (r"(^|_)lat", -60, 60, 4), (r"(^|_)lon|lng", -170, 170, 4), (r"year", 1985, 2027, 0),
-    (r"percent|probab|humid|proportion", 1, 99, 1), (r"temp|celsius", -4, 31, 1), (r"rating|score|stars", 1, 5, 1),
+    (r"(^|_)lat", -60, 60, 4),
+    (r"(^|_)lon|lng", -170, 170, 4),
+    (r"year", 1985, 2027, 0),
+    (r"percent|probab|humid|proportion", 1, 99, 1),
+    (r"temp|celsius", -4, 31, 1),
+    (r"rating|score|stars", 1, 5, 1),
     (r"price|fare|amount|cost|fee|rate$|salary", 4, 480, 2),
-    (r"month", 1, 12, 0), (r"day", 1, 28, 0), (r"age$", 18, 80, 0), (r"status(_?code)?$", 200, 200, 0),
-    (r"wind|speed|km_?h", 3, 64, 0), (r"metre|meter|height|depth", 0, 6, 2), (r"minute|delay|duration", 2, 95, 0),
-    (r"(^|_)id$|number$|identifier", 1000, 99999, 0), (r"count|total|nb|num|size|seats|left|page|limit", 1, 40, 0),
+    (r"month", 1, 12, 0),
+    (r"day", 1, 28, 0),
+    (r"age$", 18, 80, 0),
+    (r"status(_?code)?$", 200, 200, 0),
+    (r"wind|speed|km_?h", 3, 64, 0),
+    (r"metre|meter|height|depth", 0, 6, 2),
+    (r"minute|delay|duration", 2, 95, 0),
+    (r"(^|_)id$|number$|identifier", 1000, 99999, 0),
+    (r"count|total|nb|num|size|seats|left|page|limit", 1, 40, 0),
     (r"views|followers|fans|population|likes", 900, 90000, 0),
-)  # fmt: skip
+)
 """(pattern of the name, lowest, highest, decimals) of a number field."""
 
 

@@ -78,9 +78,14 @@ def _tool(function: dict[str, Any], warnings: Warnings) -> ToolSpec:
         warnings.add("T01", f"{where}: description is {'missing' if description is None else 'no text'}")
     schema = next((function[key] for key in _SCHEMAS if key in function), {})
     return ToolSpec(
-        name=name, category=CATEGORY, tool="", api=api, description=description if isinstance(description, str) else "",
-        method="POST", parameters=_parameters(schema, where, warnings),
-    )  # fmt: skip
+        name=name,
+        category=CATEGORY,
+        tool="",
+        api=api,
+        description=description if isinstance(description, str) else "",
+        method="POST",
+        parameters=_parameters(schema, where, warnings),
+    )
 
 
 def _parameters(schema: Any, where: str, warnings: Warnings) -> tuple[Parameter, ...]:
@@ -114,9 +119,14 @@ def _parameter(
         default = None
     description = schema.get("description", "")
     return Parameter(
-        name=name, type=kind or "any", description=description if isinstance(description, str) else "",
-        required=required, default=default, enum=tuple(choices), raw_name=name,
-    )  # fmt: skip
+        name=name,
+        type=kind or "any",
+        description=description if isinstance(description, str) else "",
+        required=required,
+        default=default,
+        enum=tuple(choices),
+        raw_name=name,
+    )
 
 
 def _type(schema: Mapping[str, Any]) -> str | None:

@@ -6,13 +6,38 @@ import math
 from typing import Any
 
 SPELLINGS = {
-    "string": "string", "str": "string", "text": "string", "enum": "string", "date": "string", "time": "string",
-    "datetime": "string", "date-time": "string", "binary": "string", "file": "string", "char": "string",
-    "number": "number", "float": "number", "double": "number", "decimal": "number", "numeric": "number",
-    "integer": "integer", "int": "integer", "long": "integer", "boolean": "boolean", "bool": "boolean",
-    "array": "array", "list": "array", "tuple": "array", "object": "object", "dict": "object", "map": "object",
-    "hashtable": "object", "json": "object", "null": "null", "any": "any",
-}  # fmt: skip
+    "string": "string",
+    "str": "string",
+    "text": "string",
+    "enum": "string",
+    "date": "string",
+    "time": "string",
+    "datetime": "string",
+    "date-time": "string",
+    "binary": "string",
+    "file": "string",
+    "char": "string",
+    "number": "number",
+    "float": "number",
+    "double": "number",
+    "decimal": "number",
+    "numeric": "number",
+    "integer": "integer",
+    "int": "integer",
+    "long": "integer",
+    "boolean": "boolean",
+    "bool": "boolean",
+    "array": "array",
+    "list": "array",
+    "tuple": "array",
+    "object": "object",
+    "dict": "object",
+    "map": "object",
+    "hashtable": "object",
+    "json": "object",
+    "null": "null",
+    "any": "any",
+}
 """ToolBench, OpenAI and BFCL spellings, lower case. ToolBench's `DATE (YYYY-MM-DD)` is read without its bracket."""
 
 _PYTHON = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "array"), (dict, "object"))

@@ -88,7 +88,7 @@ address of `void narrow(const float *, void *, int64_t)`, or of a function like 
 for the latter, -1 for the former; values and bytes of a block)."""
 
 
-def requantize(source: Codec, target: Codec, raw: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, "Sums"]:
+def requantize(source: Codec, target: Codec, raw: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, Sums]:
     """Stored weights `raw` (bytes, type `source`) plus float32 `change`, in type `target`: bytes, and the inner products
     of `change` and of what became of it (not finite if a sum is not). Only where `compiled()`.
     """
@@ -141,7 +141,7 @@ class Sums:
         self.bb += float(products[1, 1])
         self.ab += float(products[0, 1])
 
-    def __iadd__(self, other: "Sums") -> "Sums":
+    def __iadd__(self, other: Sums) -> Sums:
         self.aa += other.aa
         self.bb += other.bb
         self.ab += other.ab

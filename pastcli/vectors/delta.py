@@ -94,7 +94,8 @@ class Random:
         """Drawn by chunks counted from the tensor's first element, so that it does not depend on where blocks begin."""
         first = start - start % CHUNK
         drawn = [
-            seeded(self._seed, name, begin).standard_normal(CHUNK, dtype=np.float32) for begin in range(first, stop, CHUNK)
+            seeded(self._seed, name, begin).standard_normal(CHUNK, dtype=np.float32)
+            for begin in range(first, stop, CHUNK)
         ]
         return np.concatenate(drawn)[start - first : stop - first]
 

@@ -98,7 +98,7 @@ class Difference:
         block -= self.sft.read(name, start, stop)
         return block
 
-    def __enter__(self) -> "Difference":
+    def __enter__(self) -> Difference:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,7 +139,7 @@ class AdapterDifference:
                 total += np.float32(sign) * adapter.read(name, start, stop)
         return total
 
-    def __enter__(self) -> "AdapterDifference":
+    def __enter__(self) -> AdapterDifference:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,7 +16,8 @@ from ..api import Checkpoint, CheckpointWriter
 from ..errors import GateError, MismatchError, UsageError
 from . import compat, project, scales
 from .arithmetic import FAITHFUL, Sums
-from .delta import CONTROLS, Delta, Sum, control as controlled
+from .delta import CONTROLS, Delta, Sum
+from .delta import control as controlled
 from .destination import form_of_suffix, sums_by_tensor, writer_for
 from .extract import difference
 from .models import as_directory, open_model
@@ -175,7 +176,9 @@ def add(
 
     try:
         survival, norm = _survival(sums_by_tensor(model, changes, apply, progress))
-        if 0 < options.min_survival > survival.cosine:  # 0 is no gate, although what rounding leaves may point backwards
+        if (
+            0 < options.min_survival > survival.cosine
+        ):  # 0 is no gate, although what rounding leaves may point backwards
             raise GateError(
                 f"only {survival.cosine:.4f} of the skill survives in the stored type (asked: {options.min_survival})",
                 WAY_OUT,

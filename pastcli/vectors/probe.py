@@ -74,7 +74,7 @@ class Row:
     shuffled: np.ndarray
     random: np.ndarray
 
-    def __add__(self, other: "Row") -> "Row":
+    def __add__(self, other: Row) -> Row:
         return Row(self.gram + other.gram, self.n + other.n, self.shuffled + other.shuffled, self.random + other.random)
 
 

@@ -49,8 +49,13 @@ def _spread(probe: Probe, pair: tuple[int, int]) -> dict[str, float]:
     if not values:
         return {}
     error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
-    return {"layers": len(values), "mean": float(np.mean(values)), "standard_error": error,
-            "min": min(values), "max": max(values)}  # fmt: skip
+    return {
+        "layers": len(values),
+        "mean": float(np.mean(values)),
+        "standard_error": error,
+        "min": min(values),
+        "max": max(values),
+    }
 
 
 def verdict(probe: Probe) -> str:
@@ -78,8 +83,7 @@ def verdict(probe: Probe) -> str:
     if not real:
         return text + ". This is about weights, not yet about outputs on real inputs (--activations)."
     return (
-        text
-        + f". On real inputs the two changes of a layer's output have cosine {real['mean']:+.4f} on average, "
+        text + f". On real inputs the two changes of a layer's output have cosine {real['mean']:+.4f} on average, "
         f"at most {real['largest']:+.4f}."
     )
 
@@ -121,7 +125,9 @@ def heat_map(probe: Probe, pair: str) -> tuple[str, list[str], list[list[str]], 
     limit = float(np.nanmax(np.abs(values))) if values.size and np.isfinite(values).any() else 1.0
     title = f"cosine of {PAIRS[pair][2]}, by layer and module (full colour: ±{limit:.3f})"
     columns = ["layer", *(kind.removesuffix("_proj").replace("layernorm", "norm") for kind in kinds)]
-    cells = [[layer, *("-" if np.isnan(v) else f"{v:+.3f}" for v in row)] for layer, row in zip(layers, values, strict=True)]
+    cells = [
+        [layer, *("-" if np.isnan(v) else f"{v:+.3f}" for v in row)] for layer, row in zip(layers, values, strict=True)
+    ]
     return title, columns, cells, lambda text: _colour(text, limit or 1.0)
 
 

@@ -65,9 +65,7 @@ def threads() -> int:
 
 
 def run(
-    tasks: Sequence[Span],
-    work: Callable[[Span], Result],
-    progress: Callable[[int, int], None] | None = None,
+    tasks: Sequence[Span], work: Callable[[Span], Result], progress: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[Span, Result]]:
     """`work(span)` on several threads; yields results in the order of `tasks`. The first error stops all."""
     total, done = sum(task.stop - task.start for task in tasks), 0

@@ -75,10 +75,18 @@ def overlap(a: np.ndarray, b: np.ndarray, spec: TensorSpec, rank: int, seed: int
     ub, _, vb = svd(b, rank, seeded(seed, spec.name))
     left, right = (np.linalg.svd(one @ other, compute_uv=False) for one, other in ((ua.T, ub), (va, vb.T)))
     return Overlap(
-        rank, product / (norms[0] * norms[1]), 1 / math.sqrt(out),
-        float(np.mean(left**2)), rank / out, float(np.mean(right**2)), rank / into,
-        float(min(left[0], 1.0)), _largest(rank / out), float(min(right[0], 1.0)), _largest(rank / into),
-    )  # fmt: skip
+        rank,
+        product / (norms[0] * norms[1]),
+        1 / math.sqrt(out),
+        float(np.mean(left**2)),
+        rank / out,
+        float(np.mean(right**2)),
+        rank / into,
+        float(min(left[0], 1.0)),
+        _largest(rank / out),
+        float(min(right[0], 1.0)),
+        _largest(rank / into),
+    )
 
 
 def _largest(share: float) -> float:

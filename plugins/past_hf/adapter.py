@@ -39,7 +39,7 @@ class LoraFormat:
     def accepts(self, path: Path) -> bool:
         return (path / CONFIG).is_file()
 
-    def open(self, path: Path) -> "LoraAdapter":
+    def open(self, path: Path) -> LoraAdapter:
         return LoraAdapter(Path(path))
 
     def writer(self, *_: Any, **__: Any) -> Any:

@@ -14,7 +14,7 @@ from .materialize import encode, load_model, load_tokenizer
 from .quiet import quiet
 
 
-def load_chat(path: str | Path, *, precision: str = "auto", batch_size: int = 64) -> "HFChat":
+def load_chat(path: str | Path, *, precision: str = "auto", batch_size: int = 64) -> HFChat:
     """Load an HF directory, GGUF or LoRA adapter (merged with its base in float32).
 
     `precision` is what computes: auto (bf16 where the processor has it) | bf16 | fp32; `batch_size` the most
@@ -54,7 +54,9 @@ class HFChat:
         done: dict[int, Completion] = {}
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            for index, answer in zip(batch, self._decode([encoded[i] for i in batch], sampling, generator), strict=True):
+            for index, answer in zip(
+                batch, self._decode([encoded[i] for i in batch], sampling, generator), strict=True
+            ):
                 done[index] = answer
         return [done[index] for index in range(len(encoded))]
 
@@ -66,18 +68,28 @@ class HFChat:
         stopped = stop_rule(self.tokenizer, ends, sampling.stop)
         room = self.context - max(map(len, batch)) if self.context else sampling.max_tokens
         answers = generate(
-            self.model, batch, max_new_tokens=min(sampling.max_tokens, room), stopped=stopped,
-            pad=self.tokenizer.pad_token_id, temperature=sampling.temperature, top_p=sampling.top_p, generator=generator,
-        )  # fmt: skip
+            self.model,
+            batch,
+            max_new_tokens=min(sampling.max_tokens, room),
+            stopped=stopped,
+            pad=self.tokenizer.pad_token_id,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            generator=generator,
+        )
         seconds = (time.monotonic() - began) / len(batch)
         return [
             Completion(
-                text=self._text(ids, ends, sampling.stop), finish="stop" if stopped(ids) else "length",
-                prompt_tokens=len(prompt), completion_tokens=len(ids), evaluated_tokens=len(prompt), seconds=seconds,
+                text=self._text(ids, ends, sampling.stop),
+                finish="stop" if stopped(ids) else "length",
+                prompt_tokens=len(prompt),
+                completion_tokens=len(ids),
+                evaluated_tokens=len(prompt),
+                seconds=seconds,
                 token_ids=tuple(ids),
             )
             for prompt, ids in zip(batch, answers, strict=True)
-        ]  # fmt: skip
+        ]
 
     def _text(self, ids: list[int], ends: set[int], stop: Sequence[str]) -> str:
         """The answer up to its end token or the first stop string, neither included."""

@@ -34,7 +34,7 @@ class HFFormat:
     def accepts(self, path: Path) -> bool:
         return (path / "config.json").is_file() and not (path / "adapter_config.json").is_file()
 
-    def open(self, path: Path) -> "HFCheckpoint":
+    def open(self, path: Path) -> HFCheckpoint:
         return HFCheckpoint(Path(path))
 
     def as_directory(self, path: Path) -> Path:
@@ -52,7 +52,7 @@ class HFFormat:
         types: Mapping[str, str] | None = None,
         rounding: str = "nearest",
         seed: int = 0,
-    ) -> "HFWriter":
+    ) -> HFWriter:
         if not isinstance(template, HFCheckpoint):
             raise UsageError(f"an HF directory can only be laid out like another one, not like {template.path}")
         return HFWriter(template, Path(out), dtype, dict(types or {}), rounding, seed)
@@ -253,8 +253,11 @@ class HFWriter:
                     shutil.copyfile(file, self.out / file.name)
 
     def _index(self) -> None:
-        sizes = [spec.numel * arithmetic.STORAGE[self._types[spec.name]].itemsize for spec in self._specs.values()
-                 if self._types[spec.name] in arithmetic.STORAGE]  # fmt: skip
+        sizes = [
+            spec.numel * arithmetic.STORAGE[self._types[spec.name]].itemsize
+            for spec in self._specs.values()
+            if self._types[spec.name] in arithmetic.STORAGE
+        ]
         weight_map = {name: self.template.shard_of(name) for name in self._specs}
         write_json(self.out / INDEX, {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map})
 

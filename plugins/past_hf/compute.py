@@ -53,7 +53,7 @@ class WorkingWeights:
         self._masters: list[torch.Tensor] = []
         self._gradients: dict[int, torch.Tensor] = {}
 
-    def __enter__(self) -> "WorkingWeights":
+    def __enter__(self) -> WorkingWeights:
         self._masters = [parameter.data for parameter in self.parameters]
         for parameter in self.parameters:
             parameter.data = parameter.data.to(self.dtype)

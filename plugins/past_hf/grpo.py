@@ -117,9 +117,14 @@ class Grpo(PlannedTrainer, GRPOTrainer):
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         self.model.eval()
         completions = generate(
-            self.model, prompt_ids[::num_generations], max_new_tokens=self.max_completion_length, stopped=self.stopped,
-            pad=self._tokenizer.pad_token_id, copies=num_generations, temperature=self.temperature,
-        )  # fmt: skip
+            self.model,
+            prompt_ids[::num_generations],
+            max_new_tokens=self.max_completion_length,
+            stopped=self.stopped,
+            pad=self._tokenizer.pad_token_id,
+            copies=num_generations,
+            temperature=self.temperature,
+        )
         self.model.train()
         return completions, None
 
@@ -141,7 +146,9 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         mask = keep[:, -logits_to_keep:]
         ends = keep.sum(1, keepdim=True)
         at = torch.arange(ids.shape[1], device=ids.device)
-        flat, entropy = token_logprobs(model, ids, (at >= ends - mask.sum(1, keepdim=True)) & (at < ends), self.temperature)
+        flat, entropy = token_logprobs(
+            model, ids, (at >= ends - mask.sum(1, keepdim=True)) & (at < ends), self.temperature
+        )
         empty = flat.new_zeros(mask.shape)
         return empty.masked_scatter(mask, flat), empty.masked_scatter(mask, entropy), None
 
@@ -156,16 +163,25 @@ def build(job: api.TrainJob, model: Any, tokenizer: Any, rows: list[dict[str, An
     if not job.rewards:
         raise UsageError("no reward given", "name one with --reward, for example --reward f1")
     arguments = GRPOConfig(
-        **common, num_train_epochs=1, per_device_train_batch_size=config.prompts_per_step * config.num_generations,
-        num_generations=config.num_generations, steps_per_generation=1, max_completion_length=config.max_new_tokens,
-        temperature=config.temperature, beta=config.beta, loss_type=config.loss,
+        **common,
+        num_train_epochs=1,
+        per_device_train_batch_size=config.prompts_per_step * config.num_generations,
+        num_generations=config.num_generations,
+        steps_per_generation=1,
+        max_completion_length=config.max_new_tokens,
+        temperature=config.temperature,
+        beta=config.beta,
+        loss_type=config.loss,
         reward_weights=[weight for _, weight, _ in job.rewards],
-    )  # fmt: skip
+    )
     trainer = Grpo(
-        model=model, args=arguments, train_dataset=Dataset.from_list([{"prompt": row["prompt"]} for row in rows]),
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list([{"prompt": row["prompt"]} for row in rows]),
         reward_funcs=[named_reward(name, function) for name, _, function in job.rewards],
-        processing_class=tokenizer, peft_config=lora,
-    )  # fmt: skip
+        processing_class=tokenizer,
+        peft_config=lora,
+    )
     trainer.stopped = stop_rule(tokenizer, end_tokens(model, tokenizer), qa.STOP)
     trainer.attach(job, rows, plan(len(rows), config))
     if trainer.ref_model is not None:

@@ -41,7 +41,7 @@ def hf_directory(path: Path) -> Path:
         if any(file for pattern in _PICKLES for file in path.glob(pattern)):
             raise MismatchError(
                 f"{path} holds pickled weights, which are never opened here",
-                f"convert them where you trust the file: python -c \"from transformers import AutoModelForCausalLM as M; "
+                f'convert them where you trust the file: python -c "from transformers import AutoModelForCausalLM as M; '
                 f"M.from_pretrained('{path}').save_pretrained('{path}-safetensors')\"",
             )
         raise MismatchError(f"{path} holds no safetensors weights", "give the directory that holds model.safetensors")
@@ -75,7 +75,9 @@ def _convert_gguf(file: Path, folder: Path) -> None:
         loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except Exception as error:  # the readers raise many types, from KeyError to struct.error
-        raise MismatchError(f"{file} cannot be converted by transformers: {error}", "use the HF checkpoint instead") from error
+        raise MismatchError(
+            f"{file} cannot be converted by transformers: {error}", "use the HF checkpoint instead"
+        ) from error
     config = loaded.config
     for name in ("quantization_config", "_name_or_path", "_model_name_or_path"):
         config.__dict__.pop(name, None)
@@ -103,7 +105,7 @@ def base_of(adapter: Path) -> Path:
     return hf_directory(models.resolve(named).path)
 
 
-def load_model(path: Path, dtype: Any, attention: str | None = None) -> "PreTrainedModel":
+def load_model(path: Path, dtype: Any, attention: str | None = None) -> PreTrainedModel:
     """A causal language model from an HF directory, GGUF or adapter (merged in float32), then in `dtype`."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -129,7 +131,7 @@ def load_model(path: Path, dtype: Any, attention: str | None = None) -> "PreTrai
     return model.to(dtype)
 
 
-def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of an HF directory, GGUF or adapter (of its base); a missing pad token becomes the end token."""
     from transformers import AutoTokenizer
 
@@ -152,16 +154,21 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token) else ids
 
 
-def save_model(model: "PreTrainedModel", source: Path, folder: Path) -> Path:
+def save_model(model: PreTrainedModel, source: Path, folder: Path) -> Path:
     """Write weights and config of a float32 model, and beside them what else belongs to `source`: tokenizer, notes."""
     try:
         model.save_pretrained(folder)
     except Exception as error:  # OSError, or safetensors' own type when the disk is full
-        raise PastError(f"the model cannot be written to {folder}: {_first_line(error)}", "is the disk full?") from error
+        raise PastError(
+            f"the model cannot be written to {folder}: {_first_line(error)}", "is the disk full?"
+        ) from error
     for file in hf_directory(source).iterdir():
-        if file.is_file() and file.suffix in (".json", ".jinja", ".txt", ".model") and not (folder / file.name).exists():
-            if not file.name.endswith(".index.json"):
-                shutil.copyfile(file, folder / file.name)
+        if (
+            file.is_file()
+            and file.suffix in (".json", ".jinja", ".txt", ".model")
+            and not (folder / file.name).exists()
+        ) and not file.name.endswith(".index.json"):
+            shutil.copyfile(file, folder / file.name)
     return folder
 
 

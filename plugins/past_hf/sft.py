@@ -40,7 +40,9 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
             made.append(_pair(row, tokenizer, max_length, number))
         else:
             keys = ", ".join(row)
-            raise UsageError(f"example {number} is neither a text nor a prompt with its completion", f"its keys: {keys}")
+            raise UsageError(
+                f"example {number} is neither a text nor a prompt with its completion", f"its keys: {keys}"
+            )
     return [row for row in made if len(row["input_ids"]) > 1]
 
 
@@ -94,13 +96,20 @@ def build(job: api.TrainJob, model: Any, tokenizer: Any, rows: list[dict[str, An
         raise UsageError("nothing to train on: every text is empty")
     steps = plan([len(row["input_ids"]) for row in examples], config)
     arguments = SFTConfig(
-        **common, num_train_epochs=1, per_device_train_batch_size=1, max_length=None,
+        **common,
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-    )  # fmt: skip
+    )
     trainer = Sft(
-        model=model, args=arguments, train_dataset=Dataset.from_list(examples), processing_class=tokenizer,
-        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id), peft_config=lora,
-    )  # fmt: skip
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(examples),
+        processing_class=tokenizer,
+        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
+        peft_config=lora,
+    )
     trainer.attach(job, examples, steps)
     return trainer
 

@@ -66,10 +66,15 @@ def _run(job: api.TrainJob, build: Callable[..., Any]) -> api.TrainResult:
             "is the learning rate above 0? In RL: did all answers to each question earn the same reward?",
         )
     return api.TrainResult(
-        path=_save(trainer.model, source, job), kind="adapter" if config.method == "lora" else "model",
-        steps=trainer.state.global_step, tokens=int(trainer.state.num_input_tokens_seen), seconds=seconds,
-        initial_hash=before, final_hash=after, log=[_logged(entry) for entry in trainer.state.log_history if "loss" in entry],
-    )  # fmt: skip
+        path=_save(trainer.model, source, job),
+        kind="adapter" if config.method == "lora" else "model",
+        steps=trainer.state.global_step,
+        tokens=int(trainer.state.num_input_tokens_seen),
+        seconds=seconds,
+        initial_hash=before,
+        final_hash=after,
+        log=[_logged(entry) for entry in trainer.state.log_history if "loss" in entry],
+    )
 
 
 def _starting_point(job: api.TrainJob) -> Path:
@@ -101,12 +106,26 @@ def _arguments(job: api.TrainJob) -> dict[str, Any]:
 
     config = job.config
     return dict(
-        output_dir=str(job.state), seed=config.seed, data_seed=config.seed, use_cpu=not torch.cuda.is_available(),
-        bf16=False, gradient_checkpointing=False, gradient_accumulation_steps=1, optim="adamw_torch_fused",
-        learning_rate=config.lr, weight_decay=config.weight_decay, max_grad_norm=config.clip,
-        save_strategy="steps", save_steps=config.save_every, logging_steps=1, logging_nan_inf_filter=False,
-        report_to="none", disable_tqdm=True, push_to_hub=False, dataloader_pin_memory=False,
-    )  # fmt: skip
+        output_dir=str(job.state),
+        seed=config.seed,
+        data_seed=config.seed,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=False,
+        gradient_checkpointing=False,
+        gradient_accumulation_steps=1,
+        optim="adamw_torch_fused",
+        learning_rate=config.lr,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.clip,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        push_to_hub=False,
+        dataloader_pin_memory=False,
+    )
 
 
 def _lora(config: Any) -> Any:
@@ -115,17 +134,30 @@ def _lora(config: Any) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", lora_dropout=0.0, bias="none",
+        r=config.rank,
+        lora_alpha=config.alpha,
+        target_modules="all-linear",
+        lora_dropout=0.0,
+        bias="none",
         task_type="CAUSAL_LM",
-    )  # fmt: skip
+    )
 
 
 _NAMES = {
-    "step": "step", "loss": "loss", "learning_rate": "lr", "grad_norm": "grad_norm", "num_tokens": "tokens",
-    "tokens_per_second": "tokens_per_second", "reward": "reward", "reward_std": "reward_std", "kl": "kl",
-    "frac_reward_zero_std": "dead_groups", "completions/mean_length": "completion_length", "entropy": "entropy",
+    "step": "step",
+    "loss": "loss",
+    "learning_rate": "lr",
+    "grad_norm": "grad_norm",
+    "num_tokens": "tokens",
+    "tokens_per_second": "tokens_per_second",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "kl": "kl",
+    "frac_reward_zero_std": "dead_groups",
+    "completions/mean_length": "completion_length",
+    "entropy": "entropy",
     "rows_trained": "rows_trained",
-}  # fmt: skip
+}
 """Metrics kept from TRL's log, and what the log calls them; `dead_groups` is the share without an advantage."""
 
 

@@ -84,8 +84,10 @@ class LlamaChat:
         if self._formatter is None:
             text = self.engine.chat_template()
             if text is None:
-                raise UsageError(f"{self.engine.path.name} carries no chat template",
-                                 "use an instruction-tuned model, or a GGUF made from one")  # fmt: skip
+                raise UsageError(
+                    f"{self.engine.path.name} carries no chat template",
+                    "use an instruction-tuned model, or a GGUF made from one",
+                )
             self._formatter = _formatter(text, self.engine)
         return self._formatter
 
@@ -105,9 +107,14 @@ class LlamaChat:
         finally:
             sampler.close()
         return Completion(
-            text=text, finish=finish, prompt_tokens=len(tokens), completion_tokens=len(made),
-            evaluated_tokens=evaluated, seconds=time.perf_counter() - began, token_ids=tuple(made),
-        )  # fmt: skip
+            text=text,
+            finish=finish,
+            prompt_tokens=len(tokens),
+            completion_tokens=len(made),
+            evaluated_tokens=evaluated,
+            seconds=time.perf_counter() - began,
+            token_ids=tuple(made),
+        )
 
     def _generate(self, sampler: Sampler, sampling: Sampling, room: int) -> tuple[str, list[int], str]:
         """Text before the first stop string, the tokens made (end token excluded), and why it ended."""

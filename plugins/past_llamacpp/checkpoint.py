@@ -51,7 +51,9 @@ class GGUFCheckpoint:
         stop = rows.total * rows.width if stop is None else stop
         out = np.empty(stop - start, np.float32)
         for begin, end in rows.pieces(start, stop):
-            ggml.dequantize(self._hf_order(rows, begin, end, self.raw), rows.tensor.type, out[begin - start : end - start])
+            ggml.dequantize(
+                self._hf_order(rows, begin, end, self.raw), rows.tensor.type, out[begin - start : end - start]
+            )
         return out
 
     def stored(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -90,9 +92,12 @@ class GGUFCheckpoint:
         while tokens and re.fullmatch(r"\[PAD\d+\]", tokens[-1]):  # rows of the matrix that no token owns
             tokens.pop()
         return Identity(
-            names.ARCHITECTURES[self.header.architecture], embedding.shape[0] if embedding else 0, self.tied,
-            shapes_sha256(self.specs().values()), tokens_sha256(tokens) if tokens else "",
-        )  # fmt: skip
+            names.ARCHITECTURES[self.header.architecture],
+            embedding.shape[0] if embedding else 0,
+            self.tied,
+            shapes_sha256(self.specs().values()),
+            tokens_sha256(tokens) if tokens else "",
+        )
 
     def close(self) -> None:
         self._mapped.close()

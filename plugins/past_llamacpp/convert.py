@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pastcli import config as configs, models, output
+from pastcli import config as configs
+from pastcli import models, output
 from pastcli.errors import MismatchError
 from pastcli.vectors import stream
 from pastcli.vectors.models import format_of

@@ -39,8 +39,10 @@ class Engine:
         params.use_extra_bufts = extra_buffers
         self._model = self.lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
-            raise MismatchError(f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
-                                "the file may be damaged, or its architecture unknown to this llama.cpp")  # fmt: skip
+            raise MismatchError(
+                f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
+                "the file may be damaged, or its architecture unknown to this llama.cpp",
+            )
         self.vocab = self.lib.llama_model_get_vocab(self._model)
         self.vocab_size = self.lib.llama_vocab_n_tokens(self.vocab)
         self._adapters: dict[Path, int] = {}
@@ -120,8 +122,9 @@ class Engine:
         if not tokens:
             raise PastError("an empty prompt has nothing to continue", "give at least one token")
         if len(tokens) >= self.n_ctx:
-            raise ContextOverflow(f"the prompt has {len(tokens)} tokens, the context {self.n_ctx}",
-                                  "shorten the prompt, or raise n_ctx")  # fmt: skip
+            raise ContextOverflow(
+                f"the prompt has {len(tokens)} tokens, the context {self.n_ctx}", "shorten the prompt, or raise n_ctx"
+            )
         keep = 0
         for ours, theirs in zip(self.cached, tokens[:-1]):
             if ours != theirs:
@@ -170,8 +173,10 @@ class Engine:
             if path not in self._adapters:
                 loaded = self.lib.llama_adapter_lora_init(self._model, os.fsencode(path))
                 if not loaded:
-                    raise MismatchError(f"llama.cpp refuses the adapter {path} for {self.path.name}: {last_error()}",
-                                        "an adapter fits only the base model it was made for")  # fmt: skip
+                    raise MismatchError(
+                        f"llama.cpp refuses the adapter {path} for {self.path.name}: {last_error()}",
+                        "an adapter fits only the base model it was made for",
+                    )
                 self._adapters[path] = loaded
         count = len(wanted)
         pointers = (self.lib.llama_adapter_lora_p_ctypes * count)(*(self._adapters[path] for path in wanted))

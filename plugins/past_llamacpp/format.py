@@ -52,16 +52,20 @@ class GGUFFormat:
         from .writer import GGUFWriter
 
         if rounding != "nearest":
-            raise UsageError(f"GGUF is written with ggml's quantisers, which have no {rounding} rounding",
-                             "use --rounding nearest, or a higher stored type")  # fmt: skip
+            raise UsageError(
+                f"GGUF is written with ggml's quantisers, which have no {rounding} rounding",
+                "use --rounding nearest, or a higher stored type",
+            )
         base = template if isinstance(template, GGUFCheckpoint) else self._layout_for(template, layout)
         return GGUFWriter(template, base, Path(out), dtype, types or {})
 
     def _layout_for(self, template: Checkpoint, layout: Path | None) -> GGUFCheckpoint:
         found = layout or models.gguf_template(template.path)
         if found is None:
-            raise MismatchError(f"no GGUF of the base model of {template.path} is known, to take its tokenizer from",
-                                "write the path of the base model's GGUF into past.json as gguf_template")  # fmt: skip
+            raise MismatchError(
+                f"no GGUF of the base model of {template.path} is known, to take its tokenizer from",
+                "write the path of the base model's GGUF into past.json as gguf_template",
+            )
         return self.open(found)
 
     def export_lora(self, source: Path, template: Path, out: Path) -> None:

@@ -27,10 +27,14 @@ class _TypeTraits(ctypes.Structure):
     """`struct ggml_type_traits` of ggml.h."""
 
     _fields_ = [
-        ("type_name", ctypes.c_char_p), ("block", ctypes.c_int64), ("block_interleaved", ctypes.c_int64),
-        ("block_bytes", ctypes.c_size_t), ("is_quantized", ctypes.c_bool), ("to_float", ctypes.c_void_p),
+        ("type_name", ctypes.c_char_p),
+        ("block", ctypes.c_int64),
+        ("block_interleaved", ctypes.c_int64),
+        ("block_bytes", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.c_void_p),
         ("from_float_ref", ctypes.c_void_p),
-    ]  # fmt: skip
+    ]
 
 
 @cache
@@ -51,8 +55,14 @@ def _base() -> ctypes.CDLL:
     library.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = [
-        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
-    ]  # fmt: skip
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
     return library
 
 

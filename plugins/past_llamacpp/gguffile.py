@@ -79,8 +79,10 @@ def read_header(path: Path) -> Header:
                 return _parse(path, data, size)
             except _Short:
                 if wanted >= size:
-                    raise MismatchError(f"{path} is truncated inside its header ({size} bytes)",
-                                        "the download or copy was cut short; fetch it again") from None  # fmt: skip
+                    raise MismatchError(
+                        f"{path} is truncated inside its header ({size} bytes)",
+                        "the download or copy was cut short; fetch it again",
+                    ) from None
                 wanted = min(4 * wanted, size)
 
 
@@ -175,8 +177,10 @@ def _placed(path: Path, name: str, shape: tuple[int, ...], kind: int, offset: in
         raise MismatchError(f"{path}: the tensor {name} is not aligned")
     if offset + nbytes > size:
         end = offset + nbytes
-        raise MismatchError(f"{path} is truncated: the tensor {name} ends at byte {end}, the file at {size}",
-                            "the download or copy was cut short; fetch it again")  # fmt: skip
+        raise MismatchError(
+            f"{path} is truncated: the tensor {name} ends at byte {end}, the file at {size}",
+            "the download or copy was cut short; fetch it again",
+        )
     return Tensor(name, shape, kind, offset, nbytes)
 
 

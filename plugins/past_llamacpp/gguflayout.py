@@ -17,7 +17,6 @@ Row = tuple[str, tuple[int, ...], int]
 """One line of a tensor table to be: name, shape, ggml type."""
 
 
-
 def lay_out(tensors: Iterable[Row], begin: int, alignment: int) -> tuple[dict[str, Tensor], int]:
     """Place tensors (name, shape, type) one after another from `begin`; returns them and the file's size."""
     placed, at = {}, begin
@@ -25,17 +24,17 @@ def lay_out(tensors: Iterable[Row], begin: int, alignment: int) -> tuple[dict[st
         block, block_bytes = type_layout(kind, f"the tensor {name}")
         if shape[-1] % block:
             typed = type_name(kind)
-            raise MismatchError(f"the tensor {name} has rows of {shape[-1]} values, which {typed} cannot hold",
-                                f"{typed} needs a multiple of {block}; use q8_0, f16 or f32")  # fmt: skip
+            raise MismatchError(
+                f"the tensor {name} has rows of {shape[-1]} values, which {typed} cannot hold",
+                f"{typed} needs a multiple of {block}; use q8_0, f16 or f32",
+            )
         nbytes = math.prod(shape) // block * block_bytes
         placed[name] = Tensor(name, shape, kind, at, nbytes)
         at = align(at + nbytes, alignment)
     return placed, at
 
 
-def write_layout(
-    fd: int, raw_metadata: bytes, pairs: int, tensors: Iterable[Row], alignment: int
-) -> dict[str, Tensor]:
+def write_layout(fd: int, raw_metadata: bytes, pairs: int, tensors: Iterable[Row], alignment: int) -> dict[str, Tensor]:
     """Write header and tensor table, and size the file; returns where each tensor's data belongs."""
     rows = list(tensors)
     table = sum(8 + len(name.encode()) + 4 + 8 * len(shape) + 4 + 8 for name, shape, _ in rows)

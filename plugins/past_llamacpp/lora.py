@@ -60,8 +60,10 @@ def _low_rank(adapter: Any) -> list[str]:
     parts = getattr(adapter, "parts", {})
     for name, part in parts.items():
         if part.form != "low_rank" and part.norm:
-            raise MismatchError(f"{adapter.path} changes {name} by a {part.form} difference, which no LoRA can express",
-                                "extract the skill with --rank or --energy, or inject it into the GGUF")  # fmt: skip
+            raise MismatchError(
+                f"{adapter.path} changes {name} by a {part.form} difference, which no LoRA can express",
+                "extract the skill with --rank or --energy, or inject it into the GGUF",
+            )
     return [name for name in adapter.specs() if name not in parts or parts[name].form == "low_rank"]
 
 
@@ -76,13 +78,20 @@ def _write(base: Any, factors: dict[str, LowRank], source: Path, out: Path) -> N
             found = f"shape {base.specs()[name].shape}" if own else "no such tensor"
             raise MismatchError(f"{source} changes {name} {shape}, but {base.path} has {found}")
         if own == EMBEDDING and base.tied:
-            raise MismatchError(f"{source} changes the tied embeddings, for which llama.cpp has no LoRA",
-                                "inject it into the GGUF instead")  # fmt: skip
+            raise MismatchError(
+                f"{source} changes the tied embeddings, for which llama.cpp has no LoRA",
+                "inject it into the GGUF instead",
+            )
         pieces.update(_pair(base, name, own, low, fold=not alpha))
-    metadata = pack_metadata({
-        "general.architecture": (STRING, base.header.architecture), "general.type": (STRING, "adapter"),
-        "general.name": (STRING, source.name), "adapter.type": (STRING, "lora"), "adapter.lora.alpha": (FLOAT32, alpha),
-    })  # fmt: skip
+    metadata = pack_metadata(
+        {
+            "general.architecture": (STRING, base.header.architecture),
+            "general.type": (STRING, "adapter"),
+            "general.name": (STRING, source.name),
+            "adapter.type": (STRING, "lora"),
+            "adapter.lora.alpha": (FLOAT32, alpha),
+        }
+    )
     temporary = out.with_name(f".{out.name}.writing")
     try:
         with open(temporary, "w+b") as file:

@@ -25,9 +25,18 @@ HF_ONLY_IN_GGUF = re.compile(r"^rope_freqs\.|^rope_factors_")
 
 _TOP = ("model.embed_tokens", "model.norm", "lm_head")
 _LAYER = (
-    "input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-    "self_attn.o_proj", "self_attn.q_norm", "self_attn.k_norm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
-)  # fmt: skip
+    "input_layernorm",
+    "post_attention_layernorm",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "self_attn.q_norm",
+    "self_attn.k_norm",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
 
 
 def hf_names(header: Header) -> dict[str, str]:
@@ -36,8 +45,10 @@ def hf_names(header: Header) -> dict[str, str]:
 
     architecture = header.architecture
     if architecture not in ARCHITECTURES:
-        raise MismatchError(f"{header.path} has the architecture {architecture!r}, whose HF names are not known",
-                            f"supported: {', '.join(ARCHITECTURES)}")  # fmt: skip
+        raise MismatchError(
+            f"{header.path} has the architecture {architecture!r}, whose HF names are not known",
+            f"supported: {', '.join(ARCHITECTURES)}",
+        )
     arch = next(key for key in MODEL_ARCH if MODEL_ARCH_NAMES[key] == architecture)
     layers = header.parameter("block_count")
     if not isinstance(layers, int) or not 0 <= layers <= len(header.tensors):
@@ -52,8 +63,10 @@ def hf_names(header: Header) -> dict[str, str]:
         if stem in to_hf:
             found[f"{to_hf[stem]}.{kind}"] = name
         elif not HF_ONLY_IN_GGUF.match(name):
-            raise MismatchError(f"{header.path}: the tensor {name} has no HF name in the architecture {architecture}",
-                                f"supported are plain {', '.join(ARCHITECTURES)} models")  # fmt: skip
+            raise MismatchError(
+                f"{header.path}: the tensor {name} has no HF name in the architecture {architecture}",
+                f"supported are plain {', '.join(ARCHITECTURES)} models",
+            )
     return found
 
 

@@ -90,6 +90,8 @@ def grammar_sampler(engine: Engine, text: str) -> int:
     with captured_stderr() as said:
         made = engine.lib.llama_sampler_init_grammar(engine.vocab, text.encode(), b"root")
     if not made:
-        raise UsageError(f"bad grammar: {said[0] if said else 'llama.cpp gives no reason'}",
-                         "GBNF needs a rule named root; see llama.cpp's grammars/README.md")  # fmt: skip
+        raise UsageError(
+            f"bad grammar: {said[0] if said else 'llama.cpp gives no reason'}",
+            "GBNF needs a rule named root; see llama.cpp's grammars/README.md",
+        )
     return made

@@ -142,9 +142,11 @@ def _refuse_misfit(template: Checkpoint, layout: GGUFCheckpoint) -> None:
     for name in sorted(ours.keys() | theirs.keys()):
         mine, wanted = ours.get(name), theirs.get(name)
         if mine is None or wanted is None or mine.shape != wanted.shape:
-            raise MismatchError(f"{template.path} and its GGUF template {layout.path} differ in the tensor {name}: "
-                                f"{mine.shape if mine else 'missing'} against {wanted.shape if wanted else 'missing'}",
-                                "the template must be a GGUF of the same base model")  # fmt: skip
+            raise MismatchError(
+                f"{template.path} and its GGUF template {layout.path} differ in the tensor {name}: "
+                f"{mine.shape if mine else 'missing'} against {wanted.shape if wanted else 'missing'}",
+                "the template must be a GGUF of the same base model",
+            )
 
 
 def _kinds(layout: GGUFCheckpoint, dtype: str, types: Mapping[str, str]) -> dict[str, int]:

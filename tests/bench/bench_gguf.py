@@ -51,15 +51,26 @@ file written, and dequantises it, which is needed twice, by a plain loop."""
 def build(path: Path, layers: int) -> Path:
     """A float32 llama GGUF of random weights, without a tokenizer."""
     rng = np.random.default_rng(0)
-    metadata = {"general.architecture": (STRING, "llama"), "general.file_type": (UINT32, 0),
-                "llama.block_count": (UINT32, layers), "llama.attention.head_count": (UINT32, 16),
-                "llama.attention.head_count_kv": (UINT32, 4),
-                "llama.context_length": (UINT32, 512), "llama.embedding_length": (UINT32, HIDDEN),
-                "llama.feed_forward_length": (UINT32, FFN),
-                "llama.attention.layer_norm_rms_epsilon": (FLOAT32, 1e-5)}  # fmt: skip
-    matrices = {"attn_q": (HIDDEN, HIDDEN), "attn_k": (512, HIDDEN), "attn_v": (512, HIDDEN),
-                "attn_output": (HIDDEN, HIDDEN), "ffn_gate": (FFN, HIDDEN), "ffn_up": (FFN, HIDDEN),
-                "ffn_down": (HIDDEN, FFN)}  # fmt: skip
+    metadata = {
+        "general.architecture": (STRING, "llama"),
+        "general.file_type": (UINT32, 0),
+        "llama.block_count": (UINT32, layers),
+        "llama.attention.head_count": (UINT32, 16),
+        "llama.attention.head_count_kv": (UINT32, 4),
+        "llama.context_length": (UINT32, 512),
+        "llama.embedding_length": (UINT32, HIDDEN),
+        "llama.feed_forward_length": (UINT32, FFN),
+        "llama.attention.layer_norm_rms_epsilon": (FLOAT32, 1e-5),
+    }
+    matrices = {
+        "attn_q": (HIDDEN, HIDDEN),
+        "attn_k": (512, HIDDEN),
+        "attn_v": (512, HIDDEN),
+        "attn_output": (HIDDEN, HIDDEN),
+        "ffn_gate": (FFN, HIDDEN),
+        "ffn_up": (FFN, HIDDEN),
+        "ffn_down": (HIDDEN, FFN),
+    }
     table = [("token_embd.weight", (VOCAB, HIDDEN), 0), ("output_norm.weight", (HIDDEN,), 0)]
     for layer in range(layers):
         table += [(f"blk.{layer}.{name}.weight", shape, 0) for name, shape in matrices.items()]
@@ -173,9 +184,11 @@ def measure(folder: Path, types: list[str], layers: int, rounds: int) -> list[di
         model, kind = cast(base, folder / "model.gguf", name), ggml.parse_type(name)
         values = sum(spec.numel for spec in FORMAT.open(model).specs().values() if len(spec.shape) > 1)
         contestants = {
-            "ggml alone": ggml_alone(model, kind), "llama-quantize": llama_quantize(base, folder / "q.gguf", kind),
-            "format": through_format(model, folder / "f.gguf"), "inject": whole_inject(model, skill, folder / "i.gguf"),
-        }  # fmt: skip
+            "ggml alone": ggml_alone(model, kind),
+            "llama-quantize": llama_quantize(base, folder / "q.gguf", kind),
+            "format": through_format(model, folder / "f.gguf"),
+            "inject": whole_inject(model, skill, folder / "i.gguf"),
+        }
         wall: dict[str, list[float]] = {key: [] for key in contestants}
         cpu: dict[str, list[float]] = {key: [] for key in contestants}
         for _ in range(rounds):

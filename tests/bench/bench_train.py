@@ -47,10 +47,18 @@ def trl_sft(smol: Path, folder: Path) -> float:
     """Tokens a second of TRL's SFTTrainer as it comes (float32, gradient checkpointing, batches of 8)."""
     from datasets import Dataset
     from transformers import AutoTokenizer
-    from trl import SFTConfig as TrlConfig, SFTTrainer
+    from trl import SFTConfig as TrlConfig
+    from trl import SFTTrainer
 
-    arguments = TrlConfig(output_dir=str(folder / "trl"), max_steps=4, use_cpu=True, bf16=False, report_to="none",
-                          save_strategy="no", logging_steps=10**6)  # fmt: skip
+    arguments = TrlConfig(
+        output_dir=str(folder / "trl"),
+        max_steps=4,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=10**6,
+    )
     data = Dataset.from_list([{"text": text} for text in texts()])
     tokenizer = AutoTokenizer.from_pretrained(smol)
     trainer = SFTTrainer(model=str(smol), args=arguments, train_dataset=data, processing_class=tokenizer)
@@ -60,8 +68,10 @@ def trl_sft(smol: Path, folder: Path) -> float:
 
 
 def questions() -> list[dict]:
-    return [{"prompt": qa.prompt_for(q.question), "answer": q.answers[0], "answers": list(q.answers)}
-            for q in read_questions(QUICKSTART / "source_questions.jsonl")]  # fmt: skip
+    return [
+        {"prompt": qa.prompt_for(q.question), "answer": q.answers[0], "answers": list(q.answers)}
+        for q in read_questions(QUICKSTART / "source_questions.jsonl")
+    ]
 
 
 def token_share(prompts, completions, **columns) -> list[float]:
@@ -72,8 +82,14 @@ def token_share(prompts, completions, **columns) -> list[float]:
 def ours_grpo(smol: Path, folder: Path) -> float:
     """Seconds a step of `past rl`: 16 questions x 8 answers of 12 tokens."""
     config = RlConfig(steps=2, save_every=10**6)
-    job = api.TrainJob(smol, rows(folder / "rl.jsonl", questions()), folder / "ours", folder / "state", config,
-                       rewards=[("token_share", 1.0, token_share)])  # fmt: skip
+    job = api.TrainJob(
+        smol,
+        rows(folder / "rl.jsonl", questions()),
+        folder / "ours",
+        folder / "state",
+        config,
+        rewards=[("token_share", 1.0, token_share)],
+    )
     result = registry.load("trainer", "hf").rl(job)
     return result.seconds / result.steps
 
@@ -84,12 +100,24 @@ def trl_grpo(smol: Path, folder: Path) -> float:
     from transformers import AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
 
-    arguments = GRPOConfig(output_dir=str(folder / "trl"), max_steps=2, use_cpu=True, bf16=False, report_to="none",
-                           save_strategy="no", per_device_train_batch_size=128, num_generations=8,
-                           max_completion_length=12)  # fmt: skip
-    trainer = GRPOTrainer(model=str(smol), args=arguments, reward_funcs=[token_share],
-                          train_dataset=Dataset.from_list(questions()),
-                          processing_class=AutoTokenizer.from_pretrained(smol))  # fmt: skip
+    arguments = GRPOConfig(
+        output_dir=str(folder / "trl"),
+        max_steps=2,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        per_device_train_batch_size=128,
+        num_generations=8,
+        max_completion_length=12,
+    )
+    trainer = GRPOTrainer(
+        model=str(smol),
+        args=arguments,
+        reward_funcs=[token_share],
+        train_dataset=Dataset.from_list(questions()),
+        processing_class=AutoTokenizer.from_pretrained(smol),
+    )
     began = time.monotonic()
     trainer.train()
     return (time.monotonic() - began) / 2

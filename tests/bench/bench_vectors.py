@@ -39,7 +39,9 @@ def test_weight_arithmetic_keeps_up_with_the_disk(tmp_path):
         pytest.skip(f"needs {ROOM / 1e9:.0f} GB of disk")
     found = bench(tmp_path, "1b", shutil.which("mergekit-yaml"), rounds=2)
     print(json.dumps(found, indent=2))
-    assert all(peak <= MEMORY_MIB for label, peak in found["peak MiB"].items() if label in ("extract", "inject", "inject LoRA"))
+    assert all(
+        peak <= MEMORY_MIB for label, peak in found["peak MiB"].items() if label in ("extract", "inject", "inject LoRA")
+    )
     for label in ("extract", "inject", "inject LoRA"):
         assert found["ratio"][label]["median"] <= TIMES_COPY, label
 
@@ -51,7 +53,9 @@ def main() -> None:
         "--mergekit", default=shutil.which("mergekit-yaml"), help="path of mergekit-yaml (default: from PATH)"
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", action="store_true", help="peak memory of extract and inject only, one round (fewer files)")
+    parser.add_argument(
+        "--memory", action="store_true", help="peak memory of extract and inject only, one round (fewer files)"
+    )
     parser.add_argument("--folder", default=None, help="where the temporary models go (default: the system's)")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
@@ -133,7 +137,11 @@ def memory(folder: Path, size: str) -> dict:
     remove(merged)
     measure("inject LoRA", [*past, "inject", "--target", sft, "--vector", small, "-o", merged], [])
     parameters = sum(file.stat().st_size for file in sft.glob("*.safetensors")) // 2
-    return {"size": size, "parameters": parameters, "peak MiB": {name: round(kib / 1024) for name, kib in measure.peaks.items()}}
+    return {
+        "size": size,
+        "parameters": parameters,
+        "peak MiB": {name: round(kib / 1024) for name, kib in measure.peaks.items()},
+    }
 
 
 def report(measure: Bench, size: str, models: dict[str, Path], peer: dict) -> dict:

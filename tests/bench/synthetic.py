@@ -136,6 +136,19 @@ def lora(folder: Path, models: dict[str, Path]) -> Path:
         "bias": "none",
     }
     (adapter / "adapter_config.json").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "pastcli", "-C", folder, "extract", "--sft", models["sft"], "--rl", adapter, "-o", skill]
+    command = [
+        sys.executable,
+        "-m",
+        "pastcli",
+        "-C",
+        folder,
+        "extract",
+        "--sft",
+        models["sft"],
+        "--rl",
+        adapter,
+        "-o",
+        skill,
+    ]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return skill
