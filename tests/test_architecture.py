@@ -13,6 +13,8 @@ import pytest
 from conftest import ROOT
 
 STAGES = {"ingest", "rewards", "evals", "tools", "agent", "vectors"}
+ROOMS = ("numbers", "files", "checks", "deltas", "probe")
+"""The rooms of `pastcli.vectors`, each of which uses only those before it; the commands beside them use all."""
 LOWEST = {"errors", "api", "config", "__init__"}
 HEAVY = (
     "torch",
@@ -95,6 +97,22 @@ def test_imports_only_go_down(path):
         assert not (layer(here) == 3 and layer(there) == 3), (
             f"{shown(path)} imports {module}: layer 3 meets through files"
         )
+
+
+def room_of(module):
+    """Place in `ROOMS` of a module of `pastcli.vectors`; beyond the last for what lies beside the rooms."""
+    parts = module.split(".")
+    if parts[:2] != ["pastcli", "vectors"] or len(parts) < 3:
+        return None
+    return ROOMS.index(parts[2]) if parts[2] in ROOMS else len(ROOMS)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pastcli" / "vectors").rglob("*.py")), ids=shown)
+def test_the_rooms_of_vectors_use_only_those_before_them(path):
+    here = room_of(module_of(path))
+    for module in imports(path) if here is not None else ():
+        there = room_of(module)
+        assert there is None or there <= here, f"{shown(path)} imports {module}, a room after its own"
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.is_relative_to(ROOT / "plugins")], ids=shown)

@@ -17,8 +17,8 @@ from past_hf.checkpoint import HFFormat
 from vectors_tools import factors_for, moved, weights, write_adapter, write_file, write_model
 
 from pastcli.errors import MismatchError, PastError
-from pastcli.vectors.arithmetic import STORAGE, widen
-from pastcli.vectors.safefile import SafeReader, SafeWriter, header_text, read_header
+from pastcli.vectors.files.safetensors import SafeReader, SafeWriter, header_text, read_header
+from pastcli.vectors.numbers.arithmetic import STORAGE, widen
 
 
 def raw_file(path, table, data=b"", length=None):
@@ -285,7 +285,7 @@ def test_what_is_viewed_does_not_stay_resident(tmp_path):
     """The kernel maps pages around each view along; at the edges of many views they once added up to half the file."""
     (tmp_path / "large").write_bytes(bytes(range(256)) * (1 << 19))  # 128 MiB
     code = (
-        "import os, sys; from pastcli.vectors.mapped import Mapped\n"
+        "import os, sys; from pastcli.vectors.files.memory_map import Mapped\n"
         "resident = lambda: int(open('/proc/self/status').read().split('VmRSS:')[1].split()[0]) // 1024\n"
         "mapped = Mapped(os.open(sys.argv[1], os.O_RDONLY)); before = most = resident()\n"
         "for offset in range(12345, (128 << 20) - 100_000, 100_000):\n"

@@ -155,7 +155,7 @@ def test_doctor_names_the_command_for_each_package(monkeypatch, have):
 
 def test_doctor_says_when_the_kernels_were_not_compiled(monkeypatch):
     from pastcli.commands import doctor
-    from pastcli.vectors import arithmetic
+    from pastcli.vectors.numbers import arithmetic
 
     monkeypatch.setattr(arithmetic, "_kernels", None)
     finding = doctor._kernels()

@@ -23,10 +23,10 @@ from safetensors.numpy import load_file, save_file
 
 from pastcli import models
 from pastcli.errors import MismatchError
-from pastcli.vectors import arithmetic
 from pastcli.vectors.extract import extract_skill
+from pastcli.vectors.files.safetensors import read_header
 from pastcli.vectors.inject import inject_skill
-from pastcli.vectors.safefile import read_header
+from pastcli.vectors.numbers import arithmetic
 
 FORMAT = GGUFFormat()
 ALL_TYPES = [

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gguf_tools import reference_gguf
 from past_llamacpp import chat as chats
-from past_llamacpp import convert, load_chat, probe
+from past_llamacpp import convert, cpu_check, load_chat
 from past_llamacpp.engine import Engine
 
 from pastcli import models
@@ -24,7 +24,7 @@ TEXT = "the quick brown fox jumps over"
 
 @pytest.fixture(scope="module", autouse=True)
 def own_home(tmp_path_factory):
-    """Conversions and probe verdicts of these tests stay out of the user's cache."""
+    """Conversions and verdicts on the CPU of these tests stay out of the user's cache."""
     before = os.environ.get("PAST_HOME")
     os.environ["PAST_HOME"] = str(tmp_path_factory.mktemp("home"))
     yield
@@ -283,7 +283,7 @@ def test_a_crash_in_decoding_is_found_in_a_child_and_avoided(pair, monkeypatch, 
         return [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
 
     monkeypatch.setenv("PAST_HOME", str(pair[1].parent / "home"))
-    monkeypatch.setattr(probe, "command", dying)
+    monkeypatch.setattr(cpu_check, "command", dying)
     model = load_chat(pair[1], threads=1)
     assert model.engine.extra_buffers is False and len(ran) == 1
     assert "without them" in capsys.readouterr().err
@@ -292,10 +292,10 @@ def test_a_crash_in_decoding_is_found_in_a_child_and_avoided(pair, monkeypatch, 
     assert len(ran) == 1, "the verdict is remembered"
 
 
-def test_the_probe_tells_what_its_child_saw(pair):
-    done = subprocess.run(probe.command(pair[1]), capture_output=True, timeout=120)
+def test_the_check_of_the_cpu_tells_what_its_child_saw(pair):
+    done = subprocess.run(cpu_check.command(pair[1]), capture_output=True, timeout=120)
     assert done.returncode in (0, -11), done.stderr
-    assert probe.extra_buffers_work(pair[1]) is (done.returncode == 0)
+    assert cpu_check.extra_buffers_work(pair[1]) is (done.returncode == 0)
 
 
 def test_nothing_is_printed_but_what_we_print(pair):

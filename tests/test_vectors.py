@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from vectors_tools import HIDDEN, factors_for, moved, read_model, weights, write_adapter, write_file, write_model
 
 from pastcli.errors import GateError, MismatchError, PastError, UsageError
-from pastcli.vectors import extract_skill, inject_skill, open_skill, stream
-from pastcli.vectors.arithmetic import narrow, widen
-from pastcli.vectors.skillfile import KEY
+from pastcli.vectors import extract_skill, inject_skill, open_skill
+from pastcli.vectors.files import stream
+from pastcli.vectors.files.skill import KEY
+from pastcli.vectors.numbers.arithmetic import narrow, widen
 
 UP = "model.layers.1.mlp.up_proj.weight"
 EMBEDDING = "model.embed_tokens.weight"

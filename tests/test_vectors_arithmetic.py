@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pastcli.vectors import arithmetic
-from pastcli.vectors.arithmetic import (
+from pastcli.vectors.numbers import arithmetic
+from pastcli.vectors.numbers.arithmetic import (
     SIGNIFICAND_BITS,
     Sums,
     gram,

@@ -12,13 +12,15 @@ from vectors_tools import factors_for, llama_shapes, moved, read_model, weights,
 
 from pastcli.api import LowRank, TensorSpec
 from pastcli.errors import UsageError
-from pastcli.vectors import extract_skill, inject_skill, lowrank, open_skill
-from pastcli.vectors.compress import magnitude_for
-from pastcli.vectors.delta import Random, Shuffled, Sum, whole
-from pastcli.vectors.export import export_adapter
-from pastcli.vectors.project import Projected
-from pastcli.vectors.scales import multipliers, parse_depth, parse_rules
-from pastcli.vectors.ties import Ties
+from pastcli.vectors import extract_skill, inject_skill, open_skill
+from pastcli.vectors.deltas.compression import magnitude_for
+from pastcli.vectors.deltas.controls import Random, Shuffled
+from pastcli.vectors.deltas.delta import Sum, whole
+from pastcli.vectors.deltas.projection import Projected
+from pastcli.vectors.deltas.scales import multipliers, parse_depth, parse_rules
+from pastcli.vectors.deltas.ties import Ties
+from pastcli.vectors.export_adapter import export_adapter
+from pastcli.vectors.numbers import lowrank
 
 UP, QUERY = "model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.weight"
 

@@ -10,11 +10,11 @@ from test_vectors_merging import Known
 from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_file, write_model
 
 from pastcli.api import TensorSpec
-from pastcli.vectors import probe as probing
-from pastcli.vectors import probe_report
-from pastcli.vectors.interference import Interference, Meter
-from pastcli.vectors.probe_figures import figures
-from pastcli.vectors.subspaces import overlap
+from pastcli.vectors.probe import cosines as probing
+from pastcli.vectors.probe import report as probe_report
+from pastcli.vectors.probe.figures import figures
+from pastcli.vectors.probe.interference import Interference, Meter
+from pastcli.vectors.probe.subspaces import overlap
 
 UP = "model.layers.1.mlp.up_proj.weight"
 

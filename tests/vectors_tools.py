@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pastcli.vectors.arithmetic import narrow
-from pastcli.vectors.safefile import SafeWriter, header_text
+from pastcli.vectors.files.safetensors import SafeWriter, header_text
+from pastcli.vectors.numbers.arithmetic import narrow
 
 HIDDEN, VOCAB = 16, 40
 
@@ -121,7 +121,7 @@ def factors_for(names, rank=3, seed=5, hidden=HIDDEN):
 
 def read_model(folder):
     """All tensors of a model as float32."""
-    from pastcli.vectors.models import open_model
+    from pastcli.vectors.files.opening import open_model
 
     opened = open_model(Path(folder))
     found = {name: opened.read(name).reshape(spec.shape) for name, spec in opened.specs().items()}

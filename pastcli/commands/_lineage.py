@@ -109,7 +109,7 @@ def target_for(skills: list[Path]) -> models.ModelRef:
     raise UsageError("no sft run in this workspace to inject into", "run `past sft`, or name a model: --target PATH")
 
 
-def base_of(sft: models.ModelRef) -> models.ModelRef:
+def base_model(sft: models.ModelRef) -> models.ModelRef:
     """The base model an SFT model was trained from."""
     record = runs.owner_of(sft.path)
     named = (

@@ -119,7 +119,7 @@ def _packages() -> Iterator[Finding]:
 
 def _kernels() -> Finding:
     """Was there a C compiler when the package was installed? Without, weight arithmetic works all the same, more slowly."""
-    from ..vectors import arithmetic
+    from ..vectors.numbers import arithmetic
 
     if arithmetic.compiled():
         return Finding("weight kernels", "ok", "compiled")

@@ -71,7 +71,7 @@ def command(
         raise UsageError(f"--as {kind!r} is unknown", f"one of: {', '.join(KINDS)}")
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
-    grown_from = (_lineage.model(base) if base else _lineage.base_of(model)).path if config.project else None
+    grown_from = (_lineage.model(base) if base else _lineage.base_model(model)).path if config.project else None
     plan = Plan(kind, vectors, model.path, grown_from, template or models.gguf_template(model.path), out)
     if dry_run:
         size = size_of(plan.target) + sum(size_of(path) for path, _ in vectors)
@@ -147,7 +147,7 @@ def _inject(plan: Plan, out: Path, config: Any, run: runs.Run) -> list[str]:
 
 def _export(plan: Plan, out: Path, config: Any, run: runs.Run) -> list[str]:
     """Write an adapter; gives the warnings."""
-    from ..vectors.export import export_adapter
+    from ..vectors.export_adapter import export_adapter
 
     settings = {"scale": config.scale, "min_survival": config.min_survival}
     if config != configs.STAGES["inject"](**settings, seed=config.seed):

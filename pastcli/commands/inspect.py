@@ -12,7 +12,7 @@ from . import _lineage
 from ._options import Json
 
 if TYPE_CHECKING:
-    from ..vectors.skillfile import Skill
+    from ..vectors.files.skill import Skill
 
 EXAMPLE = "Example: `past inspect skill.safetensors`"
 
@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Show a skill file: its size, the model it belongs to, where it comes from, how it was trained."""
     path: Path = _lineage.skill(file) if file else _lineage.newest_skill()
-    from ..vectors.skillfile import open_skill
+    from ..vectors.files.skill import open_skill
 
     skill = open_skill(path)
     skill.close()

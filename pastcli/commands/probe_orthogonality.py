@@ -16,7 +16,7 @@ from ._options import RL_MODEL, SFT_MODEL, ConfigFile, DryRun, Force, Json, Name
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
-    from ..vectors.probe import Probe
+    from ..vectors.probe.cosines import Probe
 
 EXAMPLE = "Example: `past probe-orthogonality --base smol --sft runs/sft-1 --rl runs/rl-1 --target-sft runs/sft-2`"
 
@@ -96,12 +96,12 @@ def _show_again(record: runs.Record, as_json: bool) -> None:
 
 def _probe(paths: dict[str, Path], texts: list[str], config: Any, run: runs.Run) -> tuple[Probe, dict[str, Any]]:
     """Measure, and keep the whole report in the run."""
-    from ..vectors import probe_report
-    from ..vectors.probe import probe
+    from ..vectors.probe import report
+    from ..vectors.probe.cosines import probe
 
     with weights_progress("probing") as progress:
         measured = probe(**paths, subspaces=config.subspaces, texts=texts, seed=config.seed, progress=progress)
-    document = probe_report.to_dict(measured)
+    document = report.to_dict(measured)
     runs.write_json(run.dir / "probe.json", document)
     run.add_output("report", run.dir / "probe.json")
     run.metrics(**{name: value["cosine"] for name, value in document["global"].items() if value})
@@ -109,7 +109,7 @@ def _probe(paths: dict[str, Path], texts: list[str], config: Any, run: runs.Run)
 
 
 def _draw(measured: Probe, run: runs.Run, out: Path | None) -> None:
-    from ..vectors.probe_figures import figures
+    from ..vectors.probe.figures import figures
 
     folder = run.external("figures", out) if out else run.dir / "figures"
     figures(measured, folder)
@@ -141,7 +141,7 @@ def _paths(
 ) -> dict[str, Path]:
     """Every model as a path; what was not named is taken from the workspace."""
     before, after = _lineage.rl_and_sft(sft, rl)
-    start = _lineage.model(base) if base else _lineage.base_of(before)
+    start = _lineage.model(base) if base else _lineage.base_model(before)
     found = {"base": start, "sft": before, "rl": after}
     if target is None and sft is None:
         other = _lineage.other_sft(before)
@@ -153,17 +153,17 @@ def _paths(
 
 
 def _show(measured: Probe, places: dict[str, str]) -> None:
-    from ..vectors import interference, probe_report, subspaces
+    from ..vectors.probe import interference, report, subspaces
 
-    title, columns, cells, colour = probe_report.heat_map(measured, "sft_rl")
+    title, columns, cells, colour = report.heat_map(measured, "sft_rl")
     output.table(title, columns, cells, style=colour, boxed=False)
     columns = ("changes", "cosine", "z", "chance", "mean over layers", "standard error")
-    output.table("whole model", columns, probe_report.table(measured))
+    output.table("whole model", columns, report.table(measured))
     if measured.subspaces:
         rows = [(name, *values.values()) for name, values in subspaces.summary(measured.subspaces).items()]
         output.table("top singular subspaces, mean over matrices", ("measure", "found", "by chance", "ratio"), rows)
     if measured.interference:
         output.table("on real inputs", ("measure", "value"), interference.summary(measured.interference).items())
-    output.line(probe_report.verdict(measured))
+    output.line(report.verdict(measured))
     if "figures" in places:
         output.note(f"figures: {places['figures']}")

@@ -112,8 +112,8 @@ def _sweep(
 def _measure(config: Any, vectors: list[tuple[Path, float]], target: Path, asked: list[Question]) -> Measure:
     """How a point is made and judged: `inject_skill`, `evaluate` by the chat plugin, KL by the checkpoint format."""
     from ..evals import METRICS, evaluate
+    from ..vectors.files.opening import format_of
     from ..vectors.inject import inject_skill
-    from ..vectors.models import format_of
     from ..vectors.sweep import Measure
 
     load = registry.load("chat", config.backend)

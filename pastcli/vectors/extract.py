@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ..api import Adapter, Checkpoint, LowRank, TensorSpec
+from ..api import Checkpoint, TensorSpec
 from ..errors import MismatchError, PastError
-from . import compat, gridnoise
-from .arithmetic import squared_norm
-from .compress import Form, compress
-from .delta import Delta, blocks
-from .lowrank import concatenated, product_norm
-from .models import base_of, format_of, open_model
-from .skillfile import About, Part, SkillWriter
-from .stream import Span, run, spans
+from .checks import compatibility, grid_noise
+from .deltas.compression import Form, compress
+from .deltas.delta import Delta, blocks
+from .deltas.difference import AdapterDifference, Difference, difference
+from .files.skill import About, Part, SkillWriter
+from .files.stream import Span, run, spans
+from .numbers.arithmetic import squared_norm
+from .numbers.lowrank import product_norm
 
 Progress = Callable[[int, int], None]
 
@@ -62,10 +62,10 @@ def extract_skill(
     """
     form = Form(rank, energy, density, seed)
     with difference(Path(sft), Path(rl)) as delta:
-        about = About(delta.layout.identity(), _shapes(delta.layout), compat.sketch(delta.layout))
+        about = About(delta.layout.identity(), _shapes(delta.layout), compatibility.sketch(delta.layout))
         about.parents, about.training = dict(parents or {}), dict(training or {})
         if not delta.exact:
-            about.warnings = gridnoise.check(delta.sft, delta.rl, allow_lossy)
+            about.warnings = grid_noise.check(delta.sft, delta.rl, allow_lossy)
         writer = SkillWriter(Path(out), about)
         try:
             if form:
@@ -79,89 +79,6 @@ def extract_skill(
             writer.close()
             Path(out).unlink(missing_ok=True)
             raise
-
-
-class Difference:
-    """theta_rl - theta_sft as a `Delta`: both sides read block by block, subtracted in float32."""
-
-    exact = False
-
-    def __init__(self, sft: Checkpoint, rl: Checkpoint):
-        compat.same_layout(sft, rl)
-        self.sft, self.rl, self.layout = sft, rl, sft
-
-    def specs(self) -> Mapping[str, TensorSpec]:
-        return self.sft.specs()
-
-    def block(self, name: str, start: int, stop: int) -> np.ndarray:
-        block = self.rl.read(name, start, stop)
-        block -= self.sft.read(name, start, stop)
-        return block
-
-    def __enter__(self) -> Difference:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sft.close()
-        self.rl.close()
-
-
-class AdapterDifference:
-    """B_rl A_rl - B_sft A_sft as a `Delta` that knows its factors: nothing is multiplied out, nothing rounded."""
-
-    exact = True
-
-    def __init__(self, layout: Checkpoint, rl: Adapter, sft: Adapter | None):
-        self.layout, self._adapters = layout, [(rl, 1.0)] + ([(sft, -1.0)] if sft else [])
-        whole = layout.specs()
-        self._specs: dict[str, TensorSpec] = {}
-        for adapter, _ in self._adapters:
-            for name, change in adapter.specs().items():
-                if name not in whole or whole[name].shape != change.shape:
-                    found = f"has shape {list(whole[name].shape)}" if name in whole else "does not exist"
-                    raise MismatchError(
-                        f"{adapter.path} changes {name} {list(change.shape)}, which {found} in {layout.path}"
-                    )
-                self._specs[name] = whole[name]
-
-    def specs(self) -> Mapping[str, TensorSpec]:
-        return self._specs
-
-    def factors(self, name: str) -> LowRank:
-        return concatenated(
-            [(adapter.factors(name), sign) for adapter, sign in self._adapters if name in adapter.specs()]
-        )
-
-    def block(self, name: str, start: int, stop: int) -> np.ndarray:
-        total = np.zeros(stop - start, np.float32)
-        for adapter, sign in self._adapters:
-            if name in adapter.specs():
-                total += np.float32(sign) * adapter.read(name, start, stop)
-        return total
-
-    def __enter__(self) -> AdapterDifference:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.layout.close()
-        for adapter, _ in self._adapters:
-            adapter.close()
-
-
-def difference(sft: Path, rl: Path) -> Difference | AdapterDifference:
-    """The two checkpoints as one delta, in factors if both sides allow it."""
-    after = format_of(rl).open(rl)
-    if hasattr(after, "factors"):
-        before = format_of(sft).open(sft)
-        if hasattr(before, "factors"):
-            shared = base_of(after)
-            if shared is not None and shared == base_of(before):
-                return AdapterDifference(open_model(shared), after, before)
-        elif base_of(after) in (None, sft.resolve()):
-            return AdapterDifference(before, after, None)
-        before.close()
-    after.close()
-    return Difference(open_model(sft), open_model(rl))
 
 
 def _shapes(model: Checkpoint) -> dict[str, list[int]]:

@@ -6,40 +6,30 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..api import Checkpoint, CheckpointWriter
+from ..api import Checkpoint, CheckpointWriter, TensorSpec
 from ..errors import GateError, MismatchError, UsageError
-from . import compat, project, scales
-from .arithmetic import FAITHFUL, Sums
-from .delta import CONTROLS, Delta, Sum
-from .delta import control as controlled
-from .destination import form_of_suffix, sums_by_tensor, writer_for
-from .extract import difference
-from .models import as_directory, open_model
-from .skillfile import Skill, open_skill
-from .stream import Span
-from .ties import Ties
+from .checks import compatibility
+from .checks.survival import WAY_OUT, Survival, lossy_tensors, sums_by_tensor, survival
+from .deltas import projection, scales
+from .deltas.controls import CONTROLS
+from .deltas.controls import control as controlled
+from .deltas.delta import Delta, Sum
+from .deltas.difference import difference
+from .deltas.ties import Ties
+from .files.destination import Storage, form_of_suffix, writer_for
+from .files.opening import as_directory, open_model
+from .files.skill import Skill, open_skill
+from .files.stream import Span
+from .numbers.arithmetic import Sums
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Survival:
-    """How much of the change is in the stored weights: cosine and norm ratio of (stored - theta) to lambda v."""
-
-    cosine: float
-    ratio: float
-    tensors: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def worst(self, count: int = 3) -> list[tuple[str, float]]:
-        """The tensors that lost most, by cosine."""
-        ranked = sorted(self.tensors.items(), key=lambda item: item[1][0])
-        return [(name, cosine) for name, (cosine, _) in ranked[:count]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ class Options:
             raise UsageError(f"--scale {self.scale} is not a finite number")
         scales.parse_rules(self.scales)
         scales.parse_depth(self.depth_scale)
-        project.parse(self.project)
+        projection.parse(self.project)
 
 
 def inject_skill(
@@ -112,14 +102,14 @@ def inject_skill(
         skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
         model = stack.enter_context(closing(open_model(target)))
         for skill in skills:
-            compat.skill_fits(skill, model)
+            compatibility.skill_fits(skill, model)
         delta = _combined(skills, [weight for _, weight in vectors], chosen)
-        rank = project.parse(chosen.project)
+        rank = projection.parse(chosen.project)
         if rank:
             if base is None:
                 raise UsageError("--project needs the base model of the target", "name it with --base PATH")
             change = stack.enter_context(difference(Path(base), Path(target)))
-            delta = project.Projected(delta, change, rank, chosen.seed)
+            delta = projection.Projected(delta, change, rank, chosen.seed)
         delta = controlled(chosen.control, delta, chosen.seed)
         return add(model, delta, Path(out), chosen, template, progress)
 
@@ -151,8 +141,13 @@ def add(
     """Write `model` + `delta` to `out` and measure what survived. Tensors that do not change are copied as they are."""
     if out.exists():
         raise UsageError(f"{out} already exists", "choose another name, or remove it first")
+    if options.raise_types and form_of_suffix(out) is None:
+        raise UsageError("--raise-types is for quantised files (.gguf)", "use --dtype for a model directory")
     try:
-        writer = writer_for(model, delta, out, options, template, progress)
+        storage = Storage(options.dtype, options.rounding, options.seed)
+        writer = writer_for(
+            model, out, storage, template, partial(_raised, model, delta, options.raise_types, progress)
+        )
     except BaseException:
         _discard(out)
         raise
@@ -175,12 +170,10 @@ def add(
         return sums if name in changes else None
 
     try:
-        survival, norm = _survival(sums_by_tensor(model, changes, apply, progress))
-        if (
-            0 < options.min_survival > survival.cosine
-        ):  # 0 is no gate, although what rounding leaves may point backwards
+        kept, norm = survival(sums_by_tensor(model, changes, apply, progress))
+        if 0 < options.min_survival > kept.cosine:  # 0 is no gate, although what rounding leaves may point backwards
             raise GateError(
-                f"only {survival.cosine:.4f} of the skill survives in the stored type (asked: {options.min_survival})",
+                f"only {kept.cosine:.4f} of the skill survives in the stored type (asked: {options.min_survival})",
                 WAY_OUT,
             )
         writer.finish()
@@ -189,7 +182,24 @@ def add(
         _discard(out)
         raise
     writer.close()
-    return Injected(out, survival, norm, len(changes), len(model.specs()), _warnings(survival))
+    return Injected(out, kept, norm, len(changes), len(model.specs()), kept.warnings())
+
+
+def _raised(
+    model: Checkpoint,
+    delta: Delta,
+    finer: str,
+    progress: Progress | None,
+    layout: Mapping[str, TensorSpec],
+    form: Any,
+    dtype: str,
+) -> dict[str, str]:
+    """The matrices whose stored type would lose the skill, each with the finer type asked for (`--raise-types`)."""
+    if not finer:
+        return {}
+    changes = [name for name, spec in delta.specs().items() if len(spec.shape) > 1]
+    kinds = {name: layout[name].dtype if dtype == "auto" else dtype for name in changes}
+    return dict.fromkeys(lossy_tensors(model, delta, kinds, form, progress), finer)
 
 
 def _blockwise(model: Checkpoint, delta: Delta | None, writer: CheckpointWriter, span: Span) -> Sums:
@@ -205,11 +215,6 @@ def _blockwise(model: Checkpoint, delta: Delta | None, writer: CheckpointWriter,
     return sums
 
 
-WAY_OUT = (
-    "store float32 (--dtype f32), apply the skill as a LoRA adapter at run time (--as adapter), or use a finer type"
-)
-
-
 def _not_finite(model: Checkpoint, delta: Delta, span: Span) -> MismatchError:
     """Say which input was broken, or that the sum overflowed its type."""
     name = span.spec.name
@@ -219,22 +224,6 @@ def _not_finite(model: Checkpoint, delta: Delta, span: Span) -> MismatchError:
         if not np.isfinite(delta.block(name, start, stop)).all():
             return MismatchError(f"the skill holds NaN or infinity in tensor {name}")
     return MismatchError(f"tensor {name} overflows the stored type", "use --dtype f32 or bf16, or a smaller --scale")
-
-
-def _survival(totals: Mapping[str, Sums]) -> tuple[Survival, float]:
-    """Survival by tensor and overall, and the norm of what was meant to be added."""
-    overall = Sums()
-    for sums in totals.values():
-        overall += sums
-    tensors = {name: (sums.cosine, sums.ratio) for name, sums in totals.items()}
-    return Survival(overall.cosine, overall.ratio, tensors), math.sqrt(overall.aa)
-
-
-def _warnings(survival: Survival) -> list[str]:
-    if survival.cosine >= FAITHFUL:
-        return []
-    worst = ", ".join(f"{name} {cosine:.3f}" for name, cosine in survival.worst())
-    return [f"the stored type keeps only cosine {survival.cosine:.4f} of the skill (worst: {worst}); {WAY_OUT}"]
 
 
 def _discard(out: Path) -> None:

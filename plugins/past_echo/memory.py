@@ -21,7 +21,7 @@ import numpy as np
 from pastcli.api import Checkpoint, Identity, TensorSpec
 from pastcli.errors import MismatchError
 from pastcli.hashing import shapes_sha256
-from pastcli.vectors.arithmetic import narrow, narrow_stochastic, seeded, widen
+from pastcli.vectors.numbers.arithmetic import narrow, narrow_stochastic, seeded, widen
 
 PREFIX = "memory:"
 

@@ -18,8 +18,8 @@ import numpy as np
 from pastcli.api import Identity, LowRank, TensorSpec
 from pastcli.errors import MismatchError, UsageError
 from pastcli.hashing import shapes_sha256
-from pastcli.vectors import arithmetic
-from pastcli.vectors.safefile import SafeReader
+from pastcli.vectors.files.safetensors import SafeReader
+from pastcli.vectors.numbers import arithmetic
 
 from .folder import no_weights, read_json, tokenizer_sha256
 
@@ -32,7 +32,7 @@ _KEY = re.compile(r"^(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB
 
 
 class LoraFormat:
-    """The `lora` checkpoint format (read side; skills are exported as adapters by `pastcli.vectors.export`)."""
+    """The `lora` checkpoint format (read side; skills are exported as adapters by `pastcli.vectors.export_adapter`)."""
 
     name = "lora"
 

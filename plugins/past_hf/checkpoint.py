@@ -13,9 +13,9 @@ from pastcli.api import Checkpoint, Identity, TensorSpec
 from pastcli.errors import MismatchError, UsageError
 from pastcli.hashing import shapes_sha256
 from pastcli.runs import write_json
-from pastcli.vectors import arithmetic
-from pastcli.vectors.safefile import SafeReader, SafeWriter, header_text
-from pastcli.vectors.stream import BLOCK, cut
+from pastcli.vectors.files.safetensors import SafeReader, SafeWriter, header_text
+from pastcli.vectors.files.stream import BLOCK, cut
+from pastcli.vectors.numbers import arithmetic
 
 from .folder import INDEX, SINGLE, no_weights, read_json, tokenizer_sha256
 

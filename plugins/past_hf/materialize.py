@@ -96,7 +96,7 @@ def _alias_of(file: Path) -> str:
     return next((alias for alias, (_, name) in models.PACKAGED.items() if name == file.name), str(file))
 
 
-def base_of(adapter: Path) -> Path:
+def base_directory(adapter: Path) -> Path:
     """The model directory an adapter was trained on, as its own config names it."""
     try:
         named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
@@ -112,7 +112,7 @@ def load_model(path: Path, dtype: Any, attention: str | None = None) -> PreTrain
 
     path = Path(path)
     adapter = path if (path / "adapter_config.json").is_file() else None
-    folder = base_of(adapter) if adapter else hf_directory(path)
+    folder = base_directory(adapter) if adapter else hf_directory(path)
     load_as = torch.float32 if adapter else dtype
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -136,7 +136,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     path = Path(path)
-    folder = base_of(path) if (path / "adapter_config.json").is_file() else hf_directory(path)
+    folder = base_directory(path) if (path / "adapter_config.json").is_file() else hf_directory(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

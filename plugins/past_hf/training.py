@@ -83,11 +83,11 @@ def _starting_point(job: api.TrainJob) -> Path:
         return hf_directory(job.model)
     import torch
 
-    from .materialize import base_of, publish_folder
+    from .materialize import base_directory, publish_folder
 
     merged = job.out / "sft"
     if not merged.is_dir():
-        base = base_of(job.model)
+        base = base_directory(job.model)
         publish_folder(merged, lambda folder: save_model(load_model(job.model, torch.float32), base, folder))
     return merged
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pastcli.api import ChatModel, Completion, Message, Sampling
 from pastcli.errors import MismatchError, UsageError
 
-from . import convert, probe
+from . import convert, cpu_check
 from .engine import Engine
 from .sampler import Sampler
 
@@ -30,12 +30,12 @@ def load_chat(
     `path` is a GGUF file, or an HF or LoRA adapter directory, which is converted once into `cache` (default:
     under `models.home()`) with tensors of `types`. `lora` lists adapters with scales: LoRA-GGUF files, PEFT
     directories or low-rank skill files. `n_ctx` 0 is the trained length, at most 8,192; `threads` 0 measures.
-    `extra_buffers` None lets a probe decide (see `probe`).
+    `extra_buffers` None lets a probe decide (see `cpu_check`).
     """
     model, adapters = convert.runnable(Path(path), types=types, cache=cache)
     wanted = [*adapters, *((Path(file), float(scale)) for file, scale in lora)]
     if extra_buffers is None:
-        extra_buffers = probe.extra_buffers_work(model)
+        extra_buffers = cpu_check.extra_buffers_work(model)
     chat = LlamaChat(str(path), Engine(model, n_ctx, threads, extra_buffers), cache)
     chat.set_lora(wanted)
     return chat

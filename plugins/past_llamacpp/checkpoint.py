@@ -17,7 +17,7 @@ import numpy as np
 from pastcli.api import Identity, TensorSpec
 from pastcli.errors import MismatchError
 from pastcli.hashing import shapes_sha256, tokens_sha256
-from pastcli.vectors.mapped import Mapped
+from pastcli.vectors.files.memory_map import Mapped
 
 from . import ggml, names
 from .gguffile import Tensor, read_header, type_name

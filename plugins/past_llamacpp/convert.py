@@ -13,8 +13,8 @@ from pathlib import Path
 from pastcli import config as configs
 from pastcli import models, output
 from pastcli.errors import MismatchError
-from pastcli.vectors import stream
-from pastcli.vectors.models import format_of
+from pastcli.vectors.files import stream
+from pastcli.vectors.files.opening import format_of
 
 from .format import GGUFFormat
 from .lora import export_lora
@@ -29,7 +29,7 @@ def runnable(path: Path, types: str, cache: Path | None = None) -> tuple[Path, l
     if ref.kind == "gguf":
         return ref.path, []
     if ref.kind == "adapter":
-        base, below = runnable(_base_of(ref.path), types, cache)
+        base, below = runnable(_named_base(ref.path), types, cache)
         return base, [*below, (ref.path, 1.0)]
     template = models.gguf_template(ref.path)
     made_from = [ref.path, *([template] if template else [])]
@@ -67,7 +67,7 @@ def convert(source: Path, out: Path, dtype: str = "f16") -> None:
         checkpoint.close()
 
 
-def _base_of(adapter: Path) -> str:
+def _named_base(adapter: Path) -> str:
     try:
         base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (OSError, ValueError) as error:

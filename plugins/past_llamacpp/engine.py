@@ -26,7 +26,7 @@ class Engine:
     """A model file, its context and the tokens now in the KV cache.
 
     `n_ctx` 0 means the trained length, at most 8,192; `threads` 0 means measured here. `extra_buffers` lets
-    llama.cpp repack weights for this CPU's matrix units (see `probe`). `precise` keeps the KV cache in float32 and
+    llama.cpp repack weights for this CPU's matrix units (see `cpu_check`). `precise` keeps the KV cache in float32 and
     attention unfused, for comparisons with other implementations; the default rounds keys and values to float16.
     """
 

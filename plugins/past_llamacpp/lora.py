@@ -12,9 +12,9 @@ import numpy as np
 
 from pastcli.api import LowRank
 from pastcli.errors import MismatchError
-from pastcli.vectors import compat
-from pastcli.vectors.models import format_of
-from pastcli.vectors.skillfile import open_skill
+from pastcli.vectors.checks import compatibility
+from pastcli.vectors.files.opening import format_of
+from pastcli.vectors.files.skill import open_skill
 
 from . import names
 from .gguffile import FLOAT32, STRING
@@ -47,7 +47,7 @@ def _opened(source: Path, base: Any) -> Iterator[Any]:
     adapter = format_of(source).open(source) if source.is_dir() else open_skill(source)
     try:
         if hasattr(adapter, "about"):
-            compat.skill_fits(adapter, base)
+            compatibility.skill_fits(adapter, base)
         elif not hasattr(adapter, "factors"):
             raise MismatchError(f"{source} is a whole model, not an adapter")
         yield adapter

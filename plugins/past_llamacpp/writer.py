@@ -12,7 +12,7 @@ import numpy as np
 
 from pastcli.api import Checkpoint
 from pastcli.errors import MismatchError, PastError, UsageError
-from pastcli.vectors.arithmetic import Sums, compiled, requantize
+from pastcli.vectors.numbers.arithmetic import Sums, compiled, requantize
 
 from . import ggml
 from .gguffile import Tensor, type_name

@@ -26,9 +26,10 @@ from pathlib import Path
 
 import pytest
 
-from pastcli.vectors import compat, stream  # before numpy: sets the number of BLAS threads
+from pastcli.vectors.checks import compatibility  # before numpy: sets the number of BLAS threads
+from pastcli.vectors.files import stream
+from pastcli.vectors.files.skill import About, SkillWriter
 from pastcli.vectors.inject import inject_skill
-from pastcli.vectors.skillfile import About, SkillWriter
 
 import numpy as np  # isort: skip
 
@@ -87,7 +88,7 @@ def skill_for(model: Path, out: Path) -> Path:
     """A dense skill of small random changes to every tensor."""
     checkpoint = FORMAT.open(model)
     shapes = {name: list(spec.shape) for name, spec in checkpoint.specs().items()}
-    writer = SkillWriter(out, About(checkpoint.identity(), shapes, compat.sketch(checkpoint)))
+    writer = SkillWriter(out, About(checkpoint.identity(), shapes, compatibility.sketch(checkpoint)))
     for spec in checkpoint.specs().values():
         writer.dense(spec)
     rng = np.random.default_rng(1)

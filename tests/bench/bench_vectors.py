@@ -246,7 +246,7 @@ def peer_command(folder: Path, models: dict[str, Path], mergekit: str, out: Path
 
 def compare(ours: Path, theirs: Path) -> dict:
     """Share of bf16 weights that are equal, and the largest difference in steps of the bf16 grid."""
-    from pastcli.vectors.models import open_model
+    from pastcli.vectors.files.opening import open_model
 
     a, b = open_model(ours), open_model(theirs)
     equal = total = worst = 0

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import registry
-from ..api import Adapter, Checkpoint, Identity, TensorSpec
-from ..errors import MismatchError, PastError
+from ... import registry
+from ...api import Adapter, Checkpoint, Identity, TensorSpec
+from ...errors import MismatchError, PastError
 
 
 def format_of(path: Path) -> Any:
@@ -32,7 +32,7 @@ def open_model(path: Path) -> Checkpoint:
     opened = format_of(path).open(Path(path))
     if not hasattr(opened, "factors"):
         return opened
-    where = base_of(opened)
+    where = base_path(opened)
     if where is None:
         opened.close()
         raise MismatchError(
@@ -54,7 +54,7 @@ def as_directory(path: Path) -> Path:
     )
 
 
-def base_of(adapter: Adapter) -> Path | None:
+def base_path(adapter: Adapter) -> Path | None:
     """The directory of the base an adapter names, if it exists (relative paths: from here, then from the adapter)."""
     if not adapter.base:
         return None

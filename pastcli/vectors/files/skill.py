@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from ..api import Identity, LowRank, TensorSpec
-from ..errors import MismatchError
-from .safefile import SafeReader, SafeWriter
+from ...api import Identity, LowRank, TensorSpec
+from ...errors import MismatchError
+from .safetensors import SafeReader, SafeWriter
 
 KEY = "past_skill"
 VERSION = 1

@@ -18,9 +18,9 @@ from functools import cache
 
 import numpy as np
 
-from ..api import Checkpoint, TensorSpec
-from ..errors import MismatchError
-from .arithmetic import SIGNIFICAND_BITS, STORAGE
+from ...api import Checkpoint, TensorSpec
+from ...errors import MismatchError
+from ..numbers.arithmetic import SIGNIFICAND_BITS, STORAGE
 
 SAMPLE = 1 << 16
 """Elements looked at in each tensor."""

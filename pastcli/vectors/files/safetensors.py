@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MismatchError, PastError
-from ..files import claim
-from .mapped import Mapped
+from ...errors import MismatchError, PastError
+from ...files import claim
+from .memory_map import Mapped
 
 ITEM_BYTES = {
     "F64": 8,

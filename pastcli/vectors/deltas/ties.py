@@ -7,8 +7,8 @@ from threading import Lock
 
 import numpy as np
 
-from ..api import TensorSpec
-from .compress import magnitude_for
+from ...api import TensorSpec
+from .compression import magnitude_for
 from .delta import Delta
 
 

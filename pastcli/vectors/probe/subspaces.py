@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..api import TensorSpec
-from .arithmetic import seeded
-from .delta import Delta, whole
-from .lowrank import svd
+from ...api import TensorSpec
+from ..deltas.delta import Delta, whole
+from ..numbers.arithmetic import seeded
+from ..numbers.lowrank import svd
 
 PROBES = 32
 """Random vectors that estimate a product's norm (Hutchinson): ||M||_F^2 = E ||M z||^2."""

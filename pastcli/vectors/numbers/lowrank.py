@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..api import LowRank
+from ...api import LowRank
 
 OVERSAMPLE, POWER_ITERATIONS = 10, 4
 """Settings of the randomised SVD (Halko, Martinsson, Tropp 2011, 0909.4061, algorithm 4.4)."""

@@ -25,9 +25,6 @@ STORAGE = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2
 SIGNIFICAND_BITS = {"F32": 24, "F16": 11, "BF16": 8}
 """Significant bits, the hidden one included: one step of the grid at |w| in [2^e, 2^(e+1)) is 2^(e + 1 - bits)."""
 
-FAITHFUL = 0.99
-"""Survival (cosine between what was meant and what is stored) below which the user is warned (METHOD 5)."""
-
 
 def compiled() -> bool:
     """Whether the compiled inner loops are in use."""

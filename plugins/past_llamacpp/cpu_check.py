@@ -4,7 +4,7 @@ With `use_extra_bufts` llama.cpp repacks weights for matrix units (AMX and the l
 with SIGSEGV in the first decode of several tokens. A crash cannot be caught, so a child process decodes
 first; the verdict is kept under `models.home()` by library, CPU and the file's tensor types and shapes.
 
-Run as `python -m past_llamacpp.probe MODEL`: exit 0 if decoding works with the extra buffers.
+Run as `python -m past_llamacpp.cpu_check MODEL`: exit 0 if decoding works with the extra buffers.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _cpu() -> str:
 
 def command(path: Path) -> list[str]:
     """The process that may die in our place."""
-    return [sys.executable, "-m", "past_llamacpp.probe", str(path)]
+    return [sys.executable, "-m", "past_llamacpp.cpu_check", str(path)]
 
 
 def _survives(path: Path) -> bool | None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..api import LowRank, TensorSpec
-from ..errors import MismatchError
-from .arithmetic import seeded, squared_norm
+from ...api import LowRank, TensorSpec
+from ...errors import MismatchError
+from ..files.stream import Span, run
+from ..numbers.arithmetic import seeded, squared_norm
+from ..numbers.lowrank import as_factors, product_norm, rank_for_energy, svd, svd_of_product
 from .delta import Delta, blocks, whole
-from .lowrank import as_factors, product_norm, rank_for_energy, svd, svd_of_product
-from .stream import Span, run
 
 FIRST_RANK = 16
 

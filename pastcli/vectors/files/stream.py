@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..api import TensorSpec
+from ...api import TensorSpec
 
 Result = TypeVar("Result")
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ..api import Checkpoint
-from ..errors import MismatchError, UsageError
-from .arithmetic import gram, seeded, widen
-from .extract import difference
+from ...api import Checkpoint
+from ...errors import MismatchError, UsageError
+from ..deltas.difference import difference
+from ..files.opening import format_of
+from ..files.stream import Span, run, spans
+from ..numbers.arithmetic import gram, seeded, widen
 from .interference import Interference, Meter
-from .models import format_of
-from .stream import Span, run, spans
 from .subspaces import Overlap, overlaps
 
 PAIRS = {

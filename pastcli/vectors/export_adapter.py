@@ -19,11 +19,11 @@ import numpy as np
 from .. import registry, runs
 from ..api import LowRank, TensorSpec
 from ..errors import GateError, UsageError
-from . import compat
-from .lowrank import concatenated, product_norm
-from .models import open_model
-from .safefile import SafeWriter, header_text
-from .skillfile import Skill, SkillWriter, open_skill
+from .checks import compatibility
+from .files.opening import open_model
+from .files.safetensors import SafeWriter, header_text
+from .files.skill import Skill, SkillWriter, open_skill
+from .numbers.lowrank import concatenated, product_norm
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def export_adapter(
         skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
         model = stack.enter_context(closing(open_model(target)))
         for skill in skills:
-            compat.skill_fits(skill, model)
+            compatibility.skill_fits(skill, model)
         factors, kept, left_out = _factors(skills, [scale * weight for _, weight in vectors])
         if kept < min_survival:
             raise GateError(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 

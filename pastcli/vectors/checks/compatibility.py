@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..api import Checkpoint, Identity, TensorSpec
-from ..errors import MismatchError
+from ...api import Checkpoint, Identity, TensorSpec
+from ...errors import MismatchError
 
 if TYPE_CHECKING:
-    from .skillfile import Skill
+    from ..files.skill import Skill
 
 SKETCH_TENSORS, SKETCH_VALUES = 16, 128
 SAME_BASE = 0.5
@@ -29,10 +29,12 @@ def same_layout(one: Checkpoint, other: Checkpoint) -> None:
 def skill_fits(skill: Skill, target: Checkpoint) -> None:
     """Raise `MismatchError` unless `skill` can be added to `target`."""
     about = skill.about
-    fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
+    description_fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
 
 
-def fits(path: str, identity: Identity, shapes: Mapping[str, Sequence[int]], sketch: str, target: Checkpoint) -> None:
+def description_fits(
+    path: str, identity: Identity, shapes: Mapping[str, Sequence[int]], sketch: str, target: Checkpoint
+) -> None:
     """Raise `MismatchError` unless a skill taken from a model so described can be added to `target`."""
     _identities(path, identity, str(target.path), target.identity())
     _tensors(path, {name: tuple(shape) for name, shape in shapes.items()}, str(target.path), _shapes(target.specs()))

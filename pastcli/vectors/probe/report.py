@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import interference, subspaces
-from .probe import PAIRS, Cosine, Probe, control_cosine, cosine, kind_of, layer_of
+from .cosines import PAIRS, Cosine, Probe, control_cosine, cosine, kind_of, layer_of
 
 
 def to_dict(probe: Probe) -> dict[str, Any]:

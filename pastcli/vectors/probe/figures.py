@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..drawing import blank
-from .probe import PAIRS, Probe, cosine, layer_of
-from .probe_report import grid
+from ...drawing import blank
+from .cosines import PAIRS, Probe, cosine, layer_of
+from .report import grid
 
 
 def figures(probe: Probe, folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .delta import Delta, whole
+from ..deltas.delta import Delta, whole
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from threading import Lock
 
 import numpy as np
 
-from ..api import TensorSpec
-from ..errors import UsageError
-from .arithmetic import seeded
+from ...api import TensorSpec
+from ...errors import UsageError
+from ..numbers.arithmetic import seeded
+from ..numbers.lowrank import svd
 from .delta import Delta, blocks, whole
-from .lowrank import svd
 
 KEPT = 4
 """Matrices whose subspaces are kept in memory: threads work on neighbouring tensors."""

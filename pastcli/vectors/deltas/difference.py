@@ -1,0 +1,97 @@
+"""Two checkpoints as one change: subtracted block by block, or exactly, where both sides are LoRA factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ...api import Adapter, Checkpoint, LowRank, TensorSpec
+from ...errors import MismatchError
+from ..checks import compatibility
+from ..files.opening import base_path, format_of, open_model
+from ..numbers.lowrank import concatenated
+
+
+class Difference:
+    """theta_rl - theta_sft as a `Delta`: both sides read block by block, subtracted in float32."""
+
+    exact = False
+
+    def __init__(self, sft: Checkpoint, rl: Checkpoint):
+        compatibility.same_layout(sft, rl)
+        self.sft, self.rl, self.layout = sft, rl, sft
+
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return self.sft.specs()
+
+    def block(self, name: str, start: int, stop: int) -> np.ndarray:
+        block = self.rl.read(name, start, stop)
+        block -= self.sft.read(name, start, stop)
+        return block
+
+    def __enter__(self) -> Difference:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sft.close()
+        self.rl.close()
+
+
+class AdapterDifference:
+    """B_rl A_rl - B_sft A_sft as a `Delta` that knows its factors: nothing is multiplied out, nothing rounded."""
+
+    exact = True
+
+    def __init__(self, layout: Checkpoint, rl: Adapter, sft: Adapter | None):
+        self.layout, self._adapters = layout, [(rl, 1.0)] + ([(sft, -1.0)] if sft else [])
+        whole = layout.specs()
+        self._specs: dict[str, TensorSpec] = {}
+        for adapter, _ in self._adapters:
+            for name, change in adapter.specs().items():
+                if name not in whole or whole[name].shape != change.shape:
+                    found = f"has shape {list(whole[name].shape)}" if name in whole else "does not exist"
+                    raise MismatchError(
+                        f"{adapter.path} changes {name} {list(change.shape)}, which {found} in {layout.path}"
+                    )
+                self._specs[name] = whole[name]
+
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return self._specs
+
+    def factors(self, name: str) -> LowRank:
+        return concatenated(
+            [(adapter.factors(name), sign) for adapter, sign in self._adapters if name in adapter.specs()]
+        )
+
+    def block(self, name: str, start: int, stop: int) -> np.ndarray:
+        total = np.zeros(stop - start, np.float32)
+        for adapter, sign in self._adapters:
+            if name in adapter.specs():
+                total += np.float32(sign) * adapter.read(name, start, stop)
+        return total
+
+    def __enter__(self) -> AdapterDifference:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.layout.close()
+        for adapter, _ in self._adapters:
+            adapter.close()
+
+
+def difference(sft: Path, rl: Path) -> Difference | AdapterDifference:
+    """The two checkpoints as one delta, in factors if both sides allow it."""
+    after = format_of(rl).open(rl)
+    if hasattr(after, "factors"):
+        before = format_of(sft).open(sft)
+        if hasattr(before, "factors"):
+            shared = base_path(after)
+            if shared is not None and shared == base_path(before):
+                return AdapterDifference(open_model(shared), after, before)
+        elif base_path(after) in (None, sft.resolve()):
+            return AdapterDifference(before, after, None)
+        before.close()
+    after.close()
+    return Difference(open_model(sft), open_model(rl))
