@@ -1,41 +1,111 @@
-"""Hashes that say whether a file is still the one a run used."""
+"""Hashes that say whether a file is still the one a run used. They see every byte (BLAKE3, at the speed of the disk).
+
+The digest of a large file is remembered with what the file system says of it, so that it is read once. A file that
+was written a moment ago is not remembered: within one tick of the clock it could change without a trace.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
+import secrets
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from .api import TensorSpec
+from .cache import home
 
-WHOLE = 64 << 20
-"""Files up to this many bytes are hashed whole; larger ones by samples, and the hash says so."""
+REMEMBERED = 1 << 20
+"""Digests of files from this many bytes on are kept; smaller ones are read faster than looked up."""
 
-_SAMPLES = 64
-_SAMPLE = 64 << 10
+SETTLED = 2.0
+"""Seconds after its last change from which a file's digest is kept: the coarsest time stamps in use are that coarse."""
+
+_PIECE = 8 << 20
+_SPLIT = re.compile(r"^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 
 def hash_path(path: Path) -> str:
-    """`sha256:…` of a small file, `sampled:…` of a large one, `tree:…` of a folder (names and hashes inside).
-
-    A sampled hash covers the size, the first and last 64 KiB and 62 blocks of 64 KiB spread evenly between:
-    it tells one checkpoint from another in milliseconds, and is no proof against tampering.
-    """
+    """`blake3:…` of a file's bytes; `blake3-tree:…` of a folder (names and hashes inside) or of all parts of a split GGUF."""
     if path.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".lock"):
-            digest.update(os.fsencode(f"{file.relative_to(path)}\0{hash_path(file)}\n"))
-        return f"tree:{digest.hexdigest()}"
-    size = path.stat().st_size
-    with open(path, "rb") as handle:
-        if size <= WHOLE:
-            return f"sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
-        digest = hashlib.sha256(str(size).encode())
-        for index in range(_SAMPLES):
-            handle.seek((size - _SAMPLE) * index // (_SAMPLES - 1))
-            digest.update(handle.read(_SAMPLE))
-        return f"sampled:{digest.hexdigest()}"
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".lock")
+        return _tree((os.fsencode(file.relative_to(path)), file) for file in files)
+    parts = parts_of(path)
+    if len(parts) > 1:
+        return _tree((os.fsencode(part.name), part) for part in parts)
+    return f"blake3:{_digest(path)}"
+
+
+def hash_weights(path: Path) -> str:
+    """Hash of what computes: a GGUF, or the tensors and configuration of a model folder; not its readme or tokenizer."""
+    if not path.is_dir():
+        return hash_path(path)
+    files = [*sorted(path.glob("*.safetensors")), *(path / n for n in ("config.json", "adapter_config.json"))]
+    return _tree((os.fsencode(file.name), file) for file in files if file.is_file())
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of a GGUF in order: itself, or every part of `name-00001-of-00003.gguf`, present or not."""
+    found = _SPLIT.match(path.name)
+    if found is None:
+        return [path]
+    count = int(found["count"])
+    return [path.with_name(f"{found['stem']}-{part:05d}-of-{count:05d}.gguf") for part in range(1, count + 1)]
+
+
+def _tree(entries: Iterable[tuple[bytes, Path]]) -> str:
+    from blake3 import blake3
+
+    digest = blake3()
+    for name, file in entries:
+        digest.update(name + b"\0" + (_digest(file) if file.exists() else "missing").encode() + b"\n")
+    return f"blake3-tree:{digest.hexdigest()}"
+
+
+def _digest(file: Path) -> str:
+    """BLAKE3 of one file, from memory if it is remembered."""
+    before = file.stat()
+    if before.st_size < REMEMBERED:
+        return _read(file)
+    state = f"{before.st_dev} {before.st_ino} {before.st_size} {before.st_mtime_ns} {before.st_ctime_ns}"
+    kept = home() / "digests" / hashlib.sha256(state.encode()).hexdigest()[:40]
+    with contextlib.suppress(OSError):
+        known = kept.read_text(encoding="ascii", errors="replace")
+        if re.fullmatch(r"[0-9a-f]{64}", known):
+            return known
+    digest = _read(file)
+    after = file.stat()
+    unchanged = (before.st_mtime_ns, before.st_ctime_ns, before.st_size) == (
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+        after.st_size,
+    )
+    if unchanged and time.time() - max(after.st_mtime, after.st_ctime) > SETTLED:
+        _remember(kept, digest)
+    return digest
+
+
+def _remember(kept: Path, digest: str) -> None:
+    """A cache that cannot be written costs time, nothing else."""
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}")
+        temporary.write_text(digest, encoding="ascii")
+        os.replace(temporary, kept)
+
+
+def _read(file: Path) -> str:
+    from blake3 import blake3
+
+    digest = blake3(max_threads=blake3.AUTO)
+    with open(file, "rb", buffering=0) as handle:
+        piece = memoryview(bytearray(min(_PIECE, max(1, os.fstat(handle.fileno()).st_size))))
+        while count := handle.readinto(piece):
+            digest.update(piece[:count])
+    return digest.hexdigest()
 
 
 def shapes_sha256(specs: Iterable[TensorSpec]) -> str:

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import runs
+from .cache import home
 from .errors import MismatchError, UsageError
+
+__all__ = ["ALIASES", "ModelRef", "gguf_template", "home", "read_note", "resolve", "write_note"]
 
 ALIASES = {
     "smol": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -41,11 +44,6 @@ class ModelRef:
     path: Path
     kind: str
     revision: str = ""
-
-
-def home() -> Path:
-    """Where converted models are kept: $PAST_HOME, else ~/.cache/past."""
-    return Path(os.environ.get("PAST_HOME") or Path.home() / ".cache" / "past")
 
 
 def resolve(name: str | Path) -> ModelRef:
@@ -100,6 +98,11 @@ def _of_run(name: str, record: runs.Record) -> ModelRef:
         if made is not None:
             if not made.exists():
                 raise UsageError(f"the model of run {record.id} is gone: {made}", "make it again, or name another run")
+            if not record.unchanged(output):
+                raise MismatchError(
+                    f"{made} is not what run {record.id} made: changed since, or made by a version that hashed otherwise",
+                    "make it again; to use what lies there now, name it by its path",
+                )
             return _local(name, made)
     raise MismatchError(f"run {record.id} ({record.stage}) made no model", "name an sft, rl or inject run")
 

@@ -48,10 +48,16 @@ class Record:
         """Where every output lies, by name."""
         return {name: str(self.output(name)) for name in self.manifest.get("outputs", {})}
 
+    def unchanged(self, name: str) -> bool:
+        """True if this output is, byte for byte, what the run made (as far as a hash was recorded)."""
+        entry = self.manifest.get("outputs", {})[name]
+        made = self.path / entry["path"]
+        return made.exists() and entry.get("hash", "") in ("", hash_path(made))
+
     def intact(self) -> bool:
-        """True if its outputs are there and its inputs are what they were."""
+        """True if its outputs and its inputs are what they were, by content."""
         outputs, inputs = self.manifest.get("outputs", {}), self.manifest.get("inputs", {})
-        if not all((self.path / entry["path"]).exists() for entry in outputs.values()):
+        if not all(map(self.unchanged, outputs)):
             return False
         hashed = [(Path(entry["path"]), entry["hash"]) for entry in inputs.values() if "hash" in entry]
         return all(path.exists() and hash_path(path) == known for path, known in hashed)

@@ -12,25 +12,78 @@ from pastcli.api import TensorSpec
 from pastcli.hashing import hash_path, shapes_sha256
 
 
-def test_a_small_file_is_hashed_whole(tmp_path):
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("PAST_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+def test_a_file_s_hash_is_blake3_of_its_bytes(tmp_path):
     file = tmp_path / "f"
     file.write_bytes(b"abc")
-    assert hash_path(file) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert hash_path(file) == "blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
 
 
-@pytest.mark.parametrize("where", [0, 1000, -1])
-def test_a_large_file_is_sampled_and_says_so(tmp_path, monkeypatch, where):
-    monkeypatch.setattr(hashing, "WHOLE", 1 << 20)
-    data = bytearray(os.urandom(3 << 20))
+@pytest.mark.parametrize("where", [0, 70_000, 12_345_678, (70 << 20) - 1])
+def test_one_bit_anywhere_in_a_large_file_changes_its_hash(tmp_path, where):
+    """Of the packaged model 216 of 272 tensors used to lie between the samples."""
     file = tmp_path / "f"
-    file.write_bytes(data)
+    with open(file, "wb") as handle:
+        handle.truncate(70 << 20)
     before = hash_path(file)
-    assert before.startswith("sampled:") and before == hash_path(file)
-    data[where] ^= 1
-    file.write_bytes(data)
+    with open(file, "r+b") as handle:
+        handle.seek(where)
+        handle.write(b"\1")
     assert hash_path(file) != before
-    file.write_bytes(data + b"x")
-    assert hash_path(file) != before
+
+
+def test_a_settled_file_is_read_once(tmp_path, monkeypatch):
+    file = tmp_path / "f"
+    file.write_bytes(os.urandom(2 << 20))
+    first = hash_path(file)
+    reads = []
+    read = hashing._read
+    monkeypatch.setattr(hashing, "_read", lambda path: reads.append(path) or read(path))
+    assert hash_path(file) == first and len(reads) == 1, "written a moment ago: not remembered yet"
+    monkeypatch.setattr(hashing, "SETTLED", -1.0)
+    assert hash_path(file) == first and len(reads) == 2
+    assert hash_path(file) == first and len(reads) == 2, "remembered now"
+
+
+def test_a_change_is_seen_although_size_and_times_are_put_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(hashing, "SETTLED", -1.0)
+    file = tmp_path / "f"
+    file.write_bytes(bytes(2 << 20))
+    first, stat = hash_path(file), file.stat()
+    time.sleep(0.02)
+    with open(file, "r+b") as handle:
+        handle.seek(1 << 20)
+        handle.write(b"x")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert file.stat().st_mtime_ns == stat.st_mtime_ns and hash_path(file) != first
+
+
+def test_a_damaged_or_unwritable_memory_is_no_obstacle(tmp_path, monkeypatch):
+    monkeypatch.setattr(hashing, "SETTLED", -1.0)
+    file = tmp_path / "f"
+    file.write_bytes(bytes(2 << 20))
+    first = hash_path(file)
+    for kept in (hashing.home() / "digests").iterdir():
+        kept.write_bytes(b"\xff half a digest")
+    assert hash_path(file) == first
+    (tmp_path / "no-folder").write_text("a file where the cache should be")
+    monkeypatch.setenv("PAST_HOME", str(tmp_path / "no-folder"))
+    assert hash_path(file) == first
+
+
+def test_a_split_gguf_is_hashed_with_all_its_parts(tmp_path):
+    parts = [tmp_path / f"m-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
+    for part in parts:
+        part.write_bytes(b"GGUF" + part.name.encode())
+    before = hash_path(parts[0])
+    parts[2].write_bytes(b"GGUF, other weights")
+    assert hash_path(parts[0]) != before
+    parts[2].unlink()
+    assert hash_path(parts[0]) != before
 
 
 def test_a_folder_s_hash_covers_names_and_contents_wherever_it_lies(tmp_path):
@@ -39,7 +92,7 @@ def test_a_folder_s_hash_covers_names_and_contents_wherever_it_lies(tmp_path):
         (tmp_path / name / "deep" / os.fsdecode(b"caf\xe9")).write_text("1")
         (tmp_path / name / "x").write_text("2")
     first = hash_path(tmp_path / "a")
-    assert first.startswith("tree:") and first == hash_path(tmp_path / "b")
+    assert first.startswith("blake3-tree:") and first == hash_path(tmp_path / "b")
     (tmp_path / "b" / ".lock").write_text("not part of it")
     assert first == hash_path(tmp_path / "b")
     (tmp_path / "b" / "x").rename(tmp_path / "b" / "y")
@@ -50,7 +103,7 @@ def test_a_loop_of_links_ends(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "self").symlink_to(tmp_path / "self")
     began = time.perf_counter()
-    assert hash_path(tmp_path).startswith("tree:")
+    assert hash_path(tmp_path).startswith("blake3-tree:")
     assert time.perf_counter() - began < 1
 
 

@@ -260,7 +260,15 @@ def test_an_hf_directory_is_converted_once_and_again_when_it_changes(pair, tmp_p
     loaded = [convert.runnable(pair[0], "f16", tmp_path)[0] for _ in range(2)]
     assert loaded[0] == loaded[1] and len(list(tmp_path.iterdir())) == 1
     os.utime(pair[0] / "model.safetensors", (1, 1))
-    assert convert.runnable(pair[0], "f16", tmp_path)[0] != loaded[0]
+    assert convert.runnable(pair[0], "f16", tmp_path)[0] == loaded[0], "the same content is the same model"
+    weights, stat = pair[0] / "model.safetensors", (pair[0] / "model.safetensors").stat()
+    with open(weights, "r+b") as file:
+        file.seek(stat.st_size // 2)
+        value = file.read(1)
+        file.seek(stat.st_size // 2)
+        file.write(bytes([value[0] ^ 1]))
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert convert.runnable(pair[0], "f16", tmp_path)[0] != loaded[0], "same size, same time, another model"
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "architecture"])

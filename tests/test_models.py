@@ -191,3 +191,20 @@ def test_a_note_leads_to_the_template_of_a_model(workspace, hf_dir):
     assert models.gguf_template(hf_dir) is None
     (hf_dir / models.NOTE_FILE).write_text("not json")
     assert models.read_note(hf_dir) == {}
+
+
+def test_a_run_whose_model_was_changed_does_not_stand_for_it(workspace, past):
+    from pastcli import runs
+    from pastcli.config import SftConfig
+
+    with runs.start("sft", SftConfig(), name="one") as run:
+        (run.dir / "model").mkdir()
+        (run.dir / "model" / "config.json").write_text("{}")
+        (run.dir / "model" / "model.safetensors").write_bytes(b"weights")
+        run.add_output("model", run.dir / "model")
+    made = run.final / "model"
+    assert models.resolve("one").path == made
+    (made / "model.safetensors").write_bytes(b"Weights")
+    told = past("inject", "--target", "one", "--vector", made / "config.json", code=3).stderr
+    assert "changed since" in told and "by its path" in told
+    assert models.resolve(made).path == made

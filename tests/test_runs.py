@@ -72,7 +72,7 @@ def test_a_run_is_published_whole_and_knows_its_parents(workspace):
     second = make("b", stage="sft", parent=first.output("out"))
     assert second.parents == [first.id] and second.status == "complete"
     entry = second.manifest["inputs"]["in"]
-    assert entry["hash"].startswith("sha256:") and entry["run"] == first.id
+    assert entry["hash"].startswith("blake3:") and entry["run"] == first.id
     assert second.manifest["outputs"]["out"]["bytes"] == 1 and (second.path / "config.toml").exists()
     assert not (second.path / ".lock").exists() and not list((runs.runs_dir() / ".partial").iterdir())
     assert runs.newest("sft").id == second.id and runs.newest("rl") is None

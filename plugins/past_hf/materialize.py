@@ -28,7 +28,7 @@ def hf_directory(path: Path) -> Path:
     """
     path = Path(path)
     if path.is_file():
-        made = models.home() / "models" / f"{path.stem}-{hash_path(path).split(':')[1][:12]}"
+        made = models.home() / "models" / f"{path.stem}-{hash_path(path).split(':')[1][:24]}"
         if not made.is_dir():
             output.note(f"converting {path.name} to float32 once, into {made}")
             publish_folder(made, lambda folder: _convert_gguf(path, folder))

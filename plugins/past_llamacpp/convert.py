@@ -1,6 +1,6 @@
 """From whatever names a model to files that llama.cpp loads: GGUF as it is, HF directories and adapters converted once.
 
-Conversions are kept by what they were made from (paths, sizes and times of the files), under `models.home()/gguf`.
+Conversions are kept by the content of what they were made from, under `models.home()/gguf`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 from pastcli import config as configs
 from pastcli import models, output
 from pastcli.errors import MismatchError
+from pastcli.hashing import hash_path
 from pastcli.vectors.files import stream
 from pastcli.vectors.files.opening import format_of
 
 from .format import GGUFFormat
 from .lora import export_lora
 
-VERSION = 1
+VERSION = 2
 """Raise when a conversion changes, so that kept files of the old kind are not used."""
 
 
@@ -79,9 +80,8 @@ def _named_base(adapter: Path) -> str:
 
 def _kept(made_from: list[Path], kind: str, cache: Path | None, make: Callable[[Path], None]) -> Path:
     """The kept conversion of these files, made now if there is none."""
-    states = [(str(path.resolve()), *_state(path)) for path in made_from]
     folder = cache or models.home() / "gguf"
-    kept = folder / f"{configs.digest([VERSION, kind, states])[:24]}.gguf"
+    kept = folder / f"{configs.digest([VERSION, kind, *map(hash_path, made_from)])[:40]}.gguf"
     if not kept.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         fresh = kept.with_name(f"{kept.stem}.{os.getpid()}.gguf")
@@ -89,8 +89,3 @@ def _kept(made_from: list[Path], kind: str, cache: Path | None, make: Callable[[
         os.replace(fresh, kept)
     return kept
 
-
-def _state(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of a file or of every file in a folder: a content hash of gigabytes would cost seconds."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
