@@ -88,4 +88,3 @@ def _kept(made_from: list[Path], kind: str, cache: Path | None, make: Callable[[
         make(fresh)
         os.replace(fresh, kept)
     return kept
-
