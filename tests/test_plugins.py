@@ -249,3 +249,13 @@ def test_memory_checkpoint_refuses_what_does_not_fit():
             writer.write(name, start, np.zeros(size, np.float32))
     with pytest.raises(MismatchError, match="no tensor v"):
         form.open(path).read("v")
+
+
+def test_what_the_builtin_formats_offer_beyond_the_minimum_is_named_in_api():
+    from pastcli import api, registry
+
+    hf, gguf, lora = (registry.load("checkpoint", name) for name in ("hf", "gguf", "lora"))
+    assert isinstance(hf, api.DirectoryOf) and isinstance(hf, api.RunsModels)
+    assert isinstance(gguf, api.SingleFileFormat)
+    for form in (hf, lora, registry.load("checkpoint", "memory")):
+        assert not isinstance(form, api.SingleFileFormat)  # `-o x.hf` is a directory, not a file of a format `hf`

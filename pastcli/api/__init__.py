@@ -19,18 +19,33 @@ Nothing here imports numpy or torch: arrays appear only as annotations.
 from __future__ import annotations
 
 from .chat import ChatModel, Completion, Message, Sampling
-from .checkpoints import Adapter, Checkpoint, CheckpointFormat, CheckpointWriter, Identity, LowRank, TensorSpec
+from .checkpoints import (
+    Adapter,
+    AddingWriter,
+    Checkpoint,
+    CheckpointFormat,
+    CheckpointWriter,
+    DirectoryOf,
+    Identity,
+    LowRank,
+    RunsModels,
+    SingleFileFormat,
+    StoredBits,
+    TensorSpec,
+)
 from .documents import Passage, PassageStream, Question
 from .tools import Episode, Judge, Observation, Parameter, Task, ToolEnv, ToolSpec, Verdict
 from .training import Progress, Reward, Trainer, TrainJob, TrainResult
 
 __all__ = [
     "Adapter",
+    "AddingWriter",
     "ChatModel",
     "Checkpoint",
     "CheckpointFormat",
     "CheckpointWriter",
     "Completion",
+    "DirectoryOf",
     "Episode",
     "Identity",
     "Judge",
@@ -43,7 +58,10 @@ __all__ = [
     "Progress",
     "Question",
     "Reward",
+    "RunsModels",
     "Sampling",
+    "SingleFileFormat",
+    "StoredBits",
     "Task",
     "TensorSpec",
     "ToolEnv",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,11 +48,7 @@ class Identity:
 
 
 class Checkpoint(Protocol):
-    """Read side of one model on disk (or in memory). Names are always HF names.
-
-    A format may also have `bits`: as `read`, but read-only, and bfloat16 left as its bit patterns (uint16). The probe,
-    which only multiplies and adds, then has nothing to copy and nothing to widen.
-    """
+    """Read side of one model on disk (or in memory). Names are always HF names. See also `StoredBits`."""
 
     path: Path
     format: str
@@ -84,8 +80,20 @@ class LowRank:
     scale: float = 1.0
 
 
+@runtime_checkable
+class StoredBits(Protocol):
+    """What a `Checkpoint` may also have, so that work which only multiplies and adds has nothing to copy or widen."""
+
+    def bits(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """As `Checkpoint.read`, but perhaps read-only, and bfloat16 left as its bit patterns (uint16)."""
+
+
+@runtime_checkable
 class Adapter(Checkpoint, Protocol):
-    """A checkpoint that holds changes to another one: `specs` and `read` give the changes, named as in the base."""
+    """A checkpoint that holds changes to another one: `specs` and `read` give the changes, named as in the base.
+
+    `base` is the base model as the adapter names it: a path or a hub id, '' if it names none.
+    """
 
     base: str
 
@@ -96,8 +104,7 @@ class Adapter(Checkpoint, Protocol):
 class CheckpointWriter(Protocol):
     """Write side: blocks of tensors in any order and from several threads; no model is visible before `finish`.
 
-    A format may also have `add(name, start, change) -> Sums | None`: store the template's own elements plus float32
-    `change`, and say what became of it, in one go through the stored bytes; None if it cannot here.
+    See also `AddingWriter`.
     """
 
     def write(self, name: str, start: int, value: np.ndarray) -> np.ndarray:
@@ -116,8 +123,24 @@ class CheckpointWriter(Protocol):
         """Release handles, whether finished or not. Safe to call twice."""
 
 
+@runtime_checkable
+class AddingWriter(Protocol):
+    """What a `CheckpointWriter` may also have: adding in one go through the stored bytes, which is faster."""
+
+    def add(self, name: str, start: int, change: np.ndarray) -> tuple[float, float, float] | None:
+        """Store the template's own elements from `start` on plus float32 `change` (1-D, read-only, whole blocks).
+
+        Returns the inner products a.a, a.b, b.b of a = `change` and b = what was stored minus the template, in float64
+        and not finite if a sum was not; None, and nothing stored, if this cannot be done here (`write` is then used).
+        """
+
+
 class CheckpointFormat(Protocol):
-    """The `past.checkpoints` role: one file format."""
+    """The `past.checkpoints` role: one file format.
+
+    What else a format may offer: `SingleFileFormat` (its models are files), `DirectoryOf` (it can take models in from
+    single files), `RunsModels` (it can compute with its models).
+    """
 
     name: str
 
@@ -145,3 +168,53 @@ class CheckpointFormat(Protocol):
 
     def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
         """float32 `value` (1-D, whole rows of `columns`) as it would come back from stored type `dtype`."""
+
+
+@runtime_checkable
+class SingleFileFormat(Protocol):
+    """A format whose models are single files: its name is the suffix of a file to be written (`gguf`)."""
+
+    name: str
+
+    def writer(
+        self,
+        template: Checkpoint,
+        out: Path,
+        *,
+        dtype: str = "auto",
+        types: Mapping[str, str] | None = None,
+        rounding: str = "nearest",
+        seed: int = 0,
+        layout: Path | None = None,
+    ) -> CheckpointWriter:
+        """See `CheckpointFormat.writer`; `template` may be of another format. Then `layout` is a file of this format
+        of the same base model, from which come the order of tensors, their types (for `auto`), metadata, tokenizer.
+        """
+
+    def export_lora(self, source: Path, template: Path, out: Path) -> None:
+        """Write the adapter directory or low-rank skill file `source` as an adapter in this format, for models laid
+        out like `template`. Raises `UsageError` for a skill that is not low-rank.
+        """
+
+
+@runtime_checkable
+class DirectoryOf(Protocol):
+    """A directory format that can take in models in single files of other formats."""
+
+    def as_directory(self, path: Path) -> Path:
+        """A model directory of this format for the file `path`: converted once, kept, tokenizer included."""
+
+
+@runtime_checkable
+class RunsModels(Protocol):
+    """A format whose models can be computed with, for the probe's activations and the price of a scale."""
+
+    def layer_inputs(self, path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray], None]) -> int:
+        """Run the model at `path` on `texts`, and call `visit(tensor name, inputs)` for every linear layer, with the
+        float32 (n, in) vectors that it gets. Returns n, the number of tokens read.
+        """
+
+    def divergence(self, reference: Path, texts: Sequence[str]) -> Callable[[Path], float]:
+        """A function that gives the mean KL divergence of `reference` from the model at a path, in nats a token, over
+        what `reference` answers to `texts`.
+        """

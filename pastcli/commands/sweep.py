@@ -10,6 +10,7 @@ import typer
 
 from .. import config as configs
 from .. import output, qa, registry, runs
+from ..api import RunsModels
 from ..errors import UsageError
 from . import _lineage
 from ._options import TARGET, ConfigFile, DryRun, Force, Json, Name, Resume, finished_before, option, typed
@@ -134,7 +135,7 @@ def _measure(config: Any, vectors: list[tuple[Path, float]], target: Path, asked
 
     form = format_of(target)
     price: Callable[[Path], float | None] = lambda path: None  # noqa: E731
-    if hasattr(form, "divergence"):
+    if isinstance(form, RunsModels):
         price = form.divergence(target, [qa.prompt_for(question.question) for question in asked])
     return Measure(make, ask, price)
 

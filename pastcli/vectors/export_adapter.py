@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .. import registry, runs
-from ..api import LowRank, TensorSpec
+from .. import runs
+from ..api import LowRank, SingleFileFormat, TensorSpec
 from ..errors import GateError, UsageError
 from .checks import compatibility
+from .files.destination import form_of_suffix
 from .files.opening import open_model
 from .files.safetensors import SafeWriter, header_text
 from .files.skill import Skill, SkillWriter, open_skill
@@ -63,8 +63,9 @@ def export_adapter(
                 "inject it into the weights",
             )
         specs = {name: spec for name, spec in model.specs().items() if name in factors}
-        if out.suffix[1:] in {plugin.name for plugin in registry.names("checkpoint")}:
-            _as_file(skills[0], specs, factors, target if target.is_file() else template, out)
+        form = form_of_suffix(out)
+        if form is not None:
+            _as_file(form, skills[0], specs, factors, target if target.is_file() else template, out)
         else:
             _as_directory(specs, factors, target, out)
     rank = max(low.a.shape[0] for low in factors.values())
@@ -161,14 +162,18 @@ def _target_modules(specs: Mapping[str, TensorSpec]) -> list[str]:
 
 
 def _as_file(
-    skill: Skill, specs: Mapping[str, TensorSpec], factors: Mapping[str, LowRank], template: Path | None, out: Path
+    form: SingleFileFormat,
+    skill: Skill,
+    specs: Mapping[str, TensorSpec],
+    factors: Mapping[str, LowRank],
+    template: Path | None,
+    out: Path,
 ) -> None:
     """A LoRA-GGUF, made by the GGUF format out of a skill file with the scales applied."""
     if template is None:
         raise UsageError(
             "no GGUF of the target's base model is known, to take the tensor layout from", "name one with --template"
         )
-    form: Any = registry.load("checkpoint", out.suffix[1:])
     joined = out.with_name(f".{out.name}.skill")
     writer = SkillWriter(joined, skill.about)
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..api import Checkpoint, CheckpointWriter, TensorSpec
+from ..api import AddingWriter, Checkpoint, CheckpointWriter, TensorSpec
 from ..errors import GateError, MismatchError, UsageError
 from .checks import compatibility
 from .checks.survival import WAY_OUT, Survival, lossy_tensors, sums_by_tensor, survival
@@ -24,7 +24,7 @@ from .deltas.delta import Delta, Sum
 from .deltas.difference import difference
 from .deltas.ties import Ties
 from .files.destination import Storage, form_of_suffix, writer_for
-from .files.opening import as_directory, open_model
+from .files.opening import Overlay, as_directory, open_model
 from .files.skill import Skill, open_skill
 from .files.stream import Span
 from .numbers.arithmetic import Sums
@@ -151,8 +151,8 @@ def add(
     except BaseException:
         _discard(out)
         raise
-    changes, overlaid = delta.specs(), getattr(model, "changed", frozenset())
-    directly = None if overlaid else getattr(writer, "add", None)
+    changes, overlaid = delta.specs(), model.changed if isinstance(model, Overlay) else frozenset()
+    directly = writer if isinstance(writer, AddingWriter) and not overlaid else None
 
     def apply(span: Span) -> Sums | None:
         name = span.spec.name
@@ -162,7 +162,7 @@ def add(
             return None
         sums = None
         if directly and name in changes:
-            sums = directly(name, span.start, delta.block(name, span.start, span.stop))
+            sums = Sums.of(directly.add(name, span.start, delta.block(name, span.start, span.stop)))
         if sums is None:
             sums = _blockwise(model, delta if name in changes else None, writer, span)
         if not sums.finite:

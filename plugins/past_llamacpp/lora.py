@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pastcli.api import LowRank
+from pastcli.api import Adapter, LowRank
 from pastcli.errors import MismatchError
 from pastcli.vectors.checks import compatibility
 from pastcli.vectors.files.opening import format_of
@@ -48,7 +48,7 @@ def _opened(source: Path, base: Any) -> Iterator[Any]:
     try:
         if hasattr(adapter, "about"):
             compatibility.skill_fits(adapter, base)
-        elif not hasattr(adapter, "factors"):
+        elif not isinstance(adapter, Adapter):
             raise MismatchError(f"{source} is a whole model, not an adapter")
         yield adapter
     finally:

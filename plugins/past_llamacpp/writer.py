@@ -58,8 +58,8 @@ class GGUFWriter:
         self._count(name, value.size)
         return stored
 
-    def add(self, name: str, start: int, change: np.ndarray) -> Sums | None:
-        """See `api.CheckpointWriter`: straight from the stored bytes of the template to ours, if it is a GGUF too."""
+    def add(self, name: str, start: int, change: np.ndarray) -> tuple[float, float, float] | None:
+        """See `api.AddingWriter`: straight from the stored bytes of the template to ours, if it is a GGUF too."""
         if self.template is not self.layout or not compiled():
             return None
         target, sums = self._rows[name], Sums()
@@ -70,7 +70,7 @@ class GGUFWriter:
             self._store(target, begin, end, raw)
             sums += part
         self._count(name, change.size)
-        return sums
+        return sums.aa, sums.ab, sums.bb
 
     def _write_piece(self, name: str, rows: Rows, start: int, value: np.ndarray, stored: np.ndarray) -> None:
         kind = rows.tensor.type

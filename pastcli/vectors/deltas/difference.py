@@ -84,9 +84,9 @@ class AdapterDifference:
 def difference(sft: Path, rl: Path) -> Difference | AdapterDifference:
     """The two checkpoints as one delta, in factors if both sides allow it."""
     after = format_of(rl).open(rl)
-    if hasattr(after, "factors"):
+    if isinstance(after, Adapter):
         before = format_of(sft).open(sft)
-        if hasattr(before, "factors"):
+        if isinstance(before, Adapter):
             shared = base_path(after)
             if shared is not None and shared == base_path(before):
                 return AdapterDifference(open_model(shared), after, before)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ... import registry
-from ...api import Checkpoint, CheckpointWriter, TensorSpec
+from ...api import Checkpoint, CheckpointWriter, SingleFileFormat, TensorSpec
 from ...errors import UsageError
 from ..numbers.arithmetic import SIGNIFICAND_BITS
-from .opening import format_of
+from .opening import Overlay, format_of
 
 Finer = Callable[[Mapping[str, TensorSpec], Any, str], dict[str, str]]
 """finer(layout, form, dtype): the tensors of `layout` that `form` shall not store as `dtype`, each with its type."""
@@ -29,7 +29,7 @@ class Storage:
 
 def writer_for(model: Checkpoint, out: Path, storage: Storage, template: Path | None, finer: Finer) -> CheckpointWriter:
     """A writer for `out`: the format of the model, or the one that the suffix of `out` names."""
-    inner = getattr(model, "base", model)
+    inner = model.base if isinstance(model, Overlay) else model
     settings: dict[str, Any] = vars(storage).copy()
     form = form_of_suffix(out)
     if form is None:
@@ -50,11 +50,10 @@ def writer_for(model: Checkpoint, out: Path, storage: Storage, template: Path | 
     return form.writer(model, out, layout=template, **settings)
 
 
-def form_of_suffix(out: Path) -> Any | None:
+def form_of_suffix(out: Path) -> SingleFileFormat | None:
     """The single-file format that the suffix of `out` names; None if `out` is to be a directory."""
     name = out.suffix[1:]
-    return (
-        registry.load("checkpoint", name)
-        if any(plugin.name == name for plugin in registry.names("checkpoint"))
-        else None
-    )
+    if not any(plugin.name == name for plugin in registry.names("checkpoint")):
+        return None
+    form = registry.load("checkpoint", name)
+    return form if isinstance(form, SingleFileFormat) else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import registry
-from ...api import Adapter, Checkpoint, Identity, TensorSpec
+from ...api import Adapter, Checkpoint, DirectoryOf, Identity, TensorSpec
 from ...errors import MismatchError, PastError
 
 
@@ -30,7 +30,7 @@ def format_of(path: Path) -> Any:
 def open_model(path: Path) -> Checkpoint:
     """Open a whole model. An adapter becomes base + scale * B @ A."""
     opened = format_of(path).open(Path(path))
-    if not hasattr(opened, "factors"):
+    if not isinstance(opened, Adapter):
         return opened
     where = base_path(opened)
     if where is None:
@@ -45,9 +45,9 @@ def open_model(path: Path) -> Checkpoint:
 def as_directory(path: Path) -> Path:
     """A model directory for a model in a single file (a GGUF), converted once and kept by the plugin that can."""
     for plugin in registry.names("checkpoint"):
-        convert = getattr(registry.load("checkpoint", plugin.name), "as_directory", None)
-        if convert is not None:
-            return convert(Path(path))
+        form = registry.load("checkpoint", plugin.name)
+        if isinstance(form, DirectoryOf):
+            return form.as_directory(Path(path))
     raise MismatchError(
         f"{path} is a single file, and no installed format makes a directory of it",
         f"write to a name ending in {path.suffix}",

@@ -138,6 +138,11 @@ class Sums:
         self.bb += float(products[1, 1])
         self.ab += float(products[0, 1])
 
+    @classmethod
+    def of(cls, products: tuple[float, float, float] | None) -> Sums | None:
+        """From the inner products a.a, a.b, b.b, if there are any."""
+        return cls(products[0], products[2], products[1]) if products else None
+
     def __iadd__(self, other: Sums) -> Sums:
         self.aa += other.aa
         self.bb += other.bb

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...api import Checkpoint
+from ...api import Checkpoint, RunsModels, StoredBits
 from ...errors import MismatchError, UsageError
 from ..deltas.difference import difference
 from ..files.opening import format_of
@@ -174,7 +174,7 @@ def probe(
         if texts:
             meter = Meter(changes["sft"], changes["rl"])
             form = format_of(sft)
-            if not hasattr(form, "layer_inputs"):
+            if not isinstance(form, RunsModels):
                 raise UsageError(
                     f"{form.name} models cannot be run for their activations", "give the SFT model as an HF directory"
                 )
@@ -230,7 +230,7 @@ class _Shared:
                 self.edges.append((self._index_of(change.rl), self._index_of(change.sft)))
 
     def _index_of(self, side: Checkpoint) -> int:
-        return self._index(Path(side.path).resolve(), getattr(side, "bits", side.read))
+        return self._index(Path(side.path).resolve(), side.bits if isinstance(side, StoredBits) else side.read)
 
     def _index(self, key: Any, read: Callable[[str, int, int], np.ndarray]) -> int:
         self._sources.setdefault(key, read)
