@@ -17,7 +17,7 @@ from pastcli.agent.react import call_seed, run_episode
 from pastcli.agent.run import run_tasks
 from pastcli.agent.summary import summarise, tooleval
 from pastcli.agent.transcript import Transcript
-from pastcli.api import Completion, Observation, Parameter, Task, ToolSpec
+from pastcli.api import Completion, Observation, Parameter, Task, ToolSpec, object_schema
 from pastcli.config import AgentConfig
 from pastcli.errors import ContextOverflow, MismatchError
 from pastcli.tools.judge import rules
@@ -29,7 +29,7 @@ FARE = ToolSpec(
     "Ferries",
     "Skelvik",
     "Get Fare",
-    parameters=PARAMETERS,
+    schema=object_schema(*PARAMETERS),
     response_template={"fare": "float", "currency": "str"},
 )
 SHIP = ToolSpec("fare", "Ferries", "Skelvik", "Ship", response_template={"position": "str"})
@@ -254,7 +254,7 @@ def test_llama_cpp_accepts_the_grammars_and_they_keep_their_word(mode, model_voc
         "",
         "",
         "x",
-        parameters=(Parameter('q"', enum=('1"', 2)), Parameter("any", "any"), Parameter("n", "number")),
+        schema=object_schema(Parameter('q"', enum=('1"', 2), type="any"), Parameter("any", "any"), Parameter("n", "number")),
     )
     text = grammar(Task("1", "q", (FARE, SHIP, odd)), mode)
     accepts = model_vocabulary(text)

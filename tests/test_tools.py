@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pastcli.api import Parameter, ToolSpec
+from pastcli.api import Parameter, ToolSpec, object_schema
 from pastcli.errors import UsageError
 from pastcli.tools import names
 from pastcli.tools.load import load_tools
@@ -344,7 +344,7 @@ def test_validation_names_every_fault(spec, arguments, error):
 
 
 def test_enumerations_are_checked():
-    spec = ToolSpec("f", "", "", "f", parameters=(Parameter("u", enum=("metric", "imperial")),))
+    spec = ToolSpec("f", "", "", "f", schema=object_schema(Parameter("u", enum=("metric", "imperial"))))
     assert check(spec, {"u": "metric"})[0] == ""
     assert check(spec, {"u": "miles"})[0] == 'parameter "u" must be one of ["metric", "imperial"]'
 
@@ -384,14 +384,14 @@ def test_errors_are_observations_never_exceptions(spec):
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    anything = ToolSpec("g", "", "", "g", parameters=(Parameter("x", "any"),))
+    anything = ToolSpec("g", "", "", "g", schema=object_schema(Parameter("x", "any")))
     for value in (deep, {1, 2}, b"x", float("nan"), "\ud800"):
         SchemaSimulator([anything]).call(anything, {"x": value})
 
 
 def test_an_api_without_template_answers_from_its_name():
     spec = ToolSpec(
-        "f", "", "", "Get Order Status", parameters=(Parameter("order_id", required=True, raw_name="order_id"),)
+        "f", "", "", "Get Order Status", schema=object_schema(Parameter("order_id", required=True))
     )
     response = SchemaSimulator([spec]).call(spec, {"order_id": "FT-2088"}).response
     assert response["order_id"] == "FT-2088" and set(response["order_status"]) >= {"name", "status"}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ..api import Parameter, Task, ToolSpec
+from ..api import Parameter, Task, ToolSpec, object_schema
 from .prompts import FINISH, GIVE_ANSWER, GIVE_UP
 
 MODES = ("off", "format", "names", "schema")
@@ -78,5 +78,5 @@ _FINISH = ToolSpec(
     "",
     "",
     FINISH,
-    parameters=(Parameter("return_type", enum=(GIVE_ANSWER, GIVE_UP), required=True), Parameter("final_answer")),
+    schema=object_schema(Parameter("return_type", enum=(GIVE_ANSWER, GIVE_UP), required=True), Parameter("final_answer")),
 )

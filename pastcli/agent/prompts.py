@@ -47,18 +47,9 @@ def messages(task: Task, show_schemas: bool) -> list[Message]:
 
 
 def schema(spec: ToolSpec) -> dict[str, Any]:
-    """A tool in ToolBench's function format, as `--show-schemas` and the ToolEval file give it."""
-    properties = {}
-    for parameter in spec.parameters:
-        entry: dict[str, Any] = {"type": parameter.type, "description": parameter.description}
-        if parameter.enum:
-            entry["enum"] = list(parameter.enum)
-        if parameter.default not in (None, ""):
-            entry["example_value"] = parameter.default
-        properties[parameter.name] = entry
-    required = [p.name for p in spec.parameters if p.required]
+    """A tool as `--show-schemas` and the ToolEval file give it: its whole JSON Schema, and ToolBench's `optional`."""
     optional = [p.name for p in spec.parameters if not p.required]
-    parameters = {"type": "object", "properties": properties, "required": required, "optional": optional}
+    parameters = {**spec.schema, "required": [p.name for p in spec.parameters if p.required], "optional": optional}
     return {"name": spec.name, "description": spec.description, "parameters": parameters}
 
 

@@ -34,7 +34,8 @@ from .checkpoints import (
     TensorSpec,
 )
 from .documents import Passage, PassageStream, Question
-from .tools import Episode, Judge, Observation, Parameter, Task, ToolEnv, ToolSpec, Verdict
+from .schemas import Parameter, object_schema
+from .tools import Episode, ExpectedCall, Judge, Observation, Task, ToolEnv, ToolSpec, Verdict
 from .training import Progress, Reward, Trainer, TrainJob, TrainResult
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Completion",
     "DirectoryOf",
     "Episode",
+    "ExpectedCall",
     "Identity",
     "Judge",
     "LowRank",
@@ -70,4 +72,5 @@ __all__ = [
     "TrainResult",
     "Trainer",
     "Verdict",
+    "object_schema",
 ]

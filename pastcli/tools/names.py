@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from ..api.tools import Key
+
 MAX_NAME = 64
 """Longest function name; OpenAI's limit, which ToolBench kept."""
 
@@ -14,10 +16,6 @@ TAKEN = ("Finish", "")
 """Names no API may have: the call that ends an episode, and none at all."""
 
 RESERVED = frozenset("from class return false true id and".split())
-
-Key = tuple[str, str, str]
-"""(category, tool, api) as the source spells them: the identity of an API, whatever its exposed name."""
-
 
 def standardize(text: str) -> str:
     """Letters, digits, `_` and CJK only, lower case, no `_` at the ends, `get_` before a leading digit.

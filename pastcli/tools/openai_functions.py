@@ -11,11 +11,12 @@ Alone, in a list, or wrapped in `{"tools": […]}` or `{"functions": […]}`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ..api import Parameter, Task, ToolSpec
-from . import names, types
+from ..api import Task, ToolSpec
+from . import names
+from .schemas import normalise
 from .warnings import Warnings
 
 NAME = "OpenAI functions"
@@ -84,77 +85,5 @@ def _tool(function: dict[str, Any], warnings: Warnings) -> ToolSpec:
         api=api,
         description=description if isinstance(description, str) else "",
         method="POST",
-        parameters=_parameters(schema, where, warnings),
+        schema=normalise(schema, where, warnings),
     )
-
-
-def _parameters(schema: Any, where: str, warnings: Warnings) -> tuple[Parameter, ...]:
-    root = schema if isinstance(schema, dict) else {}
-    resolved = _resolve(root, root)
-    properties, required = resolved.get("properties", {}), resolved.get("required", [])
-    if schema is None or not isinstance(properties, dict):
-        warnings.add("T01", f"{where}: parameters without properties; taken as none")
-        properties = {}
-    if not isinstance(required, list) or any(name not in properties for name in required if isinstance(name, str)):
-        warnings.add("T01", f"{where}: required names what is no parameter: {required!r}")
-    wanted = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
-    return tuple(_parameter(name, value, root, name in wanted, where, warnings) for name, value in properties.items())
-
-
-def _parameter(
-    name: str, value: Any, root: Mapping[str, Any], required: bool, where: str, warnings: Warnings
-) -> Parameter:
-    where = f"{where}, parameter {name}"
-    schema = _resolve(value, root)
-    kind = _type(schema)
-    if kind is None:
-        warnings.add("T02", f"{where}: type {schema.get('type', value if not isinstance(value, dict) else None)!r}")
-    choices = [schema["const"]] if "const" in schema else schema.get("enum", [])
-    if not isinstance(choices, list) or ("enum" in schema and not choices):
-        warnings.add("T03", where)
-        choices = []
-    default = schema.get("default")
-    if default is not None and not types.is_of(default, kind or "any"):
-        warnings.add("T08", f"{where}: {default!r} is no {kind}")
-        default = None
-    description = schema.get("description", "")
-    return Parameter(
-        name=name,
-        type=kind or "any",
-        description=description if isinstance(description, str) else "",
-        required=required,
-        default=default,
-        enum=tuple(choices),
-        raw_name=name,
-    )
-
-
-def _type(schema: Mapping[str, Any]) -> str | None:
-    """The one type a schema allows beside null; 'any' when it allows several or says nothing; None if unknown."""
-    spelled = schema.get("type")
-    if spelled is None:
-        branches = next((schema[key] for key in ("anyOf", "oneOf") if isinstance(schema.get(key), list)), [])
-        spelled = [branch.get("type") for branch in branches if isinstance(branch, dict)]
-        if not spelled or None in spelled:
-            return "any"
-    kinds = [types.canonical(item) for item in (spelled if isinstance(spelled, list) else [spelled])]
-    if None in kinds:
-        return None
-    real = sorted({kind for kind in kinds if kind != "null"})
-    return real[0] if len(real) == 1 else "any"
-
-
-def _resolve(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
-    """Follow `$ref` inside the same document; a circular or foreign one ends as an empty schema ('any')."""
-    visited: set[str] = set()
-    while isinstance(schema, dict) and isinstance(schema.get("$ref"), str):
-        reference = schema["$ref"]
-        if reference in visited or not reference.startswith("#"):
-            return {}
-        visited.add(reference)
-        target: Any = root
-        for part in reference.lstrip("#").strip("/").split("/"):
-            part = part.replace("~1", "/").replace("~0", "~")
-            target = target.get(part) if isinstance(target, dict) and part else target
-        schema = target
-    return schema if isinstance(schema, dict) else {}

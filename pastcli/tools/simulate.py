@@ -14,7 +14,7 @@ from typing import Any
 
 from ..api import Observation, ToolSpec
 from . import invent
-from .validate import check
+from .validate import canonical, check
 
 VERSION = "schema/1"
 """Simulator and version of its way to answer; part of every cache key."""
@@ -22,7 +22,7 @@ VERSION = "schema/1"
 
 def cache_key(spec: ToolSpec, arguments: dict[str, Any], simulator: str = VERSION) -> str:
     """sha256 of the canonical JSON of (category, tool, api, sorted arguments, simulator)."""
-    content = [*spec.key, arguments, simulator]
+    content = [*spec.key, canonical(arguments), simulator]
     return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -44,3 +44,6 @@ class SchemaSimulator:
         except (TypeError, ValueError, RecursionError):
             return Observation("the input cannot be written as JSON", "")
         return Observation("", invent.response(spec, given, key))
+
+    def close(self) -> None:
+        """Nothing to let go of."""

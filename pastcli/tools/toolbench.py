@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..api import Parameter, Task, ToolSpec
+from ..api import Parameter, Task, ToolSpec, object_schema
 from . import names, types
 from .warnings import Warnings
 
@@ -70,6 +70,7 @@ def _tool(row: dict[str, Any], warnings: Warnings) -> ToolSpec:
     api = row["api_name"]
     tool = _text(row, "tool_name", f"API {api}", warnings)
     where = f"API {tool} / {api}"
+    parameters = _parameters(row, where, warnings)
     return ToolSpec(
         name=names.exposed_api(tool, api),
         category=_text(row, "category_name", where, warnings),
@@ -77,7 +78,8 @@ def _tool(row: dict[str, Any], warnings: Warnings) -> ToolSpec:
         api=api,
         description=_text(row, "api_description", where, warnings),
         method=_text(row, "method", where, warnings) or "GET",
-        parameters=_parameters(row, where, warnings),
+        schema=object_schema(*parameters),
+        aliases={p.raw_name: p.name for p in parameters if p.raw_name != p.name},
         response_template=_template(row.get("template_response"), where, warnings),
     )
 
@@ -116,9 +118,12 @@ def _parameter(entry: dict[str, Any], required: bool, where: str, warnings: Warn
     elif default is not None and not types.is_of(default, kind or "any"):
         warnings.add("T08", f"{where}: {default!r} is no {kind}")
         default = None
+    # StableToolBench's client tells models that a list or an object is a string; both are taken.
+    loose = {"type": [kind, "string"]} if kind in ("array", "object") else {}
     return Parameter(
         name=names.exposed_parameter(raw) or raw,
-        type=kind or "any",
+        type="any" if loose else kind or "any",
+        schema=loose,
         description=_text(entry, "description", where, warnings),
         required=required,
         default=default,

@@ -17,6 +17,10 @@ KINDS = {
     "T07": "a relevant API that is not in the query's list",
     "T08": "a default that is not of the parameter's type",
     "T09": "a name that is no legal function name; it is rewritten",
+    "T10": "a reference that leads nowhere, into another file or in a circle; any value is accepted there",
+    "T11": "a bound or pattern that cannot be used; it is left out",
+    "T12": "a file or an operation of no known tools format; left out",
+    "T13": "an incomplete list: the server had more to give (nextCursor)",
 }
 
 
