@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from .schemas import Parameter, Schema, object_schema, parameters
 
-
 Key = tuple[str, str, str]
 """(category, tool, api) as the source spells them: the identity of an API, whatever its shown name."""
 

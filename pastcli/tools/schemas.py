@@ -148,9 +148,8 @@ class _Mender:
             kind = "dependentRequired" if isinstance(value, list) else "dependentSchemas"
             found.setdefault(kind, {})[name] = value
         for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-            if isinstance(found.get(exclusive), bool):
-                if found.pop(exclusive) and bound in found:
-                    found[exclusive] = found.pop(bound)
+            if isinstance(found.get(exclusive), bool) and found.pop(exclusive) and bound in found:
+                found[exclusive] = found.pop(bound)
 
     def _type(self, found: dict[str, Any], where: str) -> None:
         nullable = found.pop("nullable", False) is True
