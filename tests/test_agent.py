@@ -254,7 +254,9 @@ def test_llama_cpp_accepts_the_grammars_and_they_keep_their_word(mode, model_voc
         "",
         "",
         "x",
-        schema=object_schema(Parameter('q"', enum=('1"', 2), type="any"), Parameter("any", "any"), Parameter("n", "number")),
+        schema=object_schema(
+            Parameter('q"', enum=('1"', 2), type="any"), Parameter("any", "any"), Parameter("n", "number")
+        ),
     )
     text = grammar(Task("1", "q", (FARE, SHIP, odd)), mode)
     accepts = model_vocabulary(text)

@@ -390,9 +390,7 @@ def test_errors_are_observations_never_exceptions(spec):
 
 
 def test_an_api_without_template_answers_from_its_name():
-    spec = ToolSpec(
-        "f", "", "", "Get Order Status", schema=object_schema(Parameter("order_id", required=True))
-    )
+    spec = ToolSpec("f", "", "", "Get Order Status", schema=object_schema(Parameter("order_id", required=True)))
     response = SchemaSimulator([spec]).call(spec, {"order_id": "FT-2088"}).response
     assert response["order_id"] == "FT-2088" and set(response["order_status"]) >= {"name", "status"}
 

@@ -91,8 +91,16 @@ def test_the_whole_schema_comes_through_a_file_to_prompt_and_flat_view(tmp_path)
         ({"type": "number", "multipleOf": 0.1}, [0.3, 2], [0.35]),
         ({"type": "string", "nullable": True, "enum": ["a"]}, ["a", None], ["b", 0]),
         ({"type": ["string", "integer"]}, ["a", 1], [1.5, None]),
-        ({"type": "dict", "properties": {"n": {"type": "int", "minimum": "2"}}, "required": ["n"]}, [{"n": 2}], [{}, {"n": 1}]),
-        ({"type": "tuple", "items": [{"type": "integer"}, {"type": "string"}], "additionalItems": False}, [[1, "a"]], [["a"], [1, "a", 2]]),
+        (
+            {"type": "dict", "properties": {"n": {"type": "int", "minimum": "2"}}, "required": ["n"]},
+            [{"n": 2}],
+            [{}, {"n": 1}],
+        ),
+        (
+            {"type": "tuple", "items": [{"type": "integer"}, {"type": "string"}], "additionalItems": False},
+            [[1, "a"]],
+            [["a"], [1, "a", 2]],
+        ),
         ({"type": "any"}, [1, None, {}], []),
         ({"type": "string", "format": "date"}, ["2024-02-29"], ["2023-02-29", "20240229", "tomorrow"]),
         ({"type": "string", "format": "date-time"}, ["2024-02-29T10:00:00Z"], ["noon"]),
@@ -112,7 +120,13 @@ def test_dialects_are_mended_into_one(value, good, bad):
 @pytest.mark.parametrize(
     ("schema", "warned"),
     [
-        ({"properties": {"x": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}, "T10"),
+        (
+            {
+                "properties": {"x": {"$ref": "#/$defs/A"}},
+                "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}},
+            },
+            "T10",
+        ),
         ({"properties": {"x": {"$ref": "https://example.com/s.json"}}}, "T10"),
         ({"properties": {"x": {"$ref": "#/description"}}, "description": "d"}, "T10"),
         ({"properties": {"x": {"pattern": "("}}}, "T11"),
@@ -140,7 +154,12 @@ def test_anchors_and_references_to_the_root_are_followed():
 
 
 def test_members_of_branches_are_known_and_strangers_only_where_they_are_welcome():
-    branches = {"anyOf": [{"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"properties": {"b": {}}, "required": ["b"]}]}
+    branches = {
+        "anyOf": [
+            {"properties": {"a": {"type": "string"}}, "required": ["a"]},
+            {"properties": {"b": {}}, "required": ["b"]},
+        ]
+    }
     assert fault(branches, {"a": "x"}) == "" and fault(branches, {"b": 1}) == ""
     assert fault(branches, {}) == "the input fits none of the forms allowed"
     assert fault(branches, {"a": "x", "c": 1}) == 'unknown parameter "c"'
@@ -160,13 +179,15 @@ def test_patterns_and_lists_made_to_take_for_ever_do_not():
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["string", "object", "#/$defs/a", "#", "x", "("]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            "type properties items $ref $defs a x anyOf allOf enum default minimum pattern required additionalProperties format nullable if then not".split()
-        ),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "type properties items $ref $defs a x anyOf allOf enum default minimum pattern required additionalProperties format nullable if then not".split()
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )

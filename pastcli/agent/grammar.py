@@ -78,5 +78,7 @@ _FINISH = ToolSpec(
     "",
     "",
     FINISH,
-    schema=object_schema(Parameter("return_type", enum=(GIVE_ANSWER, GIVE_UP), required=True), Parameter("final_answer")),
+    schema=object_schema(
+        Parameter("return_type", enum=(GIVE_ANSWER, GIVE_UP), required=True), Parameter("final_answer")
+    ),
 )

@@ -152,7 +152,9 @@ def parameters(schema: Schema, aliases: Mapping[str, str]) -> tuple[Parameter, .
     """The flat view of an object schema; `aliases` gives the shown name of a name as the source spells it."""
     raw = {shown: spelled for spelled, shown in aliases.items()}
     properties, required = members(schema, schema)
-    return tuple(_parameter(name, value, schema, name in required, raw.get(name, name)) for name, value in properties.items())
+    return tuple(
+        _parameter(name, value, schema, name in required, raw.get(name, name)) for name, value in properties.items()
+    )
 
 
 def _parameter(name: str, value: Any, root: Schema, required: bool, raw_name: str) -> Parameter:

@@ -17,6 +17,7 @@ TAKEN = ("Finish", "")
 
 RESERVED = frozenset("from class return false true id and".split())
 
+
 def standardize(text: str) -> str:
     """Letters, digits, `_` and CJK only, lower case, no `_` at the ends, `get_` before a leading digit.
 

@@ -19,7 +19,15 @@ from .warnings import Warnings
 
 DEEPEST = 64
 
-_ONE = ("items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems", "contains", "propertyNames", "not")
+_ONE = (
+    "items",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "contains",
+    "propertyNames",
+    "not",
+)
 _ONE += ("if", "then", "else")
 _MANY = ("allOf", "anyOf", "oneOf", "prefixItems")
 _NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
@@ -180,13 +188,17 @@ class _Mender:
             self.warnings.add("T03", where)
             del found["enum"]
         default, kind = found.get("default"), found.get("type", "any")
-        if default is not None and not any(types.is_of(default, each) for each in (kind if isinstance(kind, list) else [kind])):
+        if default is not None and not any(
+            types.is_of(default, each) for each in (kind if isinstance(kind, list) else [kind])
+        ):
             self.warnings.add("T08", f"{where}: {default!r} is no {kind}")
             del found["default"]
         required = found.get("required")
         if isinstance(required, list):
             found["required"] = [name for name in dict.fromkeys(r for r in required if isinstance(r, str)) if name]
-            if len(found["required"]) < len(required) and any(name != "" for name in required if not isinstance(name, str)):
+            if len(found["required"]) < len(required) and any(
+                name != "" for name in required if not isinstance(name, str)
+            ):
                 self.warnings.add("T01", f"{where}: required names what is no parameter: {required!r}")
         elif "required" in found:  # a boolean beside the type was draft 3's way; the list of the object says it today
             del found["required"]
@@ -240,7 +252,9 @@ class _Mender:
         kept = {n: value for n, value in found[key].items() if not patterns or (usable_pattern(n) and _is_re(n))}
         if len(kept) < len(found[key]):
             self.warnings.add("T11", f"{where}: a name in patternProperties")
-        found[key] = {str(name): self.schema(value, f"{where}, {words} {name}", depth - 1) for name, value in kept.items()}
+        found[key] = {
+            str(name): self.schema(value, f"{where}, {words} {name}", depth - 1) for name, value in kept.items()
+        }
 
 
 def usable_pattern(pattern: Any) -> bool:

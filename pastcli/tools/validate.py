@@ -23,7 +23,11 @@ PATTERN_SECONDS = 0.1
 """A pattern that takes longer on a text cannot be decided, and lets the text pass: no call may hold up the others."""
 
 _ARTICLES = {"integer": "an integer", "array": "an array", "object": "an object", "null": "null"}
-_FORMATS = {"date": "a date that exists, as YYYY-MM-DD", "date-time": "a date and time as in ISO 8601", "uuid": "a UUID"}
+_FORMATS = {
+    "date": "a date that exists, as YYYY-MM-DD",
+    "date-time": "a date and time as in ISO 8601",
+    "uuid": "a UUID",
+}
 _FORMATS |= {"ipv4": "an IPv4 address", "ipv6": "an IPv6 address", "email": "an e-mail address"}
 _LIMITS = {
     "minimum": "be at least {}",
@@ -174,8 +178,16 @@ def _words(error: ValidationError) -> list[str]:
         return [f"{subject} must match the pattern {_quote(wanted)}"]
     if rule == "uniqueItems":
         return [f"{subject} must not hold the same item twice"]
-    if rule == "anyOf" and error.context and all(one.validator == "type" and one.path == error.path for one in error.context):
-        each = [kind for one in error.context for kind in ([one.validator_value] if isinstance(one.validator_value, str) else one.validator_value)]
+    if (
+        rule == "anyOf"
+        and error.context
+        and all(one.validator == "type" and one.path == error.path for one in error.context)
+    ):
+        each = [
+            kind
+            for one in error.context
+            for kind in ([one.validator_value] if isinstance(one.validator_value, str) else one.validator_value)
+        ]
         return [f"{subject} must be {_either(each)}, not {_a(types.type_of(value))}"]
     if rule in ("anyOf", "oneOf"):
         return [f"{subject} fits {'none' if error.context else 'more than one'} of the forms allowed"]
