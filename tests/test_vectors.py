@@ -13,7 +13,7 @@ from vectors_tools import HIDDEN, factors_for, moved, read_model, weights, write
 from pastcli.errors import GateError, MismatchError, PastError, UsageError
 from pastcli.vectors import extract_skill, inject_skill, open_skill
 from pastcli.vectors.files import stream
-from pastcli.vectors.files.skill import KEY
+from pastcli.vectors.files.skill_description import KEY
 from pastcli.vectors.numbers.arithmetic import narrow, widen
 
 UP = "model.layers.1.mlp.up_proj.weight"

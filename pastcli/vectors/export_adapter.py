@@ -22,7 +22,8 @@ from .checks import compatibility
 from .files.destination import form_of_suffix
 from .files.opening import open_model
 from .files.safetensors import SafeWriter, header_text
-from .files.skill import Skill, SkillWriter, open_skill
+from .files.skill import Skill, open_skill
+from .files.skill_writer import SkillWriter
 from .numbers.lowrank import concatenated, product_norm
 
 

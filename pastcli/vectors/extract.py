@@ -14,9 +14,10 @@ from ..api import Checkpoint, TensorSpec
 from ..errors import MismatchError, PastError
 from .checks import compatibility, grid_noise
 from .deltas.compression import Form, compress
-from .deltas.delta import Delta, blocks
+from .deltas.delta import Delta, Only, blocks
 from .deltas.difference import AdapterDifference, Difference, difference
-from .files.skill import About, Part, SkillWriter
+from .files.skill_description import About, Part
+from .files.skill_writer import SkillWriter
 from .files.stream import Span, run, spans
 from .numbers.arithmetic import squared_norm
 from .numbers.lowrank import product_norm
@@ -68,12 +69,14 @@ def extract_skill(
             about.warnings = grid_noise.check(delta.sft, delta.rl, allow_lossy)
         writer = SkillWriter(Path(out), about)
         try:
-            if form:
-                _write_compressed(delta, form, writer, progress)
-            elif delta.exact:
+            if delta.exact and not form:
                 _write_factors(delta, writer)
             else:
-                _write_dense(delta, writer, progress)
+                specs = delta.specs() if delta.exact else delta.changed(progress)
+                if form:
+                    _write_compressed(delta if delta.exact else Only(delta, specs), form, writer, progress)
+                else:
+                    _write_dense(delta, specs, writer, progress)
             return _result(Path(out), writer.finish(), about.warnings)
         except BaseException:
             writer.close()
@@ -91,9 +94,10 @@ def _write_factors(difference: AdapterDifference, writer: SkillWriter) -> None:
         writer.low_rank(spec, factors, product_norm(factors))
 
 
-def _write_dense(difference: Difference, writer: SkillWriter, progress: Progress | None) -> None:
-    """Every tensor, block by block; the file's size is claimed first."""
-    specs = difference.specs()
+def _write_dense(
+    difference: Difference, specs: Mapping[str, TensorSpec], writer: SkillWriter, progress: Progress | None
+) -> None:
+    """Every tensor of `specs`, block by block; the file's size is claimed first."""
     for spec in specs.values():
         writer.dense(spec)
     writer.reserve()

@@ -27,7 +27,7 @@ from .files.destination import Storage, form_of_suffix, writer_for
 from .files.opening import Overlay, as_directory, open_model
 from .files.skill import Skill, open_skill
 from .files.stream import Span
-from .numbers.arithmetic import Sums
+from .numbers.arithmetic import Sums, overflow
 
 Progress = Callable[[int, int], None]
 
@@ -223,7 +223,7 @@ def _not_finite(model: Checkpoint, delta: Delta, span: Span) -> MismatchError:
             return MismatchError(f"{model.path}: tensor {name} holds NaN or infinity")
         if not np.isfinite(delta.block(name, start, stop)).all():
             return MismatchError(f"the skill holds NaN or infinity in tensor {name}")
-    return MismatchError(f"tensor {name} overflows the stored type", "use --dtype f32 or bf16, or a smaller --scale")
+    return overflow(name)
 
 
 def _discard(out: Path) -> None:

@@ -229,7 +229,10 @@ class HFWriter:
                 value = arithmetic.widen(raw, spec.dtype)
                 if not np.isfinite(value).all():
                     raise MismatchError(f"{self.template.path}: tensor {name} holds NaN or infinity")
-                raw = raw if kind == spec.dtype else arithmetic.narrow(value, kind)
+                if kind != spec.dtype:
+                    raw = arithmetic.narrow(value, kind)
+                    if kind == "F16" and not np.isfinite(raw).all():
+                        raise arithmetic.overflow(name)
             writer.write(name, start, raw)
 
     def finish(self) -> None:

@@ -28,7 +28,8 @@ import pytest
 
 from pastcli.vectors.checks import compatibility  # before numpy: sets the number of BLAS threads
 from pastcli.vectors.files import stream
-from pastcli.vectors.files.skill import About, SkillWriter
+from pastcli.vectors.files.skill_description import About
+from pastcli.vectors.files.skill_writer import SkillWriter
 from pastcli.vectors.inject import inject_skill
 
 import numpy as np  # isort: skip

@@ -41,6 +41,16 @@ def whole(delta: Delta, spec: TensorSpec) -> np.ndarray:
     return flat.reshape(spec.shape)
 
 
+class Only:
+    """`delta` on some of its tensors."""
+
+    def __init__(self, delta: Delta, specs: Mapping[str, TensorSpec]):
+        self._specs, self.block = specs, delta.block
+
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return self._specs
+
+
 class Sum:
     """sum_i lambda_i * v_i in float32, left to right, each lambda by tensor name; a lambda of 1 multiplies nothing."""
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...errors import MismatchError
+
 try:
     from . import _kernels
 except ImportError:
@@ -92,6 +94,11 @@ def requantize(source: Codec, target: Codec, raw: np.ndarray, change: np.ndarray
     out = np.empty(change.size // target[3] * target[4], np.uint8)
     aa, ab, bb = _kernels.requantize(source, target, raw, np.ascontiguousarray(change), out)
     return out, Sums(aa, bb, ab)
+
+
+def overflow(name: str) -> MismatchError:
+    """What is raised where a sum or a copy is too large for its stored type."""
+    return MismatchError(f"tensor {name} overflows the stored type", "use --dtype f32 or bf16, or a smaller --scale")
 
 
 def narrow_stochastic(value: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,153 @@
+"""Nothing goes wrong in silence: what would be another model, or another skill, than the one asked for is refused or said."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_model
+
+from pastcli.errors import MismatchError
+from pastcli.vectors import extract_skill, open_skill
+from pastcli.vectors.files.skill_description import KEY
+
+UP = "model.layers.1.mlp.up_proj.weight"
+NORM = "model.norm.weight"
+
+
+@pytest.fixture
+def pair(workspace):
+    """A base, an SFT model of it, a target, and a dense skill, by name in the working directory."""
+    base = weights()
+    sft = moved(base, 1, 2e-3)
+    write_model(workspace / "base", base)
+    write_model(workspace / "sft", sft)
+    write_model(workspace / "rl", moved(sft, 2, 1e-3))
+    write_model(workspace / "target", moved(base, 3, 2e-3))
+    extract_skill(workspace / "sft", workspace / "rl", workspace / "skill.safetensors")
+    return workspace
+
+
+# ---------------------------------------------------------------- a skill file that lies about itself
+
+
+def rewritten(source, target, change):
+    """`source` with its own description changed by `change(table)`, or by the text it returns."""
+    raw = source.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length])
+    table = json.loads(header["__metadata__"][KEY])
+    text = change(table)
+    header["__metadata__"][KEY] = json.dumps(table) if text is None else text
+    packed = json.dumps(header).encode()
+    target.write_bytes(struct.pack("<Q", len(packed)) + packed + raw[8 + length :])
+    return target
+
+
+LIES = {
+    "norm is text": lambda t: t["tensors"][UP].update(norm="large"),
+    "norm is null": lambda t: t["tensors"][UP].update(norm=None),
+    "norm is infinite": lambda t: t["tensors"][UP].update(norm=float("inf")),
+    "norm overflows when squared": lambda t: t["tensors"][UP].update(norm=1e300),
+    "norm is negative": lambda t: t["tensors"][UP].update(norm=-1.0),
+    "norm is a huge integer": lambda t: t["tensors"][UP].update(norm=10**400),
+    "shape is text": lambda t: t["tensors"][UP].update(shape="32x16"),
+    "shape holds text": lambda t: t["tensors"][UP].update(shape=["32", 16]),
+    "shape is fractional": lambda t: t["tensors"][UP].update(shape=[32.0, 16]),
+    "shape is negative": lambda t: t["tensors"][UP].update(shape=[-32, -16]),
+    "shape is another": lambda t: t["tensors"][UP].update(shape=[16, 32]),
+    "scale is a list": lambda t: t["tensors"][UP].update(scale=[1]),
+    "rank is text": lambda t: t["tensors"][UP].update(form="low_rank", rank="3"),
+    "form is a list": lambda t: t["tensors"][UP].update(form=[]),
+    "a tensor is a number": lambda t: t["tensors"].update({UP: 3}),
+    "a field is unknown": lambda t: t["tensors"][UP].update(colour="red"),
+    "shapes is a list": lambda t: t.update(shapes=[]),
+    "shapes holds numbers": lambda t: t.update(shapes={UP: 3}),
+    "sketch is a number": lambda t: t.update(sketch=7),
+    "parents hold text": lambda t: t.update(parents={"sft": "x"}),
+    "training is a list": lambda t: t.update(training=["x"]),
+    "warnings is text": lambda t: t.update(warnings="all is well"),
+    "identity is a list": lambda t: t.update(identity=[]),
+    "vocabulary is text": lambda t: t["identity"].update(vocab_size="many"),
+    "identity has too much": lambda t: t["identity"].update(more=1),
+    "version is an object": lambda t: t.update(version={}),
+    "no JSON": lambda t: "{",
+    "no object": lambda t: "[1]",
+    "too deep": lambda t: "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("lie", LIES, ids=str)
+def test_a_malformed_description_is_refused_by_name(pair, lie):
+    bad = rewritten(pair / "skill.safetensors", pair / "bad.safetensors", LIES[lie])
+    with pytest.raises(MismatchError, match=r"bad\.safetensors"):
+        open_skill(bad).close()
+
+
+def test_a_malformed_description_ends_no_command_in_a_python_error(pair, past):
+    for lie in ("norm is text", "shape is text", "norm overflows when squared", "parents hold text"):
+        rewritten(pair / "skill.safetensors", pair / "bad.safetensors", LIES[lie])
+        for words in (["inspect", "bad.safetensors"], ["inject", "--vector", "bad.safetensors", "--target", "target"]):
+            done = past(*words, code=3)
+            assert "corrupt" in done.stderr and "Traceback" not in done.stderr
+
+
+# ---------------------------------------------------------------- where a result goes
+
+
+def test_an_adapter_named_like_a_format_of_directories_is_a_directory(pair, past):
+    write_adapter(pair / "rl-lora", factors_for([UP]), base=pair / "sft")
+    past("extract", "--sft", "sft", "--rl", "rl-lora", "-o", "low.safetensors")
+    past("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "x.hf")
+    assert json.loads((pair / "x.hf/adapter_config.json").read_text())["r"] == 3
+
+
+# ---------------------------------------------------------------- casts
+
+
+def test_a_tensor_that_only_travels_along_may_not_overflow_the_stored_type(pair, past):
+    """60,000 is a float16, 70,000 is not: the copy of an unchanged tensor would hold infinity."""
+    tensors = read_model(pair / "target")
+    tensors[NORM][3] = 70_000.0
+    write_model(pair / "large", tensors)
+    sft = read_model(pair / "sft")
+    write_model(pair / "rl-up", {**sft, UP: sft[UP] + np.float32(1e-3)})
+    past("extract", "--sft", "sft", "--rl", "rl-up", "-o", "up.safetensors")
+    words = ("inject", "--vector", "up.safetensors", "--target", "large", "-o", "out", "--dtype")
+    done = past(*words, "f16", code=3)
+    assert NORM in done.stderr and "overflows" in done.stderr and not (pair / "out").exists()
+    past(*words, "bf16")
+    assert np.isfinite(read_model(pair / "out")[NORM]).all()
+
+
+# ---------------------------------------------------------------- dense skills
+
+
+def test_a_dense_skill_holds_only_the_tensors_that_changed(pair, past_json):
+    sft = read_model(pair / "sft")
+    late = sft[UP].copy()
+    late[-1, -1] += 1.0  # the last entry of all: a look at the beginning would not find it
+    write_model(pair / "rl-two", {**sft, UP: late, NORM: sft[NORM] * 2})
+    made = past_json("extract", "--sft", "sft", "--rl", "rl-two", "-o", "two.safetensors")
+    assert made["metrics"]["tensors"] == 2 and made["metrics"]["parameters"] == late.size + sft[NORM].size
+    skill = open_skill(pair / "two.safetensors")
+    assert set(skill.parts) == {UP, NORM}
+    skill.close()
+    past_json("inject", "--vector", "two.safetensors", "--target", "target", "-o", "out")
+    target, got = read_model(pair / "target"), read_model(pair / "out")
+    for name, value in target.items():
+        wanted = value + (late - sft[UP]) if name == UP else value + sft[NORM] if name == NORM else value
+        assert np.array_equal(got[name], wanted), name
+
+
+def test_a_change_of_sign_of_zero_is_none(pair, past):
+    sft = read_model(pair / "sft")
+    sft[NORM][:] = 0.0
+    write_model(pair / "plus", sft)
+    write_model(pair / "minus", {**sft, NORM: -sft[NORM], UP: sft[UP] + np.float32(0.01)})
+    past("extract", "--sft", "plus", "--rl", "minus", "-o", "up.safetensors")
+    skill = open_skill(pair / "up.safetensors")
+    assert set(skill.parts) == {UP}
+    skill.close()
