@@ -185,6 +185,7 @@ class AgentConfig:
     observation_chars: int = setting(1024, "longest observation shown to the model, in characters")
     temperature: float = setting(0.0, "sampling temperature; 0 is greedy")
     attempts: int = setting(1, "attempts at each query")
+    parallel: int = setting(1, "episodes under way at once; models that decode in batches are asked for all together")
     limit: int = setting(0, "run only the first N queries; 0 runs all")
     decoding: str = setting("off", "constrain the output: off | format | names | schema")
     show_schemas: bool = setting(False, "put the documentation of the tools into the prompt (not names-only)")
@@ -262,6 +263,12 @@ def _check_environment(stage: str, known: list[str]) -> None:
         name = variable.removeprefix(prefix).lower()
         if variable.startswith(prefix) and name not in known:
             raise UsageError(f"unknown setting in the environment: {variable}", _nearest(name, known))
+
+
+def of_record(stage: str, recorded: Mapping[str, Any]) -> Any:
+    """The config that a run wrote down, also an older version's: settings unknown today are left out, new ones are default."""
+    known = {f.name for f in dataclasses.fields(STAGES[stage])}
+    return STAGES[stage](**{name: value for name, value in recorded.items() if name in known})
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -39,6 +39,14 @@ def hash_path(path: Path) -> str:
     return f"blake3:{_digest(path)}"
 
 
+def is_hash_of(recorded: str, path: Path) -> bool:
+    """True if a file is the one that was recorded, also by the SHA-256 that versions before BLAKE3 wrote."""
+    if recorded.startswith("sha256:") and path.is_file():
+        with open(path, "rb") as handle:
+            return recorded == f"sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
+    return recorded == hash_path(path)
+
+
 def hash_weights(path: Path) -> str:
     """Hash of what computes: a GGUF, or the tensors and configuration of a model folder; not its readme or tokenizer."""
     if not path.is_dir():

@@ -13,9 +13,10 @@ import pytest
 
 from pastcli.agent.grammar import grammar
 from pastcli.agent.prompts import observation_text
-from pastcli.agent.react import call_seed, run_episode
-from pastcli.agent.run import run_tasks
-from pastcli.agent.summary import summarise, tooleval
+from pastcli.agent.drivers import run_tasks
+from pastcli.agent.episode import call_seed
+from pastcli.agent.summary import summarise
+from pastcli.agent.tooleval import tooleval
 from pastcli.agent.transcript import Transcript
 from pastcli.api import Completion, Observation, Parameter, Task, ToolSpec, object_schema
 from pastcli.config import AgentConfig
@@ -70,14 +71,25 @@ class Script:
         pass
 
 
+class Events(Transcript):
+    """A transcript that is only a list."""
+
+    def __init__(self):
+        super().__init__(Path("nowhere"))
+        self.events = []
+
+    def write(self, event):
+        self.events.append(event)
+
+
 def play(*lines, task=TASK, config=CONFIG, env=None):
-    model, events = Script(*lines), []
-    episode = run_episode(model, env or SchemaSimulator(task.tools), task, 0, config, events.append)
-    return episode, model, events
+    model, events = Script(*lines), Events()
+    [result] = run_tasks(model, env or SchemaSimulator(task.tools), rules, [task], config, events)
+    return result.episode, model, events.events
 
 
 def outcomes(episode):
-    return [step["outcome"] for step in episode.steps]
+    return [step.outcome for step in episode.steps]
 
 
 # ---------------------------------------------------------------- the loop
@@ -90,7 +102,7 @@ def test_call_observe_finish_and_a_prompt_that_only_grows():
     assert model.prompts[1].endswith("\nThought:")
     assert model.samplings[0].stop == ("\nObservation",)
     assert [sampling.seed for sampling in model.samplings] == [call_seed(0, "28", 0, 0), call_seed(0, "28", 0, 1)]
-    assert [event["event"] for event in events] == ["episode", "step", "step"]
+    assert [event["event"] for event in events] == ["episode", "step", "step", "end"]
 
 
 def test_names_only_unless_schemas_are_asked_for():
@@ -107,7 +119,7 @@ def test_input_2_a_name_that_is_none_runs_nothing_and_shows_the_names(name):
 
 
 def test_input_2_a_suffix_of_another_name_runs_the_function_of_that_name():
-    assert play("\nAction: fare\nAction Input: {}", finish("x"))[0].steps[0]["observation"]["response"].keys() == {
+    assert play("\nAction: fare\nAction Input: {}", finish("x"))[0].steps[0].observation.response.keys() == {
         "position"
     }
 
@@ -125,7 +137,7 @@ def test_inputs_3_and_8_only_the_first_call_of_a_turn_happens():
 @pytest.mark.parametrize("text", ["[1]", '"x"', "null", '{"port": 1}', "{}", '{"sailing": 3}'])
 def test_input_5_wrong_arguments_are_told_by_the_tool(text):
     episode, _, _ = play(f"\nAction: get_fare\nAction Input: {text}", finish("x"))
-    assert outcomes(episode) == ["invalid", "finish"] and episode.steps[0]["observation"]["error"]
+    assert outcomes(episode) == ["invalid", "finish"] and episode.steps[0].observation.error
 
 
 def test_inputs_6_and_7_unreadable_arguments_are_asked_again_with_the_error():
@@ -342,7 +354,7 @@ def test_summary_counts(results):
 
 
 def test_nothing_gradable_is_null_and_never_zero():
-    empty = run_episode(Script(finish("x")), SchemaSimulator([]), Task("1", "q", ()), 0, CONFIG, lambda event: None)
+    empty, _, _ = play(finish("x"), task=Task("1", "q", ()))
     summary = summarise([type("R", (), {"episode": empty, "verdict": rules.judge(empty)})()], queries=1)
     assert summary["sopr"] is None and summary["ungraded"] == 1.0 and summary["valid_call_rate"] is None
 
@@ -365,8 +377,11 @@ def test_tooleval_format(results):
 
 
 def run_with(path, *lines, tasks=(TASK,), replay=False, config=CONFIG):
-    model = None if replay else Script(*lines)
-    return run_tasks(model, SchemaSimulator(TASK.tools), rules, tasks, config, Transcript(path, replay))
+    model, transcript = None if replay else Script(*lines), Transcript(path, replay)
+    env = SchemaSimulator(TASK.tools)
+    if not replay:
+        transcript.begin({"event": "run", "format": 2, "environment": env.version, "judge": rules.version})
+    return run_tasks(model, env, rules, tasks, config, transcript)
 
 
 LINES = (CALL, finish("It is \ud800 ☃."))
@@ -376,7 +391,7 @@ def test_a_transcript_torn_at_any_byte_is_taken_up_and_ends_the_same(tmp_path):
     whole = tmp_path / "whole.jsonl"
     run_with(whole, *LINES)
     content = whole.read_bytes()
-    assert content.count(b"\n") == 4
+    assert content.count(b"\n") == 5
     for cut in [*range(0, len(content), 97), len(content) - 1, len(content)]:
         torn = tmp_path / "torn.jsonl"
         torn.write_bytes(content[:cut])
@@ -390,15 +405,15 @@ def test_replay_is_equal_to_the_byte_and_tells_where_it_is_not(tmp_path):
     run_with(path, *LINES)
     assert len(run_with(path, replay=True)) == 1
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:3]))
+    path.write_text("".join(lines[:4]))
     assert run_with(path, replay=True) == []
     path.write_text("".join([*lines, lines[-1]]))
     with pytest.raises(MismatchError, match="goes on"):
         run_with(path, replay=True)
     path.write_text("".join(lines).replace('"currency": "', '"currency": "X'))
-    with pytest.raises(MismatchError, match="line 2 .* observation"):
+    with pytest.raises(MismatchError, match="line 3 .* observation"):
         run_with(path, replay=True)
-    path.write_text("".join([lines[0], "{torn", *lines[1:]]))
+    path.write_text("".join([*lines[:2], "{torn", *lines[2:]]))
     with pytest.raises(MismatchError, match="damaged"):
         run_with(path, replay=True)
 
@@ -461,7 +476,7 @@ def test_past_agent_writes_a_run_and_replays_it(files, past, past_json):
     )
     transcript = Path(first["outputs"]["transcript"])
     assert json.loads(Path(first["outputs"]["summary"]).read_text())["calls"] == 3
-    assert len(json.loads((Path(first["outputs"]["tooleval"]) / "attempt_1.json").read_text())) == 3
+    assert len(json.loads((Path(first["outputs"]["tooleval"]) / "script.json" / "tools.json").read_text())) == 3
     done = past_json("agent", "--replay", transcript)
     assert done["identical"] and done["complete"] and done["episodes"] == 3
     second = past_json(*files)

@@ -1,4 +1,4 @@
-"""Model text to one ReAct step. Total: any text gives a `Step`, and nothing is ever executed or evaluated."""
+"""Model text to one ReAct turn. Total: any text gives a `Said`, and nothing is ever executed or evaluated."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _CALL = re.compile(r"([\w.-]+)\s*\(\s*\)")
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one turn said. `error` is '' when there is an action and readable arguments.
+class Said:
+    """What one turn said, as read. `error` is '' when there is an action and readable arguments.
 
     `arguments` is any JSON value (only the tool decides whether it is acceptable); `used` is the part of the text
     that belongs to this step: what stands after it (an observation of the model's own making, a second call)
@@ -34,7 +34,7 @@ class Step:
     error: str
 
 
-def parse(text: str, cut: bool = False) -> Step:
+def parse(text: str, cut: bool = False) -> Said:
     """Read `… Action: … Action Input: …`; `cut` says that generation stopped at the token limit.
 
     What stands before the first label is thought (the prompt ends in `Thought:`). The first action counts. Labels
@@ -46,7 +46,7 @@ def parse(text: str, cut: bool = False) -> Step:
     cut = cut and end == len(text)  # a limit hit in what is left out anyway has cut nothing off
     if "action" not in parts:
         error = "the answer was cut off before an Action" if cut else NO_ACTION
-        return Step(thought, "", None, text[:end], tuple(repairs), error)
+        return Said(thought, "", None, text[:end], tuple(repairs), error)
     action = _action_name(parts["action"], repairs)
     arguments, mended, error = parse_arguments(parts.get("input", ""))
     if not action:
@@ -55,7 +55,7 @@ def parse(text: str, cut: bool = False) -> Step:
         error = "the answer was cut off before Action Input"
     elif cut and error:
         error = f"the answer was cut off inside Action Input ({error})"
-    return Step(thought, action, arguments, text[:end], tuple(repairs + mended), error)
+    return Said(thought, action, arguments, text[:end], tuple(repairs + mended), error)
 
 
 def _parts(text: str) -> tuple[dict[str, str], list[str], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..api import Message, Task, ToolSpec
@@ -43,7 +44,7 @@ def messages(task: Task, show_schemas: bool) -> list[Message]:
     if show_schemas:
         documentation = [json.dumps(schema(spec), ensure_ascii=False) for spec in task.tools]
         system += "\n\nTheir documentation:\n" + "\n".join(documentation)
-    return [Message("system", _writable(system)), Message("user", _writable(task.query))]
+    return [Message("system", writable(system)), Message("user", writable(task.query))]
 
 
 def schema(spec: ToolSpec) -> dict[str, Any]:
@@ -68,22 +69,18 @@ FINISH_SCHEMA = {
 }
 
 
-def observation_text(observation: dict[str, Any], limit: int) -> str:
+def observation_text(observation: Mapping[str, Any], limit: int) -> str:
     """One line of JSON of at most `limit` characters; what is cut off is marked by `...`.
 
-    A tool's answer must not be able to end the turn: control tokens of chat templates in it are written with a
-    JSON escape, and a line break cannot occur inside JSON.
+    A tool's answer must not be able to end the turn: a line break cannot occur inside JSON, and where tokens are at hand
+    it is tokenised as plain text (`tokens`). For models that take only text, the control tokens of the usual chat
+    templates are written with a JSON escape as well.
     """
     text = _SPECIAL.sub(r"\\u003c", json.dumps(observation, ensure_ascii=False))
     text = text if len(text) <= limit else text[: max(limit - 3, 0)] + "..."
-    return _writable(text)
+    return writable(text)
 
 
-def next_turn(used: str, observation: str) -> str:
-    """What is appended to the prompt after a turn: the prompt only ever grows, so its prefix stays evaluated."""
-    return f"{_writable(used)}\nObservation: {observation}\n{PRIMER}"
-
-
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """Lone surrogates, which no tokenizer can encode, replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")

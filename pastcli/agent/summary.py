@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..api import Episode, ToolSpec
+from ..api import Episode, Step, ToolSpec
 from ..stats import wilson
-from .prompts import FINISH, FINISH_SCHEMA, GIVE_ANSWER, schema
-from .run import Result
+from .player import Result
 
 SCORES = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
 """StableToolBench's solvable pass rate (2403.07714); an `Ungraded` attempt has no score."""
@@ -54,43 +52,43 @@ def _by_query(results: Sequence[Result]) -> dict[str, list[float | None]]:
 def _behaviour(episodes: Sequence[Episode]) -> dict[str, Any]:
     """What the judge has no say in."""
     steps = [step for episode in episodes for step in episode.steps]
-    calls = [step for step in steps if step["outcome"] in ("ok", "invalid", "unknown")]
+    calls = [step for step in steps if step.outcome in ("ok", "invalid", "unknown")]
     return {
         "statuses": dict(Counter(episode.status for episode in episodes)),
         "finish_rate": _share(episode.status == "finished" for episode in episodes),
         "calls": len(calls),
-        "valid_call_rate": _share(step["outcome"] == "ok" for step in calls),
+        "valid_call_rate": _share(step.outcome == "ok" for step in calls),
         "parameter_recall": _mean(recall for episode in episodes for recall in _parameter_recalls(episode)),
         "relevant_api_recall": _mean(_relevant_recall(episode) for episode in episodes if episode.task.relevant),
-        "hallucinated_calls": sum(step["outcome"] == "unknown" for step in steps),
-        "malformed_turns": sum(step["outcome"] == "malformed" for step in steps),
-        "repairs": dict(Counter(repair for step in steps for repair in step["repairs"])),
+        "hallucinated_calls": sum(step.outcome == "unknown" for step in steps),
+        "malformed_turns": sum(step.outcome == "malformed" for step in steps),
+        "repairs": dict(Counter(repair for step in steps for repair in step.repairs)),
         "turns": len(steps),
-        "prompt_tokens": sum(step["completion"]["prompt_tokens"] for step in steps),
-        "evaluated_tokens": sum(step["completion"]["evaluated_tokens"] for step in steps),
-        "completion_tokens": sum(step["completion"]["completion_tokens"] for step in steps),
-        "model_seconds": round(sum(step["completion"]["seconds"] for step in steps), 3),
+        "prompt_tokens": sum(step.completion.prompt_tokens for step in steps),
+        "evaluated_tokens": sum(step.completion.evaluated_tokens for step in steps),
+        "completion_tokens": sum(step.completion.completion_tokens for step in steps),
+        "model_seconds": round(sum(step.completion.seconds for step in steps), 3),
     }
 
 
-def _tool(episode: Episode, step: dict[str, Any]) -> ToolSpec | None:
-    return next((spec for spec in episode.task.tools if spec.name == step["action"]), None)
+def _tool(episode: Episode, step: Step) -> ToolSpec | None:
+    return next((spec for spec in episode.task.tools if spec.name == step.action), None)
 
 
 def _parameter_recalls(episode: Episode) -> Iterable[float]:
     """For each call of an API with required parameters, the share of them that the model named."""
     for step in episode.steps:
-        spec = _tool(episode, step) if step["outcome"] in ("ok", "invalid") else None
+        spec = _tool(episode, step) if step.outcome in ("ok", "invalid") else None
         required = {p.name for p in spec.parameters if p.required} if spec else set()
         if spec and required:
-            given = step["arguments"] if isinstance(step["arguments"], dict) else {}
+            given = step.arguments if isinstance(step.arguments, dict) else {}
             named = {parameter.name for name in given if (parameter := spec.parameter(name)) is not None}
             yield len(required & named) / len(required)
 
 
 def _relevant_recall(episode: Episode) -> float:
     """Share of the APIs a good run calls that were called validly."""
-    valid = [_tool(episode, step) for step in episode.steps if step["outcome"] == "ok"]
+    valid = [_tool(episode, step) for step in episode.steps if step.outcome == "ok"]
     called = {spec.key for spec in valid if spec is not None}
     return len(called & set(episode.task.relevant)) / len(episode.task.relevant)
 
@@ -102,41 +100,3 @@ def _share(values: Iterable[bool]) -> float | None:
 def _mean(values: Iterable[float]) -> float | None:
     found = list(values)
     return sum(found) / len(found) if found else None
-
-
-def tooleval(results: Sequence[Result], attempt: int) -> dict[str, Any]:
-    """One attempt at every query in the answer format of ToolEval (2307.16789), keyed by query id.
-
-    `answer_details` is a chain of nodes, each in the `next` of the one before: system, user, then a node for every
-    thought and for every call.
-    """
-    return {
-        result.episode.task.id: {
-            "query": result.episode.task.query,
-            "available_tools": [*(schema(spec) for spec in result.episode.task.tools), FINISH_SCHEMA],
-            "answer": _answer(result.episode),
-        }
-        for result in results
-        if result.episode.attempt == attempt
-    }
-
-
-def _answer(episode: Episode) -> dict[str, Any]:
-    nodes: list[tuple[str, Any]] = [("system", ""), ("user", "")]
-    for step in episode.steps:
-        if step["thought"]:
-            nodes.append(("assistant", step["thought"]))
-        if step["action"]:
-            response = "" if step["action"] == FINISH else json.dumps(step["observation"], ensure_ascii=False)
-            arguments = json.dumps(step["arguments"], ensure_ascii=False)
-            nodes.append(("tool", {"name": step["action"], "arguments": arguments, "response": response}))
-    chain: list[dict[str, Any]] = []
-    for role, message in reversed(nodes):
-        chain = [{"role": role, "message": message, "next": chain}]
-    final = json.dumps({"return_type": GIVE_ANSWER, "final_answer": episode.answer}, ensure_ascii=False)
-    return {
-        "method": f"past_react@{episode.attempt + 1}",
-        "total_steps": len(nodes),
-        "final_answer": final if episode.status == "finished" else "",
-        "answer_details": chain,
-    }

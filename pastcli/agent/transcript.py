@@ -1,112 +1,131 @@
-"""The transcript: every event of a run, one JSON line each, on disk before the next one begins.
+"""The transcript: every event of a run, one JSON line each, on disk before what follows it begins.
 
-It is also the run's memory. A transcript opened with lines in it first *checks* what is written against them,
-and only then appends; `Recorded` answers from it until it is exhausted. So a killed run goes on where it
-stopped, a replay is a run that may not append, and neither can count anything twice.
+It is also the run's memory. Episodes may run at the same time, so events belong to their (task, attempt), not to a
+place in the file. What is recorded is given back as it was recorded: no model, tool or judge is asked a second
+time. So a killed run goes on where it stopped, a replay is a run that may not append, and neither counts anything twice.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..api import ChatModel, Completion, Message, Sampling
-from ..errors import ContextOverflow, MismatchError, PastError
+from ..api import Step
+from ..errors import MismatchError, PastError
+
+FORMAT = 2
+"""2: token ids of completions, versions of environment and judge, episodes may interleave. 1 can be replayed."""
+
+Key = tuple[str, int]
+"""(task id, attempt)"""
 
 
 class EndOfTranscript(PastError):
-    """A replay has come to the end of an unfinished transcript."""
+    """A replay has come to the end of an unfinished episode."""
+
+
+@dataclass
+class Recorded:
+    """What a transcript holds of one attempt; `lines` are the numbers of its steps' lines, `end_line` that of its end."""
+
+    opening: dict[str, Any] | None = None
+    steps: list[Step] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    end: dict[str, Any] | None = None
+    end_line: int = 0
 
 
 class Transcript:
-    """Append-only JSONL. Events carry no clock but the model's own seconds, so equal runs give equal bytes."""
+    """Append-only JSONL. Events carry no clock but the model's own seconds, so equal runs, one episode after the other,
+    give equal bytes."""
 
     def __init__(self, path: Path, replay: bool = False):
         """Take up `path` if it exists, without the line a crash may have torn; with `replay` nothing is written."""
         self.path = path
         self.replay = replay
-        self.position = 0
-        self._lines = _whole_lines(path)
-        self._size = sum(map(len, self._lines))
-        self._pending = b""
+        self.header: dict[str, Any] | None = None
+        self._episodes: dict[Key, Recorded] = {}
+        self._lock = threading.Lock()
+        lines = _whole_lines(path)
+        for number, line in enumerate(lines, start=1):
+            self._take(number, json.loads(line))
+        self.lines = len(lines)
+        self._size = sum(map(len, lines))
+        self._held: dict[Key | None, bytes] = {}
 
-    def peek(self) -> dict[str, Any] | None:
-        """The recorded event that comes next; None when everything recorded has been passed."""
-        return json.loads(self._lines[self.position]) if self.position < len(self._lines) else None
+    @property
+    def format(self) -> int:
+        return self.header.get("format", 1) if self.header else FORMAT
+
+    def recorded(self, key: Key) -> Recorded:
+        """What there is of an attempt, empty if nothing."""
+        return self._episodes.get(key, Recorded())
+
+    def keys(self) -> Iterator[Key]:
+        """Every attempt of which there is a record."""
+        return iter(self._episodes)
+
+    def begin(self, header: dict[str, Any]) -> None:
+        """The run's first event: kept back until there is something to follow it, or checked against the recorded one."""
+        if self.header is None:
+            self.header = header
+            self._held[None] = _line(header)
+        elif self.header != header:
+            self.contradicts(1, self.header, header)
 
     def write(self, event: dict[str, Any]) -> None:
-        """Append one event and wait until it is on disk; or check it against the recorded one in its place.
+        """Append an event and wait until it is on disk. Raises `EndOfTranscript` in a replay.
 
-        What comes before a step goes to disk with it: a run that never got an answer leaves no file.
+        The beginning of an episode goes to disk with its first step: a run that never got an answer leaves no file.
         """
-        # backslashreplace writes a lone surrogate as its JSON escape, so any text survives the way to disk and back.
-        line = json.dumps(event, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        if self.position < len(self._lines):
-            if line != self._lines[self.position]:
-                difference = _difference(self.peek() or {}, json.loads(line))
-                raise MismatchError(
-                    f"line {self.position + 1} of {self.path} says otherwise: {difference}",
-                    "tools, settings, model or version are not those of the transcript",
-                )
-        elif self.replay:
+        if self.replay:
             raise EndOfTranscript("the transcript ends here")
-        else:
-            self._pending += line
-            if event["event"] in ("step", "end"):
-                self._append()
-        self.position += 1
+        key = (event["task"], event["attempt"])
+        with self._lock:
+            if event["event"] == "episode":
+                self._held[key] = _line(event)
+                return
+            self._append(self._held.pop(None, b"") + self._held.pop(key, b"") + _line(event))
 
-    def _append(self) -> None:
+    def contradicts(self, number: int, old: Any, new: Any) -> None:
+        """Raise the error for a recorded line that would now be another."""
+        raise MismatchError(
+            f"line {number} of {self.path} says otherwise: {_difference(old, new)}",
+            "tools, settings, model or version are not those of the transcript",
+        )
+
+    def _take(self, number: int, event: dict[str, Any]) -> None:
+        if event.get("event") == "run":
+            self.header = event
+            return
+        kept = self._episodes.setdefault((event.get("task", ""), event.get("attempt", 0)), Recorded())
+        place = f"line {number} of {self.path}"
+        if kept.end is not None or (event.get("event") == "step" and event.get("step") != len(kept.steps)):
+            raise MismatchError(f"{place} goes on where its episode ends, or leaves a step out")
+        if event.get("event") == "episode":
+            kept.opening = event
+        elif event.get("event") == "step":
+            kept.steps.append(Step.from_dict(event))
+            kept.lines.append(number)
+        elif event.get("event") == "end":
+            kept.end, kept.end_line = event, number
+        else:
+            raise MismatchError(f"{place} is no event of an agent transcript")
+
+    def _append(self, data: bytes) -> None:
         with open(self.path, "r+b" if self.path.exists() else "xb") as file:
             file.truncate(self._size)
             file.seek(self._size)
-            file.write(self._pending)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        self._size += len(self._pending)
-        self._pending = b""
-
-
-class Recorded:
-    """A `ChatModel` that gives the recorded completions first and then asks `live`, if there is one."""
-
-    def __init__(self, transcript: Transcript, live: ChatModel | None):
-        self.name = live.name if live else "transcript"
-        self._transcript = transcript
-        self._live = live
-
-    def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
-        event = self._transcript.peek()
-        if event is None:
-            return self._model().complete(prompts, sampling)
-        if event["event"] == "step":
-            return [Completion(**event["completion"])]
-        if event.get("status") == "context_overflow":
-            raise ContextOverflow("recorded")
-        where = f"line {self._transcript.position + 1} of {self._transcript.path}"
-        raise MismatchError(f"{where} holds no step where one is due")
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """The live model's rendering, which is then checked against the record; without one, the record's."""
-        event = self._transcript.peek()
-        if self._live is None and event is not None:
-            return event.get("prompt", "")
-        return self._model().render(messages)
-
-    def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        return self.complete([self.render(messages)], sampling)[0]
-
-    def close(self) -> None:
-        if self._live is not None:
-            self._live.close()
-
-    def _model(self) -> ChatModel:
-        if self._live is None:
-            raise EndOfTranscript("the transcript ends here")
-        return self._live
+        self._size += len(data)
+        self.lines += data.count(b"\n")
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -116,6 +135,11 @@ def read_header(path: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("event") != "run":
         raise MismatchError(f"{path} is no agent transcript", "give the transcript.jsonl of a `past agent` run")
     return header
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    # backslashreplace writes a lone surrogate as its JSON escape, so any text survives the way to disk and back.
+    return json.dumps(event, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _whole_lines(path: Path) -> list[bytes]:

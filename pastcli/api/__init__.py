@@ -18,7 +18,7 @@ Nothing here imports numpy or torch: arrays appear only as annotations.
 
 from __future__ import annotations
 
-from .chat import ChatModel, Completion, Message, Sampling
+from .chat import ChatModel, Completion, Message, Sampling, TokenModel
 from .checkpoints import (
     Adapter,
     AddingWriter,
@@ -35,7 +35,7 @@ from .checkpoints import (
 )
 from .documents import Passage, PassageStream, Question
 from .schemas import Parameter, object_schema
-from .tools import Episode, ExpectedCall, Judge, Observation, Task, ToolEnv, ToolSpec, Verdict
+from .tools import Episode, ExpectedCall, Judge, Observation, Step, Task, ToolEnv, ToolSpec, Verdict
 from .training import Progress, Reward, Trainer, TrainJob, TrainResult
 
 __all__ = [
@@ -63,9 +63,11 @@ __all__ = [
     "RunsModels",
     "Sampling",
     "SingleFileFormat",
+    "Step",
     "StoredBits",
     "Task",
     "TensorSpec",
+    "TokenModel",
     "ToolEnv",
     "ToolSpec",
     "TrainJob",

@@ -72,3 +72,26 @@ class ChatModel(Protocol):
 
     def close(self) -> None:
         """Free the model. Safe to call twice."""
+
+
+@runtime_checkable
+class TokenModel(ChatModel, Protocol):
+    """A chat model whose tokenizer is at hand: prompts can be given as token ids, and what it said is kept as such.
+
+    An agent's prompt is then made of the template's tokens, the tokens that the model itself sampled, and observations
+    tokenised as plain text, in which nothing can be a control token.
+    """
+
+    context: int
+    """Most tokens of prompt and answer together."""
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """Token ids of a text. With `special` it begins a prompt: control tokens written in it are recognised and the
+        beginning token, if the model has one, is put before it; without, every character is only text."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, as `Completion.text` has it."""
+
+    def complete_tokens(self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]) -> list[Completion]:
+        """Continue each prompt, decoded together; `Completion.token_ids` are the tokens sampled. What a prompt shares with
+        an earlier one is not evaluated again. Prompts must leave room in `context`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from .chat import Completion
 from .schemas import Parameter, Schema, object_schema, parameters
 
 Key = tuple[str, str, str]
@@ -101,18 +102,70 @@ class ToolEnv(Protocol):
         """Let go of processes and connections. Safe to call twice."""
 
 
-@dataclass
-class Episode:
-    """One attempt at one task: the steps as written to the transcript, and how it ended.
+@dataclass(frozen=True)
+class Step:
+    """One turn of an episode: what the model said, how it was read, and what came of it.
 
-    A step has `thought`, `action`, `arguments`, `outcome` (`ok`, `invalid`, `unknown`, `malformed` or `finish`),
-    `observation` (`Observation.to_dict()`, or None after Finish), `repairs` and `completion`; see `agent.react`.
+    `completion` is the raw answer, `arguments` any JSON value, `repairs` what had to be mended to read it. `error` is ''
+    when there is an action with readable arguments. `outcome` is `ok` or `invalid` (the tool's word), `unknown` (no such
+    function), `malformed` (nothing to call) or `finish`; `observation` is None after Finish.
+    """
+
+    index: int
+    seed: int
+    completion: Completion
+    thought: str
+    action: str
+    arguments: Any
+    repairs: tuple[str, ...]
+    error: str
+    outcome: str
+    observation: Observation | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The step as a transcript holds it."""
+        return {
+            "step": self.index,
+            "seed": self.seed,
+            "completion": {**vars(self.completion), "token_ids": list(self.completion.token_ids)},
+            "thought": self.thought,
+            "action": self.action,
+            "arguments": self.arguments,
+            "repairs": list(self.repairs),
+            "error": self.error,
+            "outcome": self.outcome,
+            "observation": self.observation.to_dict() if self.observation else None,
+        }
+
+    @staticmethod
+    def from_dict(event: Mapping[str, Any]) -> Step:
+        """The step of a transcript's event; transcripts before format 2 kept no token ids."""
+        said = event["completion"]
+        observed = event["observation"]
+        return Step(
+            index=event["step"],
+            seed=event["seed"],
+            completion=Completion(**{**said, "token_ids": tuple(said.get("token_ids", ()))}),
+            thought=event["thought"],
+            action=event["action"],
+            arguments=event["arguments"],
+            repairs=tuple(event["repairs"]),
+            error=event["error"],
+            outcome=event["outcome"],
+            observation=None if observed is None else Observation(observed["error"], observed["response"]),
+        )
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One attempt at one task: its steps, and how it ended.
+
     `status` is `finished`, `gave_up`, `max_turns`, `stuck` or `context_overflow`.
     """
 
     task: Task
     attempt: int
-    steps: list[dict[str, Any]]
+    steps: tuple[Step, ...]
     status: str
     answer: str = ""
 
@@ -127,7 +180,11 @@ class Verdict:
 
 
 class Judge(Protocol):
-    """The `past.judges` role."""
+    """The `past.judges` role. May be asked from several threads at once (`--parallel`).
+
+    A judge that always says the same of the same episode may have `deterministic = True` and a `version`: a replay then
+    asks it again and compares, if the version is that of the transcript.
+    """
 
     name: str
 

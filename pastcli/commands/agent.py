@@ -14,7 +14,7 @@ from ._lineage import model_of, newest
 from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, finished_before, option, typed
 
 if TYPE_CHECKING:
-    from ..agent.run import Result
+    from ..agent.player import Result
     from ..tools.load import ToolSet
 
 EXAMPLE = "Example: `past agent --tools toolbench.json --limit 10`"
@@ -40,6 +40,7 @@ def command(
     judge: Annotated[str | None, option("agent", "judge")] = None,
     limit: Annotated[int | None, option("agent", "limit", min=0)] = None,
     attempts: Annotated[int | None, option("agent", "attempts", min=1)] = None,
+    parallel: Annotated[int | None, option("agent", "parallel", min=1)] = None,
     max_turns: Annotated[int | None, option("agent", "max_turns", min=1)] = None,
     max_new_tokens: Annotated[int | None, option("agent", "max_new_tokens", min=1)] = None,
     observation_chars: Annotated[int | None, option("agent", "observation_chars", min=16)] = None,
@@ -87,7 +88,7 @@ def _load(tools: Path, queries: list[str], config: Any) -> ToolSet:
 
     if config.decoding not in MODES:
         raise UsageError(f"no decoding mode {config.decoding!r}", f"modes: {', '.join(MODES)}")
-    lowest = {"attempts": 1, "max_turns": 1, "max_new_tokens": 1, "limit": 0, "observation_chars": 16, "temperature": 0}
+    lowest = {"attempts": 1, "parallel": 1, "max_turns": 1, "max_new_tokens": 1, "limit": 0, "observation_chars": 16, "temperature": 0}
     for name, bound in lowest.items():
         if getattr(config, name) < bound:
             raise UsageError(f"{name} must be at least {bound}, not {getattr(config, name)}")
@@ -137,7 +138,7 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
 
 
 def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool) -> runs.Record:
-    from ..agent.run import header, run_tasks
+    from ..agent.drivers import header, run_tasks
     from ..agent.transcript import Transcript
     from ..tools.simulate import SchemaSimulator
 
@@ -149,8 +150,8 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume:
             run.add_input("tools", extra["tools"])
             run.add_input("model", extra["model"])
             transcript = Transcript(run.dir / "transcript.jsonl")
-            transcript.write(header(Path(extra["tools"]), extra["queries"], extra["model"], config))
             env = SchemaSimulator(spec for task in tasks for spec in task.tools)
+            transcript.begin(header(Path(extra["tools"]), extra["queries"], extra["model"], config, env, judge))
             with output.progress("agent", "episodes") as progress:
                 results = run_tasks(chat, env, judge, tasks, config, transcript, progress)
             _write(run, results, loaded, config)
@@ -161,19 +162,25 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume:
 
 def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any) -> None:
     """Transcript, summary and ToolEval files as outputs of the run."""
-    from ..agent.summary import summarise, tooleval
+    from ..agent.summary import summarise
+    from ..agent.tooleval import export
 
     summary = summarise(results, len(_tasks(loaded, config)))
     summary["tool_warnings"] = loaded.warnings.counts()
     summary |= {"decoding": config.decoding, "comparable": config.decoding != "schema" and not config.show_schemas}
     runs.write_json(run.dir / "summary.json", summary)
     runs.write_json(run.dir / "tools_warnings.json", [f"{kind} {text}" for kind, text in loaded.warnings.items])
-    (run.dir / "tooleval").mkdir(exist_ok=True)
-    for attempt in range(config.attempts):
-        runs.write_json(run.dir / "tooleval" / f"attempt_{attempt + 1}.json", tooleval(results, attempt))
+    export(results, run.dir / "tooleval", _file_name(run.manifest["inputs"]["model"]["path"]), Path(run.manifest["inputs"]["tools"]["path"]).stem)
     for name, file in (("transcript", "transcript.jsonl"), ("summary", "summary.json"), ("tooleval", "tooleval")):
         run.add_output(name, run.dir / file)
     run.metrics(**summary)
+
+
+def _file_name(model: str) -> str:
+    """A model's name as a folder: the last part of its path, without what file names may not hold."""
+    import re
+
+    return re.sub(r"[^\w.+-]+", "_", model.rstrip("/").rsplit("/", 1)[-1]) or "model"
 
 
 def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> None:
@@ -209,30 +216,32 @@ def _table(summary: dict[str, Any], caption: str) -> None:
 
 def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
     """Run a transcript again from its own words: same parsing, same observations, same verdicts, to the byte."""
-    from ..agent.run import header, run_tasks
+    from ..agent.drivers import run_tasks, same_version
     from ..agent.transcript import Transcript, read_header
+    from ..hashing import is_hash_of
     from ..tools.load import load_tools
     from ..tools.simulate import SchemaSimulator
 
     if not path.is_file():
         raise UsageError(f"no transcript {path}", "give the transcript.jsonl of a `past agent` run")
     recorded = read_header(path)
-    config = configs.AgentConfig(**recorded["config"])
+    config = configs.of_record("agent", recorded["config"])
     file = tools or Path(recorded["tools"])
     loaded = load_tools(file, recorded["queries"], config.strict_tools)
-    now = header(file, recorded["queries"], recorded["model"], config) | {"tools": recorded["tools"]}
-    if now["tools_hash"] != recorded["tools_hash"]:
+    if not is_hash_of(recorded["tools_hash"], file):
         raise MismatchError(f"{file} is not the tools file of the transcript any more", "give that file: --tools FILE")
     transcript = Transcript(path, replay=True)
-    transcript.write(now)
     tasks = _tasks(loaded, config)
     env = SchemaSimulator(spec for task in tasks for spec in task.tools)
-    results = run_tasks(None, env, registry.load("judge", config.judge), tasks, config, transcript)
+    judge = registry.load("judge", config.judge)
+    results = run_tasks(None, env, judge, tasks, config, transcript)
     document = {
         "transcript": str(path),
         "identical": True,
         "complete": len(results) == len(tasks) * config.attempts,
         "episodes": len(results),
-        "lines": transcript.position,
+        "lines": transcript.lines,
+        "observations": "as computed now" if same_version(env, recorded.get("environment", "")) else "as recorded",
+        "verdicts": "as computed now" if same_version(judge, recorded.get("judge", "")) else "as recorded",
     }
     output.emit(document, as_json)

@@ -35,6 +35,8 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
+    version = "rules/1"
+    deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
         """Label one attempt; `Ungraded` when nobody said which APIs a good run calls."""
@@ -70,8 +72,8 @@ def _observed(episode: Episode) -> dict[tuple[str, str, str], list[Any]]:
     keys = {spec.name: spec.key for spec in episode.task.tools}
     found: dict[tuple[str, str, str], list[Any]] = {}
     for step in episode.steps:
-        if step["outcome"] == "ok":
-            found.setdefault(keys[step["action"]], []).append(step["observation"]["response"])
+        if step.outcome == "ok":
+            found.setdefault(keys[step.action], []).append(step.observation.response)
     return found
 
 

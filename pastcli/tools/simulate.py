@@ -29,6 +29,9 @@ def cache_key(spec: ToolSpec, arguments: dict[str, Any], simulator: str = VERSIO
 class SchemaSimulator:
     """A `ToolEnv`: answers from the response template, seeded by the cache key, echoing arguments by name."""
 
+    version = VERSION
+    deterministic = True
+
     def __init__(self, specs: Iterable[ToolSpec]):
         self._known = {spec.key for spec in specs}
 

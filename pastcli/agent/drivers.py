@@ -1,0 +1,200 @@
+"""All queries of a run through episode and judge into the transcript: one by one, several at once, or again from the record.
+
+Models that decode in batches, or that only one caller may use at a time, are asked in *rounds*: every live episode's turn
+together, then every tool call together. Models that take calls from several threads (`concurrent = True`) are given a
+thread an episode, so that none waits for the slowest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ..api import ChatModel, Completion, Judge, Progress, Task, TokenModel, ToolEnv
+from ..config import AgentConfig
+from ..errors import ContextOverflow, MismatchError
+from ..hashing import hash_path
+from .forms import React
+from .player import Cast, Player, Result
+from .transcript import FORMAT, EndOfTranscript, Transcript
+
+
+def header(
+    tools: Path, queries: Sequence[str], model: str, config: AgentConfig, env: ToolEnv, judge: Judge
+) -> dict[str, Any]:
+    """The first event of a transcript: all that decides the rest, so that a replay needs nothing but the tools file."""
+    return {
+        "event": "run",
+        "format": FORMAT,
+        "tools": str(tools.resolve()),
+        "tools_hash": hash_path(tools),
+        "queries": list(queries),
+        "model": model,
+        "environment": getattr(env, "version", ""),
+        "judge": getattr(judge, "version", ""),
+        "config": dataclasses.asdict(config),
+    }
+
+
+def run_tasks(
+    model: ChatModel | None,
+    env: ToolEnv,
+    judge: Judge,
+    tasks: Sequence[Task],
+    config: AgentConfig,
+    transcript: Transcript,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Every attempt at every task, in their order; what the transcript already holds is taken from there, not asked again.
+
+    Without `model` this is a replay: attempts whose record is unfinished are left out, and deterministic tools and judges
+    of the versions in the transcript are asked again and compared. Raises `MismatchError` where record and run differ.
+    """
+    told = transcript.header or {}
+    cast = Cast(
+        model,
+        env,
+        judge,
+        React(config.show_schemas, config.observation_chars),
+        config,
+        transcript,
+        check_env=model is None and same_version(env, told.get("environment", "")),
+        check_judge=model is None and same_version(judge, told.get("judge", "")),
+    )
+    wanted = [(task, attempt) for task in tasks for attempt in range(config.attempts)]
+    strays = set(transcript.keys()) - {(task.id, attempt) for task, attempt in wanted}
+    if strays:
+        raise MismatchError(f"{transcript.path} goes on where the run ends: it has {min(strays)}")
+    counter = _Counter(progress, len(wanted))
+    if model is None:
+        return list(filter(None, (_replayed(cast, task, attempt, counter) for task, attempt in wanted)))
+    lanes = min(max(config.parallel, 1), max(len(wanted), 1))
+    if getattr(model, "concurrent", False) and lanes > 1:
+        return _in_threads(cast, wanted, lanes, counter)
+    return _in_rounds(cast, wanted, lanes, counter)
+
+
+def same_version(part: Any, recorded: str) -> bool:
+    """True if asking `part` again must give what the record of that version says."""
+    return bool(recorded) and getattr(part, "deterministic", False) and getattr(part, "version", None) == recorded
+
+
+class _Counter:
+    """Progress over all lanes."""
+
+    def __init__(self, progress: Progress | None, total: int):
+        self._progress, self._total, self._lock = progress, total, threading.Lock()
+        self._done = self._solved = self._turns = 0
+
+    def turn(self, number: int) -> None:
+        with self._lock:
+            self._turns += 1
+            self._tell()
+
+    def done(self, result: Result) -> None:
+        with self._lock:
+            self._done += 1
+            self._solved += result.verdict.label == "Solved"
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress:
+            self._progress(self._done, self._total, {"turns": self._turns, "solved": self._solved})
+
+
+def _replayed(cast: Cast, task: Task, attempt: int, counter: _Counter) -> Result | None:
+    try:
+        result = Player(cast, task, attempt, counter.turn).result
+    except EndOfTranscript:
+        return None
+    if result is not None:
+        counter.done(result)
+    return result
+
+
+def _in_rounds(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter: _Counter) -> list[Result]:
+    """Up to `lanes` episodes at a time: their turns are asked together, then their tools called together."""
+    results: dict[int, Result] = {}
+    live: dict[int, Player] = {}
+    waiting = iter(enumerate(wanted))
+    with ThreadPoolExecutor(lanes) as pool:
+        # One lane stays in this thread: a tool that is not made for threads then works as it always did.
+        each: Callable[..., Any] = pool.map if lanes > 1 else map
+        while True:
+            while len(live) < lanes and (one := next(waiting, None)) is not None:
+                place, (task, attempt) = one
+                _settle(Player(cast, task, attempt, counter.turn), place, live, results, counter)
+            if not live:
+                return [results[place] for place in sorted(results)]
+            players = dict(live)
+            replies = _ask(cast.model, list(players.values()))
+            list(each(lambda pair: pair[0].answer(pair[1]), list(zip(players.values(), replies, strict=True))))
+            for place, player in players.items():
+                _settle(player, place, live, results, counter)
+
+
+def _settle(
+    player: Player, place: int, live: dict[int, Player], results: dict[int, Result], counter: _Counter
+) -> None:
+    """File a player under what is still live, or what is done."""
+    if player.result is None:
+        live[place] = player
+        return
+    live.pop(place, None)
+    results[place] = player.result
+    counter.done(player.result)
+
+
+def _in_threads(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter: _Counter) -> list[Result]:
+    """`lanes` threads, each with an episode of its own. The first error stops them all, each at its next turn."""
+    stop = threading.Event()
+
+    def whole(task: Task, attempt: int) -> Result | None:
+        try:
+            player = Player(cast, task, attempt, counter.turn)
+            while player.result is None:
+                if stop.is_set():
+                    return None
+                player.answer(_ask(cast.model, [player])[0])
+        except BaseException:
+            stop.set()
+            raise
+        counter.done(player.result)
+        return player.result
+
+    with ThreadPoolExecutor(lanes) as pool:
+        futures = [pool.submit(whole, task, attempt) for task, attempt in wanted]
+        try:
+            return [result for future in futures if (result := future.result()) is not None]
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _ask(model: Any, players: Sequence[Player]) -> list[Completion | ContextOverflow]:
+    """The model's answers to the players' turns, in one batch where it takes tokens; a prompt that is too long gets its error."""
+    turns = [player.turn for player in players]
+    if not isinstance(model, TokenModel):
+        return [_text_answer(model, turn.prompt.text, turn.sampling) for turn in turns]
+    prompts = [player.tokens.extend(player.turn.prompt) for player in players]
+    answers: list[Completion | ContextOverflow] = [
+        ContextOverflow(f"the prompt has {len(ids)} tokens, the context {model.context}") for ids in prompts
+    ]
+    fitting = [place for place, ids in enumerate(prompts) if len(ids) < model.context]
+    if fitting:
+        done = model.complete_tokens([prompts[n] for n in fitting], [turns[n].sampling for n in fitting])
+        for place, completion in zip(fitting, done, strict=True):
+            answers[place] = completion
+    return answers
+
+
+def _text_answer(model: ChatModel, text: str, sampling: Any) -> Completion | ContextOverflow:
+    try:
+        return model.complete([text], sampling)[0]
+    except ContextOverflow as error:
+        return error
