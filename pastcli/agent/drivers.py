@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ..api import ChatModel, Completion, Judge, Progress, Task, TokenModel, ToolEnv
+from ..api import ChatModel, Completion, Judge, Progress, Task, ToolEnv
 from ..config import AgentConfig
 from ..errors import ContextOverflow, MismatchError
 from ..hashing import hash_path
 from .forms import React
 from .player import Cast, Player, Result
+from .tokens import takes_tokens
 from .transcript import FORMAT, EndOfTranscript, Transcript
 
 
@@ -179,7 +180,7 @@ def _in_threads(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter:
 def _ask(model: Any, players: Sequence[Player]) -> list[Completion | ContextOverflow]:
     """The model's answers to the players' turns, in one batch where it takes tokens; a prompt that is too long gets its error."""
     turns = [player.turn for player in players]
-    if not isinstance(model, TokenModel):
+    if not takes_tokens(model):
         return [_text_answer(model, turn.prompt.text, turn.sampling) for turn in turns]
     prompts = [player.tokens.extend(player.turn.prompt) for player in players]
     answers: list[Completion | ContextOverflow] = [

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..api import ChatModel, Completion, Episode, Judge, Observation, Step, Task, TokenModel, ToolEnv, Verdict
+from ..api import ChatModel, Completion, Episode, Judge, Observation, Step, Task, ToolEnv, Verdict
 from ..config import AgentConfig
 from ..errors import ContextOverflow
 from .episode import Turn, plain, play
 from .forms import Form
-from .tokens import TokenLine
+from .tokens import TokenLine, takes_tokens
 from .transcript import EndOfTranscript, Key, Transcript
 
 
@@ -50,7 +50,7 @@ class Player:
         self._memory = cast.transcript.recorded(self.key)
         self._on_step = on_step
         self._next = 0
-        self.tokens = TokenLine(cast.model) if isinstance(cast.model, TokenModel) else None
+        self.tokens = TokenLine(cast.model) if takes_tokens(cast.model) else None
         self.turn: Turn | None = None
         self.result: Result | None = None
         self._play = play(task, attempt, cast.config, cast.form, self._open(task), cast.env, self._tell)
@@ -88,7 +88,7 @@ class Player:
         event = {"event": "episode", **self._where, "messages": opening, "prompt": rendered}
         if recorded is None:
             cast.transcript.write(event)
-        elif recorded != event:
+        elif recorded != event and cast.transcript.format > 1:  # older versions had a prompt of their own
             cast.transcript.contradicts(self._memory.lines[0] - 1 if self._memory.lines else 2, recorded, event)
         return rendered
 

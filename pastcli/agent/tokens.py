@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeGuard
 
 from ..api import Completion, TokenModel
 
@@ -43,6 +44,11 @@ class Prompt:
 def said(completion: Completion, used: str) -> Piece:
     """The model's own turn, as far as it is kept."""
     return Piece(MODEL, used, completion.token_ids)
+
+
+def takes_tokens(model: Any) -> TypeGuard[TokenModel]:
+    """True for a model that is asked in tokens."""
+    return hasattr(model, "complete_tokens")
 
 
 @dataclass
