@@ -80,8 +80,8 @@ def verdict(self, episode):
     label = ("Solved", "Unsolved", "Partially Solved")[int(episode.task.id) % 3]
     return Verdict(label, paid("judge", episode.task.id))
 
-simulate.SchemaSimulator.call, simulate.SchemaSimulator.deterministic = call, False
-judge.RulesJudge.judge, judge.RulesJudge.deterministic = verdict, False
+simulate.SchemaSimulator.call, simulate.SchemaSimulator.version = call, "paid"
+judge.RulesJudge.judge, judge.RulesJudge.version = verdict, "paid"
 from pastcli.cli import main
 main()
 """
