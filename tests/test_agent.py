@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pastcli.agent.grammar import grammar
-from pastcli.agent.prompts import observation_text
 from pastcli.agent.drivers import run_tasks
 from pastcli.agent.episode import call_seed
+from pastcli.agent.grammar import grammar
+from pastcli.agent.prompts import observation_text
 from pastcli.agent.summary import summarise
 from pastcli.agent.tooleval import tooleval
 from pastcli.agent.transcript import Transcript
@@ -119,9 +119,7 @@ def test_input_2_a_name_that_is_none_runs_nothing_and_shows_the_names(name):
 
 
 def test_input_2_a_suffix_of_another_name_runs_the_function_of_that_name():
-    assert play("\nAction: fare\nAction Input: {}", finish("x"))[0].steps[0].observation.response.keys() == {
-        "position"
-    }
+    assert play("\nAction: fare\nAction Input: {}", finish("x"))[0].steps[0].observation.response.keys() == {"position"}
 
 
 def test_inputs_3_and_8_only_the_first_call_of_a_turn_happens():

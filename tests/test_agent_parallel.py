@@ -92,7 +92,18 @@ main()
 def files(workspace):
     (workspace / "tools.json").write_text(json.dumps(queries(EPISODES)))
     (workspace / "script.json").write_text(json.dumps(script(EPISODES)))
-    return ("agent", "--tools", "tools.json", "--backend", "echo", "--model", "script.json", "--parallel", "8", "--json")
+    return (
+        "agent",
+        "--tools",
+        "tools.json",
+        "--backend",
+        "echo",
+        "--model",
+        "script.json",
+        "--parallel",
+        "8",
+        "--json",
+    )
 
 
 def run_paid(*words):
@@ -134,7 +145,11 @@ def test_kill_9_five_times_in_100_parallel_episodes(files):
     log = [json.loads(line) for line in Path("paid.log").read_text().splitlines()]
     last = {(kind, what): nonce for kind, what, nonce in log}
     events = [json.loads(line) for line in Path(resumed["outputs"]["transcript"]).read_text().splitlines()]
-    recorded = {("tool", e["arguments"]["sailing"]): e["observation"]["response"]["fare"] for e in events if e.get("outcome") == "ok"}
+    recorded = {
+        ("tool", e["arguments"]["sailing"]): e["observation"]["response"]["fare"]
+        for e in events
+        if e.get("outcome") == "ok"
+    }
     recorded |= {("judge", e["task"]): e["verdict"]["reason"] for e in events if e["event"] == "end"}
     assert len(recorded) == 3 * EPISODES
     assert recorded == last, "something was paid for again after it had been recorded"
@@ -142,7 +157,9 @@ def test_kill_9_five_times_in_100_parallel_episodes(files):
     assert Counter(e["event"] for e in events) == {"run": 1, "episode": EPISODES, "step": 3 * EPISODES, "end": EPISODES}
     replay = subprocess.run(
         [sys.executable, "-m", "pastcli", "agent", "--replay", resumed["outputs"]["transcript"], "--json"],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     # what varies is taken from the record; the real simulator and judge, asked again, would say something else
     assert json.loads(replay.stdout)["episodes"] == EPISODES

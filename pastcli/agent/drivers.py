@@ -138,9 +138,7 @@ def _in_rounds(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter: 
                 _settle(player, place, live, results, counter)
 
 
-def _settle(
-    player: Player, place: int, live: dict[int, Player], results: dict[int, Result], counter: _Counter
-) -> None:
+def _settle(player: Player, place: int, live: dict[int, Player], results: dict[int, Result], counter: _Counter) -> None:
     """File a player under what is still live, or what is done."""
     if player.result is None:
         live[place] = player

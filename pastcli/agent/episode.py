@@ -46,13 +46,7 @@ def call_seed(seed: int, query: str, attempt: int, step: int) -> int:
 
 
 def play(
-    task: Task,
-    attempt: int,
-    config: AgentConfig,
-    form: Form,
-    rendered: str,
-    env: ToolEnv,
-    tell: Callable[[Step], None],
+    task: Task, attempt: int, config: AgentConfig, form: Form, rendered: str, env: ToolEnv, tell: Callable[[Step], None]
 ) -> Play:
     """One attempt at one task, as the ReAct loop (2210.03629): ask, read, call, observe, until Finish or a reason to stop.
 

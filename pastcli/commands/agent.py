@@ -88,7 +88,15 @@ def _load(tools: Path, queries: list[str], config: Any) -> ToolSet:
 
     if config.decoding not in MODES:
         raise UsageError(f"no decoding mode {config.decoding!r}", f"modes: {', '.join(MODES)}")
-    lowest = {"attempts": 1, "parallel": 1, "max_turns": 1, "max_new_tokens": 1, "limit": 0, "observation_chars": 16, "temperature": 0}
+    lowest = {
+        "attempts": 1,
+        "parallel": 1,
+        "max_turns": 1,
+        "max_new_tokens": 1,
+        "limit": 0,
+        "observation_chars": 16,
+        "temperature": 0,
+    }
     for name, bound in lowest.items():
         if getattr(config, name) < bound:
             raise UsageError(f"{name} must be at least {bound}, not {getattr(config, name)}")
@@ -170,7 +178,12 @@ def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any) -> Non
     summary |= {"decoding": config.decoding, "comparable": config.decoding != "schema" and not config.show_schemas}
     runs.write_json(run.dir / "summary.json", summary)
     runs.write_json(run.dir / "tools_warnings.json", [f"{kind} {text}" for kind, text in loaded.warnings.items])
-    export(results, run.dir / "tooleval", _file_name(run.manifest["inputs"]["model"]["path"]), Path(run.manifest["inputs"]["tools"]["path"]).stem)
+    export(
+        results,
+        run.dir / "tooleval",
+        _file_name(run.manifest["inputs"]["model"]["path"]),
+        Path(run.manifest["inputs"]["tools"]["path"]).stem,
+    )
     for name, file in (("transcript", "transcript.jsonl"), ("summary", "summary.json"), ("tooleval", "tooleval")):
         run.add_output(name, run.dir / file)
     run.metrics(**summary)
