@@ -265,12 +265,6 @@ def _check_environment(stage: str, known: list[str]) -> None:
             raise UsageError(f"unknown setting in the environment: {variable}", _nearest(name, known))
 
 
-def of_record(stage: str, recorded: Mapping[str, Any]) -> Any:
-    """The config that a run wrote down, also an older version's: settings unknown today are left out, new ones are default."""
-    known = {f.name for f in dataclasses.fields(STAGES[stage])}
-    return STAGES[stage](**{name: value for name, value in recorded.items() if name in known})
-
-
 def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 

@@ -7,6 +7,7 @@ time. So a killed run goes on where it stopped, a replay is a run that may not a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Step
+from ..config import AgentConfig
 from ..errors import MismatchError, PastError
 
 FORMAT = 2
@@ -135,6 +137,12 @@ def read_header(path: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("event") != "run":
         raise MismatchError(f"{path} is no agent transcript", "give the transcript.jsonl of a `past agent` run")
     return header
+
+
+def config_of(header: dict[str, Any]) -> AgentConfig:
+    """The settings of a recorded run, also an older version's: settings unknown today are left out, new ones are default."""
+    known = {f.name for f in dataclasses.fields(AgentConfig)}
+    return AgentConfig(**{name: value for name, value in header["config"].items() if name in known})
 
 
 def _line(event: dict[str, Any]) -> bytes:

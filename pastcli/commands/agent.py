@@ -230,7 +230,7 @@ def _table(summary: dict[str, Any], caption: str) -> None:
 def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
     """Run a transcript again from its own words: same parsing, same observations, same verdicts, to the byte."""
     from ..agent.drivers import run_tasks, same_version
-    from ..agent.transcript import Transcript, read_header
+    from ..agent.transcript import Transcript, config_of, read_header
     from ..hashing import is_hash_of
     from ..tools.load import load_tools
     from ..tools.simulate import SchemaSimulator
@@ -238,7 +238,7 @@ def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
     if not path.is_file():
         raise UsageError(f"no transcript {path}", "give the transcript.jsonl of a `past agent` run")
     recorded = read_header(path)
-    config = configs.of_record("agent", recorded["config"])
+    config = config_of(recorded)
     file = tools or Path(recorded["tools"])
     loaded = load_tools(file, recorded["queries"], config.strict_tools)
     if not is_hash_of(recorded["tools_hash"], file):
