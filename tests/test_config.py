@@ -63,6 +63,53 @@ def test_a_misspelt_variable_is_an_error_with_the_nearest_name(workspace, monkey
     assert config.resolve("rl", {}).steps
 
 
+def test_a_misspelt_stage_in_a_variable_is_an_error_too(workspace, monkeypatch):
+    monkeypatch.setenv("PAST_STF_EPOCHS", "3")
+    with pytest.raises(UsageError, match="PAST_STF_EPOCHS") as error:
+        config.resolve("sft", {})
+    assert error.value.hint == "did you mean PAST_SFT_EPOCHS?"
+
+
+def test_variables_that_only_begin_like_ours_are_left_alone(workspace, monkeypatch):
+    monkeypatch.setenv("PAST_MEMBERS_OF_THE_CLUB", "3")
+    assert config.resolve("sft", {}).epochs
+
+
+def test_the_file_is_found_in_the_workspace_and_above_it(workspace, monkeypatch):
+    (workspace / "past.toml").write_text("[rl]\nsteps = 7\n")
+    inner = workspace / "project" / "deep"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    found = config.resolve_with_sources("rl", {"lr": 0.5})
+    assert found.config.steps == 7 and found.sources["steps"] == str(workspace / "past.toml")
+    assert found.sources["lr"] == "--lr" and found.sources["seed"] == "default"
+    (workspace / "project" / "past.toml").write_text("[rl]\nsteps = 8\n")
+    assert config.resolve("rl", {}).steps == 8
+    monkeypatch.chdir(workspace.parent)
+    monkeypatch.setenv("PAST_WORKSPACE", str(inner))
+    assert config.resolve("rl", {}).steps == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"epochs": float("inf")}, "--epochs must be a finite number"),
+        ({"lr": float("nan")}, "--lr must be a finite number"),
+        ({"seed": -1}, "--seed must be at least 0"),
+        ({"epochs": 0.0}, "--epochs must be above 0"),
+        ({"warmup": 1.5}, "--warmup must be at most 1"),
+        ({"method": "ful"}, "--method must be one of full, lora"),
+    ],
+)
+def test_values_that_no_training_can_use_are_named_as_they_were_given(workspace, monkeypatch, flags, told):
+    with pytest.raises(UsageError, match=told):
+        config.resolve("sft", flags)
+    (name, value) = next(iter(flags.items()))
+    monkeypatch.setenv(f"PAST_SFT_{name.upper()}", str(value))
+    with pytest.raises(UsageError, match=f"PAST_SFT_{name.upper()} must be"):
+        config.resolve("sft", {})
+
+
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("Yes", True), ("0", False), ("no", False)])
 def test_switches_in_the_environment(workspace, monkeypatch, text, value):
     monkeypatch.setenv("PAST_EXTRACT_ALLOW_LOSSY", text)

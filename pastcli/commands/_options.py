@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +14,8 @@ import typer
 
 from .. import config as configs
 from .. import models, output, runs
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="Common")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.", rich_help_panel="Common")]
@@ -26,28 +31,74 @@ Name = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", metavar="TOML", help="Settings file (default: past.toml here).", rich_help_panel="Common"),
+    typer.Option(
+        "--config",
+        metavar="TOML",
+        help="Settings file (default: past.toml of the workspace or above).",
+        rich_help_panel="Common",
+    ),
 ]
 
 
 def option(stage: str, name: str, *flags: str, **more: Any) -> Any:
-    """The Typer option for one field of a stage's config: help text and default are taken from the field.
+    """The Typer option for one field of a stage's config: help text, choices and default are taken from the field.
 
     Its Python default must be None ("not typed"), so that the environment and past.toml can speak.
     """
-    field = next(f for f in dataclasses.fields(configs.STAGES[stage]) if f.name == name)
-    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+    one = next(field for field in dataclasses.fields(configs.STAGES[stage]) if field.name == name)
+    default = configs.default_of(one)
     shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
-    text = field.metadata["help"] + (f" [default: {shown}]" if shown else "")
+    text = one.metadata["help"] + (f" [default: {shown}]" if shown else "")
     if name == "base":
         more.setdefault("autocompletion", complete_model)
+    if choices := one.metadata["choices"]:
+        more.setdefault("metavar", "|".join(choices))
+        more.setdefault("autocompletion", lambda incomplete: [c for c in choices if c.startswith(incomplete)])
     return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=text, show_default=False, **more)
 
 
-def typed(stage: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a command's arguments (`locals()`, taken first) that are settings of its stage."""
-    known = {field.name for field in dataclasses.fields(configs.STAGES[stage])}
-    return {name: value for name, value in arguments.items() if name in known}
+def with_settings(stage: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for every setting of `stage`, and `--config`; it gets them resolved, as `config`.
+
+    The options stand where the command has its `config` parameter. If it also takes `config_file` or `sources` (where
+    each value came from, see `configs.Resolved`), it gets these as well.
+    """
+    hints = typing.get_type_hints(configs.STAGES[stage])
+    options = {
+        one.name: Annotated[(list[str] if hints[one.name] is list else hints[one.name]) | None, option(stage, one.name)]
+        for one in dataclasses.fields(configs.STAGES[stage])
+    }
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function).parameters
+        types = typing.get_type_hints(function, include_extras=True)
+        taken = options.keys() & own.keys()
+        assert not taken, f"{function.__module__}: {taken} are settings of {stage} and come by themselves"
+        shown: dict[str, Any] = {}
+        for name in own:
+            if name == "config":
+                shown.update(
+                    {
+                        field: inspect.Parameter(field, KEYWORD, default=None, annotation=made)
+                        for field, made in options.items()
+                    }
+                )
+            elif name not in ("config_file", "sources"):
+                shown[name] = own[name].replace(kind=KEYWORD, annotation=types[name])
+        shown["config_file"] = inspect.Parameter("config_file", KEYWORD, default=None, annotation=ConfigFile)
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            file = given.pop("config_file")
+            resolved = configs.resolve_with_sources(stage, {name: given.pop(name) for name in options}, file)
+            extra = {"config": resolved.config, "sources": resolved.sources, "config_file": file}
+            function(**given, **{name: value for name, value in extra.items() if name in own})
+
+        command.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]
+        command.__annotations__ = {name: parameter.annotation for name, parameter in shown.items()}
+        return command
+
+    return decorate
 
 
 def complete_run(incomplete: str) -> list[str]:

@@ -100,36 +100,6 @@ def rewards_of(config: RlConfig) -> list[tuple[str, float, api.Reward]]:
     return found
 
 
-def check(config: SftConfig | RlConfig) -> None:
-    """Refuse settings no training can use, before anything slow begins."""
-    for name in (
-        "epochs",
-        "steps",
-        "prompts_per_step",
-        "max_new_tokens",
-        "batch_tokens",
-        "max_length",
-        "rank",
-        "save_every",
-        "lr",
-    ):
-        value = getattr(config, name, 1)
-        if not value > 0:
-            raise UsageError(f"{name} must be above 0, not {value}")
-    for name, allowed in (
-        ("method", ("full", "lora")),
-        ("schedule", ("linear", "cosine", "constant")),
-        ("precision", ("auto", "bf16", "fp32")),
-        ("loss", ("dapo", "grpo", "dr_grpo", "bnpo")),
-        ("augment", ("sentences", "none")),
-    ):
-        value = getattr(config, name, allowed[0])
-        if value not in allowed:
-            raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-    if not 0 <= config.warmup <= 1:
-        raise UsageError(f"warmup is a share of the steps between 0 and 1, not {config.warmup}")
-
-
 def train(
     stage: str,
     model: Path,

@@ -9,9 +9,10 @@ import typer
 
 from .. import config as configs
 from .. import models, output, registry, runs
+from ..config import AgentConfig
 from ..errors import MismatchError, UsageError
 from ._lineage import model_of, newest
-from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, finished_before, option, typed
+from ._options import DryRun, Force, Json, Resume, complete_model, finished_before, with_settings
 
 if TYPE_CHECKING:
     from ..agent.player import Result
@@ -32,30 +33,19 @@ SHOW = typer.Option("--show/--no-show", help="Print the episodes (default: if th
 REPLAY = typer.Option("--replay", metavar="TRANSCRIPT", help="Run a transcript again, and check every byte.")
 
 
+@with_settings("agent")
 def command(
     tools: Annotated[Path | None, TOOLS] = None,
     query: Annotated[list[str] | None, QUERY] = None,
     model: Annotated[str | None, MODEL] = None,
-    backend: Annotated[str | None, option("agent", "backend")] = None,
-    judge: Annotated[str | None, option("agent", "judge")] = None,
-    limit: Annotated[int | None, option("agent", "limit", min=0)] = None,
-    attempts: Annotated[int | None, option("agent", "attempts", min=1)] = None,
-    parallel: Annotated[int | None, option("agent", "parallel", min=1)] = None,
-    max_turns: Annotated[int | None, option("agent", "max_turns", min=1)] = None,
-    max_new_tokens: Annotated[int | None, option("agent", "max_new_tokens", min=1)] = None,
-    observation_chars: Annotated[int | None, option("agent", "observation_chars", min=16)] = None,
-    temperature: Annotated[float | None, option("agent", "temperature", min=0)] = None,
-    decoding: Annotated[str | None, option("agent", "decoding")] = None,
-    show_schemas: Annotated[bool | None, option("agent", "show_schemas")] = None,
-    strict_tools: Annotated[bool | None, option("agent", "strict_tools")] = None,
-    seed: Annotated[int | None, option("agent", "seed", min=0)] = None,
+    *,
+    config: AgentConfig,
     show: Annotated[bool | None, SHOW] = None,
     replay: Annotated[Path | None, REPLAY] = None,
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Let a model answer queries by calling tools it knows by name only (ReAct), on a simulated server.
 
@@ -65,7 +55,6 @@ def command(
     if replay is not None:
         _replay(replay, tools, as_json)
         return
-    config = configs.resolve("agent", typed("agent", locals()), config_file)
     if tools is None:
         raise UsageError("no tools named", "give --tools FILE: ToolBench queries or OpenAI functions")
     loaded = _load(tools, query or [], config)

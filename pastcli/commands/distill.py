@@ -14,9 +14,10 @@ import typer
 
 from .. import api, models, output, runs
 from .. import config as configs
+from ..config import DistillConfig
 from ..errors import UsageError
 from . import _train
-from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, option, show_run
+from ._options import DryRun, Force, Json, Resume, already_done, option, show_run, with_settings
 
 EXAMPLE = "Example: `past distill docs/source --questions questions.jsonl --base smol --rounds 2 -o skill.safetensors`"
 
@@ -35,29 +36,27 @@ class Part:
     questions: list[api.Question]
 
 
+@with_settings("distill")
 def command(
     source: Annotated[list[Path], SOURCE],
     questions: Annotated[Path | None, QUESTIONS] = None,
     base: Annotated[str | None, option("sft", "base")] = None,
-    rounds: Annotated[int | None, option("distill", "rounds")] = None,
-    seed: Annotated[int | None, option("distill", "seed")] = None,
+    *,
+    config: DistillConfig,
     out: Annotated[Path | None, OUT] = None,
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
+    config_file: Path | None = None,
 ) -> None:
     """Distil a skill in K rounds on disjoint parts of a source: SFT from the base, plus the last skill, then GRPO.
 
     Each round's skill is what its RL model has over its SFT model, so the skill accumulates and what differs between
     the parts washes out. Settings of the stages come from [sft] and [rl] in past.toml. A killed run resumes where it was.
     """
-    config = configs.resolve("distill", {"rounds": rounds, "seed": seed}, config_file)
     sft = configs.resolve("sft", {"base": base}, config_file)
     rl = configs.resolve("rl", {}, config_file)
-    _train.check(sft)
-    _train.check(rl)
     if questions is None:
         raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
     found = models.resolve(sft.base)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs
 from .. import models, output, registry, runs
+from ..config import EvalConfig
 from ..errors import GateError, UsageError
-from ._options import ConfigFile, DryRun, Force, Json, Resume, complete_model, finished_before, option, typed
+from ._options import DryRun, Force, Json, Resume, complete_model, finished_before, with_settings
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Question
@@ -46,17 +46,13 @@ class Candidate:
     path: str
 
 
+@with_settings("eval")
 def command(
     questions: Annotated[Path, QUESTIONS],
     model: Annotated[list[str] | None, MODEL] = None,
     reference: Annotated[str | None, REFERENCE] = None,
-    backend: Annotated[str | None, option("eval", "backend")] = None,
-    max_new_tokens: Annotated[int | None, option("eval", "max_new_tokens", min=1)] = None,
-    batch_size: Annotated[int | None, option("eval", "batch_size", min=1)] = None,
-    limit: Annotated[int | None, option("eval", "limit", min=0)] = None,
-    resamples: Annotated[int | None, option("eval", "resamples", min=100)] = None,
-    confidence: Annotated[float | None, option("eval", "confidence", min=0.5, max=0.9999)] = None,
-    seed: Annotated[int | None, option("eval", "seed", min=0)] = None,
+    *,
+    config: EvalConfig,
     plot: Annotated[Path | None, PLOT] = None,
     min_f1: Annotated[float | None, MIN_F1] = None,
     min_gain: Annotated[float | None, MIN_GAIN] = None,
@@ -64,14 +60,12 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Ask models questions without the documents: exact match, contains and token F1, with intervals and paired tests.
 
     Every answer is kept in the run. Differences to the reference are tested question by question, and corrected
     for the number of models.
     """
-    config = configs.resolve("eval", typed("eval", locals()), config_file)
     from ..evals.plot import SUFFIXES
     from ..ingest import read_questions
 

@@ -7,25 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs
 from .. import models, output, runs
+from ..config import ExtractConfig
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
-from ._options import (
-    RL_MODEL,
-    SFT_MODEL,
-    ConfigFile,
-    DryRun,
-    Force,
-    Json,
-    Name,
-    Resume,
-    already_done,
-    option,
-    show_run,
-    typed,
-)
+from ._options import RL_MODEL, SFT_MODEL, DryRun, Force, Json, Name, Resume, already_done, show_run, with_settings
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -36,28 +23,24 @@ EXAMPLE = "Example: `past extract --sft runs/sft-1 --rl runs/rl-1 -o skill.safet
 OUT = typer.Option("-o", "--output", metavar="FILE", help="The skill file (default: in the run).")
 
 
+@with_settings("extract")
 def command(
     sft: Annotated[str | None, SFT_MODEL] = None,
     rl: Annotated[str | None, RL_MODEL] = None,
     out: Annotated[Path | None, OUT] = None,
-    rank: Annotated[int | None, option("extract", "rank", min=0)] = None,
-    energy: Annotated[float | None, option("extract", "energy", min=0.0, max=1.0)] = None,
-    density: Annotated[float | None, option("extract", "density", min=0.0, max=1.0)] = None,
-    allow_lossy: Annotated[bool | None, option("extract", "allow_lossy", "--allow-lossy")] = None,
-    seed: Annotated[int | None, option("extract", "seed")] = None,
+    *,
+    config: ExtractConfig,
     name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Lift the skill vector out of an RL run: v = RL - SFT.
 
     Exact in float32. An RL adapter trained on the SFT model gives its low-rank factors as they are; two full models
     give a dense difference, which --rank, --energy or --density compress, with the captured energy shown.
     """
-    config = configs.resolve("extract", typed("extract", locals()), config_file)
     if config.density and (config.rank or config.energy):
         raise UsageError("--density makes a sparse skill, --rank and --energy a low-rank one", "choose one form")
     before, after = _lineage.rl_and_sft(sft, rl)

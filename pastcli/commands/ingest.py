@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import config as configs
 from .. import output, runs
+from ..config import IngestConfig
 from ..errors import UsageError
-from ._options import ConfigFile, DryRun, Force, Json, Resume, already_done, option
+from ._options import DryRun, Force, Json, Resume, already_done, with_settings
 
 if TYPE_CHECKING:
     from ..ingest import Collection
@@ -25,34 +25,25 @@ OUT = typer.Option("-o", "--output", metavar="FILE", help="The corpus (default: 
 STRICT = typer.Option("--strict", help="Fail on a file that cannot be read instead of skipping it.")
 
 
+@with_settings("ingest")
 def command(
     docs: Annotated[list[Path], DOCS],
     out: Annotated[Path | None, OUT] = None,
-    max_chars: Annotated[int | None, option("ingest", "max_chars", min=20)] = None,
-    min_chars: Annotated[int | None, option("ingest", "min_chars", min=1)] = None,
-    implication_sets: Annotated[int | None, option("ingest", "implication_sets", min=0)] = None,
-    max_file_mb: Annotated[int | None, option("ingest", "max_file_mb", min=1)] = None,
+    *,
+    config: IngestConfig,
     strict: Annotated[bool, STRICT] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Read documents into passages with provenance: one corpus.jsonl for `past sft`.
 
     Texts are cut at paragraph and sentence ends, duplicates dropped, unreadable files skipped with their reason.
     """
-    flags = {
-        "max_chars": max_chars,
-        "min_chars": min_chars,
-        "implication_sets": implication_sets,
-        "max_file_mb": max_file_mb,
-    }
-    config = configs.resolve("ingest", flags, config_file)
-    if config.max_chars < max(20, config.min_chars):
+    if config.max_chars < config.min_chars:
         sizes = f"passages of {config.min_chars} to {config.max_chars} characters"
-        raise UsageError(f"{sizes}: nothing fits", "max_chars is at least 20, and not below min_chars")
+        raise UsageError(f"{sizes}: nothing fits", "max_chars may not be below min_chars")
     target = str(out.resolve()) if out else ""
     extra = {"docs": [str(path.resolve()) for path in docs], "out": target, "strict": strict}
     if already_done("ingest", config, extra, resume, as_json):

@@ -10,10 +10,11 @@ import typer
 
 from .. import config as configs
 from .. import models, output, runs
+from ..config import InjectConfig
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
-from ._options import TARGET, ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run, typed
+from ._options import TARGET, DryRun, Force, Json, Name, Resume, already_done, show_run, with_settings
 from ._weights import weights_progress
 
 EXAMPLE = "Example: `past inject --vector skill.safetensors --scale 1.0 --target runs/sft-2 -o model/`"
@@ -36,23 +37,14 @@ TEMPLATE = typer.Option(
 )
 
 
+@with_settings("inject")
 def command(
     vector: Annotated[list[str] | None, VECTOR] = None,
     target: Annotated[str | None, TARGET] = None,
     out: Annotated[Path | None, OUT] = None,
     kind: Annotated[str, KIND] = "model",
-    scale: Annotated[float | None, option("inject", "scale")] = None,
-    scales: Annotated[list[str] | None, option("inject", "scales")] = None,
-    depth_scale: Annotated[str | None, option("inject", "depth_scale")] = None,
-    dtype: Annotated[str | None, option("inject", "dtype")] = None,
-    rounding: Annotated[str | None, option("inject", "rounding")] = None,
-    control: Annotated[str | None, option("inject", "control")] = None,
-    project: Annotated[str | None, option("inject", "project")] = None,
-    merge: Annotated[str | None, option("inject", "merge")] = None,
-    ties_density: Annotated[float | None, option("inject", "ties_density")] = None,
-    raise_types: Annotated[str | None, option("inject", "raise_types")] = None,
-    min_survival: Annotated[float | None, option("inject", "min_survival")] = None,
-    seed: Annotated[int | None, option("inject", "seed")] = None,
+    *,
+    config: InjectConfig,
     base: Annotated[str | None, BASE] = None,
     template: Annotated[Path | None, TEMPLATE] = None,
     name: Name = "",
@@ -60,13 +52,11 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Add skill vectors to a model: target + λ v, computed in float32 and rounded once to the stored type.
 
     Says how much of the skill survives in that type. Refuses a vector that does not belong to the model.
     """
-    config = configs.resolve("inject", typed("inject", locals()), config_file)
     if kind not in KINDS:
         raise UsageError(f"--as {kind!r} is unknown", f"one of: {', '.join(KINDS)}")
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]

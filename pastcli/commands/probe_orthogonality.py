@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs
 from .. import output, qa, runs
+from ..config import ProbeConfig
 from ..errors import UsageError
 from . import _lineage
-from ._options import RL_MODEL, SFT_MODEL, ConfigFile, DryRun, Force, Json, Name, Resume, finished_before, option, typed
+from ._options import RL_MODEL, SFT_MODEL, DryRun, Force, Json, Name, Resume, finished_before, with_settings
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ FIGURES = typer.Option("--figures/--no-figures", help="Draw PNG figures.")
 OUT = typer.Option("-o", "--output", metavar="DIR", help="Where the figures go (default: in the run).")
 
 
+@with_settings("probe")
 def command(
     base: Annotated[str | None, BASE] = None,
     sft: Annotated[str | None, SFT_MODEL] = None,
@@ -43,24 +44,22 @@ def command(
     target_sft: Annotated[str | None, TARGET] = None,
     sft2: Annotated[str | None, SFT2] = None,
     rl2: Annotated[str | None, RL2] = None,
-    subspaces: Annotated[int | None, option("probe", "subspaces", min=0)] = None,
+    *,
+    config: ProbeConfig,
     activations: Annotated[Path | None, ACTIVATIONS] = None,
     figures: Annotated[bool, FIGURES] = True,
     out: Annotated[Path | None, OUT] = None,
-    seed: Annotated[int | None, option("probe", "seed")] = None,
     name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Measure the angle between what SFT changed and what RL changed, against chance and controls.
 
     Cosines by tensor, layer, module kind and for the whole model, each with its distance from chance; with
     --subspaces the principal angles, with --activations the interference on real inputs.
     """
-    config = configs.resolve("probe", typed("probe", locals()), config_file)
     texts = _texts(activations) if activations else []
     paths = _paths(base, sft, rl, target_sft, sft2, rl2)
     extra = {name: str(path) for name, path in paths.items()} | {

@@ -7,23 +7,11 @@ from typing import Annotated
 
 import typer
 
-from .. import config as configs
 from .. import models, output, runs
+from ..config import RlConfig
 from ..errors import UsageError
 from . import _lineage, _train
-from ._options import (
-    ConfigFile,
-    DryRun,
-    Force,
-    Json,
-    Name,
-    Resume,
-    already_done,
-    complete_model,
-    option,
-    show_run,
-    typed,
-)
+from ._options import DryRun, Force, Json, Name, Resume, already_done, complete_model, show_run, with_settings
 
 EXAMPLE = "Example: `past rl --sft runs/sft-1 --questions questions.jsonl --reward f1:0.5 --reward exact_match:0.5`"
 
@@ -38,43 +26,22 @@ QUESTIONS = typer.Option(
 )
 
 
+@with_settings("rl")
 def command(
     sft: Annotated[str | None, SFT] = None,
     questions: Annotated[Path | None, QUESTIONS] = None,
-    reward: Annotated[list[str] | None, option("rl", "reward")] = None,
-    method: Annotated[str | None, option("rl", "method")] = None,
-    steps: Annotated[int | None, option("rl", "steps")] = None,
-    prompts_per_step: Annotated[int | None, option("rl", "prompts_per_step")] = None,
-    num_generations: Annotated[int | None, option("rl", "num_generations")] = None,
-    max_new_tokens: Annotated[int | None, option("rl", "max_new_tokens")] = None,
-    temperature: Annotated[float | None, option("rl", "temperature")] = None,
-    lr: Annotated[float | None, option("rl", "lr")] = None,
-    schedule: Annotated[str | None, option("rl", "schedule")] = None,
-    warmup: Annotated[float | None, option("rl", "warmup")] = None,
-    weight_decay: Annotated[float | None, option("rl", "weight_decay")] = None,
-    clip: Annotated[float | None, option("rl", "clip")] = None,
-    beta: Annotated[float | None, option("rl", "beta")] = None,
-    loss: Annotated[str | None, option("rl", "loss")] = None,
-    batch_tokens: Annotated[int | None, option("rl", "batch_tokens")] = None,
-    rank: Annotated[int | None, option("rl", "rank")] = None,
-    alpha: Annotated[float | None, option("rl", "alpha")] = None,
-    precision: Annotated[str | None, option("rl", "precision")] = None,
-    trainer: Annotated[str | None, option("rl", "trainer")] = None,
-    save_every: Annotated[int | None, option("rl", "save_every")] = None,
-    seed: Annotated[int | None, option("rl", "seed")] = None,
+    *,
+    config: RlConfig,
     name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """GRPO on questions without the passage in the prompt: the model learns to use what SFT put into its weights.
 
     Rewards compare the answer with the accepted ones; `past plugins` lists them. A reward that fails stops the run.
     """
-    config = configs.resolve("rl", typed("rl", locals()), config_file)
-    _train.check(config)
     if questions is None:
         raise UsageError("no questions given", "name a file: past rl --questions questions.jsonl")
     found = models.resolve(sft) if sft else _newest_sft()

@@ -10,9 +10,10 @@ import typer
 
 from .. import config as configs
 from .. import models, output, runs
+from ..config import SftConfig
 from ..errors import UsageError
 from . import _train
-from ._options import ConfigFile, DryRun, Force, Json, Name, Resume, already_done, option, show_run, typed
+from ._options import DryRun, Force, Json, Name, Resume, already_done, show_run, with_settings
 
 EXAMPLE = "Example: `past sft docs/ --base smol`"
 
@@ -23,40 +24,23 @@ DOCS = typer.Argument(
 )
 
 
+@with_settings("sft")
 def command(
     docs: Annotated[list[Path] | None, DOCS] = None,
-    base: Annotated[str | None, option("sft", "base")] = None,
-    mix: Annotated[list[str] | None, option("sft", "mix")] = None,
-    method: Annotated[str | None, option("sft", "method")] = None,
-    epochs: Annotated[float | None, option("sft", "epochs")] = None,
-    lr: Annotated[float | None, option("sft", "lr")] = None,
-    schedule: Annotated[str | None, option("sft", "schedule")] = None,
-    warmup: Annotated[float | None, option("sft", "warmup")] = None,
-    weight_decay: Annotated[float | None, option("sft", "weight_decay")] = None,
-    clip: Annotated[float | None, option("sft", "clip")] = None,
-    batch_tokens: Annotated[int | None, option("sft", "batch_tokens")] = None,
-    max_length: Annotated[int | None, option("sft", "max_length")] = None,
-    augment: Annotated[str | None, option("sft", "augment")] = None,
-    rank: Annotated[int | None, option("sft", "rank")] = None,
-    alpha: Annotated[float | None, option("sft", "alpha")] = None,
-    precision: Annotated[str | None, option("sft", "precision")] = None,
-    trainer: Annotated[str | None, option("sft", "trainer")] = None,
-    save_every: Annotated[int | None, option("sft", "save_every")] = None,
-    seed: Annotated[int | None, option("sft", "seed")] = None,
+    *,
+    config: SftConfig,
     name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
+    config_file: Path | None = None,
 ) -> None:
     """Fine-tune a model on documents, so that it knows what they say.
 
     Each passage and each of its sentences, under the document's title, becomes a training text; texts longer than
     --max-length are split, never cut off. Weights stay float32. The result is an HF model (or LoRA adapter) in a run.
     """
-    config = configs.resolve("sft", typed("sft", locals()), config_file)
-    _train.check(config)
     found = models.resolve(config.base)
     docs = docs or [_newest_corpus()]
     extra = {"docs": [str(path.resolve()) for path in docs], "base": str(found.path), "name": name}

@@ -11,9 +11,10 @@ import typer
 from .. import config as configs
 from .. import output, qa, registry, runs
 from ..api import RunsModels
+from ..config import SweepConfig
 from ..errors import UsageError
 from . import _lineage
-from ._options import TARGET, ConfigFile, DryRun, Force, Json, Name, Resume, finished_before, option, typed
+from ._options import TARGET, DryRun, Force, Json, Name, Resume, finished_before, with_settings
 from .inject import parse_vector
 
 if TYPE_CHECKING:
@@ -29,29 +30,23 @@ VECTOR = typer.Option("--vector", metavar="FILE[:λ]", help="A skill file; may r
 METRIC = "f1"
 
 
+@with_settings("sweep")
 def command(
     questions: Annotated[Path, QUESTIONS],
     vector: Annotated[list[str] | None, VECTOR] = None,
     target: Annotated[str | None, TARGET] = None,
-    grid: Annotated[list[str] | None, option("sweep", "grid")] = None,
-    group: Annotated[list[str] | None, option("sweep", "group")] = None,
-    backend: Annotated[str | None, option("sweep", "backend")] = None,
-    max_new_tokens: Annotated[int | None, option("sweep", "max_new_tokens", min=1)] = None,
-    batch_size: Annotated[int | None, option("sweep", "batch_size", min=1)] = None,
-    dtype: Annotated[str | None, option("sweep", "dtype")] = None,
-    seed: Annotated[int | None, option("sweep", "seed")] = None,
+    *,
+    config: SweepConfig,
     name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Inject a skill at several scales and see what each gains, and costs in KL to the model without it.
 
     With --group the scale of one part of the model at a time. A sweep that was stopped goes on with --resume.
     """
-    config = configs.resolve("sweep", typed("sweep", locals()), config_file)
     from ..ingest import read_questions
     from ..vectors.sweep import parse_grid
 

@@ -1,0 +1,43 @@
+"""Settings: what each stage takes (`stages`), what one setting is (`setting`), where its value comes from (`resolve`)."""
+
+from __future__ import annotations
+
+from .resolve import Resolved, digest, find_file, load_file, resolve, resolve_with_sources, to_dict, to_toml
+from .setting import default_of, setting
+from .stages import (
+    STAGES,
+    AgentConfig,
+    DistillConfig,
+    EvalConfig,
+    ExtractConfig,
+    IngestConfig,
+    InjectConfig,
+    ProbeConfig,
+    RlConfig,
+    SftConfig,
+    SweepConfig,
+)
+
+__all__ = [
+    "STAGES",
+    "AgentConfig",
+    "DistillConfig",
+    "EvalConfig",
+    "ExtractConfig",
+    "IngestConfig",
+    "InjectConfig",
+    "ProbeConfig",
+    "Resolved",
+    "RlConfig",
+    "SftConfig",
+    "SweepConfig",
+    "default_of",
+    "digest",
+    "find_file",
+    "load_file",
+    "resolve",
+    "resolve_with_sources",
+    "setting",
+    "to_dict",
+    "to_toml",
+]

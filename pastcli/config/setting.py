@@ -1,0 +1,75 @@
+"""What one setting is: a dataclass field that knows its help text and the values it may take."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, field
+from typing import Any
+
+from ..errors import UsageError
+
+TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] = (),
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """A dataclass field with the text that `--help` and the docs show, and what its value may be.
+
+    `choices` are the only texts it takes; `above` (exclusive), `at_least` and `at_most` (inclusive) bound a number.
+    Numbers are finite, whatever their bounds.
+    """
+    metadata = {"help": help, "choices": tuple(choices), "above": above, "at_least": at_least, "at_most": at_most}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def default_of(one: Field) -> Any:
+    return one.default if one.default is not MISSING else one.default_factory()  # type: ignore[misc]
+
+
+def checked(value: Any, one: Field, wanted: Any, where: str) -> Any:
+    """`value` as the field's type `wanted`, and one that it may take; raises `UsageError` that says `where` it stands."""
+    found = _coerce(value, wanted, where)
+    meta = one.metadata
+    if meta.get("choices") and found not in meta["choices"]:
+        raise UsageError(f"{where} must be one of {', '.join(meta['choices'])}, not {found!r}")
+    if isinstance(found, (int, float)) and not isinstance(found, bool):
+        if not math.isfinite(found):
+            raise UsageError(f"{where} must be a finite number, not {found}")
+        for bound, fine, words in (
+            (meta.get("above"), lambda b: found > b, "above"),
+            (meta.get("at_least"), lambda b: found >= b, "at least"),
+            (meta.get("at_most"), lambda b: found <= b, "at most"),
+        ):
+            if bound is not None and not fine(bound):
+                raise UsageError(f"{where} must be {words} {bound:g}, not {found}")
+    return found
+
+
+def _coerce(value: Any, wanted: Any, where: str) -> Any:
+    """`value` as type `wanted`; text from the environment is parsed, TOML integers may stand for floats."""
+    if isinstance(wanted, types.UnionType):
+        wanted = next(arg for arg in typing.get_args(wanted) if arg is not type(None))
+    try:
+        if wanted is list:
+            return list(value) if isinstance(value, (list, tuple)) else [v for v in str(value).split(",") if v]
+        if wanted is bool:
+            return value if isinstance(value, bool) else TRUTHS[str(value).lower()]
+        if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
+            raise ValueError
+        if wanted is int and isinstance(value, float):
+            raise ValueError
+        return wanted(value)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise UsageError(f"{where} must be {wanted.__name__}, not {value!r}") from None

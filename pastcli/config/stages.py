@@ -1,0 +1,212 @@
+"""One dataclass per stage: each setting with its type, default, help text, and the values it may take.
+
+A command's options, the environment variables, past.toml and the checks all come from these fields and from nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .setting import setting
+
+METHODS = ("full", "lora")
+SCHEDULES = ("linear", "cosine", "constant")
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """`past ingest`: documents to passages."""
+
+    max_chars: int = setting(
+        2000, "longest passage, in characters; cuts fall at paragraph, then sentence ends", at_least=20
+    )
+    min_chars: int = setting(1, "drop passages shorter than this many characters", at_least=1)
+    implication_sets: int = setting(1, "sets of implications to keep of a record's `completions`", at_least=0)
+    max_file_mb: int = setting(256, "skip files larger than this many megabytes", at_least=1)
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """`past sft`: supervised fine-tuning on documents (METHOD 1; SEAL's inner loop for the text layout)."""
+
+    base: str = setting("smol", "base model: alias, local path or hub id")
+    trainer: str = setting("hf", "trainer plugin")
+    method: str = setting("full", "what is trained: every weight, or a LoRA", choices=METHODS)
+    epochs: float = setting(6.0, "passes over the training texts", above=0)
+    lr: float = setting(3e-4, "peak learning rate", above=0)
+    schedule: str = setting("linear", "learning-rate schedule", choices=SCHEDULES)
+    warmup: float = setting(0.05, "share of the steps spent warming up", at_least=0, at_most=1)
+    weight_decay: float = setting(0.0, "AdamW weight decay", at_least=0)
+    clip: float = setting(1.0, "gradient-norm clip", at_least=0)
+    batch_tokens: int = setting(1000, "tokens in a batch, padding included (one optimiser step)", at_least=1)
+    max_length: int = setting(
+        1024, "longest training text, in tokens; longer ones are split, never cut off", at_least=2
+    )
+    augment: str = setting(
+        "sentences",
+        "sentences: each sentence, titled, is a text of its own beside the passage",
+        choices=("sentences", "none"),
+    )
+    mix: list = setting(
+        ["qa"],
+        "prompt/completion JSONL mixed in; `qa` is a built-in set of everyday questions that teaches the "
+        "answer format beside documents, `none` leaves it out; may repeat",
+    )
+    rank: int = setting(16, "LoRA rank (method lora)", at_least=1)
+    alpha: float = setting(32.0, "LoRA alpha (method lora)", above=0)
+    precision: str = setting("auto", "compute type; master weights are always fp32", choices=PRECISIONS)
+    save_every: int = setting(50, "optimiser steps between resumable checkpoints", at_least=1)
+    seed: int = setting(0, "random seed", at_least=0)
+
+
+@dataclass(frozen=True)
+class RlConfig:
+    """`past rl`: GRPO on questions, no passage in the prompt (METHOD 3)."""
+
+    trainer: str = setting("hf", "trainer plugin")
+    method: str = setting("full", "what is trained: every weight, or a LoRA", choices=METHODS)
+    steps: int = setting(30, "optimiser steps", at_least=1)
+    prompts_per_step: int = setting(16, "different questions in a step", at_least=1)
+    num_generations: int = setting(8, "answers sampled for each question (the GRPO group)", at_least=2)
+    max_new_tokens: int = setting(12, "longest answer, in tokens", at_least=1)
+    temperature: float = setting(1.0, "sampling temperature", above=0)
+    lr: float = setting(4e-5, "peak learning rate", above=0)
+    schedule: str = setting("constant", "learning-rate schedule", choices=SCHEDULES)
+    warmup: float = setting(0.15, "share of the steps spent warming up", at_least=0, at_most=1)
+    weight_decay: float = setting(0.0, "AdamW weight decay", at_least=0)
+    clip: float = setting(1.0, "gradient-norm clip", at_least=0)
+    beta: float = setting(0.0, "weight of the KL term to the starting model", at_least=0)
+    loss: str = setting("dapo", "GRPO loss type", choices=("dapo", "grpo", "dr_grpo", "bnpo"))
+    batch_tokens: int = setting(
+        1000, "tokens in one backward pass, padding included (memory, not mathematics)", at_least=1
+    )
+    reward: list = setting(["f1:0.5", "contains:0.25", "exact_match:0.25"], "reward as name[:weight]; may repeat")
+    rank: int = setting(16, "LoRA rank (method lora)", at_least=1)
+    alpha: float = setting(32.0, "LoRA alpha (method lora)", above=0)
+    precision: str = setting("auto", "compute type; master weights are always fp32", choices=PRECISIONS)
+    save_every: int = setting(10, "optimiser steps between resumable checkpoints", at_least=1)
+    seed: int = setting(0, "random seed", at_least=0)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """`past distill`: K rounds of SFT and RL on disjoint parts of the source (METHOD 2)."""
+
+    rounds: int = setting(2, "number of rounds K; the source is split into K disjoint parts by document", at_least=1)
+    seed: int = setting(0, "random seed of the split", at_least=0)
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """`past extract`: v = theta_rl - theta_sft (METHOD 1)."""
+
+    rank: int = setting(0, "keep at most this rank of each matrix (truncated SVD); 0 keeps all", at_least=0)
+    energy: float = setting(
+        0.0,
+        "keep the smallest rank that holds this share of each matrix's squared norm; 0 is off",
+        at_least=0,
+        at_most=1,
+    )
+    density: float = setting(
+        0.0, "keep this share of each tensor's entries, the largest ones; 0 keeps all", at_least=0, at_most=1
+    )
+    allow_lossy: bool = setting(False, "accept checkpoints whose difference is mostly 16-bit rounding noise")
+    seed: int = setting(0, "seed of the randomised SVD", at_least=0)
+
+
+@dataclass(frozen=True)
+class InjectConfig:
+    """`past inject`: theta_final = theta_target + lambda v (METHOD 1)."""
+
+    scale: float = setting(1.0, "lambda: the multiple of the skill vector to add")
+    scales: list = setting(
+        [], "scale of some tensors, as PATTERN=FACTOR (q_proj=0.5, layers.0-9=0, embed_tokens=0); may repeat"
+    )
+    depth_scale: str = setting("", "scale that runs linearly over the layers, as FIRST:LAST (0:1)")
+    dtype: str = setting(
+        "auto", "stored type: auto (as the target) | f32 | bf16 | f16; a GGUF also takes llama.cpp's types"
+    )
+    rounding: str = setting("nearest", "rounding to the stored type", choices=("nearest", "stochastic"))
+    control: str = setting(
+        "none", "replace v by a control of the same per-tensor norm", choices=("none", "random", "shuffled", "zero")
+    )
+    project: str = setting("", "sft:K removes the part of v inside the top-K subspaces of the target's own SFT change")
+    merge: str = setting("sum", "how several vectors are put together", choices=("sum", "ties"))
+    ties_density: float = setting(0.2, "share of each vector's entries that TIES keeps", above=0, at_most=1)
+    raise_types: str = setting("", "GGUF: give the tensors that would lose the skill this finer type (q8_0, f16)")
+    min_survival: float = setting(
+        0.0, "gate: fail (exit 4) if less of the skill survives the cast (cosine)", at_least=-1, at_most=1
+    )
+    seed: int = setting(0, "seed of the control and of stochastic rounding", at_least=0)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """`past sweep`: the scale lambda chosen on a development set, with the KL to the target as its price."""
+
+    grid: list = setting(
+        ["0.25", "0.5", "0.75", "1", "1.25", "1.5"], "scales to try, beside 0 (the target itself); may repeat"
+    )
+    group: list = setting([], "sweep these tensors apart, all others at 0, as in --scales (self_attn, mlp); may repeat")
+    backend: str = setting("hf", "chat plugin that runs the models")
+    max_new_tokens: int = setting(16, "longest answer, in tokens", at_least=1)
+    batch_size: int = setting(64, "questions decoded together", at_least=1)
+    dtype: str = setting("auto", "stored type of the models tried: auto (as the target) | f32 | bf16 | f16")
+    seed: int = setting(0, "seed of stochastic rounding and the like", at_least=0)
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """`past probe-orthogonality` (METHOD 4)."""
+
+    subspaces: int = setting(0, "compare the top-K singular subspaces of every matrix as well; 0 is off", at_least=0)
+    seed: int = setting(0, "seed of the shuffled and random controls and of the randomised SVD", at_least=0)
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """`past eval`: closed-book question answering with intervals and paired tests."""
+
+    backend: str = setting("hf", "chat plugin that runs the model")
+    max_new_tokens: int = setting(16, "longest answer, in tokens", at_least=1)
+    batch_size: int = setting(64, "questions decoded together", at_least=1)
+    limit: int = setting(0, "ask only the first N questions; 0 asks all", at_least=0)
+    resamples: int = setting(10_000, "bootstrap and permutation resamples", at_least=100)
+    confidence: float = setting(0.95, "coverage of the intervals", at_least=0.5, at_most=0.9999)
+    seed: int = setting(0, "seed of the resampling", at_least=0)
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """`past agent`: a ReAct loop over tools."""
+
+    backend: str = setting("llamacpp", "chat plugin that runs the model")
+    judge: str = setting("rules", "judge plugin")
+    max_turns: int = setting(12, "turns before an episode is cut off", at_least=1)
+    max_new_tokens: int = setting(256, "longest turn, in tokens", at_least=1)
+    observation_chars: int = setting(1024, "longest observation shown to the model, in characters", at_least=16)
+    temperature: float = setting(0.0, "sampling temperature; 0 is greedy", at_least=0)
+    attempts: int = setting(1, "attempts at each query", at_least=1)
+    parallel: int = setting(1, "episodes under way at once; models that decode in batches are asked for all together", at_least=1)
+    limit: int = setting(0, "run only the first N queries; 0 runs all", at_least=0)
+    decoding: str = setting(
+        "off", "what the output is held to by a grammar", choices=("off", "format", "names", "schema")
+    )
+    show_schemas: bool = setting(False, "put the documentation of the tools into the prompt (not names-only)")
+    strict_tools: bool = setting(False, "a broken field in the tools file is an error, not a warning")
+    seed: int = setting(0, "run seed; each call's seed is derived from it", at_least=0)
+
+
+STAGES: dict[str, type] = {
+    "ingest": IngestConfig,
+    "sft": SftConfig,
+    "rl": RlConfig,
+    "distill": DistillConfig,
+    "extract": ExtractConfig,
+    "inject": InjectConfig,
+    "sweep": SweepConfig,
+    "probe": ProbeConfig,
+    "eval": EvalConfig,
+    "agent": AgentConfig,
+}
