@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import config as configs
 from .. import models, output, registry, runs
 from ..config import AgentConfig
 from ..errors import MismatchError, UsageError

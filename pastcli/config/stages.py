@@ -188,7 +188,9 @@ class AgentConfig:
     observation_chars: int = setting(1024, "longest observation shown to the model, in characters", at_least=16)
     temperature: float = setting(0.0, "sampling temperature; 0 is greedy", at_least=0)
     attempts: int = setting(1, "attempts at each query", at_least=1)
-    parallel: int = setting(1, "episodes under way at once; models that decode in batches are asked for all together", at_least=1)
+    parallel: int = setting(
+        1, "episodes under way at once; models that decode in batches are asked for all together", at_least=1
+    )
     limit: int = setting(0, "run only the first N queries; 0 runs all", at_least=0)
     decoding: str = setting(
         "off", "what the output is held to by a grammar", choices=("off", "format", "names", "schema")
