@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import PastError, UsageError
+from .errors import MismatchError, PastError, UsageError
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -29,6 +29,17 @@ def write_json(path: Path, data: Any) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises `MismatchError` if there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MismatchError(f"{path} cannot be read: {str(error)[:120]}") from None
+    if not isinstance(value, dict):
+        raise MismatchError(f"{path} is not a JSON object")
+    return value
 
 
 def size_of(path: Path) -> int:

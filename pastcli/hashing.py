@@ -6,17 +6,15 @@ was written a moment ago is not remembered: within one tick of the clock it coul
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from .api import TensorSpec
-from .cache import home
+from .cache import recall, remember
 
 REMEMBERED = 1 << 20
 """Digests of files from this many bytes on are kept; smaller ones are read faster than looked up."""
@@ -79,30 +77,15 @@ def _digest(file: Path) -> str:
     if before.st_size < REMEMBERED:
         return _read(file)
     state = f"{before.st_dev} {before.st_ino} {before.st_size} {before.st_mtime_ns} {before.st_ctime_ns}"
-    kept = home() / "digests" / hashlib.sha256(state.encode()).hexdigest()[:40]
-    with contextlib.suppress(OSError):
-        known = kept.read_text(encoding="ascii", errors="replace")
-        if re.fullmatch(r"[0-9a-f]{64}", known):
-            return known
+    key = hashlib.sha256(state.encode()).hexdigest()[:40]
+    if re.fullmatch(r"[0-9a-f]{64}", known := recall("digests", key)):
+        return known
     digest = _read(file)
     after = file.stat()
-    unchanged = (before.st_mtime_ns, before.st_ctime_ns, before.st_size) == (
-        after.st_mtime_ns,
-        after.st_ctime_ns,
-        after.st_size,
-    )
-    if unchanged and time.time() - max(after.st_mtime, after.st_ctime) > SETTLED:
-        _remember(kept, digest)
+    stamps = [(stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for stat in (before, after)]
+    if stamps[0] == stamps[1] and time.time() - max(after.st_mtime, after.st_ctime) > SETTLED:
+        remember("digests", key, digest)
     return digest
-
-
-def _remember(kept: Path, digest: str) -> None:
-    """A cache that cannot be written costs time, nothing else."""
-    with contextlib.suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}")
-        temporary.write_text(digest, encoding="ascii")
-        os.replace(temporary, kept)
 
 
 def _read(file: Path) -> str:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import runs
-from .cache import home
+from .cache import home, recall, remember
 from .errors import MismatchError, UsageError
+from .hashing import hash_path
 
 __all__ = ["ALIASES", "ModelRef", "gguf_template", "home", "read_note", "resolve", "write_note"]
 
@@ -179,24 +180,49 @@ NOTE_FILE = "past.json"
 
 
 def write_note(folder: Path, base: ModelRef, template: Path | None) -> None:
-    """Leave word inside an HF directory of the base it comes from and of the GGUF that can serve as template."""
-    note = {"base": base.name, "revision": base.revision, "gguf_template": str(template) if template else ""}
-    runs.write_json(folder / NOTE_FILE, note)
+    """Leave word inside an HF directory of the base it comes from and, by its hash, of the GGUF that can serve as template.
+
+    The directory may be shared: where the template lies is remembered on this machine only.
+    """
+    digest = hash_path(template) if template else ""
+    if template:
+        remember("places", digest, str(template.resolve()))
+    runs.write_json(folder / NOTE_FILE, {"base": base.name, "revision": base.revision, "gguf_template": digest})
 
 
 def read_note(folder: Path) -> dict[str, str]:
     """What `write_note` left; {} if nothing."""
     try:
-        return json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
+        note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return note if isinstance(note, dict) else {}
 
 
 def gguf_template(folder: Path) -> Path | None:
-    """A GGUF of the same base model, for tokenizer and metadata; None if none is known."""
+    """A GGUF of the same base model, for tokenizer and metadata; None if none is known. The note holds its hash, or a path."""
     note = read_note(folder)
-    recorded = Path(note["gguf_template"]) if note.get("gguf_template") else None
-    if recorded is not None and recorded.is_file():
-        return recorded
-    packaged = _packaged(note.get("base", ""))
+    named = str(note.get("gguf_template") or "")
+    known = recall("places", named) if named.startswith("blake3") else str(folder / named) if named else ""
+    if known and Path(known).is_file() and (not named.startswith("blake3") or hash_path(Path(known)) == named):
+        return Path(known)
+    packaged = _packaged(str(note.get("base", "")))
     return packaged.path if packaged else None
+
+
+def noted_base(folder: Path) -> str | None:
+    """The base model that a directory's note names, as `resolve` takes it; None if there is none to be found."""
+    base = str(read_note(folder).get("base") or "")
+    if base in ALIASES or "/" in base:
+        return base
+    template = gguf_template(folder) if base else None  # a GGUF without a name of its own: base and template are one
+    return str(template) if template else None
+
+
+def alias_of(path: Path) -> str:
+    """The alias whose package ships this very GGUF, or ships the one this kept conversion was made of; '' if none does."""
+    for alias in PACKAGED:
+        found = _packaged(alias)
+        if found and (path == found.path or (path.parent == home() / "models" and gguf_template(path) == found.path)):
+            return alias
+    return ""

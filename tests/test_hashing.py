@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pastcli import hashing
+from pastcli import cache, hashing
 from pastcli.api import TensorSpec
 from pastcli.hashing import hash_path, shapes_sha256
 
@@ -67,7 +67,7 @@ def test_a_damaged_or_unwritable_memory_is_no_obstacle(tmp_path, monkeypatch):
     file = tmp_path / "f"
     file.write_bytes(bytes(2 << 20))
     first = hash_path(file)
-    for kept in (hashing.home() / "digests").iterdir():
+    for kept in (cache.home() / "digests").iterdir():
         kept.write_bytes(b"\xff half a digest")
     assert hash_path(file) == first
     (tmp_path / "no-folder").write_text("a file where the cache should be")

@@ -18,6 +18,7 @@ from pastcli.vectors.numbers.arithmetic import narrow, widen
 
 UP = "model.layers.1.mlp.up_proj.weight"
 EMBEDDING = "model.embed_tokens.weight"
+DOWN = "model.layers.1.mlp.down_proj.weight"
 
 
 @pytest.fixture
@@ -152,10 +153,10 @@ def test_an_adapter_trained_on_the_sft_model_is_the_skill_exactly(trio, tmp_path
 def test_two_adapters_of_one_base_are_joined_without_loss(trio, tmp_path):
     sft, _, _ = trio
     one = write_adapter(tmp_path / "one", factors_for([UP], rank=2, seed=1), base=sft)
-    two = write_adapter(tmp_path / "two", factors_for([UP, EMBEDDING], rank=3, seed=2), base=sft)
+    two = write_adapter(tmp_path / "two", factors_for([UP, DOWN], rank=3, seed=2), base=sft)
     extract_skill(one, two, tmp_path / "skill")
     skill = open_skill(tmp_path / "skill")
-    (a1, b1), (a2, b2) = factors_for([UP], rank=2, seed=1)[UP], factors_for([UP, EMBEDDING], rank=3, seed=2)[UP]
+    (a1, b1), (a2, b2) = factors_for([UP], rank=2, seed=1)[UP], factors_for([UP, DOWN], rank=3, seed=2)[UP]
     wanted = 8 / 3 * (b2.astype(float) @ a2) - 8 / 2 * (b1.astype(float) @ a1)
     assert skill.parts[UP].rank == 5
     assert np.linalg.norm(skill.block(UP).reshape(32, HIDDEN) - wanted) < 1e-6 * np.linalg.norm(wanted)

@@ -115,7 +115,7 @@ def base_model(sft: models.ModelRef) -> models.ModelRef:
     named = (
         (record.input("base") or record.manifest["config"].get("base"))
         if record
-        else models.read_note(sft.path).get("base")
+        else models.noted_base(sft.path)
     )
     if not named:
         raise UsageError(f"cannot tell which base {sft.path} was trained from", "name it with --base PATH")

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import api, models, output, qa, registry, runs
+from .. import adapters, api, models, output, qa, registry, runs
 from .. import config as configs
 from ..errors import UsageError
 
@@ -135,9 +135,11 @@ def record(run: runs.Run, result: api.TrainResult) -> None:
     """Name what a training made in its run, with the figures every training has."""
     run.add_output(result.kind, result.path)
     merged = run.dir / "sft"
+    if result.kind == "adapter":  # a base that is merged beside it moves with it
+        final = result.path if merged.is_dir() else run.final / result.path.relative_to(run.dir)
+        adapters.name_base(result.path, adapters.base_of(result.path).path, final)
     if merged.is_dir():  # RL began from an adapter: the merged model is what its skill is measured against
         run.add_output("sft", merged)
-        _rebase(result.path, merged, run.final / "sft")
     first, last = (result.log[0], result.log[-1]) if result.log else ({}, {})
     run.metrics(
         steps=result.steps,
@@ -149,15 +151,6 @@ def record(run: runs.Run, result: api.TrainResult) -> None:
         initial_hash=result.initial_hash,
         final_hash=result.final_hash,
     )
-
-
-def _rebase(adapter: Path, now: Path, final: Path) -> None:
-    """An adapter names its base by path, and the run that holds both is about to be renamed."""
-    file = adapter / "adapter_config.json"
-    if file.is_file():
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        if settings.get("base_model_name_or_path") == str(now):
-            runs.write_json(file, {**settings, "base_model_name_or_path": str(final)})
 
 
 def mean(log: Sequence[dict[str, float]], name: str, last: int) -> float | None:

@@ -31,7 +31,7 @@ OUT = typer.Option(
     "-o", "--output", metavar="OUT", help="A directory, or a file ending in .gguf (default: in the run)."
 )
 KIND = typer.Option("--as", metavar="KIND", help="model: add to the weights | adapter: a LoRA of the target.")
-BASE = typer.Option("--base", metavar="PATH", help="The target's base model, for --project (default: from its run).")
+BASE = typer.Option("--base", metavar="PATH", help="The target's base model, for --project, or for an adapter whose base is not at hand (default: from its run).")
 TEMPLATE = typer.Option(
     "--template", metavar="GGUF", help="GGUF of the same base, for a .gguf output (default: known from the target)."
 )
@@ -61,8 +61,8 @@ def command(
         raise UsageError(f"--as {kind!r} is unknown", f"one of: {', '.join(KINDS)}")
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
-    grown_from = (_lineage.model(base) if base else _lineage.base_model(model)).path if config.project else None
-    plan = Plan(kind, vectors, model.path, grown_from, template or models.gguf_template(model.path), out)
+    known = _lineage.model(base) if base else _lineage.base_model(model) if config.project else None
+    plan = Plan(kind, vectors, model.path, known and known.path, template or models.gguf_template(model.path), out)
     if dry_run:
         size = size_of(plan.target) + sum(size_of(path) for path, _ in vectors)
         output.emit({"would_write": str(out or f"{kind}/ of a new run"), "read_bytes": size, **plan.key()}, as_json)
@@ -86,7 +86,7 @@ def command(
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes where: kind of result, (skill, λ) pairs, target, its base (for --project), GGUF template, output."""
+    """What goes where: kind of result, (skill, λ) pairs, target, its base if it is needed, GGUF template, output."""
 
     kind: str
     vectors: list[tuple[Path, float]]
@@ -139,10 +139,14 @@ def _export(plan: Plan, out: Path, config: Any, run: runs.Run) -> list[str]:
     """Write an adapter; gives the warnings."""
     from ..vectors.export_adapter import export_adapter
 
-    settings = {"scale": config.scale, "min_survival": config.min_survival}
+    kept = ("scale", "scales", "depth_scale", "min_survival")
+    settings = {name: getattr(config, name) for name in kept}
     if config != configs.STAGES["inject"](**settings, seed=config.seed):
         hint = "the other settings need the weights: leave out --as adapter"
-        raise UsageError("an adapter takes --scale and --vector FILE:λ only", hint)
-    made = export_adapter(plan.vectors, plan.target, out, template=plan.template, **settings)
+        raise UsageError("an adapter takes --scale, --scales, --depth-scale and --vector FILE:λ only", hint)
+    final = plan.out or run.final / plan.kind
+    made = export_adapter(
+        plan.vectors, plan.target, out, template=plan.template, base=plan.base, final=final, **settings
+    )
     run.metrics(survival=made.kept, rank=made.rank, changed=made.tensors)
     return made.warnings

@@ -2,29 +2,34 @@
 
 The directory is what PEFT and vLLM load as it is: one rank, one alpha, no patterns. Factors are stored untouched
 where all parts share rank and scale, as an RL adapter's do; else the scale goes into B, and shorter ranks are
-filled with zeros. `.gguf` asks the GGUF format for the same as a LoRA-GGUF.
+filled with zeros. A target that is an adapter itself is joined with the skill, exactly, into one adapter of the true
+base: PEFT would load an adapter of an adapter as base + skill. `.gguf` asks the GGUF format for the same as a LoRA-GGUF.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .. import runs
-from ..api import LowRank, SingleFileFormat, TensorSpec
+from .. import adapters, runs
+from ..api import Adapter, Checkpoint, LowRank, SingleFileFormat, TensorSpec
 from ..errors import GateError, UsageError
 from .checks import compatibility
+from .deltas.scales import multipliers, parse_depth, parse_rules
 from .files.destination import form_of_suffix
-from .files.opening import open_model
+from .files.opening import is_embedding, layers, open_model
 from .files.safetensors import SafeWriter, header_text
 from .files.skill import Skill, open_skill
 from .files.skill_writer import SkillWriter
 from .numbers.lowrank import concatenated, product_norm
+
+Terms = dict[str, list[tuple[LowRank, float]]]
+"""By tensor: factors and what to multiply them with."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Exported:
     rank: int
     tensors: int
     kept: float
+    base: Path
     warnings: list[str]
 
 
@@ -44,61 +50,114 @@ def export_adapter(
     out: Path,
     *,
     scale: float = 1.0,
+    scales: Sequence[str] = (),
+    depth_scale: str = "",
     min_survival: float = 0.0,
     template: Path | None = None,
+    base: Path | None = None,
+    final: Path | None = None,
 ) -> Exported:
     """Write scale * sum_i lambda_i v_i as an adapter of `target`: a PEFT directory, or a LoRA-GGUF for `out` *.gguf.
 
-    Parts that are not low-rank (norms, biases) cannot be expressed: they are left out with a warning, and count
-    against `min_survival`. Raises `UsageError` if nothing is low-rank, `MismatchError` if a skill does not fit.
+    A target that is an adapter goes in whole: the result is one adapter of its base (`base`, where the user names it)
+    that holds the target's own change and the skill. Parts that are not low-rank (norms, biases) cannot be expressed: they
+    are left out with a warning, and count against `min_survival`. `scales` and `depth_scale` are those of `inject`; `final`
+    is the folder where `out` will lie. Raises `UsageError` if nothing is low-rank, or if a skill changes tied
+    embeddings, `MismatchError` if a skill does not fit.
     """
     with ExitStack() as stack:
         skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
-        model = stack.enter_context(closing(open_model(target)))
+        model = stack.enter_context(closing(open_model(target, base)))
         for skill in skills:
             compatibility.skill_fits(skill, model)
-        factors, kept, left_out = _factors(skills, [scale * weight for _, weight in vectors])
+        names = list(dict.fromkeys(name for skill in skills for name in skill.specs()))
+        factors = multipliers(names, parse_rules(scales), parse_depth(depth_scale))
+        weights = [{name: scale * weight * factors[name] for name in names} for _, weight in vectors]
+        terms, kept, left_out = _terms(skills, weights)
+        _refuse_tied(model, terms)
         if kept < min_survival:
             raise GateError(
                 f"an adapter can express only cosine {kept:.4f} of the skill (asked: {min_survival})",
                 "inject it into the weights",
             )
-        specs = {name: spec for name, spec in model.specs().items() if name in factors}
+        changed = len(terms)
+        bottom, below = layers(target, base)
+        for adapter in below:
+            stack.enter_context(closing(adapter))
+        joined = _joined(below, terms)
+        specs = {name: spec for name, spec in model.specs().items() if name in joined}
         form = form_of_suffix(out)
         if form is not None:
-            _as_file(form, skills[0], specs, factors, target if target.is_file() else template, out)
+            _as_file(form, skills[0], specs, joined, bottom if bottom.is_file() else template, out)
         else:
-            _as_directory(specs, factors, target, out)
-    rank = max(low.a.shape[0] for low in factors.values())
-    warnings = (
-        [
+            transposed = getattr(getattr(model, "bottom", model), "transposed", False)
+            _as_directory(joined, out, _target_modules(joined, model.specs()), transposed)
+            adapters.name_base(out, bottom, final or out)
+    rank = max(low.a.shape[0] for low in joined.values())
+    return Exported(out, rank, changed, kept, bottom, _warnings(left_out, kept, below))
+
+
+def _warnings(left_out: Sequence[str], kept: float, below: Sequence[Adapter]) -> list[str]:
+    found = []
+    if left_out:
+        found.append(
             f"an adapter cannot express {len(left_out)} tensors, such as {left_out[0]}: "
             f"cosine {kept:.4f} of the skill is kept"
-        ]
-        if left_out
-        else []
-    )
-    return Exported(out, rank, len(factors), kept, warnings)
+        )
+    if below:
+        found.append(
+            "the target is an adapter: the result holds its change and the skill in one, and a scale at run time moves both"
+        )
+    return found
 
 
-def _factors(skills: Sequence[Skill], weights: Sequence[float]) -> tuple[dict[str, LowRank], float, list[str]]:
-    """Joined factors by tensor; the cosine they keep of the skill; the names that had to be left out."""
-    terms: dict[str, list[tuple[LowRank, float]]] = {}
+def _terms(skills: Sequence[Skill], weights: Sequence[Mapping[str, float]]) -> tuple[Terms, float, list[str]]:
+    """Factors by tensor; the cosine they keep of the skill; the names that had to be left out."""
+    terms: Terms = {}
     other: dict[str, float] = {}
-    for skill, weight in zip(skills, weights, strict=True):
+    for skill, by_name in zip(skills, weights, strict=True):
         for name, part in skill.parts.items():
+            if by_name[name] == 0.0:
+                continue
             if part.form == "low_rank":
-                terms.setdefault(name, []).append((skill.factors(name), weight))
+                terms.setdefault(name, []).append((skill.factors(name), by_name[name]))
             elif part.norm:
-                other[name] = math.hypot(other.get(name, 0.0), weight * part.norm)
+                other[name] = math.hypot(other.get(name, 0.0), by_name[name] * part.norm)
     if not terms:
         raise UsageError(
             "a dense skill cannot be an adapter", "make a low-rank one: past extract --rank 32 (or --energy 0.99)"
         )
-    joined = {name: concatenated(several) for name, several in terms.items()}
-    expressed = math.fsum(product_norm(low) ** 2 for low in joined.values())
+    expressed = math.fsum(product_norm(concatenated(several)) ** 2 for several in terms.values())
     lost = math.fsum(norm**2 for norm in other.values())
-    return joined, math.sqrt(expressed / (expressed + lost)) if expressed else 1.0, list(other)
+    return terms, math.sqrt(expressed / (expressed + lost)) if expressed else 1.0, list(other)
+
+
+def _refuse_tied(model: Checkpoint, terms: Terms) -> None:
+    """No LoRA says "both sides of tied embeddings" to everybody: PEFT changes the input side alone at run time, and an
+    adapter on both sides, right at run time, counts twice when it is merged (measured with peft 0.21).
+    """
+    tied = [name for name in terms if is_embedding(name)] if model.identity().tied else []
+    if tied:
+        share = math.fsum(product_norm(concatenated(terms[name])) ** 2 for name in tied)
+        whole = math.fsum(product_norm(concatenated(several)) ** 2 for several in terms.values())
+        rule = f"--scales {tied[0].removesuffix('.weight').rsplit('.', 1)[-1]}=0"
+        raise UsageError(
+            f"the skill changes {tied[0]}, which this model ties to its output layer: no adapter does that alike at run time "
+            "and merged",
+            f"inject it into the weights (leave out --as adapter); or leave the embeddings out with {rule}, which keeps "
+            f"cosine {math.sqrt(max(1 - share / whole, 0.0)):.3f} of the skill",
+        )
+
+
+def _joined(below: Sequence[Adapter], terms: Terms) -> dict[str, LowRank]:
+    """The target's own adapters and the skill as one pair of factors a tensor."""
+    together: Terms = {}
+    for adapter in below:
+        for name in adapter.specs():
+            together.setdefault(name, []).append((adapter.factors(name), 1.0))
+    for name, several in terms.items():
+        together.setdefault(name, []).extend(several)
+    return {name: concatenated(several) for name, several in together.items()}
 
 
 def _uniform(factors: Mapping[str, LowRank]) -> tuple[dict[str, LowRank], int, float]:
@@ -116,14 +175,21 @@ def _uniform(factors: Mapping[str, LowRank]) -> tuple[dict[str, LowRank], int, f
     return made, rank, common
 
 
-def _as_directory(specs: Mapping[str, TensorSpec], factors: Mapping[str, LowRank], target: Path, out: Path) -> None:
-    """adapter_model.safetensors and, last, adapter_config.json."""
+def _as_directory(
+    factors: Mapping[str, LowRank], out: Path, modules: Sequence[str], transposed: bool
+) -> None:
+    """adapter_model.safetensors and, last, adapter_config.json (its base is named by `adapters.name_base`).
+
+    `transposed`: the model stores (in, out) matrices, as GPT-2 does, for which PEFT has `fan_in_fan_out`.
+    """
     uniform, rank, scale = _uniform(factors)
     tensors: dict[str, np.ndarray] = {}
     for name, low in uniform.items():
         module = f"base_model.model.{name.removesuffix('.weight')}"
-        if "embed" in name.rsplit(".", 2)[-2]:  # PEFT adapts an embedding by factors of its transpose
+        if is_embedding(name):  # PEFT adapts an embedding by factors of its transpose
             tensors |= {f"{module}.lora_embedding_A": low.b.T, f"{module}.lora_embedding_B": low.a.T}
+        elif transposed and name != "lm_head.weight":
+            tensors |= {f"{module}.lora_A.weight": low.b.T, f"{module}.lora_B.weight": low.a.T}
         else:
             tensors |= {f"{module}.lora_A.weight": low.a, f"{module}.lora_B.weight": low.b}
     out.mkdir(parents=True, exist_ok=True)
@@ -142,24 +208,26 @@ def _as_directory(specs: Mapping[str, TensorSpec], factors: Mapping[str, LowRank
         {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": str(target.resolve()),
+            "base_model_name_or_path": "",
             "r": rank,
             "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
             "lora_dropout": 0.0,
             "bias": "none",
             "use_rslora": False,
             "use_dora": False,
-            "fan_in_fan_out": False,
+            "fan_in_fan_out": transposed,
             "inference_mode": True,
             "init_lora_weights": True,
-            "target_modules": _target_modules(specs),
+            "target_modules": modules,
         },
     )
 
 
-def _target_modules(specs: Mapping[str, TensorSpec]) -> list[str]:
-    """Last parts of the module names (`q_proj`), as PEFT and vLLM expect them."""
-    return sorted({name.removesuffix(".weight").rsplit(".", 1)[-1] for name in specs})
+def _target_modules(adapted: Iterable[str], model: Iterable[str]) -> list[str]:
+    """Last parts of the module names (`q_proj`), as PEFT and vLLM expect them; whole names where only some layers change."""
+    adapted, last = set(adapted), lambda name: name.removesuffix(".weight").rsplit(".", 1)[-1]
+    partial = {last(name) for name in model if name.endswith(".weight") and name not in adapted}
+    return sorted({name.removesuffix(".weight") if last(name) in partial else last(name) for name in adapted})
 
 
 def _as_file(

@@ -89,7 +89,8 @@ def inject_skill(
 
     `vectors` are (skill file, lambda) pairs; `target` a model or adapter directory or a GGUF; `out` a directory,
     or a file ending in .gguf (then `template` names a GGUF of the same base model unless `target` is one).
-    `options` are the fields of `Options`; `base` is the target's base model, needed by `project` only. All
+    `options` are the fields of `Options`; `base` is the target's base model, for `project`, and
+    for a target that is an adapter of a model which is not where it says. All
     arithmetic is float32; the result is rounded once, to the stored type. Raises `MismatchError` when a vector
     does not belong to the target, `GateError` when less than `min_survival` of it survives; in either case
     nothing is left at `out`.
@@ -100,7 +101,7 @@ def inject_skill(
         target = as_directory(Path(target))
     with ExitStack() as stack:
         skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
-        model = stack.enter_context(closing(open_model(target)))
+        model = stack.enter_context(closing(open_model(target, base)))
         for skill in skills:
             compatibility.skill_fits(skill, model)
         delta = _combined(skills, [weight for _, weight in vectors], chosen)

@@ -17,11 +17,12 @@ import numpy as np
 
 from pastcli.api import Identity, LowRank, TensorSpec
 from pastcli.errors import MismatchError, UsageError
+from pastcli.files import read_json
 from pastcli.hashing import shapes_sha256
 from pastcli.vectors.files.safetensors import SafeReader
 from pastcli.vectors.numbers import arithmetic
 
-from .folder import no_weights, read_json, tokenizer_sha256
+from .folder import no_weights, tokenizer_sha256
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."

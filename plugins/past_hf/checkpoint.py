@@ -11,13 +11,14 @@ import numpy as np
 
 from pastcli.api import Checkpoint, Identity, TensorSpec
 from pastcli.errors import MismatchError, UsageError
+from pastcli.files import read_json
 from pastcli.hashing import shapes_sha256
 from pastcli.runs import write_json
 from pastcli.vectors.files.safetensors import SafeReader, SafeWriter, header_text
 from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
-from .folder import INDEX, SINGLE, no_weights, read_json, tokenizer_sha256
+from .folder import INDEX, SINGLE, no_weights, tokenizer_sha256
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}

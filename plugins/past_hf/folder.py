@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 from pastcli.errors import MismatchError, PastError
+from pastcli.files import read_json
 from pastcli.hashing import tokens_sha256
 
 SINGLE = "model.safetensors"
@@ -43,12 +42,3 @@ def tokenizer_sha256(folder: Path) -> str:
             return hashlib.sha256((folder / name).read_bytes()).hexdigest()
     return ""
 
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MismatchError(f"{path} cannot be read: {str(error)[:120]}") from None
-    if not isinstance(value, dict):
-        raise MismatchError(f"{path} is not a JSON object")
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pastcli import models, output
+from pastcli import adapters, models, output
 from pastcli.errors import MismatchError, PastError
 from pastcli.hashing import hash_path
 
@@ -92,17 +91,15 @@ def _convert_gguf(file: Path, folder: Path) -> None:
 
 
 def _alias_of(file: Path) -> str:
-    """The alias whose package ships this file, so that its template is found again elsewhere; else its path."""
-    return next((alias for alias, (_, name) in models.PACKAGED.items() if name == file.name), str(file))
+    """The alias whose package ships this file, so that its template is found again elsewhere; else its name."""
+    return next((alias for alias, (_, name) in models.PACKAGED.items() if name == file.name), file.name)
 
 
 def base_directory(adapter: Path) -> Path:
-    """The model directory an adapter was trained on, as its own config names it."""
-    try:
-        named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError) as error:
-        raise MismatchError(f"{adapter}/adapter_config.json is not readable: {error}") from error
-    return hf_directory(models.resolve(named).path)
+    """The model directory below an adapter (or a pile of them), as their own configs name it."""
+    while (adapter / adapters.CONFIG).is_file():
+        adapter = adapters.base_of(adapter).path
+    return hf_directory(adapter)
 
 
 def load_model(path: Path, dtype: Any, attention: str | None = None) -> PreTrainedModel:
@@ -111,32 +108,39 @@ def load_model(path: Path, dtype: Any, attention: str | None = None) -> PreTrain
     from transformers import AutoModelForCausalLM
 
     path = Path(path)
-    adapter = path if (path / "adapter_config.json").is_file() else None
-    folder = base_directory(adapter) if adapter else hf_directory(path)
-    load_as = torch.float32 if adapter else dtype
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=load_as, attn_implementation=attention, use_safetensors=True, local_files_only=True
-        )
-        if adapter:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, adapter, local_files_only=True).merge_and_unload()
+        if (path / adapters.CONFIG).is_file():
+            return _merged(load_model(adapters.base_of(path).path, torch.float32, attention), path).to(dtype)
+        return AutoModelForCausalLM.from_pretrained(
+            hf_directory(path), dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True
+        ).to(dtype)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise MismatchError(f"{path} cannot be loaded: {_first_line(error)}", "is the directory complete?") from error
     except Exception as error:  # safetensors has an error type of its own
         if type(error).__name__ != "SafetensorError":
             raise
         raise MismatchError(f"{path} holds a broken safetensors file: {_first_line(error)}") from error
-    return model.to(dtype)
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """PEFT's merge, after making sure that it does what the adapter does at run time."""
+    from peft import PeftModel
+
+    wrapped = PeftModel.from_pretrained(model, adapter, local_files_only=True)
+    if model.config.get_text_config().tie_word_embeddings and any("lora_embedding" in name for name in wrapped.state_dict()):
+        raise MismatchError(
+            f"{adapter} changes embeddings that its base ties to the output layer: PEFT changes the input side alone when it "
+            "runs the adapter, and both sides when it merges it",
+            "untie the base (tie_word_embeddings=False) and train on that, or leave the embeddings out",
+        )
+    return wrapped.merge_and_unload()
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of an HF directory, GGUF or adapter (of its base); a missing pad token becomes the end token."""
     from transformers import AutoTokenizer
 
-    path = Path(path)
-    folder = base_directory(path) if (path / "adapter_config.json").is_file() else hf_directory(path)
+    folder = base_directory(Path(path))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

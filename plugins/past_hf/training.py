@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pastcli import api, models
+from pastcli import api
 from pastcli.errors import PastError, UsageError
 
 from .materialize import hf_directory, load_model, load_tokenizer, save_model
@@ -186,7 +186,4 @@ def _save(model: Any, source: Path, job: api.TrainJob) -> Path:
         model.save_pretrained(folder)
     except Exception as error:  # OSError, or safetensors' own type when the disk is full
         raise PastError(f"the adapter cannot be written to {folder}: {error}", "is the disk full?") from error
-    note = models.read_note(source)
-    if note:
-        shutil.copyfile(source / models.NOTE_FILE, folder / models.NOTE_FILE)
     return folder

@@ -5,14 +5,12 @@ Conversions are kept by the content of what they were made from, under `models.h
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from pastcli import config as configs
-from pastcli import models, output
-from pastcli.errors import MismatchError
+from pastcli import adapters, models, output
 from pastcli.hashing import hash_path
 from pastcli.vectors.files import stream
 from pastcli.vectors.files.opening import format_of
@@ -30,7 +28,7 @@ def runnable(path: Path, types: str, cache: Path | None = None) -> tuple[Path, l
     if ref.kind == "gguf":
         return ref.path, []
     if ref.kind == "adapter":
-        base, below = runnable(_named_base(ref.path), types, cache)
+        base, below = runnable(adapters.base_of(ref.path).path, types, cache)
         return base, [*below, (ref.path, 1.0)]
     template = models.gguf_template(ref.path)
     made_from = [ref.path, *([template] if template else [])]
@@ -66,16 +64,6 @@ def convert(source: Path, out: Path, dtype: str = "f16") -> None:
             writer.close()
     finally:
         checkpoint.close()
-
-
-def _named_base(adapter: Path) -> str:
-    try:
-        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError) as error:
-        raise MismatchError(f"{adapter / 'adapter_config.json'} cannot be read: {error}") from error
-    if not base:
-        raise MismatchError(f"the adapter {adapter} does not name its base model", "give base model and adapter apart")
-    return base
 
 
 def _kept(made_from: list[Path], kind: str, cache: Path | None, make: Callable[[Path], None]) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from ...api import Adapter, Checkpoint, LowRank, StoredBits, TensorSpec
 from ...errors import MismatchError
 from ..checks import compatibility
-from ..files.opening import base_path, format_of, open_model
+from ..files.opening import base_path, format_of, open_model, refuse_tied
 from ..files.stream import Span, run, spans
 from ..numbers.lowrank import concatenated
 
@@ -79,6 +79,7 @@ class AdapterDifference:
         whole = layout.specs()
         self._specs: dict[str, TensorSpec] = {}
         for adapter, _ in self._adapters:
+            refuse_tied(adapter, layout)
             for name, change in adapter.specs().items():
                 if name not in whole or whole[name].shape != change.shape:
                     found = f"has shape {list(whole[name].shape)}" if name in whole else "does not exist"

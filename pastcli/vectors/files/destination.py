@@ -29,7 +29,7 @@ class Storage:
 
 def writer_for(model: Checkpoint, out: Path, storage: Storage, template: Path | None, finer: Finer) -> CheckpointWriter:
     """A writer for `out`: the format of the model, or the one that the suffix of `out` names."""
-    inner = model.base if isinstance(model, Overlay) else model
+    inner = model.bottom if isinstance(model, Overlay) else model
     settings: dict[str, Any] = vars(storage).copy()
     form = form_of_suffix(out)
     if form is None:

@@ -1,0 +1,89 @@
+"""Which model a LoRA adapter directory changes: named so that the directory can be shared, found again, and verified."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from . import models, output
+from .cache import recall, remember
+from .errors import MismatchError, UsageError
+from .files import read_json, write_json
+from .hashing import hash_weights
+
+CONFIG = "adapter_config.json"
+HASH = "base_hash"
+"""Entry of an adapter's past.json: `hashing.hash_weights` of the model it was made for."""
+
+_SNAPSHOT = re.compile(r".*/models--([^/]+?)--([^/]+)/snapshots/[0-9a-f]{7,}/?$")
+
+
+def named_base(adapter: Path) -> str:
+    """What the adapter's own configuration calls its base; '' if it names none."""
+    return str(read_json(adapter / CONFIG).get("base_model_name_or_path") or "")
+
+
+def base_of(adapter: Path, named: str | None = None, given: Path | None = None) -> models.ModelRef:
+    """The model an adapter changes, as `find_base`; raises `MismatchError` if it is not to be had."""
+    named = named_base(adapter) if named is None else named
+    found = find_base(adapter, named, given)
+    if found is not None:
+        return found
+    why = ""
+    try:
+        models.resolve(named)
+    except UsageError as error:
+        why = f" ({error.message})"
+    raise MismatchError(f"{adapter} is an adapter whose base model {named!r} is not on this disk{why}", _HINT)
+
+
+def find_base(adapter: Path, named: str, given: Path | None = None) -> models.ModelRef | None:
+    """The model an adapter names: relative to it, by path, alias, run, or hub id through the cache; else where that very
+    model was last seen on this machine; None if it is nowhere. `given` by the user stands in for a base that is no path here.
+    Raises `MismatchError` if what stands there has other weights than the adapter was made for.
+    """
+    wanted = str(models.read_note(adapter).get(HASH) or "")
+    here = next((path for path in (adapter / named, Path(named)) if named and path.exists()), None)
+    if given is not None and here is None:
+        if wanted and hash_weights(given) != wanted:
+            output.warn(f"{given} is not the very model that {adapter} was made for ({named})")
+        return models.resolve(given)
+    places = [str(here) if here else named, recall("places", wanted) if wanted else ""]
+    for place in filter(None, places):
+        with suppress(UsageError):
+            found = models.resolve(place)
+            if wanted and hash_weights(found.path) != wanted:
+                raise MismatchError(f"{found.path} is not the model that the adapter {adapter} was made for", _HINT)
+            return found
+    return None
+
+
+_HINT = "put it there, name it with --base PATH where the command has that, or merge the adapter"
+
+
+def name_base(adapter: Path, base: Path, final: Path) -> None:
+    """Write into the adapter which model it changes. No path of this machine goes in: a hub id or alias where there is one,
+    else the way to `base` from `final`, where the adapter will lie. Where `base` lies is remembered here, by its hash.
+    """
+    weights = hash_weights(base)
+    remember("places", weights, str(base.resolve()))
+    config = read_json(adapter / CONFIG)
+    write_json(adapter / CONFIG, {**config, "base_model_name_or_path": shared_name(base, final)})
+    note = models.read_note(base)
+    if base.is_file():  # a GGUF is a base by itself, and its own template
+        note = {"base": models.alias_of(base) or base.name, "revision": "", "gguf_template": weights}
+    elif cached := _SNAPSHOT.match(str(base)):
+        note = {"base": f"{cached[1]}/{cached[2]}", "revision": base.name, "gguf_template": ""}
+    write_json(adapter / models.NOTE_FILE, {**note, HASH: weights})
+
+
+def shared_name(base: Path, final: Path) -> str:
+    """What to call a model in a file that others will read: hub id, alias, or the relative way from the folder `final`."""
+    base = base.absolute()
+    if cached := _SNAPSHOT.match(str(base)):
+        return f"{cached[1]}/{cached[2]}"
+    if alias := models.alias_of(base):
+        return alias
+    return os.path.relpath(base.resolve(), os.path.realpath(final))
