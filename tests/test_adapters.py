@@ -12,7 +12,11 @@ from vectors_tools import write_adapter
 from pastcli import adapters, models
 from pastcli.errors import MismatchError
 
-Q, UP, EMBED = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight"
+Q, UP, EMBED = (
+    "model.layers.0.self_attn.q_proj.weight",
+    "model.layers.1.mlp.up_proj.weight",
+    "model.embed_tokens.weight",
+)
 SHAPES = {Q: (32, 32), UP: (64, 32)}
 
 
@@ -106,7 +110,10 @@ def test_an_adapter_on_one_side_of_tied_embeddings_is_not_taken_for_a_model(past
     )
     wrapped.save_pretrained("ad", save_embedding_layers=False)
     past("inject", "--vector", "none.safetensors", "--target", "ad", "-o", "x", code=2)
-    for words in (("extract", "--sft", base, "--rl", "ad", "-o", "v"), ("eval", "--model", "ad", "--questions", questions_file)):
+    for words in (
+        ("extract", "--sft", base, "--rl", "ad", "-o", "v"),
+        ("eval", "--model", "ad", "--questions", questions_file),
+    ):
         assert "input side alone" in past(*words, code=3).stderr
 
 
@@ -143,7 +150,9 @@ def test_a_base_is_found_after_a_move_and_not_mistaken_for_another(skill, past, 
         adapters.base_of(moved)
 
 
-def test_a_hub_id_is_resolved_through_the_cache_or_by_base(skill, past, past_json, workspace, monkeypatch, questions_file):
+def test_a_hub_id_is_resolved_through_the_cache_or_by_base(
+    skill, past, past_json, workspace, monkeypatch, questions_file
+):
     base, vector = skill
     write_adapter(workspace / "sft", factors(7, 4), base="nobody/tiny-model", alpha=8.0)
     empty = {"HF_HUB_CACHE": str(workspace / "hub"), "HF_HUB_OFFLINE": "1"}

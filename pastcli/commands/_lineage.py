@@ -112,11 +112,7 @@ def target_for(skills: list[Path]) -> models.ModelRef:
 def base_model(sft: models.ModelRef) -> models.ModelRef:
     """The base model an SFT model was trained from."""
     record = runs.owner_of(sft.path)
-    named = (
-        (record.input("base") or record.manifest["config"].get("base"))
-        if record
-        else models.noted_base(sft.path)
-    )
+    named = (record.input("base") or record.manifest["config"].get("base")) if record else models.noted_base(sft.path)
     if not named:
         raise UsageError(f"cannot tell which base {sft.path} was trained from", "name it with --base PATH")
     output.note(f"base: {named}")

@@ -31,7 +31,11 @@ OUT = typer.Option(
     "-o", "--output", metavar="OUT", help="A directory, or a file ending in .gguf (default: in the run)."
 )
 KIND = typer.Option("--as", metavar="KIND", help="model: add to the weights | adapter: a LoRA of the target.")
-BASE = typer.Option("--base", metavar="PATH", help="The target's base model, for --project, or for an adapter whose base is not at hand (default: from its run).")
+BASE = typer.Option(
+    "--base",
+    metavar="PATH",
+    help="The target's base model, for --project, or for an adapter whose base is not at hand (default: from its run).",
+)
 TEMPLATE = typer.Option(
     "--template", metavar="GGUF", help="GGUF of the same base, for a .gguf output (default: known from the target)."
 )

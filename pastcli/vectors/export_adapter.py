@@ -175,9 +175,7 @@ def _uniform(factors: Mapping[str, LowRank]) -> tuple[dict[str, LowRank], int, f
     return made, rank, common
 
 
-def _as_directory(
-    factors: Mapping[str, LowRank], out: Path, modules: Sequence[str], transposed: bool
-) -> None:
+def _as_directory(factors: Mapping[str, LowRank], out: Path, modules: Sequence[str], transposed: bool) -> None:
     """adapter_model.safetensors and, last, adapter_config.json (its base is named by `adapters.name_base`).
 
     `transposed`: the model stores (in, out) matrices, as GPT-2 does, for which PEFT has `fan_in_fan_out`.

@@ -41,4 +41,3 @@ def tokenizer_sha256(folder: Path) -> str:
         if (folder / name).is_file():
             return hashlib.sha256((folder / name).read_bytes()).hexdigest()
     return ""
-

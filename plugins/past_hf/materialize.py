@@ -127,7 +127,9 @@ def _merged(model: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
     wrapped = PeftModel.from_pretrained(model, adapter, local_files_only=True)
-    if model.config.get_text_config().tie_word_embeddings and any("lora_embedding" in name for name in wrapped.state_dict()):
+    if model.config.get_text_config().tie_word_embeddings and any(
+        "lora_embedding" in name for name in wrapped.state_dict()
+    ):
         raise MismatchError(
             f"{adapter} changes embeddings that its base ties to the output layer: PEFT changes the input side alone when it "
             "runs the adapter, and both sides when it merges it",

@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pastcli import config as configs
 from pastcli import adapters, models, output
+from pastcli import config as configs
 from pastcli.hashing import hash_path
 from pastcli.vectors.files import stream
 from pastcli.vectors.files.opening import format_of
