@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import config as configs
-from .. import models, output, runs
+from .. import models, narration, output, runs
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -150,18 +150,39 @@ def finished_before(stage: str, config: Any, extra: Mapping[str, Any], resume: b
 
 
 def show_run(record: runs.Record, as_json: bool) -> None:
-    """The result of a stage: where the run is, what it made, what it measured."""
-    outputs = record.outputs()
+    """The result of a stage: where the run is, what it made and measured; last, what that comes to and what is next.
+
+    Hashes stay in the manifest, for `past runs show`.
+    """
+    outputs, metrics = record.outputs(), record.manifest["metrics"]
     document = {
         "run": record.id,
         "path": str(record.path),
         "outputs": outputs,
-        "metrics": record.manifest["metrics"],
+        "metrics": metrics,
         "seconds": record.manifest["seconds"],
     }
+    end = narration.closing(record.manifest, has_skill=_skill_elsewhere(record))
 
     def human() -> None:
-        flat = {"run": record.id, **outputs, **record.manifest["metrics"], "seconds": record.manifest["seconds"]}
-        output.pairs({key: value for key, value in flat.items() if not isinstance(value, (dict, list))})
+        flat = {"run": record.id, **outputs, **metrics, "seconds": record.manifest["seconds"]}
+        shown = {k: v for k, v in flat.items() if not isinstance(v, (dict, list)) and not k.endswith("_hash")}
+        output.pairs(shown)
 
-    output.emit(document, as_json, human)
+    output.emit(document | (vars(end) if end else {}), as_json, human)
+    close(end, as_json)
+
+
+def close(end: narration.Closing | None, as_json: bool) -> None:
+    """The judgement and the `next:` line, on stderr; with --json they stand in the document instead."""
+    if end is None or as_json:
+        return
+    output.line(end.judgement, stderr=True)
+    if end.next:
+        output.line(end.next, "bold", label="next: ", stderr=True)
+
+
+def _skill_elsewhere(record: runs.Record) -> bool:
+    """Whether the workspace has a skill that was not made from `record`."""
+    makers = [other for other in runs.records() if other.stage in ("extract", "distill")]
+    return any(record.id not in other.parents for other in makers)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import models, output, registry, runs
+from .. import models, narration, output, registry, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
-from ._options import DryRun, Force, Json, Resume, complete_model, finished_before, with_settings
+from ._options import DryRun, Force, Json, Resume, close, complete_model, finished_before, with_settings
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Question
@@ -98,7 +98,10 @@ def command(
         record = runs.read(run.final)
     outputs = record.outputs()
     results = json.loads((record.path / "results.json").read_text(encoding="utf-8"))
-    output.emit({"run": record.id, "outputs": outputs, **results}, as_json, lambda: _show(results, config.confidence))
+    end = narration.evaluated(results)
+    document = {"run": record.id, "outputs": outputs, **results, **vars(end)}
+    output.emit(document, as_json, lambda: _show(results, config.confidence))
+    close(end, as_json)
     _gates(results, candidates[-1].label, min_f1, min_gain, record.id)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import output, runs
+from .. import narration, output, runs
 from ..config import IngestConfig
 from ..errors import UsageError
-from ._options import DryRun, Force, Json, Resume, already_done, with_settings
+from ._options import DryRun, Force, Json, Resume, already_done, close, with_settings
 
 if TYPE_CHECKING:
     from ..ingest import Collection
@@ -68,8 +68,10 @@ def command(
         run.metrics(**found.counts())
     record = runs.read(run.final)
     outputs = record.outputs()
-    document = {"run": record.id, "outputs": outputs, "metrics": found.counts(), "files": files}
+    end = narration.closing(record.manifest)
+    document = {"run": record.id, "outputs": outputs, "metrics": found.counts(), "files": files, **vars(end)}
     output.emit(document, as_json, lambda: _show(found, f"corpus {outputs['corpus']}"))
+    close(end, as_json)
 
 
 def _show(found: Collection, caption: str) -> None:

@@ -1,0 +1,160 @@
+"""What a finished run comes to, in one plain sentence, and the command to type next.
+
+Pure functions of what a run recorded: the same figures always lead to the same words. A sentence never claims more
+than its figures carry, and says what would mend a result that is not good enough.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MOSTLY_DEAD = 0.7
+"""Share of GRPO groups whose answers all earned the same from which a run has learnt from too few of them."""
+
+WHOLE, MOST = 0.99, 0.9
+"""Survival (cosine) of the skill in the stored type: above the first nothing is lost, below the second a good part is."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The last two lines of a command: `judgement`, and what to type `next` ('' if nothing suggests itself)."""
+
+    judgement: str
+    next: str = ""
+
+
+def closing(manifest: Mapping[str, Any], has_skill: bool = False) -> Closing | None:
+    """The closing words of a run, None for a stage that has none; `has_skill`: the workspace has one to inject."""
+    tell = _STAGES.get(manifest["stage"])
+    return tell(manifest, manifest["metrics"], has_skill) if tell else None
+
+
+def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    skipped = metrics.get("skipped", 0)
+    left_out = f"; {skipped} files were skipped" if skipped else ""
+    return Closing(f"{metrics['passages']} passages of {metrics['documents']} documents{left_out}", "past sft")
+
+
+def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    first, last = metrics.get("loss_first"), metrics.get("loss_last")
+    use = f"past inject --target {run['id']}" if has_skill else f"past rl --sft {run['id']} --questions questions.jsonl"
+    if not _numbers(first, last):
+        return Closing(f"trained for {metrics.get('steps')} steps", use)
+    fell = f"the loss went from {first:.2f} to {last:.2f} in {metrics['steps']} steps"
+    if last > 0.8 * first:
+        return Closing(
+            f"{fell}: hardly anything was learnt; give it more --epochs or a higher --lr", _again(run, "epochs")
+        )
+    if last > 0.5 * first:
+        return Closing(f"{fell}: part of the texts is learnt; more --epochs would hold more of it", use)
+    return Closing(f"{fell}: the texts are learnt; whether their facts can be asked for, `past eval` tells", use)
+
+
+def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    first, last, dead = (metrics.get(name) for name in ("reward_first", "reward_last", "dead_groups"))
+    if not _numbers(first, last):
+        return Closing(f"trained for {metrics.get('steps')} steps; no reward was logged")
+    rose = f"the mean reward went from {first:.2f} to {last:.2f}"
+    if _numbers(dead) and dead > MOSTLY_DEAD:
+        why = "nearly every answer is right already" if last > 0.8 else "the model hardly ever answers right"
+        mend = "ask harder questions" if last > 0.8 else "give SFT more epochs"
+        again = "" if last > 0.8 else "past sft --epochs 12"
+        return Closing(f"{dead:.0%} of the groups were dead ({rose}): {why}; {mend}", again)
+    if last <= first + 0.01:
+        return Closing(
+            f"{rose}: nothing was learnt that could be lifted out; give it more --steps", _again(run, "steps")
+        )
+    return Closing(f"{rose}: the model learnt to answer better on the source", "past extract -o skill.safetensors")
+
+
+def _extract(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    kept = metrics.get("energy")
+    share = f", {kept:.1%} of its squared norm kept" if _numbers(kept) and kept < 1 else ""
+    said = f"the skill changes {metrics['tensors']} tensors, its norm is {metrics['norm']:.3g}{share}"
+    return Closing(said, f"past inject --vector {_skill(run)}")
+
+
+def _distill(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    return Closing(f"{run['config'].get('rounds')} rounds made one skill", f"past inject --vector {_skill(run)}")
+
+
+def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    control, survival = run["config"].get("control", "none"), metrics.get("survival")
+    ask = f"past eval --questions questions.jsonl --model sft=@sft --model sft+skill={run['id']}"
+    if control not in ("none", ""):
+        return Closing(f"this is the {control} control: the skill itself is not in it", ask)
+    if not _numbers(survival):
+        return Closing("the vector is empty: the model is the target itself", ask)
+    if survival >= WHOLE:
+        return Closing(f"the whole skill is in the file (survival {survival:.3f})", ask)
+    how = "most of" if survival >= MOST else "only a part of"
+    mend = "--dtype f32 or --as adapter keeps all of it"
+    return Closing(f"{how} the skill survived the stored type (survival {survival:.3f}); {mend}", ask)
+
+
+def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    scale = metrics.get("best_scale")
+    if scale == 0:
+        return Closing("no scale beat the target itself on these questions: this skill does not help here")
+    held_out = "on the questions it was chosen by; measure it on others"
+    return Closing(f"λ = {scale:g} scored best, {held_out}", f"past inject --scale {scale:g}")
+
+
+_STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool], Closing]] = {
+    "ingest": _ingest,
+    "sft": _sft,
+    "rl": _rl,
+    "extract": _extract,
+    "distill": _distill,
+    "inject": _inject,
+    "sweep": _sweep,
+}
+
+
+def evaluated(results: Mapping[str, Any], per_document: float | None = None) -> Closing:
+    """The words after `past eval`: the last model against the reference, by F1, corrected for all that were tested.
+
+    `results` is the document of an eval run. Where no difference is shown, says how many questions would be needed to
+    see five points of F1: n = (1.96 + 0.84)² s² / 0.05², with s from the half-width of the paired interval.
+    """
+    label = list(results["models"])[-1]
+    if not results["differences"] or label not in results["differences"]:
+        f1 = results["models"][label]["f1"]["mean"]
+        return Closing(f"{label} has F1 {f1:.3f}; a second --model would tell whether that is better than anything")
+    found, reference = results["differences"][label]["f1"], results["reference"]
+    gain = f"F1 {found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], p {found['p_holm']:.2g}"
+    if found["p_holm"] < 0.05:
+        better = "better" if found["mean"] > 0 else "worse"
+        return Closing(f"{label} is {better} than {reference}: {gain}", "past runs list")
+    units = results["documents"] if results["units"] == "documents" else results["questions"]
+    needed = _needed(found, units)
+    enough = f"; about {needed} {results['units']} would be needed to see +5 points" if needed else ""
+    return Closing(f"{label} is not shown to be better than {reference} on {units} {results['units']}: {gain}{enough}")
+
+
+def _needed(found: Mapping[str, Any], units: int) -> int | None:
+    """Units for a power of 80 % at five points, from the width of the interval; None if what there is would do."""
+    if not _numbers(found["low"], found["high"]) or units < 2:
+        return None
+    spread = (found["high"] - found["low"]) / 2 / 1.96 * math.sqrt(units)
+    needed = math.ceil((1.96 + 0.84) ** 2 * spread**2 / 0.05**2)
+    return needed if needed > units else None
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+
+
+def _again(run: Mapping[str, Any], name: str) -> str:
+    """The same stage with twice of a setting."""
+    return f"past {run['stage']} --{name} {2 * run['config'].get(name, 1):g}"
+
+
+def _skill(run: Mapping[str, Any]) -> str:
+    """How to name the skill a run made: the file asked for, else the run."""
+    path = run.get("outputs", {}).get("skill", {}).get("path", run["id"])
+    return shlex.quote(path if path.startswith("/") else run["id"])

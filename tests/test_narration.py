@@ -1,0 +1,89 @@
+"""What a command says at its end: one sentence that its figures carry, and what to type next."""
+
+from __future__ import annotations
+
+import pytest
+from vectors_tools import moved, weights, write_model
+
+from pastcli import narration
+
+
+def run(stage, config=None, **metrics):
+    return {"stage": stage, "id": f"{stage}-1", "config": config or {}, "metrics": metrics}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told", "after"),
+    [
+        (
+            run("sft", {"epochs": 6}, loss_first=3.0, loss_last=2.9, steps=9),
+            "hardly anything was learnt",
+            "--epochs 12",
+        ),
+        (run("sft", loss_first=3.0, loss_last=2.0, steps=9), "part of the texts", "past rl --sft sft-1"),
+        (run("sft", loss_first=3.0, loss_last=0.5, steps=9), "the texts are learnt", "past rl --sft sft-1"),
+        (run("rl", reward_first=0.02, reward_last=0.03, dead_groups=0.81), "81% of the groups were dead", "past sft"),
+        (run("rl", reward_first=0.9, reward_last=0.95, dead_groups=0.9), "nearly every answer is right", ""),
+        (
+            run("rl", {"steps": 30}, reward_first=0.2, reward_last=0.2, dead_groups=0.1),
+            "nothing was learnt",
+            "--steps 60",
+        ),
+        (run("rl", reward_first=0.2, reward_last=0.4, dead_groups=0.1), "answer better", "past extract"),
+        (run("rl", steps=3), "no reward was logged", ""),
+        (run("extract", tensors=4, norm=1.25, energy=0.5), "50.0% of its squared norm kept", "past inject --vector"),
+        (run("inject", survival=0.9996), "the whole skill is in the file", "past eval"),
+        (run("inject", survival=0.95), "most of the skill survived", "past eval"),
+        (run("inject", survival=0.4), "only a part of the skill survived", "past eval"),
+        (run("inject", {"control": "random"}, survival=1.0), "the skill itself is not in it", "past eval"),
+        (run("sweep", best_scale=0.0), "does not help here", ""),
+        (run("sweep", best_scale=0.75), "measure it on others", "--scale 0.75"),
+    ],
+)
+def test_each_outcome_has_its_own_sentence(manifest, told, after):
+    end = narration.closing(manifest)
+    assert told in end.judgement and after in end.next
+    assert bool(after) == bool(end.next)
+
+
+def test_after_sft_the_skill_is_injected_if_there_is_one():
+    manifest = run("sft", loss_first=3.0, loss_last=0.5, steps=9)
+    assert narration.closing(manifest, has_skill=True).next == "past inject --target sft-1"
+
+
+def results(mean, half, p, questions=12):
+    low, high = mean - half, mean + half
+    return {
+        "models": {"sft": {"f1": {"mean": 0.4}}, "skill": {"f1": {"mean": 0.4 + mean}}},
+        "differences": {"skill": {"f1": {"mean": mean, "low": low, "high": high, "p": p, "p_holm": p}}},
+        "reference": "sft",
+        "questions": questions,
+        "documents": 0,
+        "units": "questions",
+    }
+
+
+def test_eval_never_calls_an_unshown_difference_better_and_says_what_would_show_it():
+    end = narration.evaluated(results(0.03, 0.12, 0.6))
+    assert "not shown to be better" in end.judgement and "about" in end.judgement and "needed" in end.judgement
+    enough = narration.evaluated(results(0.001, 0.01, 0.8, questions=4000))
+    assert "needed" not in enough.judgement
+    assert "skill is better than sft" in narration.evaluated(results(0.2, 0.05, 0.001)).judgement
+    assert "skill is worse than sft" in narration.evaluated(results(-0.2, 0.05, 0.001)).judgement
+
+
+def test_the_number_of_questions_needed_follows_from_the_spread():
+    """s = 0.5 over 100 questions: half-width 1.96 s / 10 = 0.098; n = 7.84 * 0.25 / 0.0025 = 784."""
+    told = narration.evaluated(results(0.0, 0.098, 0.9, questions=100)).judgement
+    assert "about 784 questions" in told
+
+
+def test_commands_end_with_a_judgement_and_a_next_line(past, past_json, workspace):
+    base = weights()
+    write_model(workspace / "sft", base)
+    write_model(workspace / "rl", moved(base, 1, 1e-3))
+    done = past("extract", "--sft", "sft", "--rl", "rl", "-o", "skill.safetensors")
+    assert "the skill changes" in done.stderr and done.stderr.rstrip().splitlines()[-1].startswith("next: past inject")
+    assert "next:" not in done.stdout and "hash" not in done.stdout
+    made = past_json("inject", "--vector", "skill.safetensors", "--target", "sft")
+    assert "the whole skill is in the file" in made["judgement"] and made["next"].startswith("past eval")
