@@ -153,6 +153,33 @@ def test_doctor_names_the_command_for_each_package(monkeypatch, have):
     assert "pip install 'llama-cpp-python>=" in found["llama-cpp-python"].fix
 
 
+def test_doctor_imports_what_is_installed_and_names_what_is_broken(tmp_path, monkeypatch):
+    from pastcli.commands import _imports
+
+    (tmp_path / "half_upgraded.py").write_text("from json import no_such_name")
+    (tmp_path / "for_another_machine.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    asked = ["json", "half_upgraded", "for_another_machine", "leaves", "decimal", "never_installed"]
+    found = dict(_imports.failures(asked))
+    assert set(found) == set(asked) - {"json", "decimal"}
+    assert "ImportError: cannot import name 'no_such_name'" in found["half_upgraded"]
+    assert "SIGILL" in found["for_another_machine"] and "SystemExit" in found["leaves"]
+    assert "ModuleNotFoundError" in found["never_installed"]
+
+
+def test_doctor_knows_which_module_a_package_brings():
+    from pastcli.commands import _imports
+
+    names = ["llama-cpp-python", "beautifulsoup4", "python-docx", "numpy", "not-installed-at-all"]
+    assert _imports.modules_of(names) == {
+        "llama-cpp-python": "llama_cpp",
+        "beautifulsoup4": "bs4",
+        "python-docx": "docx",
+        "numpy": "numpy",
+    }
+
+
 def test_doctor_says_when_the_kernels_were_not_compiled(monkeypatch):
     from pastcli.commands import doctor
     from pastcli.vectors.numbers import arithmetic

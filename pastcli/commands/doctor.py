@@ -18,6 +18,7 @@ import typer
 
 from .. import models, output, registry, runs
 from ..errors import PastError
+from . import _imports
 from ._options import Json
 
 EXAMPLE = "Example: `past doctor --json`"
@@ -74,6 +75,7 @@ def _findings(fast: bool) -> Iterator[Finding]:
     yield _model()
     yield from _doubles()
     if not fast:
+        yield from _broken_imports()
         yield _devices()
         yield from _self_tests()
 
@@ -115,6 +117,20 @@ def _packages() -> Iterator[Finding]:
         fits = wanted.specifier.contains(have, prereleases=True)
         detail = have if fits else f"{have}, needs {wanted.specifier}"
         yield Finding(wanted.name, "ok" if fits else "fail", detail, "" if fits else fix)
+
+
+def _broken_imports() -> Iterator[Finding]:
+    """Installed is not importable: half an upgrade, a library of the system that is missing, a build for another machine."""
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(line) for line in requires("pastcli") or []]
+    needed = [one.name for one in wanted if one.marker is None or one.marker.evaluate()]
+    modules = {module: name for name, module in _imports.modules_of(needed).items()}
+    for module, problem in _imports.failures(modules):
+        fix = f"pip install --force-reinstall {modules[module]}"
+        yield Finding(f"import {module}", "fail", problem.splitlines()[0][:200], fix)
 
 
 def _kernels() -> Finding:

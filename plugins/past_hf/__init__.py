@@ -25,4 +25,8 @@ def __getattr__(name: str) -> Any:
         from .adapter import LoraFormat
 
         return LoraFormat()
+    if name == "doctor":
+        from .doctor import doctor
+
+        return doctor
     raise AttributeError(name)
