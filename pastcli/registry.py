@@ -20,6 +20,8 @@ GROUPS = {
     "chat": "past.chat",
     "reward": "past.rewards",
     "judge": "past.judges",
+    "tool_format": "past.tool_formats",
+    "environment": "past.environments",
 }
 
 

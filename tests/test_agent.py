@@ -21,8 +21,8 @@ from pastcli.agent.transcript import Transcript
 from pastcli.api import Completion, Observation, Parameter, Task, ToolSpec, object_schema
 from pastcli.config import AgentConfig
 from pastcli.errors import ContextOverflow, MismatchError
+from pastcli.tools.environments.simulator import SchemaSimulator
 from pastcli.tools.judge import rules
-from pastcli.tools.simulate import SchemaSimulator
 
 PARAMETERS = (Parameter("sailing", required=True), Parameter("class"))
 FARE = ToolSpec(

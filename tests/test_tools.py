@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pastcli.api import Parameter, ToolSpec, object_schema
 from pastcli.errors import UsageError
 from pastcli.tools import names
+from pastcli.tools.environments.simulator import SchemaSimulator, cache_key
+from pastcli.tools.formats.rapidapi import whole_part
 from pastcli.tools.load import load_tools
-from pastcli.tools.simulate import SchemaSimulator, cache_key
-from pastcli.tools.toolbench import whole_part
 from pastcli.tools.types import canonical, is_of
 from pastcli.tools.validate import check
 
@@ -305,8 +305,8 @@ def test_unreadable_files_and_missing_queries_say_what_to_do(tmp_path):
         load_tools(write(tmp_path / "f.json", [FUNCTION]))
     assert "--query" in caught.value.hint
     with pytest.raises(UsageError) as caught:
-        load_tools(write(tmp_path / "mcp.json", {"tools": [{"name": "x", "inputSchema": {}}]}))
-    assert "ToolBench" in caught.value.hint and "OpenAI" in caught.value.hint
+        load_tools(write(tmp_path / "other.json", {"things": [{"name": "x"}]}))
+    assert all(name in caught.value.hint for name in ("ToolBench", "OpenAI", "OpenAPI", "MCP", "BFCL", "Python module"))
 
 
 # ---------------------------------------------------------------- validation and simulator
@@ -321,7 +321,11 @@ def spec(load):
     ("arguments", "error"),
     [
         ({"fromharbour": "x", "is_id": 1}, ""),
-        ({"fromHarbour": "x", "id": 1.5, "date": "d"}, ""),
+        ({"fromHarbour": "x", "id": 1.5, "date": "2024-02-29"}, ""),
+        (
+            {"fromHarbour": "x", "id": 1.5, "date": "2023-02-29"},
+            'parameter "date" must be a date that exists, as YYYY-MM-DD',
+        ),
         ([1], "the input must be a JSON object, not an array"),
         ("x", "the input must be a JSON object, not a string"),
         (None, "the input must be a JSON object, not null"),
@@ -374,7 +378,7 @@ def test_equal_calls_get_equal_answers_in_any_spelling_and_order(spec):
     assert one.response["sailings"][0] == PINNED
 
 
-PINNED = {"id": "I8452-89", "fare": 12.61}
+PINNED = {"id": "I4661-10", "fare": 33.64}
 
 
 def test_errors_are_observations_never_exceptions(spec):

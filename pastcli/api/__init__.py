@@ -1,14 +1,16 @@
 """The types that cross borders: what a plugin implements and what stages hand to one another.
 
-Five plugin roles, each an entry-point group (`registry.GROUPS`):
+Seven plugin roles, each an entry-point group (`registry.GROUPS`):
 
-=================  =============================================================================
-`past.trainers`    an object with `sft(job)` and `rl(job)`                       -> `Trainer`
-`past.checkpoints` an object that opens and writes one file format              -> `CheckpointFormat`
-`past.chat`        `load(path, **options) -> ChatModel`
-`past.rewards`     `f(prompts, completions, **columns) -> list[float | None]`   -> `Reward`
-`past.judges`      an object with `judge(episode) -> Verdict`                    -> `Judge`
-=================  =============================================================================
+===================  ===========================================================================
+`past.trainers`      an object with `sft(job)` and `rl(job)`                     -> `Trainer`
+`past.checkpoints`   an object that opens and writes one file format            -> `CheckpointFormat`
+`past.chat`          `load(path, **options) -> ChatModel`
+`past.rewards`       `f(prompts, completions, **columns) -> list[float | None]` -> `Reward`
+`past.judges`        an object with `judge(episode) -> Verdict`                  -> `Judge`
+`past.tool_formats`  a module: NAME, `accepts(document)`, `read(document, …)`    -> `ToolFormat`
+`past.environments`  a module: NAME, `claims(path)`, `tools(path, …)`, `open(…)` -> `Environment`
+===================  ===========================================================================
 
 A chat backend whose models are not files on this machine (a server's, a script) says `load.local = False`:
 its names are then handed over as typed instead of being looked up as paths, runs, aliases and hub ids.
@@ -35,6 +37,7 @@ from .checkpoints import (
 )
 from .documents import Passage, PassageStream, Question
 from .schemas import Parameter, object_schema
+from .tool_plugins import Environment, ToolDocument, ToolFormat, ToolWarnings
 from .tools import Episode, ExpectedCall, Judge, Observation, Step, Task, ToolEnv, ToolSpec, Verdict
 from .training import Progress, Reward, Trainer, TrainJob, TrainResult
 
@@ -47,6 +50,7 @@ __all__ = [
     "CheckpointWriter",
     "Completion",
     "DirectoryOf",
+    "Environment",
     "Episode",
     "ExpectedCall",
     "Identity",
@@ -68,8 +72,11 @@ __all__ = [
     "Task",
     "TensorSpec",
     "TokenModel",
+    "ToolDocument",
     "ToolEnv",
+    "ToolFormat",
     "ToolSpec",
+    "ToolWarnings",
     "TrainJob",
     "TrainResult",
     "Trainer",

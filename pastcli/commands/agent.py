@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +137,7 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
 def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.transcript import Transcript
-    from ..tools.simulate import SchemaSimulator
+    from ..tools.load import open_environment
 
     tasks = _tasks(loaded, config)
     judge = registry.load("judge", config.judge)
@@ -146,9 +147,9 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume:
             run.add_input("tools", extra["tools"])
             run.add_input("model", extra["model"])
             transcript = Transcript(run.dir / "transcript.jsonl")
-            env = SchemaSimulator(spec for task in tasks for spec in task.tools)
-            transcript.begin(header(Path(extra["tools"]), extra["queries"], extra["model"], config, env, judge))
-            with output.progress("agent", "episodes") as progress:
+            file = Path(extra["tools"])
+            with closing(open_environment(loaded, file)) as env, output.progress("agent", "episodes") as progress:
+                transcript.begin(header(file, extra["queries"], extra["model"], config, env, judge))
                 results = run_tasks(chat, env, judge, tasks, config, transcript, progress)
             _write(run, results, loaded, config)
     finally:
@@ -220,8 +221,7 @@ def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
     from ..agent.drivers import run_tasks, same_version
     from ..agent.transcript import Transcript, config_of, read_header
     from ..hashing import is_hash_of
-    from ..tools.load import load_tools
-    from ..tools.simulate import SchemaSimulator
+    from ..tools.load import load_tools, open_environment
 
     if not path.is_file():
         raise UsageError(f"no transcript {path}", "give the transcript.jsonl of a `past agent` run")
@@ -233,9 +233,9 @@ def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
         raise MismatchError(f"{file} is not the tools file of the transcript any more", "give that file: --tools FILE")
     transcript = Transcript(path, replay=True)
     tasks = _tasks(loaded, config)
-    env = SchemaSimulator(spec for task in tasks for spec in task.tools)
     judge = registry.load("judge", config.judge)
-    results = run_tasks(None, env, judge, tasks, config, transcript)
+    with closing(open_environment(loaded, file)) as env:
+        results = run_tasks(None, env, judge, tasks, config, transcript)
     document = {
         "transcript": str(path),
         "identical": True,

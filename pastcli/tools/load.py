@@ -1,98 +1,137 @@
-"""`load_tools`: one entry for every tools format. A format is a module with NAME, accepts(entries) and
-read(entries, warnings); to add one, write the module and name it in FORMATS."""
+"""`load_tools`: one entry for every source of tools. Formats and environments are plugins; see `formats`, `environments`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..api import Task, ToolSpec
+from ..api import Task, ToolEnv, ToolSpec
 from ..errors import UsageError
-from . import names, openai_functions, toolbench
+from . import environments, formats, names, sources
 from .warnings import Warnings
-
-FORMATS = (toolbench, openai_functions)
 
 
 @dataclass(frozen=True)
 class ToolSet:
-    """What a tools file holds: the tasks to run, in its order, and what was wrong with it."""
+    """What a source of tools holds: every API once, no two of one name; the queries it brings, in its order.
+
+    `environment` names the plugin that runs the tools unless another one is asked for. `brought` are the queries that
+    came with the tools, whether they are asked or not.
+    """
 
     format: str
+    specs: tuple[ToolSpec, ...]
     tasks: tuple[Task, ...]
     warnings: Warnings
+    environment: str
+    brought: tuple[Task, ...] = ()
 
     @property
     def tools(self) -> int:
         """How many different APIs there are."""
-        return len({spec.key for task in self.tasks for spec in task.tools})
+        return len(self.specs)
 
 
 def load_tools(path: Path, queries: Sequence[str] = (), strict: bool = False) -> ToolSet:
-    """Read a tools file of any known format, told apart by content.
+    """The tools of a source of any known kind, told apart by content, and the queries to ask.
 
-    `queries` are asked with all tools of a file that brings no queries of its own; for one that does, they are
+    `queries` are asked with all tools of a source that brings no queries of its own; for one that does, they are
     asked with the tools of all its queries instead of these. `strict` turns warnings into errors.
     Raises `UsageError` for a missing, empty or unreadable file, an unknown format, or no query at all.
     """
-    entries = _entries(path)
-    known = next((format for format in FORMATS if entries and format.accepts(entries)), None)
-    if known is None:
-        accepted = " and ".join(format.NAME for format in FORMATS)
-        hint = f"accepted: {accepted}, as a JSON list, an object or JSONL"
-        raise UsageError(f"{path} is of no known tools format", hint)
-    warnings = Warnings(strict)
-    tasks, specs = known.read(entries, warnings)
+    found = read_tools(path, strict)
+    tasks = found.tasks
     if queries:
-        shared = {spec.key: spec for spec in [*specs, *(spec for task in tasks for spec in task.tools)]}
-        tasks = [Task(f"q{number}", text, tuple(shared.values())) for number, text in enumerate(queries, start=1)]
-    tasks = [replace(task, tools=_named_apart(task.tools, warnings)) for task in tasks]
+        tasks = tuple(Task(f"q{number}", text, found.specs) for number, text in enumerate(queries, start=1))
     if not tasks:
-        if specs:
-            raise UsageError(f"{path} holds functions but no queries", 'ask with --query "…" (may repeat)')
-        raise UsageError(f"no usable query or function in {path}", "; ".join(warnings.lines()) or None)
-    return ToolSet(known.NAME, tuple(tasks), warnings)
+        raise UsageError(f"{path} holds tools but no queries", 'ask with --query "…" (may repeat)')
+    return replace(found, tasks=tasks)
 
 
-def _named_apart(specs: Sequence[ToolSpec], warnings: Warnings) -> tuple[ToolSpec, ...]:
-    """The tools of one task, no two of the same name."""
+def read_tools(path: Path, strict: bool = False) -> ToolSet:
+    """Like `load_tools`, for those who do not ask: no query is needed."""
+    warnings = Warnings(strict)
+    owner = environments.claiming(path)
+    if owner is not None:
+        name, plugin = owner
+        kind, tasks, specs = plugin.NAME, [], plugin.tools(path, warnings)
+    else:
+        name = environments.DEFAULT
+        kind, tasks, specs = _from_files(path, warnings)
+    listed: dict[names.Key, ToolSpec] = {}
+    for spec in [*specs, *(spec for task in tasks for spec in task.tools)]:
+        if listed.setdefault(spec.key, spec) != spec:
+            warnings.add("T06", f"API {spec.tool} / {spec.api} is described differently in two places")
+    if not listed:
+        raise UsageError(f"no usable tool in {path}", "; ".join(warnings.lines()) or None)
+    tasks = tuple(
+        replace(task, tools=_named_apart([listed[spec.key] for spec in task.tools], warnings)) for task in tasks
+    )
+    # Where queries bring their tools, what matters is that names differ within each of them.
+    specs = _named_apart(listed.values(), Warnings() if tasks else warnings)
+    return ToolSet(kind, specs, tasks, warnings, name, tasks)
+
+
+def open_environment(found: ToolSet, path: Path, name: str = "", **options: object) -> ToolEnv:
+    """What runs the tools: the environment of that name, else the tools' own. To be closed by the caller.
+
+    Options such as `model` go to the environment; what one does not know it ignores.
+    """
+    brought = {id(task) for task in found.brought}
+    asked = [task.query for task in found.tasks if id(task) not in brought]
+    opened = environments.load(name or found.environment).open
+    return opened(path, found.specs, found.brought, **{"asked": asked, **options})
+
+
+def _from_files(path: Path, warnings: Warnings) -> tuple[str, list[Task], list[ToolSpec]]:
+    """(format, queries, tools) of a file, or of all files of a folder taken together."""
+    known, broken = formats.installed()
+    documents = sources.read_all(path, warnings) if path.is_dir() else [sources.read(path)]
+    tasks: list[Task] = []
+    specs: list[ToolSpec] = []
+    kinds: dict[str, None] = {}
+    for document in documents:
+        one = formats.find(document, known)
+        if one is None:
+            warnings.add("T12", f"{document.path}")
+            continue
+        kinds[one.NAME] = None
+        more_tasks, more_specs = one.read(document, warnings)
+        tasks.extend(more_tasks)
+        specs.extend(more_specs)
+    if not kinds:
+        raise _unknown(path, known, broken)
+    return " + ".join(kinds), _distinct_ids(tasks, warnings), specs
+
+
+def _unknown(path: Path, known: list, broken: list[str]) -> UsageError:
+    what = f"no file below {path} is" if path.is_dir() else f"{path} is"
+    accepted = ", ".join(sorted(one.NAME for one in known))
+    hint = f'accepted: {accepted}; or mcp.json ({{"mcpServers": …}}), or a Python module of functions'
+    return UsageError(f"{what} of no known tools format", "; ".join([hint, *broken]))
+
+
+def _distinct_ids(tasks: Iterable[Task], warnings: Warnings) -> list[Task]:
+    """Queries of several files can have the same id, and then two of them would be taken for one."""
+    used: dict[str, int] = {}
+    found = []
+    for task in tasks:
+        used[task.id] = used.get(task.id, 0) + 1
+        if used[task.id] > 1:
+            warnings.add("T06", f"query id {task.id} is used again in another file")
+            task = replace(task, id=f"{task.id}#{used[task.id]}")
+        found.append(task)
+    return found
+
+
+def _named_apart(specs: Iterable[ToolSpec], warnings: Warnings) -> tuple[ToolSpec, ...]:
+    """The tools as one list for a model, no two of the same name."""
+    specs = list(specs)
     exposed = names.distinct([spec.name for spec in specs], [spec.key for spec in specs])
     for spec, name in zip(specs, exposed, strict=True):
         if name != spec.name:
             warnings.add("T05", f"API {spec.tool} / {spec.api} would be {spec.name!r} like another one; it is {name!r}")
-    return tuple(replace(spec, name=name) for spec, name in zip(specs, exposed, strict=True))
-
-
-def _entries(path: Path) -> list[Any]:
-    """The items of a JSON list, a JSON object alone, or the lines of a JSONL file."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UsageError(f"no tools file {path}", "give a ToolBench query file or a list of OpenAI functions") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"tools file {path} cannot be read: {error}", "expected JSON in UTF-8") from error
-    if not text.strip():
-        raise UsageError(f"tools file {path} is empty")
-    try:
-        value = _parse(text)
-    except (ValueError, RecursionError) as error:
-        hint = "expected a JSON list, an object or JSONL"
-        raise UsageError(f"tools file {path} is not JSON: {error}", hint) from error
-    return value if isinstance(value, list) else [value]
-
-
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_nothing)
-    except json.JSONDecodeError:
-        lines = [line for line in text.split("\n") if line.strip()]
-        if len(lines) < 2 or not all(line.lstrip().startswith(("{", "[")) for line in lines):
-            raise
-        return [json.loads(line, parse_constant=_nothing) for line in lines]
-
-
-def _nothing(constant: str) -> None:
-    """NaN and Infinity, which Python would read, are no JSON."""
+    return tuple(
+        spec if spec.name == name else replace(spec, name=name) for spec, name in zip(specs, exposed, strict=True)
+    )

@@ -42,28 +42,28 @@ def normalise_value(schema: Any, where: str, warnings: Warnings) -> dict[str, An
     if not isinstance(schema, Mapping):
         return {}
     mended = Mender(schema, warnings).schema(schema, where, DEEPEST)
-    for part in _every(mended):
-        if "$ref" in part and _leads_nowhere(part["$ref"], mended):
+    for part in every(mended):
+        if "$ref" in part and leads_nowhere(part["$ref"], mended):
             warnings.add("T10", f"{where}: {part.pop('$ref')!r}")
     return mended
 
 
-def _every(schema: Any) -> Iterator[dict[str, Any]]:
+def every(schema: Any) -> Iterator[dict[str, Any]]:
     """A mended schema and every schema inside it, along the keywords that hold schemas."""
     if not isinstance(schema, dict):
         return
     yield schema
     for key in ONE:
-        yield from _every(schema.get(key))
+        yield from every(schema.get(key))
     for key in MANY:
         for item in schema.get(key, ()):
-            yield from _every(item)
+            yield from every(item)
     for key in NAMED:
         for item in schema.get(key, {}).values():
-            yield from _every(item)
+            yield from every(item)
 
 
-def _leads_nowhere(reference: str, root: Mapping[str, Any]) -> bool:
+def leads_nowhere(reference: str, root: Mapping[str, Any]) -> bool:
     """True for a pointer to what is no (mended) schema, and for one that only leads to other references, in a circle."""
     visited: set[str] = set()
     while reference != "#":
