@@ -50,33 +50,44 @@ class GridNoise:
 def check(sft: Checkpoint, rl: Checkpoint, allow_lossy: bool) -> list[str]:
     """Warnings about rounding in a difference of checkpoints; raises `MismatchError` when it dominates (METHOD 5)."""
     for model in (sft, rl):
-        coarse = next((spec for spec in model.specs().values() if spec.dtype not in STORAGE), None)
-        if coarse is not None:
-            what = f"{model.path} is quantised ({coarse.name}: {coarse.dtype}): its error is in the difference"
+        what = quantised(model)
+        if what is not None:
             if not allow_lossy:
-                raise MismatchError(what, "extract from the unquantised checkpoints; --allow-lossy takes it as it is")
+                raise MismatchError(what, "take the unquantised checkpoints; --allow-lossy takes it as it is")
             return [what]
-    noise = measure(sft, rl)
+    return judge(measure(sft, rl), sft, rl, allow_lossy)
+
+
+def quantised(model: Checkpoint) -> str | None:
+    """What is wrong with a quantised checkpoint on one side of a difference; None if it is none."""
+    coarse = next((spec for spec in model.specs().values() if spec.dtype not in STORAGE), None)
+    if coarse is None:
+        return None
+    return f"{model.path} is quantised ({coarse.name}: {coarse.dtype}): its error is in the difference"
+
+
+def judge(noise: GridNoise | None, sft: Checkpoint, rl: Checkpoint, allow_lossy: bool) -> list[str]:
+    """Warnings about what was measured; raises `MismatchError` when noise dominates."""
     if noise is None or noise.cosine >= 0.99:
         return []
     if noise.cosine < DOMINATED and not allow_lossy:
         raise MismatchError(
             f"the difference of {rl.path} and {sft.path} is mostly rounding noise: {noise.sentence()}",
-            "keep the RL result in float32 or as a LoRA adapter; --allow-lossy takes it as it is "
-            "(right only if the RL run itself kept its weights in 16 bits)",
+            "keep what training gave in float32 or as a LoRA adapter; --allow-lossy takes it as it is "
+            "(right only if the run itself kept its weights in 16 bits)",
         )
-    return [f"16-bit rounding in the skill vector: {noise.sentence()}"]
+    return [f"16-bit rounding in the difference of {rl.path} and {sft.path}: {noise.sentence()}"]
 
 
-def measure(sft: Checkpoint, rl: Checkpoint) -> GridNoise | None:
-    """Sample every tensor of both checkpoints; None when neither is on a 16-bit grid, or nothing differs."""
+def measure(sft: Checkpoint, rl: Checkpoint, sample: int = SAMPLE) -> GridNoise | None:
+    """Look at about `sample` elements of every tensor of both checkpoints; None when neither is on a 16-bit grid, or nothing differs."""
     specs = sft.specs()
-    grids = [_grids(checkpoint) for checkpoint in (sft, rl)]
+    grids = [_grids(checkpoint, sample) for checkpoint in (sft, rl)]
     signal = energy = 0.0
     seen = changed = single = 0
     coarsest = "F32"
     for name, spec in specs.items():
-        a, b = _sample(sft, spec), _sample(rl, spec)
+        a, b = _sample(sft, spec, sample), _sample(rl, spec, sample)
         coarse = min(grids[0][name], grids[1][name], key=SIGNIFICAND_BITS.__getitem__)
         coarsest = min(coarsest, coarse, key=SIGNIFICAND_BITS.__getitem__)
         steps, unit = _in_steps(a, b, coarse)
@@ -94,19 +105,19 @@ def measure(sft: Checkpoint, rl: Checkpoint) -> GridNoise | None:
     return GridNoise(coarsest, changed / seen, single / changed, float(np.sqrt(min(signal / energy, 1.0))))
 
 
-def _grids(checkpoint: Checkpoint) -> dict[str, str]:
+def _grids(checkpoint: Checkpoint, sample: int) -> dict[str, str]:
     """The grid of each tensor: its stored type; for float32, the 16-bit type that all matrices were widened from."""
     specs = checkpoint.specs()
     matrices = [spec for spec in specs.values() if len(spec.shape) == 2 and spec.dtype == "F32"]
-    found = {_grid(_sample(checkpoint, spec)) for spec in matrices}
+    found = {_grid(_sample(checkpoint, spec, sample)) for spec in matrices}
     widened = found.pop() if len(found) == 1 else "F32"
     return {name: spec.dtype if spec.dtype in ("F16", "BF16") else widened for name, spec in specs.items()}
 
 
-def _sample(checkpoint: Checkpoint, spec: TensorSpec) -> np.ndarray:
-    """Whole rows from the middle of a tensor, about SAMPLE elements."""
+def _sample(checkpoint: Checkpoint, spec: TensorSpec, sample: int) -> np.ndarray:
+    """Whole rows from the middle of a tensor, about `sample` elements."""
     rows = spec.numel // max(spec.columns, 1)
-    count = max(1, min(rows, SAMPLE // max(spec.columns, 1)))
+    count = max(1, min(rows, sample // max(spec.columns, 1)))
     first = (rows - count) // 2
     return checkpoint.read(spec.name, first * spec.columns, (first + count) * spec.columns)
 

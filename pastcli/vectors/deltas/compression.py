@@ -17,10 +17,14 @@ from ...api import LowRank, TensorSpec
 from ...errors import MismatchError
 from ..files.stream import Span, run
 from ..numbers.arithmetic import seeded, squared_norm
-from ..numbers.lowrank import as_factors, product_norm, rank_for_energy, svd, svd_of_product
+from ..numbers.lowrank import as_factors, product_norm, rank_for_energy, svd_of_product
+from ..numbers.svd import svd
 from .delta import Delta, blocks, whole
 
 FIRST_RANK = 16
+
+ENOUGH = 1e-2
+"""Tolerance of the singular triplets: what it costs in energy is of the order of its square."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def truncated(delta: Delta, spec: TensorSpec, form: Form) -> Compressed:
     worthwhile = spec.numel // (spec.shape[0] + spec.shape[1])
     rank = min(form.rank or FIRST_RANK, worthwhile)
     while rank:
-        u, s, vt = svd(matrix, rank, seeded(form.seed, spec.name))
+        u, s, vt = svd(matrix, rank, seeded(form.seed, spec.name), ENOUGH)
         held = float(np.sum(s.astype(np.float64) ** 2))
         if form.rank or held >= form.energy * total:
             return _cut(u, s, vt, total, form)

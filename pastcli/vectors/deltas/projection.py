@@ -16,7 +16,7 @@ import numpy as np
 from ...api import TensorSpec
 from ...errors import UsageError
 from ..numbers.arithmetic import seeded
-from ..numbers.lowrank import svd
+from ..numbers.svd import svd
 from .delta import Delta, blocks, whole
 
 KEPT = 4

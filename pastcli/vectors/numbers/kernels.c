@@ -7,8 +7,6 @@
  */
 #include "kernels.h"
 
-enum { TILE = 1024, MOST = 8 };
-
 /* bfloat16 is the upper half of a float32. */
 FOR_EACH_WIDTH static void widen(const void *from, void *to, Py_ssize_t n)
 {
@@ -32,12 +30,6 @@ FOR_EACH_WIDTH static void narrow(const void *from, void *to, Py_ssize_t n)
         raw[i] = (uint16_t)((bits & 0x7FFFFFFFu) > 0x7F800000u ? (bits >> 16) | 0x40u : rounded);
     }
 }
-
-/* One side of a block: float32, or bfloat16 bit patterns. */
-typedef struct {
-    Py_buffer view;
-    int wide;
-} Side;
 
 /* The two bfloat16 of a 32-bit word as float32: cheaper than widening them one by one. */
 static inline float lower(uint32_t word)
@@ -66,6 +58,13 @@ FOR_EACH_WIDTH static void subtract_packed(const uint16_t *after, const uint16_t
         to[i] = lower(a) - lower(b);
         to[n + i] = upper(a) - upper(b);
     }
+}
+
+/* The same in the order they have. */
+FOR_EACH_WIDTH static void subtract_bits(const uint16_t *after, const uint16_t *before, float *restrict to, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i < n; i++)
+        to[i] = lower(after[i]) - lower(before[i]);
 }
 
 FOR_EACH_WIDTH void subtract(const float *after, const float *before, float *restrict to, Py_ssize_t n)
@@ -100,14 +99,16 @@ static const float *widened(const Side *side, Py_ssize_t start, Py_ssize_t n, fl
     return room;
 }
 
-/* One tile of a difference; `before` may be absent. Bits may come packed: then all sides of all changes are. */
-static void difference(const Side *after, const Side *before, int packed, Py_ssize_t start, Py_ssize_t n, float *to)
+void difference(const Side *after, const Side *before, int packed, Py_ssize_t start, Py_ssize_t n, float *to)
 {
-    static const float zeros[TILE];
-    float room[2][TILE];
-    if (packed) {
+    static const float zeros[STRIP];
+    float room[2][STRIP];
+    if (!after->wide && !(before && before->wide)) {
         const uint16_t *low = before ? (const uint16_t *)before->view.buf + start : (const uint16_t *)zeros;
-        subtract_packed((const uint16_t *)after->view.buf + start, low, to, n / 2);
+        if (packed)
+            subtract_packed((const uint16_t *)after->view.buf + start, low, to, n / 2);
+        else
+            subtract_bits((const uint16_t *)after->view.buf + start, low, to, n);
     } else
         subtract(widened(after, start, n, room[0]), before ? widened(before, start, n, room[1]) : zeros, to, n);
 }
@@ -115,14 +116,14 @@ static void difference(const Side *after, const Side *before, int packed, Py_ssi
 /* Gram matrix of the differences after - before, tile by tile within the first-level cache. */
 static void gram_of(const Side *sides, int count, const int (*edges)[2], int changes, Py_ssize_t n, double *gram)
 {
-    float rows[MOST][TILE];
+    float rows[MOST][STRIP];
     double sums[3];
     int bits = 1;
     for (int k = 0; k < count; k++)
         bits = bits && !sides[k].wide;
     memset(gram, 0, sizeof(double) * (size_t)(changes * changes));
-    for (Py_ssize_t start = 0; start < n; start += TILE) {
-        Py_ssize_t size = n - start < TILE ? n - start : TILE, padded = (size + LANES - 1) / LANES * LANES;
+    for (Py_ssize_t start = 0; start < n; start += STRIP) {
+        Py_ssize_t size = n - start < STRIP ? n - start : STRIP, padded = (size + LANES - 1) / LANES * LANES;
         for (int k = 0; k < changes; k++) {
             const Side *before = edges[k][1] < 0 ? NULL : &sides[edges[k][1]];
             difference(&sides[edges[k][0]], before, bits && size % 2 == 0, start, size, rows[k]);
@@ -144,8 +145,7 @@ static void gram_of(const Side *sides, int count, const int (*edges)[2], int cha
     }
 }
 
-/* A contiguous array of `items` values of 2 (bfloat16) or 4 bytes (float32); items < 0 takes whatever there is. */
-static int acquire(PyObject *array, Side *side, Py_ssize_t items, int writable)
+int acquire(PyObject *array, Side *side, Py_ssize_t items, int writable)
 {
     if (PyObject_GetBuffer(array, &side->view, PyBUF_ND | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) < 0)
         return -1;
@@ -196,8 +196,25 @@ static PyObject *py_narrow(PyObject *module, PyObject *args)
     return converted(args, narrow, 1);
 }
 
-/* edges: a tuple of (after, before) indices into the sides, before = -1 for "as it is". */
-static int parse_edges(PyObject *edges, int sides, int (*parsed)[2])
+int acquire_all(PyObject *arrays, Side *sides)
+{
+    Py_ssize_t count = PyTuple_Size(arrays), n = -1;
+    if (count < 1 || count > MOST) {
+        PyErr_Format(PyExc_ValueError, "expected 1 to %d arrays, not %zd", MOST, count);
+        return -1;
+    }
+    for (int held = 0; held < count; held++) {
+        if (acquire(PyTuple_GetItem(arrays, held), &sides[held], n, 0) < 0) {
+            while (held > 0)
+                PyBuffer_Release(&sides[--held].view);
+            return -1;
+        }
+        n = sides[held].view.len / sides[held].view.itemsize;
+    }
+    return (int)count;
+}
+
+int parse_edges(PyObject *edges, int sides, int (*parsed)[2])
 {
     Py_ssize_t count = PyTuple_Size(edges);
     if (count < 0)
@@ -230,26 +247,20 @@ static PyObject *py_gram(PyObject *module, PyObject *args)
 {
     PyObject *arrays, *edges, *result = NULL;
     Side sides[MOST];
-    int parsed[MOST][2], held = 0;
+    int parsed[MOST][2];
     double gram[MOST * MOST];
     if (!PyArg_ParseTuple(args, "O!O!", &PyTuple_Type, &arrays, &PyTuple_Type, &edges))
         return NULL;
-    Py_ssize_t count = PyTuple_Size(arrays), n = -1;
-    if (count < 1 || count > MOST)
-        return PyErr_Format(PyExc_ValueError, "expected 1 to %d arrays, not %zd", MOST, count);
-    int changes = parse_edges(edges, (int)count, parsed);
-    for (; changes >= 0 && held < count; held++) {
-        if (acquire(PyTuple_GetItem(arrays, held), &sides[held], n, 0) < 0)
-            goto release;
-        n = sides[held].view.len / sides[held].view.itemsize;
-    }
+    int held = acquire_all(arrays, sides);
+    if (held < 0)
+        return NULL;
+    int changes = parse_edges(edges, held, parsed);
     if (changes >= 0) {
         Py_BEGIN_ALLOW_THREADS
-        gram_of(sides, held, parsed, changes, n, gram);
+        gram_of(sides, held, parsed, changes, sides[0].view.len / sides[0].view.itemsize, gram);
         Py_END_ALLOW_THREADS
         result = as_rows(gram, changes);
     }
-release:
     while (held > 0)
         PyBuffer_Release(&sides[--held].view);
     return result;
@@ -260,6 +271,9 @@ static PyMethodDef methods[] = {
     {"narrow", py_narrow, METH_VARARGS, "narrow(value, out): float32 into bfloat16, to nearest, ties to even."},
     {"gram", py_gram, METH_VARARGS,
      "gram(arrays, edges): inner products, row by row, of the float32 differences arrays[after] - arrays[before]."},
+    {"moments", py_moments, METH_VARARGS,
+     "moments(arrays, edges, columns, seed, out): the probe's sums of the differences, row by row of `columns` elements,\n"
+     "into 3 k k + 5 float64: a.b, squares of products, squares of row sums; then the controls (see moments.c)."},
     {"requantize", py_requantize, METH_VARARGS,
      "requantize(source, target, raw, change, out): stored weights plus changes, stored again; a.a, a.b and b.b of the\n"
      "changes asked for and made, NaN if a sum is not finite. Codecs: (widen, narrow, number, values, bytes)."},

@@ -14,7 +14,26 @@
 #define FOR_EACH_WIDTH
 #endif
 
-enum { LANES = 8 };
+enum { LANES = 8, STRIP = 1024, MOST = 8 };
+
+/* One side of a block: float32, or bfloat16 bit patterns. */
+typedef struct {
+    Py_buffer view;
+    int wide;
+} Side;
+
+/* A contiguous array of `items` values of 2 (bfloat16) or 4 bytes (float32); items < 0 takes whatever there is. */
+int acquire(PyObject *array, Side *side, Py_ssize_t items, int writable);
+
+/* All of a tuple of at most MOST arrays, of one length; gives their number, -1 with an exception set. */
+int acquire_all(PyObject *arrays, Side *sides);
+
+/* edges: a tuple of at most MOST (after, before) indices into the sides, before = -1 for "as it is". */
+int parse_edges(PyObject *edges, int sides, int (*parsed)[2]);
+
+/* Elements [start, start + n) of a difference, n at most STRIP; `before` may be NULL. `packed`: both sides are bit patterns and
+   the order of the elements does not matter. */
+void difference(const Side *after, const Side *before, int packed, Py_ssize_t start, Py_ssize_t n, float *to);
 
 /* a.a, a.b and b.b of n float32, in float64; n a multiple of LANES. */
 void inner(const float *a, const float *b, Py_ssize_t n, double *sums);
@@ -22,5 +41,6 @@ void inner(const float *a, const float *b, Py_ssize_t n, double *sums);
 void subtract(const float *after, const float *before, float *to, Py_ssize_t n);
 
 PyObject *py_requantize(PyObject *module, PyObject *args);
+PyObject *py_moments(PyObject *module, PyObject *args);
 
 #endif

@@ -8,10 +8,6 @@ import numpy as np
 
 from ...api import LowRank
 
-OVERSAMPLE, POWER_ITERATIONS = 10, 4
-"""Settings of the randomised SVD (Halko, Martinsson, Tropp 2011, 0909.4061, algorithm 4.4)."""
-
-
 def concatenated(terms: Sequence[tuple[LowRank, float]]) -> LowRank:
     """sum_i lambda_i * scale_i * B_i A_i as one pair of rank sum(r_i): [B_1 .. B_n] and [c_1 A_1; ..; c_n A_n].
 
@@ -37,39 +33,6 @@ def svd_of_product(factors: LowRank) -> tuple[np.ndarray, np.ndarray, np.ndarray
     right, r_right = np.linalg.qr(factors.a.astype(np.float64).T)
     u, s, vt = np.linalg.svd(factors.scale * (r_left @ r_right.T))
     return left @ u, s, vt @ right.T
-
-
-def svd(matrix: np.ndarray, rank: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The leading `rank` singular triplets of a float32 matrix; exact when `rank` is near full, else randomised."""
-    smaller = min(matrix.shape)
-    width = min(rank + OVERSAMPLE, smaller)
-    if smaller <= 64:
-        u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-        return u[:, :rank], s[:rank], vt[:rank]
-    if width > smaller // 2:
-        return _from_gram(matrix, rank)
-    basis = np.linalg.qr(matrix @ rng.standard_normal((matrix.shape[1], width), dtype=np.float32))[0]
-    for _ in range(POWER_ITERATIONS):
-        basis = np.linalg.qr(matrix.T @ basis)[0]
-        basis = np.linalg.qr(matrix @ basis)[0]
-    u, s, vt = np.linalg.svd(basis.T @ matrix, full_matrices=False)
-    return (basis @ u)[:, :rank], s[:rank], vt[:rank]
-
-
-def _from_gram(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Leading triplets from the eigenvectors of the smaller Gram matrix in float64: a tenth of a full SVD's work."""
-    if matrix.shape[0] > matrix.shape[1]:
-        u, s, vt = _from_gram(matrix.T, rank)
-        return vt.T, s, u.T
-    gram = np.zeros((matrix.shape[0],) * 2)
-    for start in range(0, matrix.shape[1], 4096):
-        part = matrix[:, start : start + 4096].astype(np.float64)
-        gram += part @ part.T
-    values, vectors = np.linalg.eigh(gram)
-    basis = vectors[:, ::-1][:, :rank]
-    s = np.sqrt(np.maximum(values[::-1][:rank], 0.0))
-    vt = (basis.T.astype(np.float32) @ matrix) / np.maximum(s, 1e-30)[:, None].astype(np.float32)
-    return basis, s, vt
 
 
 def rank_for_energy(singular: np.ndarray, total: float, energy: float) -> int:

@@ -1,5 +1,6 @@
-"""Are the changes made by SFT and by RL orthogonal, and compared with what? (METHOD 4)
+"""Are the changes made by SFT and by RL orthogonal, and compared with what? (METHOD 4, METHOD 6)
 
-`cosines` is the measurement in one pass over the files; `subspaces` compares leading singular directions;
-`interference` measures on real activations; `report` and `figures` say it.
+`measure` runs it: one pass over the files, then what else was asked for. `cosines` holds what the pass found and its
+null; `subspaces` compares leading singular directions of the changes; `interference` measures on real activations;
+`matrices` multiplies by a stored matrix without loading it; `report` and `figures` say it all.
 """

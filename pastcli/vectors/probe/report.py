@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 from . import interference, subspaces
-from .cosines import PAIRS, Cosine, Probe, control_cosine, cosine, kind_of, layer_of
+from .cosines import PAIRS, Cosine, Probe, cosine, kind_of, layer_of, random_direction, shuffled
+
+
+NOISY = 0.99
+"""Estimated cosine of a stored difference to the true one below which the verdict speaks of it."""
 
 
 def to_dict(probe: Probe) -> dict[str, Any]:
@@ -17,9 +21,11 @@ def to_dict(probe: Probe) -> dict[str, Any]:
     whole = probe.whole()
     document: dict[str, Any] = {
         "verdict": verdict(probe),
+        "warnings": probe.warnings,
+        "noise": {name: vars(noise) for name, noise in probe.noise.items()},
         "norms": {name: math.sqrt(whole.gram[i, i]) for i, name in enumerate(probe.changes)},
         "global": {name: _dict(cosine(whole, pair)) for name, pair in probe.pairs().items()},
-        "controls": {"shuffled": _dict(control_cosine(whole.shuffled)), "random": _dict(control_cosine(whole.random))},
+        "controls": {"shuffled": _dict(shuffled(whole, (0, 1))), "random": _dict(random_direction(whole))},
         "spread": {name: _spread(probe, pair) for name, pair in probe.pairs().items()},
     }
     for label, rows in (("layers", probe.group(layer_of)), ("kinds", probe.group(kind_of)), ("tensors", probe.rows)):
@@ -66,12 +72,13 @@ def verdict(probe: Probe) -> str:
         return "One of the two changes is zero: there is nothing to compare."
     size = (
         "not distinguishable from chance"
-        if abs(main.z) < 3
+        if abs(main.careful_z) < 3
         else ("small but not chance" if abs(main.cosine) < 0.1 else "not small" if abs(main.cosine) < 0.3 else "large")
     )
     text = (
-        f"The SFT and RL changes have cosine {main.cosine:+.4f} over {main.n:,} weights ({size}: chance is "
-        f"±{main.chance:.1e}, z = {main.z:+.0f}), so {main.cosine**2:.2%} of the RL change lies along the SFT change"
+        f"The SFT and RL changes have cosine {main.cosine:+.4f} over {main.n:,} weights ({size}: random signs give "
+        f"±{main.chance:.1e}, z = {main.z:+.1f}; random signs of whole rows ±{main.chance_rows:.1e}, z = "
+        f"{main.z_rows:+.1f}), so {main.cosine**2:.2%} of the RL change lies along the SFT change"
     )
     if "target_rl" in pairs and (target := cosine(whole, pairs["target_rl"])):
         text += f"; with the target's own SFT change it is {target.cosine:+.4f}"
@@ -79,29 +86,33 @@ def verdict(probe: Probe) -> str:
         if name in pairs and (control := cosine(whole, pairs[name])):
             text += f"; two SFT changes, for comparison, have {control.cosine:+.4f}"
             break
+    if probe.noise and min(noise.cosine for noise in probe.noise.values()) < NOISY:
+        text += "; rounding of the stored weights has made these cosines smaller than those of the true changes"
     real = interference.summary(probe.interference)
     if not real:
         return text + ". This is about weights, not yet about outputs on real inputs (--activations)."
     return (
-        text + f". On real inputs the two changes of a layer's output have cosine {real['mean']:+.4f} on average, "
-        f"at most {real['largest']:+.4f}."
+        text + f". On real inputs, their mean taken out, the two changes of a layer's output have cosine "
+        f"{real['mean']:+.4f} on average (chance ±{real['chance']:.1e}), at most {real['largest']:+.4f}."
     )
 
 
 def table(probe: Probe) -> list[tuple[Any, ...]]:
-    """Rows of the summary: pair, cosine, z, chance, layer mean, standard error."""
+    """Rows of the summary: pair, cosine, chance and z by entries, by rows; layer mean, standard error."""
     whole, rows = probe.whole(), []
     for name, pair in probe.pairs().items():
         found, spread = cosine(whole, pair), _spread(probe, pair)
         if found is not None:
-            rows.append(
-                (PAIRS[name][2], found.cosine, found.z, found.chance, spread.get("mean"), spread.get("standard_error"))
-            )
-    for label, sums in (("control: RL change shuffled", whole.shuffled), ("control: random direction", whole.random)):
-        found = control_cosine(sums)
-        if found is not None:
-            rows.append((label, found.cosine, found.z, found.chance, None, None))
-    return rows
+            rows.append((PAIRS[name][2], *_columns(found), spread.get("mean"), spread.get("standard_error")))
+    controls = ("control: RL change shuffled", shuffled(whole, (0, 1))), ("control: random signs", random_direction(whole))
+    return rows + [(label, *_columns(found)[:3], None, None, None, None) for label, found in controls if found is not None]
+
+
+TABLE = ("changes", "cosine", "chance", "z", "chance (rows)", "z (rows)", "mean over layers", "standard error")
+
+
+def _columns(found: Cosine) -> tuple[float, ...]:
+    return found.cosine, found.chance, found.z, found.chance_rows, found.z_rows
 
 
 def grid(probe: Probe, pair: str) -> tuple[list[str], list[str], np.ndarray]:
