@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import models, output, runs
 from ..errors import UsageError
+from ..hashing import is_hash_of
 
 
 def newest(*stages: str, made: tuple[str, ...], hint: str) -> runs.Record:
@@ -117,6 +118,13 @@ def base_model(sft: models.ModelRef) -> models.ModelRef:
         raise UsageError(f"cannot tell which base {sft.path} was trained from", "name it with --base PATH")
     output.note(f"base: {named}")
     return models.resolve(named)
+
+
+def began_from(sft: models.ModelRef, base: models.ModelRef) -> bool:
+    """Whether the run that made `sft` is known to have started from the very bytes of `base`."""
+    record = runs.owner_of(sft.path)
+    recorded = record.manifest["inputs"].get("base", {}).get("hash", "") if record else ""
+    return bool(recorded) and is_hash_of(recorded, base.path)
 
 
 def other_sft(sft: models.ModelRef) -> models.ModelRef | None:

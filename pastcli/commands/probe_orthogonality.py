@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import config as configs
 from .. import output, qa, runs
 from ..config import ProbeConfig
 from ..errors import UsageError
@@ -16,6 +17,7 @@ from ._options import RL_MODEL, SFT_MODEL, DryRun, Force, Json, Name, Resume, fi
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
+    from ..models import ModelRef
     from ..vectors.probe.cosines import Probe
 
 EXAMPLE = "Example: `past probe-orthogonality --base smol --sft runs/sft-1 --rl runs/rl-1 --target-sft runs/sft-2`"
@@ -57,11 +59,12 @@ def command(
 ) -> None:
     """Measure the angle between what SFT changed and what RL changed, against chance and controls.
 
-    Cosines by tensor, layer, module kind and for the whole model, each with its distance from chance; with
+    Cosines by tensor, layer, module kind and for the whole model, each beside what random signs give; with
     --subspaces the principal angles, with --activations the interference on real inputs.
     """
     texts = _texts(activations) if activations else []
-    paths = _paths(base, sft, rl, target_sft, sft2, rl2)
+    models = _models(base, sft, rl, target_sft, sft2, rl2)
+    paths = {name: ref.path for name, ref in models.items()}
     extra = {name: str(path) for name, path in paths.items()} | {
         "out": str(out.absolute()) if out else "",
         "figures": figures,
@@ -77,9 +80,12 @@ def command(
     with runs.start("probe", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name) as run:
         for role, path in paths.items():
             run.add_input(role, path)
-        measured, document = _probe(paths, texts, config, run)
+        known = _lineage.began_from(models["sft"], models["base"])
+        measured, document = _probe(paths, texts, known, config, run)
         if figures:
             _draw(measured, run, out)
+    for warning in measured.warnings:
+        output.warn(warning)
     record = runs.read(run.final)
     places = record.outputs()
     output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: _show(measured, places))
@@ -89,17 +95,22 @@ def _show_again(record: runs.Record, as_json: bool) -> None:
     """The report of a probe that was finished before; people get its verdict and where the rest is."""
     document = json.loads((record.path / "probe.json").read_text(encoding="utf-8"))
     places = record.outputs()
+    for warning in document.get("warnings", []):
+        output.warn(warning)
     brief = {"run": record.id, **places, "verdict": document["verdict"]}
     output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: output.pairs(brief))
 
 
-def _probe(paths: dict[str, Path], texts: list[str], config: Any, run: runs.Run) -> tuple[Probe, dict[str, Any]]:
+def _probe(
+    paths: dict[str, Path], texts: list[str], known: bool, config: ProbeConfig, run: runs.Run
+) -> tuple[Probe, dict[str, Any]]:
     """Measure, and keep the whole report in the run."""
     from ..vectors.probe import report
-    from ..vectors.probe.cosines import probe
+    from ..vectors.probe.measure import probe
 
+    settings = configs.to_dict(config)
     with weights_progress("probing") as progress:
-        measured = probe(**paths, subspaces=config.subspaces, texts=texts, seed=config.seed, progress=progress)
+        measured = probe(**paths, texts=texts, started_from_base=known, progress=progress, **settings)
     document = report.to_dict(measured)
     runs.write_json(run.dir / "probe.json", document)
     run.add_output("report", run.dir / "probe.json")
@@ -135,10 +146,10 @@ def _texts(path: Path) -> list[str]:
     return texts
 
 
-def _paths(
+def _models(
     base: str | None, sft: str | None, rl: str | None, target: str | None, sft2: str | None, rl2: str | None
-) -> dict[str, Path]:
-    """Every model as a path; what was not named is taken from the workspace."""
+) -> dict[str, ModelRef]:
+    """Every model; what was not named is taken from the workspace."""
     before, after = _lineage.rl_and_sft(sft, rl)
     start = _lineage.model(base) if base else _lineage.base_model(before)
     found = {"base": start, "sft": before, "rl": after}
@@ -148,7 +159,7 @@ def _paths(
     for name, given in (("target_sft", target), ("sft2", sft2), ("rl2", rl2)):
         if given:
             found[name] = _lineage.model(given)
-    return {name: ref.path for name, ref in found.items()}
+    return found
 
 
 def _show(measured: Probe, places: dict[str, str]) -> None:
@@ -156,8 +167,7 @@ def _show(measured: Probe, places: dict[str, str]) -> None:
 
     title, columns, cells, colour = report.heat_map(measured, "sft_rl")
     output.table(title, columns, cells, style=colour, boxed=False)
-    columns = ("changes", "cosine", "z", "chance", "mean over layers", "standard error")
-    output.table("whole model", columns, report.table(measured))
+    output.table("whole model", report.TABLE, report.table(measured))
     if measured.subspaces:
         rows = [(name, *values.values()) for name, values in subspaces.summary(measured.subspaces).items()]
         output.table("top singular subspaces, mean over matrices", ("measure", "found", "by chance", "ratio"), rows)

@@ -161,7 +161,10 @@ class ProbeConfig:
     """`past probe-orthogonality` (METHOD 4)."""
 
     subspaces: int = setting(0, "compare the top-K singular subspaces of every matrix as well; 0 is off", at_least=0)
-    seed: int = setting(0, "seed of the shuffled and random controls and of the randomised SVD", at_least=0)
+    allow_lossy: bool = setting(
+        False, "probe checkpoints whose difference is mostly the rounding of their stored types"
+    )
+    seed: int = setting(0, "seed of the random control, of sign flips and of the singular vectors' start", at_least=0)
 
 
 @dataclass(frozen=True)

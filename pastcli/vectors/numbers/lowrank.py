@@ -8,6 +8,7 @@ import numpy as np
 
 from ...api import LowRank
 
+
 def concatenated(terms: Sequence[tuple[LowRank, float]]) -> LowRank:
     """sum_i lambda_i * scale_i * B_i A_i as one pair of rank sum(r_i): [B_1 .. B_n] and [c_1 A_1; ..; c_n A_n].
 

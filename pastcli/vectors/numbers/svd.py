@@ -40,11 +40,7 @@ Triplets = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def svd(
-    matrix: Operator,
-    rank: int,
-    rng: np.random.Generator,
-    tolerance: float = 1e-3,
-    start: np.ndarray | None = None,
+    matrix: Operator, rank: int, rng: np.random.Generator, tolerance: float = 1e-3, start: np.ndarray | None = None
 ) -> Triplets:
     """U (rows, r), s (r,) descending and Vt (r, columns), float64, of the r <= `rank` leading triplets.
 

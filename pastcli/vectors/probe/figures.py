@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,9 @@ import numpy as np
 from ...drawing import blank
 from .cosines import PAIRS, Probe, cosine, layer_of
 from .report import grid
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+"""Told apart by the colour-blind, and in print (Okabe and Ito 2008)."""
 
 
 def figures(probe: Probe, folder: Path) -> list[Path]:
@@ -35,19 +37,28 @@ def figures(probe: Probe, folder: Path) -> list[Path]:
 
 
 def _depth_figure(probe: Probe, path: Path) -> Path:
-    """Cosine of every pair over the layers; the band is ±3 standard deviations of chance."""
-    figure = blank(6, 3.5)
+    """Cosine of every pair over the layers; bars are three standard deviations of chance, by whole rows."""
+    figure = blank(6.5, 3.6)
     axes = figure.subplots()
-    rows = {key: row for key, row in probe.group(layer_of).items() if key.isdigit()}
-    for pair, index in probe.pairs().items():
-        points = [(int(key), found.cosine) for key, row in rows.items() if (found := cosine(row, index))]
-        axes.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=3, label=PAIRS[pair][2])
-    if rows:
-        depth = sorted(map(int, rows))
-        band = np.array([3 / math.sqrt(rows[str(layer)].n) for layer in depth])
-        axes.fill_between(depth, -band, band, alpha=0.3, color="grey", label="chance (±3 standard deviations)")
-    axes.axhline(0, color="black", linewidth=0.5)
-    axes.set(xlabel="layer", ylabel="cosine")
-    axes.legend(fontsize=7)
+    rows = {int(key): row for key, row in probe.group(layer_of).items() if key.isdigit()}
+    for number, (pair, index) in enumerate(probe.pairs().items()):
+        found = {layer: one for layer, row in sorted(rows.items()) if (one := cosine(row, index))}
+        shift = 0.12 * (number - (len(probe.pairs()) - 1) / 2)
+        axes.errorbar(
+            [layer + shift for layer in found],
+            [one.cosine for one in found.values()],
+            [3 * one.chance_rows for one in found.values()],
+            fmt="o-",
+            markersize=3,
+            linewidth=1,
+            capsize=2,
+            color=COLOURS[number],
+            label=PAIRS[pair][2],
+        )
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set(xlabel="layer", ylabel="cosine", title="bars: ±3 standard deviations under random signs of rows")
+    axes.title.set_fontsize(9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False)
     figure.savefig(path, dpi=200)
     return path

@@ -20,8 +20,8 @@ import numpy as np
 from ..deltas.delta import Delta
 from .subspaces import change_of
 
-MEDIAN = 0.6745
-"""Median of |z| of a standard normal."""
+DRAWS = 16
+"""Sign flips drawn for the size of single inputs' cosines by chance."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def interference(u: np.ndarray, w: np.ndarray, weights: float) -> Interference:
     deviation = max(float(np.linalg.norm(covariances)), 1e-300)
     sizes = np.maximum(np.linalg.norm(u, axis=0) * np.linalg.norm(w, axis=0), 1e-300)
     cosines = np.abs(products.sum(axis=0)) / sizes
+    flips = np.random.default_rng(0).choice((-1.0, 1.0), (DRAWS, len(u)))
     trace = float(covariances.sum())
     mean_size = float(np.linalg.norm(means[0]) * np.linalg.norm(means[1]))
     return Interference(
@@ -86,7 +87,7 @@ def interference(u: np.ndarray, w: np.ndarray, weights: float) -> Interference:
         float(means[0] @ means[1]) / mean_size if mean_size else 0.0,
         weights,
         float(np.median(cosines)),
-        MEDIAN * float(np.median(np.linalg.norm(products, axis=0) / sizes)),
+        float(np.median(np.abs(flips @ products) / sizes)),
         float(np.percentile(cosines, 95)),
     )
 

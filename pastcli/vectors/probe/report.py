@@ -11,7 +11,6 @@ import numpy as np
 from . import interference, subspaces
 from .cosines import PAIRS, Cosine, Probe, cosine, kind_of, layer_of, random_direction, shuffled
 
-
 NOISY = 0.99
 """Estimated cosine of a stored difference to the true one below which the verdict speaks of it."""
 
@@ -87,7 +86,10 @@ def verdict(probe: Probe) -> str:
             text += f"; two SFT changes, for comparison, have {control.cosine:+.4f}"
             break
     if probe.noise and min(noise.cosine for noise in probe.noise.values()) < NOISY:
-        text += "; rounding of the stored weights has made these cosines smaller than those of the true changes"
+        text += (
+            "; rounding of the stored weights has changed these cosines: it makes all of them smaller, and pushes that of "
+            "SFT and RL towards -0.5, because the rounding of the SFT model stands in both changes"
+        )
     real = interference.summary(probe.interference)
     if not real:
         return text + ". This is about weights, not yet about outputs on real inputs (--activations)."
@@ -104,8 +106,13 @@ def table(probe: Probe) -> list[tuple[Any, ...]]:
         found, spread = cosine(whole, pair), _spread(probe, pair)
         if found is not None:
             rows.append((PAIRS[name][2], *_columns(found), spread.get("mean"), spread.get("standard_error")))
-    controls = ("control: RL change shuffled", shuffled(whole, (0, 1))), ("control: random signs", random_direction(whole))
-    return rows + [(label, *_columns(found)[:3], None, None, None, None) for label, found in controls if found is not None]
+    controls = (
+        ("control: RL change shuffled", shuffled(whole, (0, 1))),
+        ("control: random signs", random_direction(whole)),
+    )
+    return rows + [
+        (label, *_columns(found)[:3], None, None, None, None) for label, found in controls if found is not None
+    ]
 
 
 TABLE = ("changes", "cosine", "chance", "z", "chance (rows)", "z (rows)", "mean over layers", "standard error")
