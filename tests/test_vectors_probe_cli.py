@@ -37,7 +37,11 @@ def test_checkpoints_that_differ_by_rounding_are_refused_and_said(past, past_jso
     assert "rounding noise" in refused.stderr and "--allow-lossy" in refused.stderr
     lossy = run(past_json, *paths, "--allow-lossy")
     assert lossy["global"]["sft_rl"]["cosine"] < 0, "the fault that this is about"
-    assert len(lossy["warnings"]) == 2 and all("rounding" in text for text in lossy["warnings"]) and set(lossy["noise"]) == {"sft", "rl"}
+    assert (
+        len(lossy["warnings"]) == 2
+        and all("rounding" in text for text in lossy["warnings"])
+        and set(lossy["noise"]) == {"sft", "rl"}
+    )
     assert lossy["noise"]["sft"]["cosine"] < 0.7 and "rounding of the stored weights" in lossy["verdict"]
 
 
