@@ -76,7 +76,7 @@ def judge(noise: GridNoise | None, sft: Checkpoint, rl: Checkpoint, allow_lossy:
             "keep what training gave in float32 or as a LoRA adapter; --allow-lossy takes it as it is "
             "(right only if the run itself kept its weights in 16 bits)",
         )
-    return [f"16-bit rounding in the difference of {rl.path} and {sft.path}: {noise.sentence()}"]
+    return [f"16-bit rounding in the difference: {noise.sentence()}"]
 
 
 def measure(sft: Checkpoint, rl: Checkpoint, sample: int = SAMPLE) -> GridNoise | None:

@@ -94,7 +94,7 @@ def _noise(found: dict[str, GridNoise], name: str, change: Any, known: bool, all
     noise = grid_noise.measure(change.sft, change.rl, NOISE_SAMPLE)
     if noise is not None:
         found[name] = noise
-    return grid_noise.judge(noise, change.sft, change.rl, allow_lossy)
+    return [f"{name}: {text}" for text in grid_noise.judge(noise, change.sft, change.rl, allow_lossy)]
 
 
 def rows(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], None] | None = None) -> dict[str, Row]:
