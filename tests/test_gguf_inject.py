@@ -108,7 +108,7 @@ def test_through_the_stored_bytes_or_block_by_block_is_the_same(wide, tmp_path, 
     assert (tmp_path / "fast.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes() != source.read_bytes()
     assert fast.survival.cosine == pytest.approx(plain.survival.cosine, abs=1e-12)
     assert fast.survival.ratio == pytest.approx(plain.survival.ratio, abs=1e-12)
-    assert fast.norm == pytest.approx(plain.norm, rel=1e-12)
+    assert fast.survival.norm == pytest.approx(plain.survival.norm, rel=1e-12)
 
 
 @pytest.mark.parametrize("compiled", [True, False])

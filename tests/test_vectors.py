@@ -91,7 +91,7 @@ def test_result_does_not_depend_on_threads_or_blocks(trio, tmp_path, monkeypatch
         monkeypatch.setattr(stream, "BLOCK", block)
         extract_skill(sft, rl, tmp_path / f"skill{count}")
         made = inject_skill([(tmp_path / f"skill{count}", 1.0)], target, tmp_path / f"out{count}", dtype="bf16")
-        norms.append((made.norm, made.survival.cosine))
+        norms.append((made.survival.norm, made.survival.cosine))
     assert (tmp_path / "out1/model.safetensors").read_bytes() == (tmp_path / "out3/model.safetensors").read_bytes()
     assert norms[0] == pytest.approx(norms[1], rel=1e-12)
 

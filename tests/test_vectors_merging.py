@@ -127,7 +127,7 @@ def test_projection_takes_out_exactly_the_part_inside_the_subspace(shape):
 def test_projection_through_inject_reads_the_targets_own_sft_change(skill_and_target, tmp_path):
     skill, target = skill_and_target
     made = inject_skill([(skill, 1.0)], target, tmp_path / "out", project="sft:4", base=tmp_path / "base")
-    assert 0.5 < made.norm / open_skill(skill).norm < 1.0
+    assert 0.5 < made.survival.norm / open_skill(skill).norm < 1.0
     with pytest.raises(UsageError) as caught:
         inject_skill([(skill, 1.0)], target, tmp_path / "x", project="sft:4")
     assert "--base" in caught.value.hint

@@ -122,6 +122,49 @@ def test_a_tensor_that_only_travels_along_may_not_overflow_the_stored_type(pair,
     assert np.isfinite(read_model(pair / "out")[NORM]).all()
 
 
+def cosine(a, b):
+    a, b = (np.concatenate([x.ravel() for x in side]).astype(np.float64) for side in (a, b))
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_what_a_cast_leaves_of_the_targets_own_lora_is_measured_and_said(pair, past, past_json):
+    """A LoRA of the target far below the grid of its bf16 base, and a skill far above it: only one of them is left."""
+    base = read_model(pair / "base")
+    write_model(pair / "grid", base, dtype="BF16")
+    grid = read_model(pair / "grid")
+    a, b = factors_for([UP])[UP]
+    write_adapter(pair / "lora", {UP: (a * np.float32(1e-3), b * np.float32(1e-2))}, base=pair / "grid", alpha=3.0)
+    write_model(pair / "rl-big", {n: v + np.float32(0.5) * np.sign(v) for n, v in read_model(pair / "sft").items()})
+    past("extract", "--sft", "sft", "--rl", "rl-big", "-o", "big.safetensors")
+    words = ("inject", "--vector", "big.safetensors", "--target", "lora", "-o", "out")
+    metrics = past_json(*words)["metrics"]
+    own, v = (
+        (b * np.float32(1e-2)) @ (a * np.float32(1e-3)),
+        read_model(pair / "rl-big")[UP] - read_model(pair / "sft")[UP],
+    )
+    found = cosine([own], [read_model(pair / "out")[UP] - (grid[UP] + v)])
+    assert metrics["survival"] > 0.999 and found < 0.9
+    assert metrics["target_survival"] == pytest.approx(found, abs=1e-3)
+    done = past(*words[:-1], "out2")
+    assert f"{metrics['target_survival']:.4f} of the target's own change" in done.stderr
+    done = past(*words[:-1], "out3", "--min-survival", "0.95", code=4)
+    assert "target's own change" in done.stderr and not (pair / "out3").exists()
+    exact = past_json(*words[:-1], "out4", "--dtype", "f32")["metrics"]
+    assert exact["target_survival"] > 0.9999
+
+
+def test_what_a_cast_leaves_of_a_merged_targets_training_is_measured_against_its_base(pair, past, past_json):
+    words = ("inject", "--vector", "skill.safetensors", "--target", "target", "--dtype", "bf16", "-o")
+    done = past(*words, "unknown")
+    assert "--base" in done.stderr and "not known" in done.stderr
+    metrics = past_json(*words, "out", "--base", "base")["metrics"]
+    base, target, sft, rl, out = (read_model(pair / name) for name in ("base", "target", "sft", "rl", "out"))
+    own = [target[name] - base[name] for name in base]
+    left = [out[name] - base[name] - (rl[name] - sft[name]) for name in base]
+    assert metrics["target_survival"] == pytest.approx(cosine(own, left), abs=1e-4)
+    assert "target_survival" not in past_json(*words[:-3], "-o", "same")["metrics"], "nothing is cast"
+
+
 # ---------------------------------------------------------------- dense skills
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 from .. import models, output, runs
-from ..errors import UsageError
+from ..errors import PastError, UsageError
 from ..hashing import is_hash_of
 
 
@@ -110,12 +111,16 @@ def target_for(skills: list[Path]) -> models.ModelRef:
     raise UsageError("no sft run in this workspace to inject into", "run `past sft`, or name a model: --target PATH")
 
 
-def base_model(sft: models.ModelRef) -> models.ModelRef:
-    """The base model an SFT model was trained from."""
+def base_model(sft: models.ModelRef, needed: bool = True) -> models.ModelRef | None:
+    """The base model an SFT model was trained from. If it is not `needed`: None where it is not known or not here."""
     record = runs.owner_of(sft.path)
     named = (record.input("base") or record.manifest["config"].get("base")) if record else models.noted_base(sft.path)
-    if not named:
+    if needed and not named:
         raise UsageError(f"cannot tell which base {sft.path} was trained from", "name it with --base PATH")
+    if not needed:
+        with suppress(PastError):
+            return models.resolve(named) if named else None
+        return None
     output.note(f"base: {named}")
     return models.resolve(named)
 

@@ -34,7 +34,8 @@ KIND = typer.Option("--as", metavar="KIND", help="model: add to the weights | ad
 BASE = typer.Option(
     "--base",
     metavar="PATH",
-    help="The target's base model, for --project, or for an adapter whose base is not at hand (default: from its run).",
+    help="The target's base model: for --project, to measure what a cast leaves of the target's own training, or for an "
+    "adapter whose base is not at hand (default: from its run).",
 )
 TEMPLATE = typer.Option(
     "--template", metavar="GGUF", help="GGUF of the same base, for a .gguf output (default: known from the target)."
@@ -65,7 +66,7 @@ def command(
         raise UsageError(f"--as {kind!r} is unknown", f"one of: {', '.join(KINDS)}")
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
-    known = _lineage.model(base) if base else _lineage.base_model(model) if config.project else None
+    known = _lineage.model(base) if base else _lineage.base_model(model, needed=bool(config.project))
     plan = Plan(kind, vectors, model.path, known and known.path, template or models.gguf_template(model.path), out)
     if dry_run:
         size = size_of(plan.target) + sum(size_of(path) for path, _ in vectors)
@@ -134,7 +135,9 @@ def _inject(plan: Plan, out: Path, config: Any, run: runs.Run) -> list[str]:
             plan.vectors, plan.target, out, template=plan.template, base=plan.base, progress=progress, **settings
         )
     survival = made.survival
-    run.metrics(survival=survival.cosine, norm_ratio=survival.ratio, norm=made.norm, changed=made.changed)
+    run.metrics(survival=survival.cosine, norm_ratio=survival.ratio, norm=survival.norm, changed=made.changed)
+    if made.own is not None:
+        run.metrics(target_survival=made.own.cosine, target_norm_ratio=made.own.ratio)
     run.metrics(tensors=made.tensors, worst=dict(survival.worst()))
     return made.warnings
 

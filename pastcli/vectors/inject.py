@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..api import AddingWriter, Checkpoint, CheckpointWriter, TensorSpec
-from ..errors import GateError, MismatchError, UsageError
+from ..api import Checkpoint
+from ..errors import UsageError
 from .checks import compatibility
-from .checks.survival import WAY_OUT, Survival, lossy_tensors, sums_by_tensor, survival
+from .checks.survival import OWN, SKILL, Survival
 from .deltas import projection, scales
+from .deltas.application import Change, add
 from .deltas.controls import CONTROLS
 from .deltas.controls import control as controlled
 from .deltas.delta import Delta, Sum
 from .deltas.difference import difference
 from .deltas.ties import Ties
-from .files.destination import Storage, form_of_suffix, writer_for
+from .files.destination import Storage, form_of_suffix
 from .files.opening import Overlay, as_directory, open_model
 from .files.skill import Skill, open_skill
-from .files.stream import Span
-from .numbers.arithmetic import Sums, overflow
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Injected:
-    """What `inject_skill` made. `norm` is |lambda v|, `changed` the number of tensors that got something."""
+    """What `inject_skill` made. `own` is the survival of what the target's own training had changed, where that was
+    rounded as well and could be measured; `changed` the number of tensors that got something of the skill."""
 
     path: Path
     survival: Survival
-    norm: float
+    own: Survival | None
     changed: int
     tensors: int
     warnings: list[str]
@@ -89,11 +85,11 @@ def inject_skill(
 
     `vectors` are (skill file, lambda) pairs; `target` a model or adapter directory or a GGUF; `out` a directory,
     or a file ending in .gguf (then `template` names a GGUF of the same base model unless `target` is one).
-    `options` are the fields of `Options`; `base` is the target's base model, for `project`, and
-    for a target that is an adapter of a model which is not where it says. All
-    arithmetic is float32; the result is rounded once, to the stored type. Raises `MismatchError` when a vector
-    does not belong to the target, `GateError` when less than `min_survival` of it survives; in either case
-    nothing is left at `out`.
+    `options` are the fields of `Options`; `base` is the target's base model, for `project`, to measure what a cast
+    leaves of the target's own training, and for a target that is an adapter of a model which is not where it says.
+    All arithmetic is float32; the result is rounded once, to the stored type. Raises `MismatchError` when a vector
+    does not belong to the target, `GateError` when less than `min_survival` of it (or of the target's own change)
+    survives; in either case nothing is left at `out`.
     """
     chosen = Options(**options)
     chosen.check()
@@ -112,7 +108,20 @@ def inject_skill(
             change = stack.enter_context(difference(Path(base), Path(target)))
             delta = projection.Projected(delta, change, rank, chosen.seed)
         delta = controlled(chosen.control, delta, chosen.seed)
-        return add(model, delta, Path(out), chosen, template, progress)
+        cast = _is_cast(Path(target), Path(out), chosen.dtype)
+        own = _own_change(model, base, Path(target), cast, stack)
+        found = add(
+            model,
+            Change(delta, own),
+            Path(out),
+            Storage(chosen.dtype, chosen.rounding, chosen.seed),
+            finer=chosen.raise_types,
+            min_survival=chosen.min_survival,
+            template=template,
+            progress=progress,
+        )
+        warnings = [text for what, kept in found.items() for text in kept.warnings(what)] + _unmeasured(cast, own)
+        return Injected(Path(out), found[SKILL], found.get(OWN), len(delta.specs()), len(model.specs()), warnings)
 
 
 def _combined(skills: Sequence[Skill], weights: Sequence[float], options: Options) -> Delta:
@@ -131,104 +140,21 @@ def _combined(skills: Sequence[Skill], weights: Sequence[float], options: Option
     )
 
 
-def add(
-    model: Checkpoint,
-    delta: Delta,
-    out: Path,
-    options: Options,
-    template: Path | None = None,
-    progress: Progress | None = None,
-) -> Injected:
-    """Write `model` + `delta` to `out` and measure what survived. Tensors that do not change are copied as they are."""
-    if out.exists():
-        raise UsageError(f"{out} already exists", "choose another name, or remove it first")
-    if options.raise_types and form_of_suffix(out) is None:
-        raise UsageError("--raise-types is for quantised files (.gguf)", "use --dtype for a model directory")
-    try:
-        storage = Storage(options.dtype, options.rounding, options.seed)
-        writer = writer_for(
-            model, out, storage, template, partial(_raised, model, delta, options.raise_types, progress)
-        )
-    except BaseException:
-        _discard(out)
-        raise
-    changes, overlaid = delta.specs(), model.changed if isinstance(model, Overlay) else frozenset()
-    directly = writer if isinstance(writer, AddingWriter) and not overlaid else None
-
-    def apply(span: Span) -> Sums | None:
-        name = span.spec.name
-        if name not in changes and name not in overlaid:
-            if span.start == 0:
-                writer.copy(name)
-            return None
-        sums = None
-        if directly and name in changes:
-            sums = Sums.of(directly.add(name, span.start, delta.block(name, span.start, span.stop)))
-        if sums is None:
-            sums = _blockwise(model, delta if name in changes else None, writer, span)
-        if not sums.finite:
-            raise _not_finite(model, delta, span)
-        return sums if name in changes else None
-
-    try:
-        kept, norm = survival(sums_by_tensor(model, changes, apply, progress))
-        if 0 < options.min_survival > kept.cosine:  # 0 is no gate, although what rounding leaves may point backwards
-            raise GateError(
-                f"only {kept.cosine:.4f} of the skill survives in the stored type (asked: {options.min_survival})",
-                WAY_OUT,
-            )
-        writer.finish()
-    except BaseException:
-        writer.close()
-        _discard(out)
-        raise
-    writer.close()
-    return Injected(out, kept, norm, len(changes), len(model.specs()), kept.warnings())
+def _own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, stack: ExitStack) -> Delta | None:
+    """What the target's own training changed, as far as storing the result rounds it: an adapter that is merged on the
+    way; of whole models, when they are cast, their difference from `base`."""
+    if isinstance(model, Overlay):
+        return model.change
+    return stack.enter_context(difference(base, target)) if cast and base is not None else None
 
 
-def _raised(
-    model: Checkpoint,
-    delta: Delta,
-    finer: str,
-    progress: Progress | None,
-    layout: Mapping[str, TensorSpec],
-    form: Any,
-    dtype: str,
-) -> dict[str, str]:
-    """The matrices whose stored type would lose the skill, each with the finer type asked for (`--raise-types`)."""
-    if not finer:
-        return {}
-    changes = [name for name, spec in delta.specs().items() if len(spec.shape) > 1]
-    kinds = {name: layout[name].dtype if dtype == "auto" else dtype for name in changes}
-    return dict.fromkeys(lossy_tensors(model, delta, kinds, form, progress), finer)
+def _is_cast(target: Path, out: Path, dtype: str) -> bool:
+    """Whether the result is stored in other types than the target."""
+    form = form_of_suffix(out)
+    return dtype not in ("auto", "f32") if form is None else dtype != "auto" or not form.accepts(target)
 
 
-def _blockwise(model: Checkpoint, delta: Delta | None, writer: CheckpointWriter, span: Span) -> Sums:
-    """Read, add, write, one block after the other; and what became of the change."""
-    name, sums = span.spec.name, Sums()
-    for start, stop in span.blocks():
-        theta = model.read(name, start, stop)
-        if delta is None:
-            writer.write(name, start, theta)
-            continue
-        change = delta.block(name, start, stop)
-        sums.add(change, writer.write(name, start, theta + change), theta)
-    return sums
-
-
-def _not_finite(model: Checkpoint, delta: Delta, span: Span) -> MismatchError:
-    """Say which input was broken, or that the sum overflowed its type."""
-    name = span.spec.name
-    for start, stop in span.blocks():
-        if not np.isfinite(model.read(name, start, stop)).all():
-            return MismatchError(f"{model.path}: tensor {name} holds NaN or infinity")
-        if not np.isfinite(delta.block(name, start, stop)).all():
-            return MismatchError(f"the skill holds NaN or infinity in tensor {name}")
-    return overflow(name)
-
-
-def _discard(out: Path) -> None:
-    if out.is_dir():
-        shutil.rmtree(out, ignore_errors=True)
-    else:
-        out.unlink(missing_ok=True)
+def _unmeasured(cast: bool, own: Delta | None) -> list[str]:
+    if not cast or own is not None:
+        return []
+    return ["how much of the target's own training survives in the stored type is not known: name its base with --base"]

@@ -19,8 +19,11 @@ from pastcli.api import Identity, LowRank, TensorSpec
 from pastcli.errors import MismatchError, UsageError
 from pastcli.files import read_json
 from pastcli.hashing import shapes_sha256
+from pastcli.vectors.files.recent import Recent
 from pastcli.vectors.files.safetensors import SafeReader
+from pastcli.vectors.files.stream import threads
 from pastcli.vectors.numbers import arithmetic
+from pastcli.vectors.numbers.lowrank import product_block
 
 from .folder import no_weights, tokenizer_sha256
 
@@ -68,6 +71,7 @@ class LoraAdapter:
         try:
             self._pairs = self._match()
             self._specs = {name: self._spec(name) for name in self._pairs}
+            self._recent = Recent(self.factors, 2 * threads())
         except BaseException:
             self._file.close()
             raise
@@ -138,11 +142,7 @@ class LoraAdapter:
         return matrix
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        factors, spec = self.factors(name), self._specs[name]
-        stop = spec.numel if stop is None else stop
-        first, last = start // spec.columns, -(-stop // spec.columns)
-        product = ((factors.b[first:last] * np.float32(factors.scale)) @ factors.a).reshape(-1)
-        return product[start - first * spec.columns : stop - first * spec.columns]
+        return product_block(self._recent(name), start, self._specs[name].numel if stop is None else stop)
 
     def identity(self) -> Identity:
         return Identity("", 0, False, shapes_sha256(self._specs.values()), tokenizer_sha256(self.path))

@@ -88,9 +88,15 @@ class HFCheckpoint:
         except BaseException:
             self.close()
             raise
+        self._specs = {
+            name: TensorSpec(name, entry.shape, entry.dtype)
+            for name, file in self._where.items()
+            for entry in (self.shards[file].entries[name],)
+        }
         self.tied = HEAD not in self._where or self._head_is_copy()
         if self.tied:
             self._where.pop(HEAD, None)
+            self._specs.pop(HEAD, None)
 
     def _locate(self) -> dict[str, str]:
         """Tensor name -> shard file name, in file order. A single file wins over an index, as in transformers."""
@@ -137,11 +143,7 @@ class HFCheckpoint:
         )
 
     def specs(self) -> dict[str, TensorSpec]:
-        found = {}
-        for name, file in self._where.items():
-            entry = self.shards[file].entries[name]
-            found[name] = TensorSpec(name, entry.shape, entry.dtype)
-        return found
+        return self._specs
 
     def shard_of(self, name: str) -> str:
         return self._where[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ Progress = Callable[[int, int], None]
 FAITHFUL = 0.99
 """Survival (cosine between what was meant and what is stored) below which the user is warned."""
 
+SKILL, OWN = "the skill", "the target's own change"
+"""The changes whose survival is measured: lambda v, and what the target's training did, where it is rounded as well."""
+
 WAY_OUT = (
     "store float32 (--dtype f32), apply the skill as a LoRA adapter at run time (--as adapter), or use a finer type"
 )
@@ -26,10 +29,12 @@ WAY_OUT = (
 
 @dataclass(frozen=True)
 class Survival:
-    """How much of the change is in the stored weights: cosine and norm ratio of (stored - theta) to lambda v."""
+    """How much of a change is in the stored weights: cosine and norm ratio of what is stored of it to what was meant,
+    whose norm is `norm`; (stored - theta) to lambda v, for a skill."""
 
     cosine: float
     ratio: float
+    norm: float
     tensors: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def worst(self, count: int = 3) -> list[tuple[str, float]]:
@@ -37,32 +42,36 @@ class Survival:
         ranked = sorted(self.tensors.items(), key=lambda item: item[1][0])
         return [(name, cosine) for name, (cosine, _) in ranked[:count]]
 
-    def warnings(self) -> list[str]:
-        """What a user must be told: nothing while the change is stored faithfully."""
+    def warnings(self, what: str) -> list[str]:
+        """What a user must be told: nothing while the change, called `what`, is stored faithfully."""
         if self.cosine >= FAITHFUL:
             return []
         worst = ", ".join(f"{name} {cosine:.3f}" for name, cosine in self.worst())
-        return [f"the stored type keeps only cosine {self.cosine:.4f} of the skill (worst: {worst}); {WAY_OUT}"]
+        return [f"the stored type keeps only cosine {self.cosine:.4f} of {what} (worst: {worst}); {WAY_OUT}"]
 
 
 def sums_by_tensor(
-    model: Checkpoint, changed: Iterable[str], work: Callable[[Span], Sums | None], progress: Progress | None
-) -> dict[str, Sums]:
-    """Run `work`, which gives the sums of one span, over the whole model, and add them up by tensor."""
-    totals = {name: Sums() for name in changed}
-    for span, sums in run(spans(model.specs().values()), work, progress):
-        if sums is not None:
-            totals[span.spec.name] += sums
+    model: Checkpoint, work: Callable[[Span], Mapping[str, Sums]], progress: Progress | None
+) -> dict[str, dict[str, Sums]]:
+    """Run `work`, which gives the sums of one span by what they are of, over the whole model; added up by tensor."""
+    totals: dict[str, dict[str, Sums]] = {}
+    for span, found in run(spans(model.specs().values()), work, progress):
+        for what, sums in found.items():
+            mine = totals.setdefault(what, {}).setdefault(span.spec.name, Sums())
+            mine += sums
     return totals
 
 
-def survival(totals: Mapping[str, Sums]) -> tuple[Survival, float]:
-    """Survival by tensor and overall, and the norm of what was meant to be added."""
-    overall = Sums()
-    for sums in totals.values():
-        overall += sums
-    tensors = {name: (sums.cosine, sums.ratio) for name, sums in totals.items()}
-    return Survival(overall.cosine, overall.ratio, tensors), math.sqrt(overall.aa)
+def survivals(totals: Mapping[str, Mapping[str, Sums]]) -> dict[str, Survival]:
+    """Survival by tensor and overall, of the skill (also where it changes nothing) and of whatever else was summed."""
+    found = {}
+    for what, sums in {SKILL: {}, **totals}.items():
+        overall = Sums()
+        for one in sums.values():
+            overall += one
+        tensors = {name: (one.cosine, one.ratio) for name, one in sums.items()}
+        found[what] = Survival(overall.cosine, overall.ratio, math.sqrt(overall.aa), tensors)
+    return found
 
 
 def lossy_tensors(
@@ -70,15 +79,14 @@ def lossy_tensors(
 ) -> list[str]:
     """The tensors of which too little of `delta` would survive if `form` stored `model` + `delta` in types `kinds`."""
 
-    def trial(span: Span) -> Sums | None:
-        name = span.spec.name
+    def trial(span: Span) -> dict[str, Sums]:
+        name, sums = span.spec.name, Sums()
         if name not in kinds:
-            return None
-        sums = Sums()
+            return {}
         for start, stop in span.blocks():
             theta, change = model.read(name, start, stop), delta.block(name, start, stop)
             sums.add(change, form.cast(theta + change, kinds[name], span.spec.columns), theta)
-        return sums
+        return {SKILL: sums}
 
-    totals = sums_by_tensor(model, kinds, trial, progress)
+    totals = sums_by_tensor(model, trial, progress).get(SKILL, {})
     return [name for name, sums in totals.items() if sums.cosine < FAITHFUL]

@@ -7,20 +7,17 @@ skill and the knowledge of the target do meet somewhere (METHOD 4), it is here.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from threading import Lock
 
 import numpy as np
 
 from ...api import TensorSpec
 from ...errors import UsageError
+from ..files.recent import Recent
+from ..files.stream import threads
 from ..numbers.arithmetic import seeded
 from ..numbers.svd import svd
 from .delta import Delta, blocks, whole
-
-KEPT = 4
-"""Matrices whose subspaces are kept in memory: threads work on neighbouring tensors."""
 
 
 def parse(text: str) -> int:
@@ -38,8 +35,7 @@ class Projected:
 
     def __init__(self, delta: Delta, change: Delta, rank: int, seed: int):
         self._delta, self._change, self._rank, self._seed = delta, change, rank, seed
-        self._inside: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
-        self._lock = Lock()
+        self._part = Recent(self._make, 2 * threads())
 
     def specs(self) -> Mapping[str, TensorSpec]:
         return self._delta.specs()
@@ -49,24 +45,18 @@ class Projected:
         spec = self.specs()[name]
         if len(spec.shape) != 2 or name not in self._change.specs():
             return block
-        left, right = self._part(name, spec)
+        left, right = self._part(name)
         first, last = start // spec.columns, -(-stop // spec.columns)
         inside = (left[first:last] @ right).reshape(-1)
         return block - inside[start - first * spec.columns : stop - first * spec.columns]
 
-    def _part(self, name: str, spec: TensorSpec) -> tuple[np.ndarray, np.ndarray]:
+    def _make(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """U (rows, k) and (U^T v V) V^T (k, columns): their product is the part inside."""
-        with self._lock:
-            if name not in self._inside:
-                u, _, vt = svd(whole(self._change, spec), min(self._rank, *spec.shape), seeded(self._seed, name))
-                u, vt = u.astype(np.float32), vt.astype(np.float32)
-                core = np.zeros((u.shape[1], spec.columns))
-                for start, stop in blocks(spec):
-                    rows = slice(start // spec.columns, stop // spec.columns)
-                    core += u[rows].T.astype(np.float64) @ self._delta.block(name, start, stop).reshape(
-                        -1, spec.columns
-                    )
-                self._inside[name] = (u, ((core @ vt.T) @ vt).astype(np.float32))
-                while len(self._inside) > KEPT:
-                    self._inside.popitem(last=False)
-            return self._inside[name]
+        spec = self.specs()[name]
+        u, _, vt = svd(whole(self._change, spec), min(self._rank, *spec.shape), seeded(self._seed, name))
+        u, vt = u.astype(np.float32), vt.astype(np.float32)
+        core = np.zeros((u.shape[1], spec.columns))
+        for start, stop in blocks(spec):
+            rows = slice(start // spec.columns, stop // spec.columns)
+            core += u[rows].T.astype(np.float64) @ self._delta.block(name, start, stop).reshape(-1, spec.columns)
+        return u, ((core @ vt.T) @ vt).astype(np.float32)

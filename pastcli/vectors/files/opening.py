@@ -12,6 +12,9 @@ import numpy as np
 from ... import adapters, registry
 from ...api import Adapter, Checkpoint, DirectoryOf, Identity, TensorSpec
 from ...errors import MismatchError, PastError
+from ..numbers.lowrank import product_block
+from .recent import Recent
+from .stream import threads
 
 
 def format_of(path: Path) -> Any:
@@ -90,6 +93,20 @@ def refuse_tied(adapter: Adapter, base: Checkpoint) -> None:
         )
 
 
+class Products:
+    """The change that an adapter makes, as a `Delta`; each pair of factors is read once."""
+
+    def __init__(self, adapter: Adapter):
+        self._specs = adapter.specs()
+        self.factors = Recent(adapter.factors, 2 * threads())
+
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return self._specs
+
+    def block(self, name: str, start: int, stop: int) -> np.ndarray:
+        return product_block(self.factors(name), start, stop)
+
+
 class Overlay:
     """A base with an adapter added, computed block by block in float32."""
 
@@ -97,22 +114,20 @@ class Overlay:
 
     def __init__(self, base: Checkpoint, adapter: Adapter):
         self.base, self.adapter, self.path = base, adapter, adapter.path
-        self.bottom = getattr(base, "bottom", base)
-        refuse_tied(adapter, base)
-        self.changed = frozenset(adapter.specs())
-        specs = base.specs()
+        self.change = Products(adapter)
+        self._specs = specs = base.specs()
         for name, change in adapter.specs().items():
             if name not in specs or specs[name].shape != change.shape:
                 found = f"shape {list(specs[name].shape)}" if name in specs else "no such tensor"
                 raise MismatchError(f"{adapter.path} changes {name} {list(change.shape)}, but {base.path} has {found}")
 
     def specs(self) -> Mapping[str, TensorSpec]:
-        return self.base.specs()
+        return self._specs
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         block = self.base.read(name, start, stop)
-        if name in self.changed:
-            block += self.adapter.read(name, start, stop)
+        if name in self.change.specs():
+            block += self.change.block(name, start, self._specs[name].numel if stop is None else stop)
         return block
 
     def identity(self) -> Identity:

@@ -14,17 +14,18 @@ A tensor that is absent is unchanged. What the file says of itself is in its met
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
 from ...api import LowRank, TensorSpec
 from ...errors import MismatchError
+from ..numbers.lowrank import product_block
 from . import skill_description as description
+from .recent import Recent
 from .safetensors import SafeReader
 from .skill_description import Part
+from .stream import threads
 
 F32, I64, I32 = np.dtype("<f4"), np.dtype("<i8"), np.dtype("<i4")
 
@@ -49,8 +50,7 @@ class Skill:
             self._file.close()
             raise
         self._specs = {name: part.spec for name, part in self.parts.items()}
-        self._factors: OrderedDict[str, LowRank] = OrderedDict()
-        self._lock = Lock()
+        self.factors = Recent(self._read_factors, 2 * threads())
 
     def _check(self, part: Part) -> None:
         """The stored pieces must be there, of the right type and shape."""
@@ -94,22 +94,14 @@ class Skill:
             return self._file.view(name, F32, start, stop)
         if part.form == "sparse":
             return self._sparse(part, start, stop)
-        factors, columns = self.factors(name), part.spec.columns
-        first, last = start // columns, -(-stop // columns)
-        product = ((factors.b[first:last] * np.float32(factors.scale)) @ factors.a).reshape(-1)
-        return product[start - first * columns : stop - first * columns]
+        return product_block(self.factors(name), start, stop)
 
-    def factors(self, name: str) -> LowRank:
-        """B, A and scale of a low-rank part; the last few read are kept."""
-        with self._lock:
-            if name not in self._factors:
-                rank, (rows, columns) = self.parts[name].rank, self.parts[name].spec.shape
-                a = self._file.read(f"{name}.lora_A", F32).reshape(rank, columns)
-                b = self._file.read(f"{name}.lora_B", F32).reshape(rows, rank)
-                self._factors[name] = LowRank(b, a, self.parts[name].scale)
-                while len(self._factors) > 4:
-                    self._factors.popitem(last=False)
-            return self._factors[name]
+    def _read_factors(self, name: str) -> LowRank:
+        """B, A and scale of a low-rank part."""
+        rank, (rows, columns) = self.parts[name].rank, self.parts[name].spec.shape
+        a = self._file.read(f"{name}.lora_A", F32).reshape(rank, columns)
+        b = self._file.read(f"{name}.lora_B", F32).reshape(rows, rank)
+        return LowRank(b, a, self.parts[name].scale)
 
     def _sparse(self, part: Part, start: int, stop: int) -> np.ndarray:
         name, columns = part.spec.name, part.spec.columns

@@ -22,6 +22,14 @@ def concatenated(terms: Sequence[tuple[LowRank, float]]) -> LowRank:
     return LowRank(b, a)
 
 
+def product_block(factors: LowRank, start: int, stop: int) -> np.ndarray:
+    """Elements [start, stop) of scale * B A in C order, 1-D float32: only the rows they lie in are multiplied out."""
+    columns = factors.a.shape[1]
+    first, last = start // columns, -(-stop // columns)
+    product = ((factors.b[first:last] * np.float32(factors.scale)) @ factors.a).reshape(-1)
+    return product[start - first * columns : stop - first * columns]
+
+
 def product_norm(factors: LowRank) -> float:
     """|scale * B A|_F without the product: sqrt(tr((B^T B)(A A^T))), in float64."""
     b, a = factors.b.astype(np.float64), factors.a.astype(np.float64)

@@ -1,0 +1,141 @@
+"""theta + change, written out: block by block, rounded once, and what became of every change that was cast (METHOD 5)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...api import AddingWriter, Checkpoint, CheckpointWriter, TensorSpec
+from ...errors import GateError, MismatchError, UsageError
+from ..checks.survival import OWN, SKILL, WAY_OUT, Survival, lossy_tensors, sums_by_tensor, survivals
+from ..files.destination import Storage, form_of_suffix, writer_for
+from ..files.stream import Span
+from ..numbers.arithmetic import Sums, overflow
+from .delta import Delta
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is added to a model: `delta`; and `own`, what the model's own training had changed, as far as it is in the
+    weights that `delta` is added to and is rounded with it."""
+
+    delta: Delta
+    own: Delta | None = None
+
+    def named(self, name: str) -> dict[str, Delta]:
+        """The changes that touch a tensor, by what they are called."""
+        both = {SKILL: self.delta, OWN: self.own}
+        return {what: delta for what, delta in both.items() if delta is not None and name in delta.specs()}
+
+
+def add(
+    model: Checkpoint,
+    change: Change,
+    out: Path,
+    storage: Storage,
+    *,
+    finer: str = "",
+    min_survival: float = 0.0,
+    template: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Survival]:
+    """Write `model` + `change.delta` to the new path `out`; the survival of each change, by what it is called.
+
+    Tensors that do not change are copied. `finer` is a type for the tensors whose own would lose the skill. Raises
+    `GateError` when less than `min_survival` of a change is left; nothing is left at `out` then, as after any error.
+    """
+    if out.exists():
+        raise UsageError(f"{out} already exists", "choose another name, or remove it first")
+    if finer and form_of_suffix(out) is None:
+        raise UsageError("--raise-types is for quantised files (.gguf)", "use --dtype for a model directory")
+
+    def raised(layout: Mapping[str, TensorSpec], form: Any, dtype: str) -> dict[str, str]:
+        """The matrices whose stored type would lose the skill."""
+        if not finer:
+            return {}
+        matrices = [name for name, spec in change.delta.specs().items() if len(spec.shape) > 1]
+        kinds = {name: layout[name].dtype if dtype == "auto" else dtype for name in matrices}
+        return dict.fromkeys(lossy_tensors(model, change.delta, kinds, form, progress), finer)
+
+    writer = None
+    try:
+        writer = writer_for(model, out, storage, template, raised)
+        found = survivals(sums_by_tensor(model, _Adding(model, change, writer), progress))
+        for what, kept in found.items():
+            if 0 < min_survival > kept.cosine:  # 0 is no gate, although what rounding leaves may point backwards
+                raise GateError(
+                    f"only {kept.cosine:.4f} of {what} survives in the stored type (asked: {min_survival})", WAY_OUT
+                )
+        writer.finish()
+    except BaseException:
+        if writer is not None:
+            writer.close()
+        _discard(out)
+        raise
+    writer.close()
+    return found
+
+
+class _Adding:
+    """The work on one span: read, add, write, and the sums that say what became of each change."""
+
+    def __init__(self, model: Checkpoint, change: Change, writer: CheckpointWriter):
+        self._model, self._change, self._writer = model, change, writer
+
+    def __call__(self, span: Span) -> Mapping[str, Sums]:
+        name = span.spec.name
+        changes = self._change.named(name)
+        if not changes:
+            if span.start == 0:
+                self._writer.copy(name)
+            return {}
+        found = self._directly(changes, span) or self._blockwise(changes, span)
+        if not all(sums.finite for sums in found.values()):
+            raise self._not_finite(changes, span)
+        return found
+
+    def _directly(self, changes: Mapping[str, Delta], span: Span) -> dict[str, Sums] | None:
+        """Through the stored bytes, where the writer can and there is nothing but the skill to look at."""
+        if changes.keys() != {SKILL} or not isinstance(self._writer, AddingWriter):
+            return None
+        name = span.spec.name
+        sums = Sums.of(self._writer.add(name, span.start, changes[SKILL].block(name, span.start, span.stop)))
+        return {SKILL: sums} if sums is not None else None
+
+    def _blockwise(self, changes: Mapping[str, Delta], span: Span) -> dict[str, Sums]:
+        name, found = span.spec.name, {what: Sums() for what in changes}
+        for start, stop in span.blocks():
+            theta = self._model.read(name, start, stop)
+            blocks = {what: delta.block(name, start, stop) for what, delta in changes.items()}
+            total = theta + blocks[SKILL] if SKILL in blocks else theta
+            stored = self._writer.write(name, start, total)
+            if SKILL in blocks:
+                found[SKILL].add(blocks[SKILL], stored, theta)
+            if OWN in blocks:  # the own change is part of theta already: all but it is what it is compared with
+                found[OWN].add(blocks[OWN], stored, total - blocks[OWN])
+        return found
+
+    def _not_finite(self, changes: Mapping[str, Delta], span: Span) -> MismatchError:
+        """Say which input was broken, or that the sum overflowed its type."""
+        name = span.spec.name
+        for start, stop in span.blocks():
+            if not np.isfinite(self._model.read(name, start, stop)).all():
+                return MismatchError(f"{self._model.path}: tensor {name} holds NaN or infinity")
+            for what, delta in changes.items():
+                if not np.isfinite(delta.block(name, start, stop)).all():
+                    return MismatchError(f"{what} holds NaN or infinity in tensor {name}")
+        return overflow(name)
+
+
+def _discard(out: Path) -> None:
+    if out.is_dir():
+        shutil.rmtree(out, ignore_errors=True)
+    else:
+        out.unlink(missing_ok=True)
