@@ -94,6 +94,23 @@ def test_a_malformed_description_ends_no_command_in_a_python_error(pair, past):
             assert "corrupt" in done.stderr and "Traceback" not in done.stderr
 
 
+# ---------------------------------------------------------------- parents that are not proven
+
+
+@pytest.mark.parametrize("base", ["someone/their-own-sft", "/nowhere/at/all", ""])
+def test_an_adapter_of_an_unknown_base_is_not_taken_as_trained_on_sft(pair, past, past_json, base):
+    """B @ A of another model would be a skill of neither; who takes it on trust leaves that in the skill."""
+    write_adapter(pair / "strange", factors_for([UP]), base=base)
+    words = ("extract", "--sft", "sft", "--rl", "strange", "-o", "strange.safetensors")
+    done = past(*words, code=3)
+    assert "not proven" in done.stderr and "--assume-parent" in done.stderr and not (pair / words[-1]).exists()
+    done = past(*words, "--assume-parent")
+    assert "not proven" in done.stderr
+    assert ["not proven" in text for text in past_json("inspect", "strange.safetensors")["warnings"]] == [True]
+    done = past("inject", "--vector", "strange.safetensors", "--target", "target", "-o", "out")
+    assert "not proven" in done.stderr, "whoever uses the skill is told as well"
+
+
 # ---------------------------------------------------------------- where a result goes
 
 

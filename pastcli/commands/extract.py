@@ -82,6 +82,7 @@ def _extract(before: models.ModelRef, after: models.ModelRef, out: Path, config:
             energy=config.energy,
             density=config.density,
             allow_lossy=config.allow_lossy,
+            assume_parent=config.assume_parent,
             seed=config.seed,
             parents=run.manifest["inputs"],
             training=training,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .resolve import Resolved, digest, find_file, load_file, resolve, resolve_with_sources, to_dict, to_toml
+from .resolve import Resolved, digest, find_file, load_file, resolve, resolve_with_sources, to_dict, to_toml, validated
 from .setting import default_of, setting
 from .stages import (
     STAGES,
@@ -40,4 +40,5 @@ __all__ = [
     "setting",
     "to_dict",
     "to_toml",
+    "validated",
 ]

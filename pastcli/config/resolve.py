@@ -66,6 +66,14 @@ def resolve_with_sources(stage: str, flags: Mapping[str, Any], file: Path | None
     return Resolved(cls(**values), sources)
 
 
+def validated(config: Any) -> Any:
+    """`config` itself, made by other means than `resolve`; raises `UsageError` for a value that it may not hold."""
+    hints = typing.get_type_hints(type(config))
+    for one in dataclasses.fields(config):
+        checked(getattr(config, one.name), one, hints[one.name], f"--{one.name.replace('_', '-')}")
+    return config
+
+
 def find_file() -> Path | None:
     """The past.toml of the workspace or of the nearest folder above it; None if there is none."""
     start = Path(os.environ.get("PAST_WORKSPACE") or ".")

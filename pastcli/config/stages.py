@@ -112,6 +112,9 @@ class ExtractConfig:
         0.0, "keep this share of each tensor's entries, the largest ones; 0 keeps all", at_least=0, at_most=1
     )
     allow_lossy: bool = setting(False, "accept checkpoints whose difference is mostly 16-bit rounding noise")
+    assume_parent: bool = setting(
+        False, "take an RL adapter whose base is not on this disk as trained on --sft; the skill will say so"
+    )
     seed: int = setting(0, "seed of the randomised SVD", at_least=0)
 
 
@@ -136,7 +139,10 @@ class InjectConfig:
     ties_density: float = setting(0.2, "share of each vector's entries that TIES keeps", above=0, at_most=1)
     raise_types: str = setting("", "GGUF: give the tensors that would lose the skill this finer type (q8_0, f16)")
     min_survival: float = setting(
-        0.0, "gate: fail (exit 4) if less of the skill survives the cast (cosine)", at_least=-1, at_most=1
+        0.0,
+        "gate: fail (exit 4) if less of the skill, or of the target's own change, survives the cast (cosine)",
+        at_least=-1,
+        at_most=1,
     )
     seed: int = setting(0, "seed of the control and of stochastic rounding", at_least=0)
 

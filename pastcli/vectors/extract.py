@@ -48,6 +48,7 @@ def extract_skill(
     energy: float = 0.0,
     density: float = 0.0,
     allow_lossy: bool = False,
+    assume_parent: bool = False,
     seed: int = 0,
     parents: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -59,12 +60,15 @@ def extract_skill(
     skill is its factors exactly; if both are adapters of one base, it is the two joined, exactly; otherwise it
     is the float32 difference, tensor by tensor. `rank`, `energy` or `density` then compress it (`compress.Form`).
     Raises `MismatchError` when the two do not fit together, when a tensor holds NaN or infinity, or when 16-bit
-    grid noise dominates (unless `allow_lossy`); nothing is left at `out` then.
+    grid noise dominates (unless `allow_lossy`), or when nothing shows that the adapter `rl` was trained on `sft`
+    (unless `assume_parent`, which stands in the skill as a warning); nothing is left at `out` then.
     """
     form = Form(rank, energy, density, seed)
-    with difference(Path(sft), Path(rl)) as delta:
+    unproven: list[str] = []
+    with difference(Path(sft), Path(rl), unproven if assume_parent else None) as delta:
         about = About(delta.layout.identity(), _shapes(delta.layout), compatibility.sketch(delta.layout))
         about.parents, about.training = dict(parents or {}), dict(training or {})
+        about.warnings = unproven
         if not delta.exact:
             about.warnings = grid_noise.check(delta.sft, delta.rl, allow_lossy)
         writer = SkillWriter(Path(out), about)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Checkpoint
+from ..config import InjectConfig, validated
 from ..errors import UsageError
 from .checks import compatibility
 from .checks.survival import OWN, SKILL, Survival
 from .deltas import projection, scales
 from .deltas.application import Change, add
-from .deltas.controls import CONTROLS
 from .deltas.controls import control as controlled
 from .deltas.delta import Delta, Sum
 from .deltas.difference import difference
@@ -40,37 +39,6 @@ class Injected:
     warnings: list[str]
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to inject; every field is a setting of `past inject` (`config.InjectConfig` explains them)."""
-
-    scale: float = 1.0
-    scales: Sequence[str] = ()
-    depth_scale: str = ""
-    dtype: str = "auto"
-    rounding: str = "nearest"
-    control: str = "none"
-    project: str = ""
-    merge: str = "sum"
-    ties_density: float = 0.2
-    raise_types: str = ""
-    min_survival: float = 0.0
-    seed: int = 0
-
-    def check(self) -> None:
-        """Raise `UsageError` for a value that means nothing."""
-        for name, known in (("control", CONTROLS), ("rounding", ("nearest", "stochastic")), ("merge", ("sum", "ties"))):
-            if getattr(self, name) not in known:
-                raise UsageError(f"--{name} {getattr(self, name)!r} is unknown", f"one of: {', '.join(known)}")
-        if not 0 < self.ties_density <= 1:
-            raise UsageError(f"--ties-density {self.ties_density} is not in (0, 1]")
-        if not math.isfinite(self.scale):
-            raise UsageError(f"--scale {self.scale} is not a finite number")
-        scales.parse_rules(self.scales)
-        scales.parse_depth(self.depth_scale)
-        projection.parse(self.project)
-
-
 def inject_skill(
     vectors: Sequence[tuple[Path, float]],
     target: Path,
@@ -85,14 +53,13 @@ def inject_skill(
 
     `vectors` are (skill file, lambda) pairs; `target` a model or adapter directory or a GGUF; `out` a directory,
     or a file ending in .gguf (then `template` names a GGUF of the same base model unless `target` is one).
-    `options` are the fields of `Options`; `base` is the target's base model, for `project`, to measure what a cast
-    leaves of the target's own training, and for a target that is an adapter of a model which is not where it says.
-    All arithmetic is float32; the result is rounded once, to the stored type. Raises `MismatchError` when a vector
+    `options` are the settings of `config.InjectConfig`; `base` is the target's base model, for `project`, to measure
+    what a cast leaves of the target's own training, and for an adapter of a model which is not where it says. All
+    arithmetic is float32; the result is rounded once, to the stored type. Raises `MismatchError` when a vector
     does not belong to the target, `GateError` when less than `min_survival` of it (or of the target's own change)
     survives; in either case nothing is left at `out`.
     """
-    chosen = Options(**options)
-    chosen.check()
+    chosen = validated(InjectConfig(**options))
     if Path(target).is_file() and form_of_suffix(Path(out)) is None:
         target = as_directory(Path(target))
     with ExitStack() as stack:
@@ -120,11 +87,12 @@ def inject_skill(
             template=template,
             progress=progress,
         )
-        warnings = [text for what, kept in found.items() for text in kept.warnings(what)] + _unmeasured(cast, own)
+        warnings = [f"{skill.path.name}: {text}" for skill in skills for text in skill.about.warnings]
+        warnings += [text for what, kept in found.items() for text in kept.warnings(what)] + _unmeasured(cast, own)
         return Injected(Path(out), found[SKILL], found.get(OWN), len(delta.specs()), len(model.specs()), warnings)
 
 
-def _combined(skills: Sequence[Skill], weights: Sequence[float], options: Options) -> Delta:
+def _combined(skills: Sequence[Skill], weights: Sequence[float], options: InjectConfig) -> Delta:
     """The vectors put together and scaled."""
     names = list(dict.fromkeys(name for skill in skills for name in skill.specs()))
     rules, depth = scales.parse_rules(options.scales), scales.parse_depth(options.depth_scale)

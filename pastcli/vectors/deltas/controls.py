@@ -81,9 +81,6 @@ class Shuffled:
         return result.reshape(-1)[start - first * columns : stop - first * columns]
 
 
-CONTROLS = ("none", "random", "shuffled", "zero")
-
-
 def control(kind: str, delta: Delta, seed: int) -> Delta:
     """`delta` itself (`none`) or the control that replaces it (METHOD 4)."""
     if kind == "random":

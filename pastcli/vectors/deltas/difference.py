@@ -112,17 +112,34 @@ class AdapterDifference:
             adapter.close()
 
 
-def difference(sft: Path, rl: Path) -> Difference | AdapterDifference:
-    """The two checkpoints as one delta, in factors if both sides allow it."""
+def difference(sft: Path, rl: Path, unproven: list[str] | None = None) -> Difference | AdapterDifference:
+    """The two checkpoints as one delta, in factors if both sides allow it.
+
+    An adapter whose base is not on this disk cannot be shown to change `sft`, and B @ A of another model would be a
+    skill of neither: `MismatchError`, unless `unproven` is a list. It is then told what was taken on trust.
+    """
     after = format_of(rl).open(rl)
-    if isinstance(after, Adapter):
-        before = format_of(sft).open(sft)
-        if isinstance(before, Adapter):
-            shared = base_path(after)
-            if shared is not None and shared == base_path(before):
-                return AdapterDifference(open_model(shared), after, before)
-        elif base_path(after) in (None, sft.resolve()):
-            return AdapterDifference(before, after, None)
+    if not isinstance(after, Adapter):
+        after.close()
+        return Difference(open_model(sft), open_model(rl))
+    base, before = base_path(after), format_of(sft).open(sft)
+    if base is not None and base == sft.resolve():
         before.close()
+        return AdapterDifference(open_model(sft), after, None)
+    if isinstance(before, Adapter):
+        if base is not None and base == base_path(before):
+            return AdapterDifference(open_model(base), after, before)
+    elif base is None:
+        named = f"its base as {after.base!r}, which is not on this disk" if after.base else "no base"
+        sentence = f"{rl} names {named}: that it was trained on {sft} is not proven"
+        if unproven is not None:
+            unproven.append(sentence)
+            return AdapterDifference(before, after, None)
+        after.close()
+        before.close()
+        raise MismatchError(
+            sentence, "put the base where adapter_config.json says; `past extract --assume-parent` takes it on trust"
+        )
+    before.close()
     after.close()
     return Difference(open_model(sft), open_model(rl))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -94,28 +94,40 @@ def refuse_tied(adapter: Adapter, base: Checkpoint) -> None:
 
 
 class Products:
-    """The change that an adapter makes, as a `Delta`; each pair of factors is read once."""
+    """The change that adapters make together, as a `Delta`; each pair of factors is read once."""
 
-    def __init__(self, adapter: Adapter):
-        self._specs = adapter.specs()
-        self.factors = Recent(adapter.factors, 2 * threads())
+    def __init__(self, laid: Sequence[Adapter]):
+        self.laid = list(laid)
+        self._factors = [Recent(adapter.factors, 2 * threads()) for adapter in self.laid]
+        self._specs = {name: spec for adapter in self.laid for name, spec in adapter.specs().items()}
 
     def specs(self) -> Mapping[str, TensorSpec]:
         return self._specs
 
     def block(self, name: str, start: int, stop: int) -> np.ndarray:
-        return product_block(self.factors(name), start, stop)
+        parts = [
+            product_block(factors(name), start, stop)
+            for adapter, factors in zip(self.laid, self._factors)
+            if name in adapter.specs()
+        ]
+        return parts[0] if len(parts) == 1 else np.sum(parts, axis=0, dtype=np.float32)
 
 
 class Overlay:
-    """A base with an adapter added, computed block by block in float32."""
+    """A base with an adapter added, computed block by block in float32; the base may be such a model itself.
+
+    `bottom` is the whole model at the bottom, `change` what all adapters above it add.
+    """
 
     format = "overlay"
 
     def __init__(self, base: Checkpoint, adapter: Adapter):
         self.base, self.adapter, self.path = base, adapter, adapter.path
-        self.change = Products(adapter)
+        below = base.change.laid if isinstance(base, Overlay) else []
+        self.bottom: Checkpoint = base.bottom if isinstance(base, Overlay) else base
+        self.change = Products([*below, adapter])
         self._specs = specs = base.specs()
+        refuse_tied(adapter, base)
         for name, change in adapter.specs().items():
             if name not in specs or specs[name].shape != change.shape:
                 found = f"shape {list(specs[name].shape)}" if name in specs else "no such tensor"
@@ -125,7 +137,7 @@ class Overlay:
         return self._specs
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        block = self.base.read(name, start, stop)
+        block = self.bottom.read(name, start, stop)
         if name in self.change.specs():
             block += self.change.block(name, start, self._specs[name].numel if stop is None else stop)
         return block
