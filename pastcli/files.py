@@ -1,23 +1,24 @@
-"""Files that appear whole or not at all, and folders that one process at a time may write."""
+"""Files that appear whole or not at all, and files that one process at a time may write."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import MismatchError, PastError, UsageError
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON by way of a temporary file, so that a reader never sees half of it.
+def write_json(path: Path, data: Any, sync: bool = False) -> None:
+    """Write JSON by way of a temporary file, so that a reader never sees half of it; with `sync`, nor does a power cut.
 
     File names that are no UTF-8 come out as the escapes which JSON has for them, and are read back as they were.
     """
@@ -25,7 +26,11 @@ def write_json(path: Path, data: Any) -> None:
     text = json.dumps(data, ensure_ascii=False, indent=2, default=str) + "\n"
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        if sync:
+            sync_one(temporary)
         os.replace(temporary, path)
+        if sync:
+            sync_one(path.parent)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
@@ -48,15 +53,41 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
+def sizes_in(folder: Path) -> dict[str, int]:
+    """Bytes of every file below a folder, by its path in there; the lock of a run is no part of it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+
+
+def fingerprint(path: Path) -> str | None:
+    """Names, sizes and times of a file or of everything in a folder, as one text; None if nothing is there.
+
+    Tells cheaply whether something that was looked at before is still the same.
+    """
+    if not os.path.lexists(path):
+        return None
+    digest = hashlib.sha256()
+    for entry in [path, *(sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else [])]:
+        state = entry.lstat()
+        when = 0 if entry.is_dir() else (state.st_mtime_ns, state.st_size)  # a name added or removed shows by itself
+        digest.update(os.fsencode(f"{entry.relative_to(path)}\0{state.st_mode}\0{when}\0"))
+    return digest.hexdigest()
+
+
+def sync_one(path: Path) -> None:
+    """fsync a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync_tree(path: Path) -> None:
     """fsync everything below `path`: a rename must not become visible before the bytes are safe."""
     for entry in (path, *path.rglob("*")) if path.is_dir() else (path,):
         if entry.is_file() or entry.is_dir():
-            handle = os.open(entry, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_one(entry)
 
 
 def writable(folder: Path) -> None:
@@ -70,23 +101,6 @@ def writable(folder: Path) -> None:
             raise
         hint = "choose another place: -o for an output, -C for the workspace"
         raise UsageError(f"cannot write in {folder}: {error.strerror}", hint) from error
-
-
-def aside(destination: Path, run: str) -> Path:
-    """Where the old contents of `destination` wait while the new ones take their place."""
-    return destination.with_name(f".{destination.name}.old-{run}")
-
-
-def replace(temporary: Path, destination: Path, aside: Path) -> None:
-    """Put a finished file or folder in place of what may stand there."""
-    sync_tree(temporary)
-    if destination.is_dir() or temporary.is_dir():
-        if destination.exists():
-            os.rename(destination, aside)
-        os.rename(temporary, destination)
-        remove(aside)
-    else:
-        os.replace(temporary, destination)
 
 
 def claim(fd: int, size: int) -> None:
@@ -109,31 +123,81 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run directory; the kernel lets go of it when the process dies, however it dies.
+def full_disk_named() -> Iterator[None]:
+    """Libraries tell of a full disk in errors of their own; all become one."""
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or os.strerror(errno.ENOSPC) in str(error):
+            raise PastError(
+                f"no space left while writing: {error}", "free some space and run the command again"
+            ) from error
+        raise
 
-    Raises `PastError` if another process holds it.
+
+# ---------------------------------------------------------------- locks
+
+
+class Gone(PastError):
+    """What was to be locked was finished, and its lock removed, while we waited for it."""
+
+
+def lock(path: Path, what: str) -> IO[str]:
+    """Hold the lock file `path`, made if needed; the kernel lets go of it when the process dies, however it dies.
+
+    Raises `PastError` if another process holds it (`what` names the thing it writes) or if the file system there has
+    no locks, `Gone` if the lock file was removed meanwhile.
     """
-    with open(folder / ".lock", "a") as lock:
-        for patience in range(10, -1, -1):  # somebody who only asks `is_locked` holds it for a moment
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if not patience:
-                    hint = "wait for it, or stop it first"
-                    raise PastError(f"{folder.name} is being written by another process", hint) from None
-                time.sleep(0.02)
+    handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (the caller holds it)
+    for patience in range(10, -1, -1):  # somebody who only asks `is_locked` holds it for a moment
+        if _try(handle, fcntl.LOCK_EX, path):
+            break
+        if not patience:
+            handle.close()
+            raise PastError(f"{what} is being written by another process", "wait for it, or stop it first")
+        time.sleep(0.02)
+    if not _still(handle, path):  # its holder was done and removed it while we waited
+        handle.close()
+        raise Gone(f"{what} was finished or removed by another process a moment ago", "run the command again")
+    return handle
+
+
+def _try(handle: IO[str], kind: int, path: Path) -> bool:
+    """Whether the lock is ours now; False if somebody else holds it."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        handle.close()
+        hint = "without locks two processes could write one run: keep the workspace and outputs on another one (-C, -o)"
+        raise PastError(f"the file system of {path.parent} gives no locks: {error.strerror}", hint) from error
+    return True
+
+
+def _still(handle: IO[str], path: Path) -> bool:
+    try:
+        return os.fstat(handle.fileno()).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run directory. Raises `PastError` if another process does."""
+    try:
+        handle = lock(folder / ".lock", folder.name)
+    except FileNotFoundError:
+        raise Gone(f"{folder.name} was finished or removed by another process a moment ago") from None
+    with handle:
         yield
 
 
 def is_locked(folder: Path) -> bool:
-    """True while a living process writes the run."""
+    """True while a living process writes the run. Where there are no locks, none can."""
     try:
-        with open(folder / ".lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+        with open(folder / ".lock", encoding="utf-8") as handle:
+            return not _try(handle, fcntl.LOCK_SH, folder / ".lock")
+    except (FileNotFoundError, PastError):
         return False
-    except OSError:
-        return True
-    return False

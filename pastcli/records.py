@@ -1,19 +1,40 @@
-"""The runs that a workspace has: finding them by name, stage or product, and clearing unfinished ones away."""
+"""The runs that a workspace has: what a manifest says, and finding runs by name, stage or product.
+
+Paths inside the workspace are kept relative to the run's directory, so that a workspace that was moved or copied works
+on its own files; other paths are absolute.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import PastError, UsageError
-from .files import aside, is_locked, locked, remove
 from .hashing import hash_path
+
+
+def home_of(folder: Path) -> Path:
+    """Where the run in `folder` is, or will be once it is finished."""
+    return folder.parent.parent / folder.name if folder.parent.name == ".partial" else folder
+
+
+def stored(path: Path, home: Path) -> str:
+    """An absolute path as the manifest of the run at `home` keeps it."""
+    return os.path.relpath(path, home) if path.is_relative_to(home.parent.parent) else str(path)
+
+
+def located(text: str, folder: Path) -> Path:
+    """The path that the manifest of the run in `folder` keeps as `text`."""
+    path = Path(text)
+    if path.is_absolute():
+        return path
+    base = home_of(folder) if path.parts[:1] == ("..",) else folder
+    return Path(os.path.normpath(base / path))
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,7 @@ class Record:
     def output(self, name: str) -> Path | None:
         """Where an output of this run lies; None if it made no such thing."""
         entry = self.manifest.get("outputs", {}).get(name)
-        return None if entry is None else (self.path / entry["path"])
+        return None if entry is None else located(entry["path"], self.path)
 
     def outputs(self) -> dict[str, str]:
         """Where every output lies, by name."""
@@ -51,7 +72,7 @@ class Record:
     def unchanged(self, name: str) -> bool:
         """True if this output is, byte for byte, what the run made (as far as a hash was recorded)."""
         entry = self.manifest.get("outputs", {})[name]
-        made = self.path / entry["path"]
+        made = located(entry["path"], self.path)
         return made.exists() and entry.get("hash", "") in ("", hash_path(made))
 
     def intact(self) -> bool:
@@ -59,12 +80,26 @@ class Record:
         outputs, inputs = self.manifest.get("outputs", {}), self.manifest.get("inputs", {})
         if not all(map(self.unchanged, outputs)):
             return False
-        hashed = [(Path(entry["path"]), entry["hash"]) for entry in inputs.values() if "hash" in entry]
+        hashed = [(located(entry["path"], self.path), entry["hash"]) for entry in inputs.values() if "hash" in entry]
         return all(path.exists() and hash_path(path) == known for path, known in hashed)
 
     def input(self, name: str) -> str | None:
+        """Where an input of this run lay, or the name it went by; None if it had no such input."""
         entry = self.manifest.get("inputs", {}).get(name)
-        return None if entry is None else entry["path"]
+        if entry is None:
+            return None
+        return str(located(entry["path"], self.path)) if "hash" in entry else entry["path"]
+
+    def whole(self) -> dict[str, Any]:
+        """The manifest with absolute paths, for whoever reads it elsewhere."""
+        absolute = {
+            kind: {
+                name: {**entry, "path": str(located(entry["path"], self.path))} if "hash" in entry else entry
+                for name, entry in self.manifest.get(kind, {}).items()
+            }
+            for kind in ("inputs", "outputs")
+        }
+        return {**self.manifest, **absolute}
 
 
 def workspace() -> Path:
@@ -78,6 +113,7 @@ def runs_dir() -> Path:
 
 def read(path: Path) -> Record:
     """The record of one run directory; raises `PastError` if its manifest is missing or broken."""
+    path = Path(os.path.abspath(path))
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         if not isinstance(manifest, dict):
@@ -150,29 +186,3 @@ def owner_of(path: Path) -> Record | None:
             if made is not None and made.resolve() == path:
                 return record
     return None
-
-
-def unfinished() -> list[Path]:
-    """Every directory of an unfinished run, readable manifest or not, that no living process holds."""
-    folders = sorted(path for path in (runs_dir() / ".partial").glob("*") if path.is_dir())
-    young = time.time() - 60  # a run is made before it is locked: leave it that moment
-    return [p for p in folders if not is_locked(p) and ((p / "manifest.json").exists() or p.stat().st_mtime < young)]
-
-
-def discard(folder: Path) -> None:
-    """Remove an unfinished run and the temporary outputs it left elsewhere. Raises `PastError` if it is alive."""
-    with locked(folder):
-        with contextlib.suppress(PastError):
-            clear(read(folder).manifest)
-        remove(folder)
-
-
-def clear(manifest: Mapping[str, Any]) -> None:
-    """Undo what a dead process left outside of its run: half-written outputs, and a half-done replacement."""
-    for temporary in manifest.get("temporary", []):
-        remove(Path(temporary))
-    for destination in map(Path, manifest.get("publishing", [])):
-        old = aside(destination, manifest["id"])
-        if old.exists() and not destination.exists():
-            os.rename(old, destination)
-        remove(old)

@@ -2,18 +2,14 @@
 
 A workspace holds `runs/<id>/` with `manifest.json` (resolved config, argv, seed, versions, hashes of inputs
 and outputs, parents, timing) beside what the stage made. While a stage works its directory is
-`runs/.partial/<id>/`; publishing is one rename. A killed run stays there, and the same command with
-`--resume` takes it up again. Outputs asked for elsewhere (`-o FILE`) are written under a temporary name
-beside their destination and renamed at the end.
+`runs/.partial/<id>/`; `publish` brings it to its place. A killed run stays there, and the same command with
+`--resume` takes it up again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
-import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,16 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from . import config as configs
-from . import output
+from . import output, publish
+from .destinations import Claim, allowed, claim
 from .environment import machine, same_command, versions
-from .errors import Interrupted, PastError, UsageError
-from .files import aside, is_locked, locked, remove, replace, size_of, writable, write_json
+from .errors import Interrupted, MismatchError, UsageError
+from .files import fingerprint, full_disk_named, is_locked, locked, remove, size_of, writable, write_json
 from .hashing import hash_path
-from .records import Record, clear, discard, find, newest, owner_of, read, records, runs_dir, unfinished, workspace
+from .lineage import stale
+from .records import Record, find, located, newest, owner_of, read, records, runs_dir, stored, workspace
+from .unfinished import discard, fresh_folder, take_up, unfinished
 
 __all__ = [
     "Record",
     "Run",
+    "allowed",
     "discard",
     "find",
     "finished",
@@ -61,7 +61,8 @@ class Run:
     manifest: dict[str, Any]
     resumed: bool = False
     force: bool = False
-    _external: dict[str, tuple[Path, Path]] = field(default_factory=dict)
+    allow_stale: bool = False
+    _claims: list[Claim] = field(default_factory=list)
 
     @property
     def id(self) -> str:
@@ -76,20 +77,23 @@ class Run:
         """Record an input with its hash; a path made by another run makes that run a parent.
 
         Raises `UsageError` if a resumed run began with other contents there: half a run on each would be neither.
+        Raises `MismatchError` if it, or a model behind it, is no longer what the runs that made it recorded; with
+        `allow_stale` that is written down and said.
         """
         entry: dict[str, Any] = {"path": str(path), **extra}
         if Path(path).exists():
-            entry["path"] = str(Path(path).resolve())
-            entry["hash"] = hash_path(Path(path))
+            place = Path(path).resolve()
+            entry["path"], entry["hash"] = stored(place, self.final), hash_path(place)
             before = self.manifest["inputs"].get(name, {}).get("hash", entry["hash"])
             if self.resumed and before != entry["hash"]:
                 raise UsageError(f"{path} has changed since {self.id} began", "start anew, without --resume")
-            owner = owner_of(Path(path))
+            owner = owner_of(place)
             if owner is not None:
                 entry["run"] = owner.id
                 if owner.id not in self.manifest["parents"]:
                     self.manifest["parents"].append(owner.id)
         self.manifest["inputs"][name] = entry
+        self._check_lineage()
         self.save()
 
     def add_inputs(self, name: str, paths: Iterable[Path]) -> None:
@@ -97,27 +101,37 @@ class Run:
         for number, path in enumerate(paths, 1):
             self.add_input(name if number == 1 else f"{name}{number}", path)
 
+    def inputs(self) -> dict[Path, str]:
+        """The hashes of the inputs recorded so far, by where they lie."""
+        entries = self.manifest["inputs"].values()
+        return {located(entry["path"], self.dir): entry["hash"] for entry in entries if "hash" in entry}
+
+    def _check_lineage(self) -> None:
+        given = self.inputs()
+        for reason in (reason for path, digest in given.items() for reason in stale(path, digest, given)):
+            if not self.allow_stale:
+                hint = "make it again from what is there now, or take it as it is with --allow-stale"
+                raise MismatchError(reason, hint)
+            if reason not in self.manifest["stale"]:
+                self.manifest["stale"].append(reason)
+                output.warn(f"{reason} (--allow-stale)")
+
     def add_output(self, name: str, path: Path) -> None:
         """Declare a file or folder inside `dir` as a named output."""
         self.manifest["outputs"][name] = {"path": str(path.relative_to(self.dir))}
 
-    def external(self, name: str, destination: Path) -> Path:
-        """A temporary path to write an output that is to end up at `destination` (file or folder).
+    def external(self, name: str, destination: Path, *, folder: bool = False) -> Path:
+        """A temporary path to write an output to that is to end up at `destination`, a file or a `folder`.
 
-        A link is followed: what it points to is replaced, and the link stays. Raises `UsageError` if something is
-        there and `force` is not set, or if the place cannot be written.
+        The place is this run's alone from now on. Raises `UsageError` if it may not be written (`destinations`),
+        `PastError` if another process is writing it.
         """
-        destination = Path(os.path.realpath(destination))
-        if destination.exists() and not self.force and str(destination) not in self.manifest["publishing"]:
-            raise UsageError(f"{destination} already exists", "choose another name, or add --force to replace it")
-        if any(place.is_relative_to(destination) for place in (Path.cwd(), workspace(), Path.home())):
-            raise UsageError(f"{destination} holds this workspace or your home", "name a file or folder of its own")
-        writable(destination.parent)
-        temporary = destination.with_name(f".{destination.name}.partial-{self.id}{destination.suffix}")
-        remove(temporary)
-        self._external[name] = (temporary, destination)
-        if str(temporary) not in self.manifest["temporary"]:
-            self.manifest["temporary"].append(str(temporary))
+        check = dict(folder=folder, force=self.force, inputs=self.inputs())
+        place = allowed(destination, **check)
+        writable(place.parent)
+        self._claims.append(claim(place))
+        allowed(place, **check)  # again, now that nobody else can put something there
+        temporary = publish.shelve(self.dir, self.manifest, name, place, folder)
         self.save()
         return temporary
 
@@ -128,22 +142,16 @@ class Run:
         write_json(self.dir / "manifest.json", self.manifest)
 
     def publish(self) -> Record:
-        """Rename everything to its final name, the run directory last."""
-        self.manifest["publishing"] = [str(destination) for _, destination in self._external.values()]
-        self.save()
-        for name, (temporary, destination) in self._external.items():
-            replace(temporary, destination, aside(destination, self.id))
-            self.manifest["outputs"][name] = {"path": str(destination)}
-        for entry in self.manifest["outputs"].values():
-            made = self.dir / entry["path"]
-            entry["hash"], entry["bytes"] = hash_path(made), size_of(made)
-        now = datetime.now(UTC)
-        self.manifest.update(status="complete", finished=now.isoformat(timespec="seconds"))
+        """Everything to its place, the run directory last."""
+        self.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.manifest["seconds"] = round(self.manifest["seconds"] + time.monotonic() - self._began, 3)
-        del self.manifest["temporary"], self.manifest["publishing"]
-        self.save()
-        replace(self.dir, self.final, aside(self.final, self.id))
-        return Record(self.final, self.manifest)
+        publish.seal(self.dir, self.manifest)
+        return Record(publish.forward(self.dir, self.manifest), self.manifest)
+
+    def release(self) -> None:
+        """Give the places of the outputs back."""
+        for held in self._claims:
+            held.release()
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
@@ -159,14 +167,17 @@ def start(
     force: bool = False,
     keep_partial: bool = True,
     name: str = "",
+    allow_stale: bool = False,
 ) -> Iterator[Run]:
     """Make a run of `stage`; publish it when the block ends well.
 
     `name` becomes the run's id in place of stage and time. `extra` is what besides the config tells this work
     from another (input paths, for example): `--resume` takes up the newest unfinished run with the same stage,
     config and extra. On an error the partial directory is removed unless something resumable may lie in it (`keep_partial`).
+    `force` lets outputs and a run of that name be replaced; `allow_stale` takes inputs whose lineage has changed.
     """
-    with _full_disk_named(), _opened(stage, config, _key(stage, config, extra), resume, force, name) as run:
+    with full_disk_named(), _opened(stage, config, _key(stage, config, extra), resume, force, name) as run:
+        run.allow_stale = allow_stale
         try:
             yield run
             run.publish()
@@ -176,29 +187,28 @@ def start(
         except BaseException:
             _settle(run, keep_partial, "failed")
             raise
-
-
-@contextlib.contextmanager
-def _full_disk_named() -> Iterator[None]:
-    """Libraries tell of a full disk in errors of their own; all become one."""
-    try:
-        yield
-    except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or os.strerror(errno.ENOSPC) in str(error):
-            raise PastError(
-                f"no space left while writing: {error}", "free some space and run the command again"
-            ) from error
-        raise
+        finally:
+            run.release()
 
 
 def _key(stage: str, config: Any, extra: Mapping[str, Any] | None) -> str:
-    """What tells this work from any other."""
-    return configs.digest({"stage": stage, "config": configs.to_dict(config), "extra": dict(extra or {})})
+    """What tells this work from any other; the same in a workspace that was moved."""
+    here = str(workspace())
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: inside(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [inside(item) for item in value]
+        within = isinstance(value, str) and (value == here or value.startswith(here + os.sep))
+        return os.path.relpath(value, here) if within else value
+
+    return configs.digest(inside({"stage": stage, "config": configs.to_dict(config), "extra": dict(extra or {})}))
 
 
 def finished(stage: str, config: Any, extra: Mapping[str, Any] | None = None) -> Record | None:
     """The newest complete run of exactly this work, still intact (for `--resume` after the end)."""
+    publish.recover()
     key = _key(stage, config, extra)
     if any(record.manifest.get("key") == key for record in records(partial=True)):
         return None  # the same work was begun once more, and that is what is to be resumed
@@ -210,34 +220,31 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: 
     """A locked run directory, taken up again or new."""
     root = runs_dir() / ".partial"
     writable(root)
-    previous = _take_up(key) if resume else None
-    if previous is not None:
-        run = Run(previous.path, dict(previous.manifest), resumed=True, force=force)
-    else:
-        run = _new(root, stage, config, key, force, name)
-    with locked(run.dir):
-        if previous is not None:
-            output.note(f"resuming {run.id}")
-            clear(run.manifest)
-            run.manifest.update(
-                status="running", resumed=run.manifest.get("resumed", 0) + 1, argv=sys.argv, temporary=[]
-            )
-        elif resume:
+    publish.recover()
+    previous = take_up(key) if resume else None
+    if previous is None:
+        if resume:
             output.note("nothing to resume: no unfinished run of this command; starting anew")
-        try:
-            run.save()
-            (run.dir / "config.toml").write_text(configs.to_toml(stage, config), encoding="utf-8")
-        except OSError:
-            _settle(run, previous is not None, "failed")
-            raise
+        with fresh_folder(root, stage, name, force) as (folder, started):
+            run = Run(folder, _manifest(folder.name, stage, config, key, force, started), force=force)
+            _begin(run, stage, config)
+            yield run
+        return
+    with locked(previous.path):
+        granted = force or bool(previous.manifest.get("force"))
+        run = Run(previous.path, dict(previous.manifest), resumed=True, force=granted)
+        output.note(f"resuming {run.id}")
+        publish.undo(run.dir, run.manifest)
+        for torn in run.dir.rglob(".*.writing"):
+            remove(torn)
+        again = run.manifest.get("resumed", 0) + 1
+        run.manifest.update(status="running", resumed=again, argv=sys.argv, outputs={}, stale=[])
+        _begin(run, stage, config)
         yield run
-    (run.final / ".lock").unlink(missing_ok=True)
 
 
-def _new(root: Path, stage: str, config: Any, key: str, force: bool, name: str) -> Run:
-    now = datetime.now(UTC)
-    name = _named_folder(root, name, force) if name else _new_folder(root, f"{stage}-{now:%Y%m%d-%H%M%S}")
-    manifest = {
+def _manifest(name: str, stage: str, config: Any, key: str, force: bool, started: datetime) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "id": name,
         "stage": stage,
@@ -248,69 +255,42 @@ def _new(root: Path, stage: str, config: Any, key: str, force: bool, name: str) 
         "seed": getattr(config, "seed", None),
         "versions": versions(),
         "machine": machine(),
-        "started": now.isoformat(timespec="microseconds"),
+        "started": started.isoformat(timespec="microseconds"),
         "seconds": 0.0,
         "resumed": 0,
         "parents": [],
         "inputs": {},
         "outputs": {},
         "metrics": {},
-        "temporary": [],
-        "publishing": [],
+        "stale": [],
+        "external": {},
+        "force": force,
+        "replaces": fingerprint(runs_dir() / name),
     }
-    return Run(root / name, manifest, force=force)
 
 
-def _named_folder(root: Path, name: str, force: bool) -> str:
-    """Make `root/<name>` for a run that the user named."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
-        raise UsageError(f"{name!r} cannot be the name of a run", "use letters, digits and . _ + -")
-    if (runs_dir() / name).exists() and not force:
-        raise UsageError(f"there is a run named {name}", "choose another name, or add --force to replace it")
-    if (root / name).exists():
-        if not force:
-            hint = "add --resume to continue it, or --force to start anew"
-            raise UsageError(f"there is an unfinished run named {name}", hint)
-        discard(root / name)
-    (root / name).mkdir()
-    return name
-
-
-def _new_folder(root: Path, stem: str) -> str:
-    """Make `root/<stem>-xxxx`, a name that no run has, finished or not; runs may begin in the same second."""
-    while True:
-        name = f"{stem}-{secrets.token_hex(2)}"
-        with contextlib.suppress(FileExistsError):
-            (root / name).mkdir()
-            if not (runs_dir() / name).exists():
-                return name
-            (root / name).rmdir()
-
-
-def _take_up(key: str) -> Record | None:
-    """The newest unfinished run with this key. Raises `PastError` if a living process is at that very work."""
-    found = [record for record in records(partial=True) if record.manifest.get("key") == key]
-    for record in found:
-        if is_locked(record.path):
-            raise PastError(f"{record.id} is being written by another process", "wait for it, or stop it first")
-    return found[-1] if found else None
+def _begin(run: Run, stage: str, config: Any) -> None:
+    try:
+        run.save()
+        (run.dir / "config.toml").write_text(configs.to_toml(stage, config), encoding="utf-8")
+    except OSError:
+        _settle(run, run.resumed, "failed")
+        raise
 
 
 def _settle(run: Run, keep: bool, status: str) -> None:
-    """After a failure: keep what can be resumed, remove the rest."""
-    for temporary, _ in run._external.values():
-        with contextlib.suppress(OSError):
-            remove(temporary)
+    """After a failure: keep what can be resumed, remove the rest. What is sealed stays, to be published."""
+    if run.manifest["status"] in publish.WHOLE:
+        return
+    run.release()
+    with contextlib.suppress(OSError):
+        publish.undo(run.dir, run.manifest)
     run.manifest["status"] = status
     own = ("manifest.json", "config.toml", ".lock")
     if keep and (status == "interrupted" or any(p.is_file() and p.name not in own for p in run.dir.rglob("*"))):
-        _keep(run)
+        run.manifest["seconds"] += time.monotonic() - run._began
+        with contextlib.suppress(OSError):  # a full disk must not hide the first error
+            run.save()
     else:
         with contextlib.suppress(OSError):
             remove(run.dir)
-
-
-def _keep(run: Run) -> None:
-    run.manifest["seconds"] += time.monotonic() - run._began
-    with contextlib.suppress(OSError):  # a full disk must not hide the first error
-        run.save()

@@ -64,7 +64,7 @@ def begin(*words):
 
 
 def leftovers(folder):
-    return sorted(path.name for path in folder.iterdir() if "partial-" in path.name or ".old-" in path.name)
+    return sorted(path.name for path in folder.iterdir() if ".past-" in path.name)
 
 
 def test_a_run_is_published_whole_and_knows_its_parents(workspace):
@@ -145,17 +145,22 @@ def test_interrupting_a_stage_inside_a_stage_interrupts_both(workspace):
     assert [record.status for record in runs.records(partial=True)] == ["interrupted"] * 2
 
 
+def folder_run(target, name, **options):
+    """A run that makes the folder `target` with one file in it."""
+    with runs.start("ingest", CONFIG, extra={"name": name}, **options) as run:
+        made = run.external("out", target, folder=True)
+        made.mkdir()
+        (made / name).write_text(name)
+        yield made
+
+
 def test_existing_output_needs_force_and_is_replaced_whole(workspace):
     target = workspace / "out"
-    target.mkdir()
-    (target / "old").write_text("old")
-    with pytest.raises(UsageError, match="already exists") as refused, runs.start("ingest", CONFIG) as run:
-        run.external("out", target)
+    list(folder_run(target, "old"))
+    with pytest.raises(UsageError, match="already exists") as refused:
+        list(folder_run(target, "new"))
     assert "--force" in refused.value.hint and not runs.records(partial=True)
-    with runs.start("ingest", CONFIG, force=True) as run:
-        made = run.external("out", target)
-        made.mkdir()
-        (made / "new").write_text("new")
+    for _ in folder_run(target, "new", force=True):
         assert (target / "old").exists()
     assert [path.name for path in target.iterdir()] == ["new"] and not leftovers(workspace)
 
@@ -199,43 +204,7 @@ def test_force_never_replaces_the_folder_one_works_in(workspace, monkeypatch):
     (workspace / "inner").mkdir()
     monkeypatch.chdir(workspace / "inner")
     with pytest.raises(UsageError, match="holds this workspace"), runs.start("ingest", CONFIG, force=True) as run:
-        run.external("out", workspace)
-
-
-def test_a_linked_output_is_written_where_the_link_points(workspace):
-    (workspace / "disk").mkdir()
-    link = workspace / "out.txt"
-    link.symlink_to(workspace / "disk" / "real.txt")
-    with runs.start("ingest", CONFIG) as run:
-        run.external("out", link).write_text("data")
-    assert link.is_symlink() and (workspace / "disk" / "real.txt").read_text() == "data"
-
-
-@pytest.mark.parametrize("renamed", [False, True])
-def test_a_replacement_cut_short_is_undone_and_redone(workspace, monkeypatch, renamed):
-    """Killed between the two renames of a folder: the old one comes back, and the resumed run replaces it."""
-    target = workspace / "out"
-    target.mkdir()
-    (target / "old").write_text("old")
-
-    def build(run):
-        made = run.external("out", target)
-        made.mkdir()
-        (made / "new").write_text("new")
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit), runs.start("ingest", CONFIG, force=True) as run:
-        build(run)
-        # As kill -9 leaves it: the manifest names what is being published, nothing is tidied up.
-        run.manifest["publishing"] = [str(target)]
-        run.save()
-        if renamed:
-            os.rename(target, target.with_name(f".out.old-{run.id}"))
-        patch.setattr("pastcli.runs._settle", lambda *_: None)
-        raise SystemExit
-    with runs.start("ingest", CONFIG, resume=True) as run:  # --force need not be said again
-        assert (target / "old").exists()
-        build(run)
-    assert [path.name for path in target.iterdir()] == ["new"] and not leftovers(workspace)
+        run.external("out", workspace, folder=True)
 
 
 def test_resume_refuses_inputs_that_changed(workspace):

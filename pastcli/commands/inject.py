@@ -79,7 +79,7 @@ def command(
     ) as run:
         run.add_input("target", plan.target)
         run.add_inputs("vector", [path for path, _ in vectors])
-        destination = run.external(plan.output_name, out) if out else run.dir / kind
+        destination = run.external(plan.output_name, out, folder=out.suffix != ".gguf") if out else run.dir / kind
         remove(destination)  # what a killed run, now resumed, had written
         warnings = (_export if kind == "adapter" else _inject)(plan, destination, config, run)
         if not out:

@@ -121,7 +121,7 @@ def _probe(
 def _draw(measured: Probe, run: runs.Run, out: Path | None) -> None:
     from ..vectors.probe.figures import figures
 
-    folder = run.external("figures", out) if out else run.dir / "figures"
+    folder = run.external("figures", out, folder=True) if out else run.dir / "figures"
     figures(measured, folder)
     if not out:
         run.add_output("figures", folder)

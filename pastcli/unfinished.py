@@ -1,0 +1,100 @@
+"""The directories of unfinished runs: made, named, taken up again, cleared away."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .destinations import strange_in_run
+from .errors import PastError, UsageError
+from .files import is_locked, lock, locked, remove
+from .publish import undo
+from .records import Record, read, records, runs_dir
+
+
+@contextlib.contextmanager
+def fresh_folder(root: Path, stage: str, name: str, force: bool) -> Iterator[tuple[Path, datetime]]:
+    """A new, locked run directory in `root`, called `name` or by stage and time, and when it was made.
+
+    It gets its name when its lock is held already, so that nobody ever sees it without.
+    """
+    now = datetime.now(UTC)
+    fresh = root / f".new-{secrets.token_hex(6)}"
+    fresh.mkdir()
+    with lock(fresh / ".lock", fresh.name):
+        try:
+            name = _named(root, fresh, name, force) if name else _numbered(root, fresh, f"{stage}-{now:%Y%m%d-%H%M%S}")
+        except BaseException:
+            remove(fresh)
+            raise
+        yield root / name, now
+
+
+def _named(root: Path, fresh: Path, name: str, force: bool) -> str:
+    """Give the new run the name that the user chose."""
+    from .models import ALIASES
+
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,99}", name):
+        raise UsageError(f"{name!r} cannot be the name of a run", "use up to 100 letters, digits and . _ + -")
+    if name.lower() in ALIASES:
+        raise UsageError(f"{name} is the alias of a model, and cannot be the name of a run", "choose another name")
+    taken = runs_dir() / name
+    if os.path.lexists(taken):
+        if not force:
+            raise UsageError(f"there is a run named {name}", "choose another name, or add --force to replace it")
+        if stranger := strange_in_run(taken):
+            hint = "move it away, or choose another name: --force replaces only what `past` wrote"
+            raise UsageError(f"{taken} holds {stranger}, which `past` did not write", hint)
+    while True:
+        try:
+            os.rename(fresh, root / name)
+            return name
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        if is_locked(root / name):
+            raise PastError(f"{name} is being written by another process", "wait for it, or choose another name")
+        if not force:
+            hint = "add --resume to continue it, or --force to start anew"
+            raise UsageError(f"there is an unfinished run named {name}", hint)
+        discard(root / name)
+
+
+def _numbered(root: Path, fresh: Path, stem: str) -> str:
+    """Give the new run a name that no run has, finished or not; runs may begin in the same second."""
+    while True:
+        name = f"{stem}-{secrets.token_hex(2)}"
+        if not (runs_dir() / name).exists() and not (root / name).exists():
+            os.rename(fresh, root / name)
+            return name
+
+
+def take_up(key: str) -> Record | None:
+    """The newest unfinished run with this key. Raises `PastError` if a living process is at that very work."""
+    found = [record for record in records(partial=True) if record.manifest.get("key") == key]
+    for record in found:
+        if is_locked(record.path):
+            raise PastError(f"{record.id} is being written by another process", "wait for it, or stop it first")
+    return found[-1] if found else None
+
+
+def unfinished() -> list[Path]:
+    """Every directory of an unfinished run, readable manifest or not, that no living process holds."""
+    folders = sorted(path for path in (runs_dir() / ".partial").glob("*") if path.is_dir())
+    young = time.time() - 60  # a run is made before it is locked: leave it that moment
+    return [p for p in folders if not is_locked(p) and ((p / "manifest.json").exists() or p.stat().st_mtime < young)]
+
+
+def discard(folder: Path) -> None:
+    """Remove an unfinished run and what it left elsewhere. Raises `PastError` if it is alive."""
+    with locked(folder):
+        with contextlib.suppress(PastError):
+            undo(folder, dict(read(folder).manifest))
+        remove(folder)
