@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from . import output
-from .destinations import claim, lock_of
+from .destinations import Claim, claim, lock_of
 from .errors import PastError, UsageError
 from .files import fingerprint, is_locked, locked, remove, size_of, sizes_in, sync_one, sync_tree, write_json
 from .hashing import hash_path
@@ -27,19 +27,21 @@ WHOLE = ("publishing", "complete")
 """States of a run whose work is done, even if it still lies among the unfinished ones."""
 
 
-def shelve(folder: Path, manifest: dict[str, Any], name: str, place: Path, is_folder: bool) -> Path:
-    """Make the shelf for output `name`, bound for `place`, and note it in the manifest; the path to write to."""
-    shelf = place.with_name(f".past-{manifest['id']}-{name}")
+def note(folder: Path, manifest: dict[str, Any], name: str, place: Path, is_folder: bool) -> None:
+    """Write into the manifest that output `name` is bound for `place`, before anything is put there."""
+    home, shelf = home_of(folder), place.with_name(f".past-{manifest['id']}-{name}")
+    entry = {"destination": stored(place, home), "shelf": stored(shelf, home), "folder": is_folder}
+    manifest["external"][name] = entry
+
+
+def shelve(folder: Path, manifest: dict[str, Any], name: str) -> Path:
+    """Make the shelf of an output that was noted, and remember what it is to replace; the path to write to."""
+    entry = manifest["external"][name]
+    place, shelf, new, _ = _places(folder, entry)
+    entry["before"] = fingerprint(place)
     remove(shelf)
-    (shelf / "new").mkdir(parents=True)
-    home = home_of(folder)
-    manifest["external"][name] = {
-        "destination": stored(place, home),
-        "shelf": stored(shelf, home),
-        "folder": is_folder,
-        "before": fingerprint(place),
-    }
-    return shelf / "new" / place.name
+    new.parent.mkdir(parents=True)
+    return new
 
 
 def _places(folder: Path, entry: dict[str, Any]) -> tuple[Path, Path, Path, Path]:
@@ -80,13 +82,18 @@ def _refuse_meanwhile(place: Path, before: str | None) -> None:
         raise UsageError(f"{place} was written by something else meanwhile", hint)
 
 
-def forward(folder: Path, manifest: dict[str, Any]) -> Path:
-    """Bring a sealed run to where it belongs, whatever was done before; gives its final directory."""
+def forward(folder: Path, manifest: dict[str, Any], claims: Iterable[Claim]) -> Path:
+    """Bring a sealed run to where it belongs, whatever was done before; gives its final directory.
+
+    `claims` are those on its outputs; they are given back once these stand in their places.
+    """
     external = manifest.pop("external", {})
     for entry in external.values():
         _move(folder, entry)
     for entry in external.values():
         remove(_places(folder, entry)[1])
+    for held in claims:
+        held.release()
     final = home_of(folder)
     old = final.parent / ".old" / f"{final.name}-{secrets.token_hex(4)}"
     if os.path.lexists(final):
@@ -98,7 +105,10 @@ def forward(folder: Path, manifest: dict[str, Any]) -> Path:
     write_json(folder / "manifest.json", manifest, sync=True)
     os.rename(folder, final)
     sync_one(final.parent)
-    remove(old)
+    if old.exists():
+        remove(old)
+        with contextlib.suppress(OSError):  # not empty: somebody else is at it too
+            old.parent.rmdir()
     (final / ".lock").unlink(missing_ok=True)
     return final
 
@@ -134,10 +144,12 @@ def recover() -> None:
     """Finish what was killed while it was being published; says so, and says what stands in the way."""
     for record in records(partial=True):
         if record.status in WHOLE and not is_locked(record.path):
-            with _said(record), locked(record.path), ExitStack() as claims:
-                for entry in record.manifest.get("external", {}).values():
-                    claims.callback(claim(_places(record.path, entry)[0]).release)
-                forward(record.path, dict(record.manifest))
+            with _said(record), locked(record.path), ExitStack() as stack:
+                places = [_places(record.path, entry)[0] for entry in record.manifest.get("external", {}).values()]
+                claims = [claim(place) for place in places]
+                for held in claims:
+                    stack.callback(held.release)
+                forward(record.path, dict(record.manifest), claims)
                 output.note(f"finished publishing {record.id}, which was killed at it")
     unfinished_ones = (runs_dir() / ".partial").glob("*")
     if (runs_dir() / ".old").exists() and not any(is_locked(path) for path in unfinished_ones):

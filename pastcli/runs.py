@@ -26,6 +26,7 @@ from .errors import Interrupted, MismatchError, UsageError
 from .files import fingerprint, full_disk_named, is_locked, locked, remove, size_of, writable, write_json
 from .hashing import hash_path
 from .lineage import stale
+from .publish import recover
 from .records import Record, find, located, newest, owner_of, read, records, runs_dir, stored, workspace
 from .unfinished import discard, fresh_folder, take_up, unfinished
 
@@ -41,6 +42,7 @@ __all__ = [
     "owner_of",
     "read",
     "records",
+    "recover",
     "runs_dir",
     "size_of",
     "start",
@@ -106,6 +108,15 @@ class Run:
         entries = self.manifest["inputs"].values()
         return {located(entry["path"], self.dir): entry["hash"] for entry in entries if "hash" in entry}
 
+    def parents(self) -> dict[str, Any]:
+        """The inputs as a file that leaves the workspace names them: by hash, and by path within the workspace."""
+        named = {}
+        for name, entry in self.manifest["inputs"].items():
+            place = located(entry["path"], self.dir) if "hash" in entry else Path(entry["path"])
+            inside = place.is_relative_to(workspace())
+            named[name] = {**entry, "path": str(place.relative_to(workspace()) if inside else place)}
+        return named
+
     def _check_lineage(self) -> None:
         given = self.inputs()
         for reason in (reason for path, digest in given.items() for reason in stale(path, digest, given)):
@@ -129,9 +140,11 @@ class Run:
         check = dict(folder=folder, force=self.force, inputs=self.inputs())
         place = allowed(destination, **check)
         writable(place.parent)
+        publish.note(self.dir, self.manifest, name, place, folder)
+        self.save()
         self._claims.append(claim(place))
         allowed(place, **check)  # again, now that nobody else can put something there
-        temporary = publish.shelve(self.dir, self.manifest, name, place, folder)
+        temporary = publish.shelve(self.dir, self.manifest, name)
         self.save()
         return temporary
 
@@ -146,7 +159,7 @@ class Run:
         self.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.manifest["seconds"] = round(self.manifest["seconds"] + time.monotonic() - self._began, 3)
         publish.seal(self.dir, self.manifest)
-        return Record(publish.forward(self.dir, self.manifest), self.manifest)
+        return Record(publish.forward(self.dir, self.manifest, self._claims), self.manifest)
 
     def release(self) -> None:
         """Give the places of the outputs back."""
@@ -208,7 +221,7 @@ def _key(stage: str, config: Any, extra: Mapping[str, Any] | None) -> str:
 
 def finished(stage: str, config: Any, extra: Mapping[str, Any] | None = None) -> Record | None:
     """The newest complete run of exactly this work, still intact (for `--resume` after the end)."""
-    publish.recover()
+    recover()
     key = _key(stage, config, extra)
     if any(record.manifest.get("key") == key for record in records(partial=True)):
         return None  # the same work was begun once more, and that is what is to be resumed
@@ -220,7 +233,7 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: 
     """A locked run directory, taken up again or new."""
     root = runs_dir() / ".partial"
     writable(root)
-    publish.recover()
+    recover()
     previous = take_up(key) if resume else None
     if previous is None:
         if resume:

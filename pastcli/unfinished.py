@@ -88,8 +88,8 @@ def take_up(key: str) -> Record | None:
 def unfinished() -> list[Path]:
     """Every directory of an unfinished run, readable manifest or not, that no living process holds."""
     folders = sorted(path for path in (runs_dir() / ".partial").glob("*") if path.is_dir())
-    young = time.time() - 60  # a run is made before it is locked: leave it that moment
-    return [p for p in folders if not is_locked(p) and ((p / "manifest.json").exists() or p.stat().st_mtime < young)]
+    young = time.time() - 60  # one that is being made is locked in a moment, and has its name only then
+    return [p for p in folders if not is_locked(p) and not (p.name.startswith(".new-") and p.stat().st_mtime > young)]
 
 
 def discard(folder: Path) -> None:

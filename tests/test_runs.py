@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ flags = {name: f"--{name}" in sys.argv for name in ("resume", "force")}
 with runs.start("ingest", config.IngestConfig(), extra={}, **flags) as run:
     state = run.dir / "state.txt"
     steps = len(state.read_text()) if state.exists() else 0
-    out = run.external("out", Path("out.txt"))
+    out = run.external("out", Path("other.txt" if "--elsewhere" in sys.argv else "out.txt"))
     out.write_text("half")
     print(run.id, steps, flush=True)
     for step in range(steps, 20):
@@ -97,7 +98,10 @@ def test_two_living_processes_never_share_a_run(workspace):
         second = writer("--resume")
         _, err = second.communicate()
         assert second.returncode != 0 and f"{name} is being written by another process" in err
-        other = writer()  # not a resumption: a run of its own, at the same time
+        rival = writer("--force")  # not a resumption: a run of its own, bound for the same file
+        _, err = rival.communicate()
+        assert rival.returncode != 0 and "out.txt is being written by another process" in err
+        other = writer("--elsewhere")
         out, err = other.communicate()
         assert other.returncode == 0 and out.split()[0] != name
     finally:
@@ -107,7 +111,7 @@ def test_two_living_processes_never_share_a_run(workspace):
 
 def test_clean_removes_the_dead_and_spares_the_living(workspace, past_json):
     living, alive = begin()
-    dead, gone = begin("--force")
+    dead, gone = begin("--elsewhere")
     dead.kill()
     dead.wait()
     try:
@@ -115,14 +119,14 @@ def test_clean_removes_the_dead_and_spares_the_living(workspace, past_json):
         assert past_json("runs", "clean", "--dry-run")["removed"] == []
         assert [row["id"] for row in past_json("runs", "clean")["removed"]] == [gone]
         assert [row["id"] for row in past_json("runs", "list")] == [alive]
-        assert len(leftovers(workspace)) == 1
+        assert leftovers(workspace) == [".out.txt.past-lock", f".past-{alive}-out"]
     finally:
         living.kill()
         living.wait()
 
 
-def test_a_young_directory_without_manifest_is_not_cleaned_away(workspace):
-    young, old = (runs.runs_dir() / ".partial" / name for name in ("young", "old"))
+def test_a_directory_that_is_being_made_is_not_cleaned_away(workspace):
+    young, old = (runs.runs_dir() / ".partial" / name for name in (".new-young", ".new-old"))
     young.mkdir(parents=True)
     old.mkdir()
     os.utime(old, (1, 1))
@@ -245,7 +249,8 @@ def test_a_broken_manifest_hides_only_itself(workspace):
 
 def test_runs_of_the_same_second_have_different_names(workspace, monkeypatch):
     tokens = iter(["aaaa", "aaaa", "aaaa", "bbbb", "cccc"])
-    monkeypatch.setattr("secrets.token_hex", lambda _: next(tokens))
+    real = secrets.token_hex
+    monkeypatch.setattr("secrets.token_hex", lambda size: next(tokens) if size == 2 else real(size))
     assert len({make(str(number)).id for number in range(3)}) == 3
 
 

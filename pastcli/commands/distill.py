@@ -155,7 +155,7 @@ def _round(
     after = _stage(
         run, folder / "rl", "rl", start, _train.rl_rows(part.questions, name), rl, rewards=rewards, label=f"{name} rl"
     )
-    made = extract_skill(before, after, folder / ".skill.safetensors", parents=run.manifest["inputs"])
+    made = extract_skill(before, after, folder / ".skill.safetensors", parents=run.parents())
     run.metrics(**{f"round{number}_norm": made.norm})
     run.save()
     (folder / ".skill.safetensors").rename(skill)

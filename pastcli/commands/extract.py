@@ -84,7 +84,7 @@ def _extract(before: models.ModelRef, after: models.ModelRef, out: Path, config:
             allow_lossy=config.allow_lossy,
             assume_parent=config.assume_parent,
             seed=config.seed,
-            parents=run.manifest["inputs"],
+            parents=run.parents(),
             training=training,
             progress=progress,
         )

@@ -50,7 +50,7 @@ def list_runs(
 def show(run: RunName, as_json: Json = False) -> None:
     """One run in full: settings, inputs and outputs with their hashes, measurements, versions."""
     record = _find(run)
-    document = {**record.manifest, "status": _status(record), "path": str(record.path)}
+    document = {**record.whole(), "status": _status(record), "path": str(record.path)}
 
     def human() -> None:
         top = {key: document.get(key) for key in ("id", "path", "status", "started", "seconds")}
@@ -58,7 +58,7 @@ def show(run: RunName, as_json: Json = False) -> None:
         for title in ("inputs", "outputs"):
             rows = [
                 [name, entry.get("path"), entry.get("run"), entry.get("hash")]
-                for name, entry in record.manifest.get(title, {}).items()
+                for name, entry in document.get(title, {}).items()
             ]
             if rows:
                 output.table(title, ["name", "path", "run", "hash"], rows)
@@ -103,6 +103,8 @@ def clean(
 
     What is removed can no longer be resumed. Finished runs are never touched.
     """
+    if not dry_run:
+        runs.recover()  # what was killed while being published is whole: it is finished, not removed
     found = runs.unfinished()
     for name in names or []:
         if not any(folder.name.startswith(name) for folder in found):
@@ -169,7 +171,7 @@ def _ancestry(name: str, known: dict[str, runs.Record], above: tuple[str, ...]) 
             "inputs": {},
             "parents": [],
         }
-    leaves = {key: entry["path"] for key, entry in record.manifest.get("inputs", {}).items() if "run" not in entry}
+    leaves = {key: entry["path"] for key, entry in record.whole()["inputs"].items() if "run" not in entry}
     parents = [_ancestry(parent, known, (*above, name)) for parent in record.parents]
     return {"id": name, "stage": record.stage, "status": _status(record), "inputs": leaves, "parents": parents}
 
