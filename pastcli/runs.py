@@ -12,22 +12,19 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from . import config as configs
 from . import output, publish
-from .destinations import Claim, allowed, claim
+from .destinations import allowed
 from .environment import machine, same_command, versions
-from .errors import Interrupted, MismatchError, UsageError
+from .errors import Interrupted
 from .files import fingerprint, full_disk_named, is_locked, locked, remove, size_of, writable, write_json
-from .hashing import hash_path
-from .lineage import stale
 from .publish import recover
-from .records import Record, find, located, newest, owner_of, read, records, runs_dir, stored, workspace
+from .records import Record, find, newest, owner_of, read, records, runs_dir, workspace
+from .run import Run
 from .unfinished import discard, fresh_folder, take_up, unfinished
 
 __all__ = [
@@ -53,121 +50,6 @@ __all__ = [
 ]
 
 FORMAT = 1
-
-
-@dataclass
-class Run:
-    """A run being made. Write into `dir`, or to the path `external` gives; then leave the `with` block."""
-
-    dir: Path
-    manifest: dict[str, Any]
-    resumed: bool = False
-    force: bool = False
-    allow_stale: bool = False
-    _claims: list[Claim] = field(default_factory=list)
-
-    @property
-    def id(self) -> str:
-        return self.manifest["id"]
-
-    @property
-    def final(self) -> Path:
-        """Where this run will be once published."""
-        return runs_dir() / self.id
-
-    def add_input(self, name: str, path: Path | str, **extra: Any) -> None:
-        """Record an input with its hash; a path made by another run makes that run a parent.
-
-        Raises `UsageError` if a resumed run began with other contents there: half a run on each would be neither.
-        Raises `MismatchError` if it, or a model behind it, is no longer what the runs that made it recorded; with
-        `allow_stale` that is written down and said.
-        """
-        entry: dict[str, Any] = {"path": str(path), **extra}
-        if Path(path).exists():
-            place = Path(path).resolve()
-            entry["path"], entry["hash"] = stored(place, self.final), hash_path(place)
-            before = self.manifest["inputs"].get(name, {}).get("hash", entry["hash"])
-            if self.resumed and before != entry["hash"]:
-                raise UsageError(f"{path} has changed since {self.id} began", "start anew, without --resume")
-            owner = owner_of(place)
-            if owner is not None:
-                entry["run"] = owner.id
-                if owner.id not in self.manifest["parents"]:
-                    self.manifest["parents"].append(owner.id)
-        self.manifest["inputs"][name] = entry
-        self._check_lineage()
-        self.save()
-
-    def add_inputs(self, name: str, paths: Iterable[Path]) -> None:
-        """Record several inputs of one kind: `name`, `name2`, `name3`, ..."""
-        for number, path in enumerate(paths, 1):
-            self.add_input(name if number == 1 else f"{name}{number}", path)
-
-    def inputs(self) -> dict[Path, str]:
-        """The hashes of the inputs recorded so far, by where they lie."""
-        entries = self.manifest["inputs"].values()
-        return {located(entry["path"], self.dir): entry["hash"] for entry in entries if "hash" in entry}
-
-    def parents(self) -> dict[str, Any]:
-        """The inputs as a file that leaves the workspace names them: by hash, and by path within the workspace."""
-        named = {}
-        for name, entry in self.manifest["inputs"].items():
-            place = located(entry["path"], self.dir) if "hash" in entry else Path(entry["path"])
-            inside = place.is_relative_to(workspace())
-            named[name] = {**entry, "path": str(place.relative_to(workspace()) if inside else place)}
-        return named
-
-    def _check_lineage(self) -> None:
-        given = self.inputs()
-        for reason in (reason for path, digest in given.items() for reason in stale(path, digest, given)):
-            if not self.allow_stale:
-                hint = "make it again from what is there now, or take it as it is with --allow-stale"
-                raise MismatchError(reason, hint)
-            if reason not in self.manifest["stale"]:
-                self.manifest["stale"].append(reason)
-                output.warn(f"{reason} (--allow-stale)")
-
-    def add_output(self, name: str, path: Path) -> None:
-        """Declare a file or folder inside `dir` as a named output."""
-        self.manifest["outputs"][name] = {"path": str(path.relative_to(self.dir))}
-
-    def external(self, name: str, destination: Path, *, folder: bool = False) -> Path:
-        """A temporary path to write an output to that is to end up at `destination`, a file or a `folder`.
-
-        The place is this run's alone from now on. Raises `UsageError` if it may not be written (`destinations`),
-        `PastError` if another process is writing it.
-        """
-        check = dict(folder=folder, force=self.force, inputs=self.inputs())
-        place = allowed(destination, **check)
-        writable(place.parent)
-        publish.note(self.dir, self.manifest, name, place, folder)
-        self.save()
-        self._claims.append(claim(place))
-        allowed(place, **check)  # again, now that nobody else can put something there
-        temporary = publish.shelve(self.dir, self.manifest, name)
-        self.save()
-        return temporary
-
-    def metrics(self, **values: Any) -> None:
-        self.manifest["metrics"].update(values)
-
-    def save(self) -> None:
-        write_json(self.dir / "manifest.json", self.manifest)
-
-    def publish(self) -> Record:
-        """Everything to its place, the run directory last."""
-        self.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-        self.manifest["seconds"] = round(self.manifest["seconds"] + time.monotonic() - self._began, 3)
-        publish.seal(self.dir, self.manifest)
-        return Record(publish.forward(self.dir, self.manifest, self._claims), self.manifest)
-
-    def release(self) -> None:
-        """Give the places of the outputs back."""
-        for held in self._claims:
-            held.release()
-
-    def __post_init__(self) -> None:
-        self._began = time.monotonic()
 
 
 @contextlib.contextmanager
