@@ -22,6 +22,7 @@ from .errors import PastError
 
 COMMANDS = {
     "ingest": "Documents (txt, md, html, pdf, docx, jsonl) to passages with their provenance.",
+    "generate": "More texts and questions out of passages, by a chat model or by rule.",
     "sft": "Fine-tune a model on documents or a corpus.",
     "rl": "Reinforce question answering by GRPO, starting from an SFT run.",
     "distill": "K rounds of SFT and RL on disjoint parts of the source, as one resumable command.",

@@ -39,6 +39,16 @@ def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     return Closing(f"{metrics['passages']} passages of {metrics['documents']} documents{left_out}", "past sft")
 
 
+def _generate(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    kept = metrics["texts"] + metrics["pairs"]
+    lost = f"; {metrics['rejected']} were rejected" if metrics["rejected"] else ""
+    if not kept:
+        return Closing(f"nothing could be kept{lost}: look at the reasons, then try a larger model or another --kind")
+    files = {"texts": "corpus.jsonl", "pairs": "pairs.jsonl"}
+    where = " ".join(f"runs/{run['id']}/{file}" for name, file in files.items() if metrics[name])
+    return Closing(f"{metrics['texts']} texts and {metrics['pairs']} question-answer pairs{lost}", f"past sft {where}")
+
+
 def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     first, last = metrics.get("loss_first"), metrics.get("loss_last")
     use = f"past inject --target {run['id']}" if has_skill else f"past rl --sft {run['id']} --questions questions.jsonl"
@@ -106,6 +116,7 @@ def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) 
 
 _STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool], Closing]] = {
     "ingest": _ingest,
+    "generate": _generate,
     "sft": _sft,
     "rl": _rl,
     "extract": _extract,

@@ -27,6 +27,25 @@ class IngestConfig:
 
 
 @dataclass(frozen=True)
+class GenerateConfig:
+    """`past generate`: more texts and questions out of passages, by a chat model or by rule (METHOD 3)."""
+
+    kind: list = setting(
+        ["rules"],
+        "what to make: implications, rewrite, summary, self_qa, factual, reasoning, definition, comparison, listing, "
+        "significance, six (the last six in rotation), verbatim, recall, cloze, rules (the last three); may repeat",
+    )
+    backend: str = setting("hf", "chat plugin that runs the model")
+    samples: int = setting(1, "answers to ask for, of each kind and passage", at_least=1)
+    max_new_tokens: int = setting(512, "longest answer, in tokens", at_least=1)
+    temperature: float = setting(0.7, "sampling temperature; 0 is greedy", at_least=0)
+    near: float = setting(0.8, "similarity of word triples from which two texts count as the same", above=0, at_most=1)
+    price_in: float = setting(0.0, "price of a million prompt tokens, for the plan", at_least=0)
+    price_out: float = setting(0.0, "price of a million answer tokens, for the plan", at_least=0)
+    seed: int = setting(0, "seed of the sampling", at_least=0)
+
+
+@dataclass(frozen=True)
 class SftConfig:
     """`past sft`: supervised fine-tuning on documents (METHOD 1; SEAL's inner loop for the text layout)."""
 
@@ -211,6 +230,7 @@ class AgentConfig:
 
 STAGES: dict[str, type] = {
     "ingest": IngestConfig,
+    "generate": GenerateConfig,
     "sft": SftConfig,
     "rl": RlConfig,
     "distill": DistillConfig,

@@ -1,0 +1,188 @@
+"""`past generate`: more knowledge out of passages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import api, hashing, models, narration, output, registry, runs
+from ..config import GenerateConfig
+from ..errors import UsageError
+from . import _train
+from ._options import DryRun, Force, Json, Name, Resume, close, complete_model, finished_before, with_settings
+
+if TYPE_CHECKING:
+    from ..ingest.generate import Made
+    from ..ingest.generate.run import Request
+
+EXAMPLE = "Example: `past generate corpus.jsonl --kind implications --kind self_qa --model qwen-7b --backend openai`"
+
+CHARS_A_TOKEN = 4.0
+"""Characters of English in a token, about: for the plan alone, where no tokenizer is loaded."""
+
+DOCS = typer.Argument(metavar="DOCS...", help="Documents, folders or a corpus (default: the newest corpus).")
+MODEL = typer.Option("--model", metavar="NAME", autocompletion=complete_model, help="The chat model that writes.")
+PROMPTS = typer.Option("--prompts", metavar="DIR", help="Prompts of your own: KIND.txt with {title} and {text}.")
+PRINT = typer.Option(
+    "--print-prompts", metavar="DIR", help="Write the built-in prompts there, to change them, and stop."
+)
+
+
+@with_settings("generate")
+def command(
+    docs: Annotated[list[Path] | None, DOCS] = None,
+    model: Annotated[str | None, MODEL] = None,
+    *,
+    config: GenerateConfig,
+    prompts: Annotated[Path | None, PROMPTS] = None,
+    print_prompts: Annotated[Path | None, PRINT] = None,
+    name: Name = "",
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    resume: Resume = False,
+    config_file: Path | None = None,
+) -> None:
+    """Make implications, rewrites, summaries and questions from passages: corpus.jsonl and pairs.jsonl for `past sft`, questions.jsonl
+    for `past rl` and `past eval`.
+
+    Without --model the kinds that need none are made: verbatim, recall and cloze tasks. A model's answers are read strictly,
+    checked against the passage, and kept by content: nothing is paid for twice. Rejects are counted with their reasons.
+    """
+    from ..ingest import read_documents
+    from ..ingest.generate import chosen, plan
+
+    if print_prompts is not None:
+        _print_prompts(print_prompts, as_json)
+        return
+    kinds = chosen(config.kind, model is not None)
+    sources = docs or [_newest_corpus()]
+    if prompts is not None and not prompts.is_dir():
+        raise UsageError(f"no folder {prompts}", "make one with: past generate --print-prompts DIR")
+    passages = read_documents(sources, _train.ingest_config(config_file))
+    requests = plan(passages, kinds, config.samples, prompts)
+    if dry_run:
+        output.emit(_plan(requests, config, model), as_json)
+        return
+    who, path = _writer(model, config.backend)
+    written = (
+        {str(file.resolve()): hashing.hash_path(file) for file in sorted(prompts.glob("*.txt"))} if prompts else {}
+    )
+    extra = {"docs": [str(path.resolve()) for path in sources], "model": who, "prompts": written, "name": name}
+    record = finished_before("generate", config, extra, resume)
+    if record is None:
+        with runs.start("generate", config, extra=extra, resume=resume, force=force, name=name) as run:
+            run.add_inputs("documents", sources)
+            if path is not None:
+                run.add_input("model", path, model=model)
+            _write(run, _make(requests, config, path or model, who))
+        record = runs.read(run.final)
+    _show(record, as_json)
+
+
+def _newest_corpus() -> Path:
+    record = runs.newest("ingest", output_name="corpus")
+    made = record.output("corpus") if record else None
+    if record is None or made is None:
+        raise UsageError("no documents given, and no corpus in this workspace", "name some: past generate docs/")
+    output.note(f"corpus: {made} (run {record.id})")
+    return made
+
+
+def _writer(model: str | None, backend: str) -> tuple[str, Path | None]:
+    """(what stands for the model in the cache, its path on disk if it has one)."""
+    if model is None:
+        return "rules", None
+    if not getattr(registry.load("chat", backend), "local", True):
+        return f"{backend}:{model}", None
+    path = models.resolve(model).path
+    return hashing.hash_weights(path), path
+
+
+def _make(requests: Sequence[Request], config: GenerateConfig, model: Path | str | None, who: str) -> Made:
+    from ..ingest.generate import generate
+
+    sampling = api.Sampling(max_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
+    chat = registry.load("chat", config.backend)(model) if model is not None else None
+    try:
+        with output.progress("making", "requests") as progress:
+            return generate(requests, chat, who, sampling, config.near, progress)
+    finally:
+        if chat is not None:
+            chat.close()
+
+
+def _write(run: runs.Run, made: Made) -> None:
+    from ..ingest import write_corpus
+
+    corpus, pairs, questions = (run.dir / f"{name}.jsonl" for name in ("corpus", "pairs", "questions"))
+    write_corpus(corpus, made.texts)
+    _train.write_rows(pairs, made.pairs)
+    _train.write_rows(questions, made.questions)
+    for output_name, path in (("corpus", corpus), ("pairs", pairs), ("questions", questions)):
+        run.add_output(output_name, path)
+    runs.write_json(run.dir / "yield.json", made.table())
+    run.metrics(
+        texts=len(made.texts),
+        pairs=len(made.pairs),
+        questions=len(made.questions),
+        rejected=sum(sum(reasons.values()) for reasons in made.rejects.values()),
+        answers_paid=made.paid,
+        prompt_tokens=made.prompt_tokens,
+        completion_tokens=made.completion_tokens,
+        kinds=made.table(),
+    )
+
+
+def _plan(requests: Sequence[Request], config: GenerateConfig, model: str | None) -> dict[str, Any]:
+    """What a model would be asked, with the most it can cost: every answer as long as it may be, nothing in the cache."""
+    asked = [request for request in requests if request.prompt]
+    read = round(sum(len(request.prompt) for request in asked) / CHARS_A_TOKEN)
+    most = len(asked) * config.max_new_tokens
+    return {
+        "model": model or "none (by rule)",
+        "by_rule": len(requests) - len(asked),
+        "answers": len(asked),
+        "prompt_tokens_about": read,
+        "answer_tokens_at_most": most,
+        "price_at_most": round((read * config.price_in + most * config.price_out) / 1e6, 4),
+    }
+
+
+def _print_prompts(folder: Path, as_json: bool) -> None:
+    """The built-in prompts as files; none that is there already is touched."""
+    from ..ingest.generate import KINDS
+    from ..ingest.generate.kinds import prompt_text
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kind in KINDS.values():
+        file = folder / f"{kind.name}.txt"
+        if kind.prompt and not file.exists():
+            file.write_text(prompt_text(kind, None), encoding="utf-8")
+            written.append(str(file))
+    output.emit({"written": written}, as_json)
+
+
+def _show(record: runs.Record, as_json: bool) -> None:
+    metrics = record.manifest["metrics"]
+    end = narration.closing(record.manifest)
+    document = {"run": record.id, "outputs": record.outputs(), "metrics": metrics, **(vars(end) if end else {})}
+
+    def human() -> None:
+        rows = [
+            (
+                row["kind"],
+                row["asked"],
+                row["kept"],
+                ", ".join(f"{n} {why}" for why, n in row["rejected"].items()) or "-",
+            )
+            for row in metrics["kinds"]
+        ]
+        output.table("", ("kind", "asked", "kept", "rejected"), rows, f"in {record.path}")
+
+    output.emit(document, as_json, human)
+    close(end, as_json)

@@ -1,0 +1,62 @@
+"""Kinds that need no model: the same passages give the same rows on every machine.
+
+Reciting (verbatim), going on from a beginning (recall) and filling a gap (cloze) are the plainest tasks of knowledge
+encoding (METHOD 3, long documents). They ask for what the passage says in its own words and nothing more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from ..sentences import split
+
+_YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
+_FIGURE = re.compile(r"\b\d[\d,.]*\d\b|\b\d\b")
+_NAME = re.compile(r"\b[A-ZÀ-Þ][\w’'-]+(?:\s+(?:of|de|van|von|the)?\s*[A-ZÀ-Þ][\w’'-]+)*")
+
+GAP = "____"
+
+
+def verbatim(title: str, text: str) -> list[tuple[str, str]]:
+    """The passage, asked for by its title and first words."""
+    first = " ".join(split(text)[0].split()[:6]) if text.strip() else ""
+    return (
+        [(f"Recite the passage about {title or 'it'} that begins “{first}”", " ".join(text.split()))] if first else []
+    )
+
+
+def recall(title: str, text: str) -> list[tuple[str, str]]:
+    """Each sentence but the first, asked for by the one before it."""
+    found = split(text)
+    asked = f" in the passage about {title}" if title else ""
+    return [(f"What comes after “{a}”{asked}?", b) for a, b in itertools.pairwise(found)]
+
+
+def cloze(title: str, text: str) -> list[tuple[str, str]]:
+    """Each sentence with its year, figure or name left out: one gap a sentence, and never one that another word gives away."""
+    rows = []
+    for sentence in split(text):
+        answer = _gap(sentence)
+        if answer:
+            about = f"{title}: " if title and title.lower() not in sentence.lower() else ""
+            gapped = re.sub(rf"(?<!\w){re.escape(answer)}(?!\w)", GAP, sentence, count=1)
+            rows.append((f"What is missing here? {about}{gapped}", answer))
+    return rows
+
+
+def _gap(sentence: str) -> str:
+    """What to leave out of a sentence; '' if nothing stands in it once and is worth asking."""
+    if len(sentence.split()) < 5:
+        return ""
+    start = re.match(r"\W*\w+", sentence)
+    beyond = start.end() if start else 0
+    for pattern in (_YEAR, _FIGURE, _NAME):
+        for match in pattern.finditer(sentence, beyond):
+            answer = match.group().strip()
+            if len(re.findall(rf"(?<!\w){re.escape(answer)}(?!\w)", sentence)) == 1:
+                return answer
+    return ""
+
+
+RULES = {"verbatim": verbatim, "recall": recall, "cloze": cloze}

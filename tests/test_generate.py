@@ -1,0 +1,275 @@
+"""Making knowledge out of passages: read strictly, checked against the passage, paid for once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pastcli import qa
+from pastcli.api import Completion, Passage, Sampling
+from pastcli.errors import UsageError
+from pastcli.ingest.generate import KINDS, checks, chosen, generate, parse, plan, rules
+from pastcli.ingest.generate.kinds import SIX, filled, prompt_text
+
+TEXT = (
+    "The lighthouse at Skelvik was built in 1843 by Jorun Abelwhite. It guards the Marrow Strait, where 27 ships sank."
+)
+PASSAGE = Passage("p1", "skelvik", "Skelvik", TEXT)
+
+
+class Scripted:
+    """A chat model that says what `answer(prompt, sampling)` gives, and counts how often it was asked."""
+
+    name = "scripted"
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, 0
+
+    def chat(self, messages, sampling):
+        self.asked += 1
+        made = self.answer(messages[0].content, sampling)
+        return made if isinstance(made, Completion) else Completion(made, prompt_tokens=7, completion_tokens=3)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("PAST_HOME", str(tmp_path / "home"))
+
+
+def make(answer, kinds=("self_qa",), samples=1, passages=(PASSAGE,), **options):
+    chat = answer if isinstance(answer, Scripted) else Scripted(lambda prompt, sampling: answer)
+    return generate(plan(passages, kinds, samples, None), chat, "model-1", Sampling(seed=0, **options))
+
+
+# ---------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("<question>Who?</question> <answer>Ann</answer>", [("Who?", "Ann")]),
+        ("1. <question>Who\n built it?</question>\n<answer> Ann </answer> and so on", [("Who built it?", "Ann")]),
+        ("<question>Who?</question>", []),
+        ("<question>Who?</question> <answer>An", []),
+        ("<question></question> <answer>Ann</answer>", []),
+        ("Question: Who? Answer: Ann", []),
+        ("<question>A<question>B?</question> <answer>C</answer>", []),
+    ],
+)
+def test_only_whole_pairs_in_the_form_asked_for_are_read(answer, found):
+    assert parse.pairs(answer) == found
+
+
+@given(st.text(max_size=300))
+def test_reading_never_fails_and_never_gives_tags(answer):
+    for question, reply in parse.pairs(answer):
+        assert question and reply and "<answer>" not in question + reply
+    parse.lines(answer, False), parse.text(answer, True)
+
+
+def test_what_was_cut_off_is_not_taken_for_whole():
+    assert parse.lines("The tower is tall.\nThe strait is", finished=False) == ["The tower is tall."]
+    assert parse.text("Half a rewrite that", finished=False) == []
+    cut = Completion("<question>Who built the lighthouse at Skelvik?</question> <ans", finish="length")
+    assert make(Scripted(lambda *_: cut)).rejects["self_qa"] == {"cut off": 1}
+
+
+# ---------------------------------------------------------------- checking
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "why"),
+    [
+        ("Who built the lighthouse at Skelvik?", "Jorun Abelwhite", ""),
+        ("When was the lighthouse at Skelvik built?", "1844", "answer not in the passage"),
+        ("When was the lighthouse at Skelvik built?", "184", "answer not in the passage"),
+        ("According to the passage, who built the lighthouse?", "Jorun Abelwhite", "leans on the passage"),
+        ("Who founded this project?", "Jorun Abelwhite", "leans on the passage"),
+        ("What is the capital of France?", "Skelvik", "not about the passage"),
+        ("Tell me who built the lighthouse", "Jorun Abelwhite", "no question"),
+        ("Who built?", "Jorun Abelwhite", "question too short or too long"),
+    ],
+)
+def test_a_question_stands_alone_and_its_short_answer_stands_in_the_passage(question, answer, why):
+    assert checks.pair(question, answer, TEXT, "Skelvik", short=True) == why
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("The lighthouse at Skelvik is older than 1900.", "a number that the passage does not have"),
+        ("The lighthouse at Skelvik was built by Jorun Abelwhite.", ""),
+        ("Bananas are rich in potassium and taste sweet.", "not about the passage"),
+        ("This passage speaks of a lighthouse at Skelvik.", "leans on the passage"),
+        ("A lighthouse stands.", "too short"),
+    ],
+)
+def test_a_statement_says_nothing_that_the_passage_does_not_carry(text, why):
+    assert checks.statement(text, TEXT, "Skelvik") == why
+
+
+def test_repeats_are_found_exactly_and_nearly_and_only_within_a_document():
+    seen = checks.Seen()
+    long = "The old lighthouse at Skelvik was built in the year 1843 by Jorun Abelwhite of Orrenby"
+    assert seen.add(long) == ""
+    assert (
+        seen.add("the old lighthouse, at Skelvik was built in the year 1843 by Jorun Abelwhite of Orrenby!")
+        == "said before"
+    )
+    assert seen.add(long + " again") == "nearly said before"
+    assert seen.add("The strait is guarded by the lighthouse") == ""
+    other = Passage("p2", "other", "Skelvik", TEXT)
+    pair = "<question>Who built the lighthouse at Skelvik?</question> <answer>Jorun Abelwhite</answer>"
+    made = make(pair, samples=2, passages=(PASSAGE, other))
+    assert made.kept["self_qa"] == 2 and made.rejects["self_qa"] == {"said before": 2}
+
+
+# ---------------------------------------------------------------- by rule
+
+
+def test_what_is_made_by_rule_is_the_same_every_time_and_answers_stand_in_the_passage():
+    first, again = (make("never asked", kinds=("verbatim", "recall", "cloze")) for _ in range(2))
+    assert first.pairs == again.pairs and first.paid == 0
+    by_kind = {row["kind"]: row for row in first.pairs}
+    assert set(by_kind) == {"verbatim", "recall", "cloze"} and by_kind["verbatim"]["completion"] == f" {TEXT}"
+    assert [row["answer"] for row in first.questions] == ["1843", "27"]
+    assert all(qa.contains(TEXT, [row["answer"]]) for row in first.questions)
+
+
+@given(st.text(max_size=200))
+def test_a_gap_is_filled_by_its_answer(text):
+    for question, answer in rules.cloze("", text):
+        gapped = question.removeprefix("What is missing here? ")
+        assert gapped.count(rules.GAP) >= 1 and answer
+        assert gapped.replace(rules.GAP, answer, 1) in " ".join(text.split()) or rules.GAP in text
+
+
+# ---------------------------------------------------------------- asking
+
+
+def test_nothing_is_paid_for_twice_and_another_model_or_prompt_is_asked_anew(tmp_path):
+    pair = "<question>Who built the lighthouse at Skelvik?</question> <answer>Jorun Abelwhite</answer>"
+    chat = Scripted(lambda *_: pair)
+    first, again = make(chat), make(chat)
+    assert chat.asked == 1 and (first.paid, again.paid) == (1, 0) and first.pairs == again.pairs
+    generate(plan([PASSAGE], ["self_qa"], 1, None), chat, "model-2", Sampling(seed=0))
+    make(chat, temperature=0.5)
+    (tmp_path / "self_qa.txt").write_text("My own prompt: {text}")
+    generate(plan([PASSAGE], ["self_qa"], 1, tmp_path), chat, "model-1", Sampling(seed=0))
+    assert chat.asked == 4
+
+
+def test_samples_differ_by_their_seed():
+    seeds = []
+    make(Scripted(lambda _, sampling: seeds.append(sampling.seed) or ""), samples=3)
+    assert seeds == [0, 1, 2]
+
+
+def test_six_kinds_come_in_rotation():
+    passages = [Passage(f"p{i}", f"d{i}", "T", TEXT) for i in range(8)]
+    assert [request.kind.name for request in plan(passages, ["six"], 1, None)] == [*SIX, *SIX[:2]]
+
+
+def test_braces_in_a_passage_are_no_places_in_the_prompt():
+    assert filled("{title}: {text} end {title}", "T{text}", "a {title} b") == "T{text}: a {title} b end T{text}"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.prompt], ids=lambda kind: kind.name)
+def test_every_prompt_has_its_places(kind):
+    assert {"{title}", "{text}"} <= {word for word in ("{title}", "{text}") if word in prompt_text(kind, None)}
+
+
+def test_kinds_that_need_a_model_say_so():
+    with pytest.raises(UsageError, match="must be written by a model"):
+        chosen(["self_qa"], has_model=False)
+    with pytest.raises(UsageError, match="no kind") as error:
+        chosen(["implication"], has_model=True)
+    assert error.value.hint == "did you mean implications?"
+
+
+# ---------------------------------------------------------------- through the command line
+
+
+@pytest.fixture
+def docs(workspace):
+    (workspace / "docs").mkdir()
+    (workspace / "docs" / "skelvik.txt").write_text(TEXT)
+    return workspace / "docs"
+
+
+def test_the_command_makes_a_corpus_pairs_and_questions_that_the_next_steps_read(past_json, docs, workspace):
+    script = [
+        {
+            "match": "list what follows",
+            "reply": "- The lighthouse at Skelvik was built by Jorun Abelwhite.\n- It has 99 stairs.",
+        },
+        {
+            "match": "five questions",
+            "reply": "<question>Who built the lighthouse at Skelvik?</question> <answer>Jorun Abelwhite</answer>",
+        },
+    ]
+    (workspace / "script.json").write_text(json.dumps(script))
+    words = [
+        "generate",
+        "docs",
+        "--kind",
+        "implications",
+        "--kind",
+        "self_qa",
+        "--kind",
+        "cloze",
+        "--model",
+        "script.json",
+        "--backend",
+        "echo",
+    ]
+    made = past_json(*words)
+    assert made["metrics"]["texts"] == 1 and made["metrics"]["pairs"] == 3 and made["metrics"]["answers_paid"] == 2
+    rejected = {row["kind"]: row["rejected"] for row in made["metrics"]["kinds"]}
+    assert rejected["implications"] == {"a number that the passage does not have": 1}
+    plan_of_sft = past_json("sft", made["outputs"]["corpus"], made["outputs"]["pairs"], "--dry-run")
+    assert plan_of_sft
+    again = past_json(*words, "--name", "again")
+    assert again["metrics"]["answers_paid"] == 0 and again["metrics"]["pairs"] == 3
+
+
+def test_without_a_model_the_rules_make_what_they_can(past_json, docs):
+    made = past_json("generate", "docs")
+    assert {row["kind"] for row in made["metrics"]["kinds"]} == {"verbatim", "recall", "cloze"}
+    assert made["judgement"].startswith("0 texts and") and "pairs.jsonl" in made["next"]
+
+
+def test_the_plan_counts_and_prices_what_would_be_asked(past_json, docs):
+    planned = past_json(
+        "generate",
+        "docs",
+        "--kind",
+        "six",
+        "--model",
+        "gpt",
+        "--backend",
+        "openai",
+        "--samples",
+        3,
+        "--price-out",
+        2,
+        "--dry-run",
+    )
+    assert planned["answers"] == 3 and planned["answer_tokens_at_most"] == 3 * 512
+    assert planned["price_at_most"] == pytest.approx(3 * 512 * 2 / 1e6, abs=1e-4)
+
+
+def test_prompts_can_be_had_and_changed(past, past_json, docs, workspace):
+    past("generate", "--print-prompts", "mine")
+    assert {file.stem for file in (workspace / "mine").iterdir()} == {
+        kind.name for kind in KINDS.values() if kind.prompt
+    }
+    (workspace / "mine" / "self_qa.txt").write_text("no place for it")
+    (workspace / "s.json").write_text('["x"]')
+    done = past(
+        "generate", "docs", "--kind", "self_qa", "--model", "s.json", "--backend", "echo", "--prompts", "mine", code=2
+    )
+    assert "{text}" in done.stderr
