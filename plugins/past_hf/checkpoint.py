@@ -18,13 +18,12 @@ from pastcli.vectors.files.safetensors import SafeReader, SafeWriter, header_tex
 from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
-from .folder import INDEX, SINGLE, no_weights, tokenizer_sha256
+from .folder import INDEX, SINGLE, companions, no_weights, tokenizer_sha256
+from .portable import make_portable
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
 TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py", "LICENSE*", "README*")
-"""Files that travel with the weights: configuration, tokenizer, chat template, note of origin."""
 
 
 class HFFormat:
@@ -241,7 +240,8 @@ class HFWriter:
     def finish(self) -> None:
         for writer in self._writers.values():
             writer.finish({"format": "pt"})
-        self._companions()
+        for file in companions(self.template.path):
+            shutil.copyfile(file, self.out / file.name)
         if INDEX in {path.name for path in self.template.path.iterdir()} and SINGLE not in self._writers:
             self._index()
         config = dict(self.template.config)
@@ -250,13 +250,7 @@ class HFWriter:
                 self._dtype
             ]
         write_json(self.out / "config.json", config)
-
-    def _companions(self) -> None:
-        """Everything that is not weights, symlinks followed (a hub snapshot is made of them)."""
-        for pattern in COMPANIONS:
-            for file in sorted(self.template.path.glob(pattern)):
-                if file.is_file() and file.name not in ("config.json", INDEX):
-                    shutil.copyfile(file, self.out / file.name)
+        make_portable(self.out)
 
     def _index(self) -> None:
         sizes = [

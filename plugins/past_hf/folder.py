@@ -12,6 +12,19 @@ from pastcli.hashing import tokens_sha256
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
+COMPANIONS = (
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken"),
+    *("chat_template*", "generation_config.json", "*processor_config.json", "*.py", "LICENSE*", "NOTICE*", "past.json"),
+)
+"""What belongs to a model beside weights and config.json: tokenizer, chat template, code, licence, note of origin. Nothing that
+belonged to its training, and no model card: each result gets its own."""
+
+
+def companions(folder: Path) -> list[Path]:
+    """The companions of the model in `folder`, symlinks followed by whoever copies them (a hub snapshot is made of them)."""
+    found = {file for pattern in COMPANIONS for file in folder.glob(pattern) if file.is_file()}
+    return sorted(found)
+
 
 def no_weights(path: Path) -> PastError:
     """The error for a directory without safetensors; pickles are never opened, the hint says how to convert."""

@@ -10,11 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pastcli import adapters, models, output
+from pastcli.config import digest
 from pastcli.errors import MismatchError, PastError
 from pastcli.hashing import hash_path
 
+from .folder import companions
+from .portable import make_portable
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+VERSION = 2
+"""Raise when a conversion changes, so that kept ones of the old kind are not used."""
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -27,7 +34,7 @@ def hf_directory(path: Path) -> Path:
     """
     path = Path(path)
     if path.is_file():
-        made = models.home() / "models" / f"{path.stem}-{hash_path(path).split(':')[1][:24]}"
+        made = models.home() / "models" / f"{path.stem}-{digest([VERSION, hash_path(path)])[:24]}"
         if not made.is_dir():
             output.note(f"converting {path.name} to float32 once, into {made}")
             publish_folder(made, lambda folder: _convert_gguf(path, folder))
@@ -87,6 +94,7 @@ def _convert_gguf(file: Path, folder: Path) -> None:
     fresh.generation_config = loaded.generation_config
     fresh.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    make_portable(folder)
     models.write_note(folder, models.ModelRef(_alias_of(file), file, "gguf"), template=file)
 
 
@@ -168,13 +176,10 @@ def save_model(model: PreTrainedModel, source: Path, folder: Path) -> Path:
         raise PastError(
             f"the model cannot be written to {folder}: {_first_line(error)}", "is the disk full?"
         ) from error
-    for file in hf_directory(source).iterdir():
-        if (
-            file.is_file()
-            and file.suffix in (".json", ".jinja", ".txt", ".model")
-            and not (folder / file.name).exists()
-        ) and not file.name.endswith(".index.json"):
+    for file in companions(hf_directory(source)):
+        if not (folder / file.name).exists():
             shutil.copyfile(file, folder / file.name)
+    make_portable(folder)
     return folder
 
 

@@ -1,0 +1,62 @@
+"""Model directories that transformers 4 and 5 both read as they were meant.
+
+Version 5 writes `rope_parameters` and a tokenizer class of its own. Version 4 ignores the first without a word (rope_theta falls
+back to the architecture's default: another model) and fails on the second. The keys of both stand side by side here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pastcli.files import read_json, write_json
+
+_OF_ROPE_PARAMETERS = ("rope_theta", "partial_rotary_factor")
+_UNSHARED = ("is_local", "local_files_only", "name_or_path", "_name_or_path", "_commit_hash")
+"""Where a file once lay and how it was loaded: of no use to others."""
+
+
+def make_portable(folder: Path) -> None:
+    """Complete config.json and tokenizer_config.json of a directory in place."""
+    config = portable_config(read_json(folder / "config.json"))
+    write_json(folder / "config.json", config)
+    if (folder / "tokenizer_config.json").is_file():
+        limit = config.get("max_position_embeddings") or config.get("n_positions")
+        table = portable_tokenizer(read_json(folder / "tokenizer_config.json"), limit)
+        write_json(folder / "tokenizer_config.json", table)
+
+
+def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json with rotary settings and expert counts under their names in transformers 4 as well; nested text models too."""
+    made = {key: value for key, value in config.items() if key not in _UNSHARED}
+    if isinstance(made.get("text_config"), dict):
+        made["text_config"] = portable_config(made["text_config"])
+    if str(made.get("model_type", "")).startswith("qwen") and "num_local_experts" in made:
+        made["num_experts"] = made["num_local_experts"]
+    rope = made.get("rope_parameters")
+    if not isinstance(rope, dict):
+        return made
+    if isinstance(rope.get("full_attention"), dict):  # one set a layer type, as in Gemma 3
+        local = rope.get("sliding_attention")
+        if isinstance(local, dict) and "rope_theta" in local:
+            made["rope_local_base_freq"] = local["rope_theta"]
+        rope = rope["full_attention"]
+    made |= {key: rope[key] for key in _OF_ROPE_PARAMETERS if rope.get(key) is not None}
+    kind = rope.get("rope_type", "default")
+    if kind != "default":
+        made["rope_scaling"] = {key: value for key, value in rope.items() if key not in _OF_ROPE_PARAMETERS}
+    return made
+
+
+def portable_tokenizer(table: Mapping[str, Any], limit: Any) -> dict[str, Any]:
+    """tokenizer_config.json with a class both versions have, and the model's `limit` as its longest text."""
+    made = {key: value for key, value in table.items() if key not in _UNSHARED}
+    if made.get("tokenizer_class") in ("TokenizersBackend", None):
+        made["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(made.get("extra_special_tokens"), list):  # version 4 has a mapping under this name
+        made["additional_special_tokens"] = made.pop("extra_special_tokens")
+    longest = made.get("model_max_length")
+    if isinstance(limit, int) and (not isinstance(longest, (int, float)) or longest > 1e9):
+        made["model_max_length"] = limit
+    return made
