@@ -170,3 +170,23 @@ def test_a_hub_id_is_resolved_through_the_cache_or_by_base(
     config = json.loads((workspace / "ad/adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "nobody/tiny-model"
     assert models.read_note(workspace / "ad")["base"] == "nobody/tiny-model"
+
+
+def test_every_folder_says_what_it_is(past, past_json, make_tiny, workspace):
+    """base_model, licence of the parents, tags, lineage, survival, settings; the tokenizer; no place of this machine."""
+    base = make_tiny(workspace / "base")
+    (base / "README.md").write_text("---\nlicense: cc-by-sa-4.0\ntags:\n- x\n---\n# Tiny\n")
+    (workspace / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843 by seven wizards.\n")
+    past("sft", "d.md", "--base", base, "--epochs", "1", "--method", "lora", "--rank", "2", "--name", "one")
+    past("sft", "d.md", "--base", base, "--epochs", "2", "--name", "two")
+    past("extract", "--sft", base, "--rl", "one", "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", "two", "--dtype", "bf16", "-o", "made")
+    past("inject", "--vector", "v.safetensors", "--target", "two", "--as", "adapter", "-o", "ad")
+    for folder in (workspace / "runs/one/adapter", workspace / "runs/two/model", workspace / "made", workspace / "ad"):
+        text = (folder / "README.md").read_text()
+        assert "license: \"cc-by-sa-4.0\"" in text and "parametric-skill-transfer" in text and "## Lineage" in text, text
+        assert (folder / "tokenizer.json").is_file() and (folder / "chat_template.jinja").is_file()
+        for file in folder.iterdir():
+            assert str(workspace).encode() not in file.read_bytes(), f"{folder.name}/{file.name}"
+    assert "survival: 0." in (workspace / "made/README.md").read_text()
+    assert str(workspace).encode() not in (workspace / "v.safetensors").read_bytes()

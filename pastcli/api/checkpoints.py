@@ -71,6 +71,14 @@ class Checkpoint(Protocol):
         """Release maps and handles."""
 
 
+@runtime_checkable
+class HasCompanions(Protocol):
+    """A checkpoint with files beside its weights that belong to any result made of it (the tokenizer, for one)."""
+
+    def companions(self) -> list[Path]:
+        """These files."""
+
+
 @dataclass(frozen=True)
 class LowRank:
     """The matrix scale * b @ a: `b` is (rows, rank), `a` (rank, columns), both float32."""

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import adapters, api, models, output, qa, registry, runs
+from .. import adapters, api, cards, models, output, qa, registry, runs
 from .. import config as configs
 from ..errors import UsageError
 
@@ -134,10 +134,8 @@ def train(
 def record(run: runs.Run, result: api.TrainResult) -> None:
     """Name what a training made in its run, with the figures every training has."""
     run.add_output(result.kind, result.path)
+    name_base(run, result)
     merged = run.dir / "sft"
-    if result.kind == "adapter":  # a base that is merged beside it moves with it
-        final = result.path if merged.is_dir() else run.final / result.path.relative_to(run.dir)
-        adapters.name_base(result.path, adapters.base_of(result.path).path, final)
     if merged.is_dir():  # RL began from an adapter: the merged model is what its skill is measured against
         run.add_output("sft", merged)
     first, last = (result.log[0], result.log[-1]) if result.log else ({}, {})
@@ -151,6 +149,17 @@ def record(run: runs.Run, result: api.TrainResult) -> None:
         initial_hash=result.initial_hash,
         final_hash=result.final_hash,
     )
+    source = run.manifest["inputs"].get("base") or run.manifest["inputs"]["sft"]
+    cards.write_card(result.path, run, Path(source["path"]), result.kind)
+
+
+def name_base(run: runs.Run, result: api.TrainResult) -> None:
+    """Name the base of a trained adapter without a path of this machine; one that lies in the run moves with it."""
+    if result.kind == "adapter":
+        base = adapters.base_of(result.path).path
+        inside = base.resolve().is_relative_to(run.dir.resolve())
+        final = result.path if inside else run.final / result.path.relative_to(run.dir)
+        adapters.name_base(result.path, base, final)
 
 
 def mean(log: Sequence[dict[str, float]], name: str, last: int) -> float | None:

@@ -182,5 +182,6 @@ def _stage(
     figures = {"loss": _train.mean(result.log, "loss", 5), "reward": _train.mean(result.log, "reward", 5)}
     run.metrics(**{f"{label.replace(' ', '_')}_{key}": value for key, value in figures.items() if value is not None})
     run.save()
+    _train.name_base(run, result)
     runs.write_json(note, {"made": result.path.name})
     return result.path

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import config as configs
-from .. import models, output, runs
+from .. import cards, models, output, runs
 from ..config import InjectConfig
 from ..errors import UsageError
 from ..files import remove, size_of
@@ -82,6 +82,8 @@ def command(
         destination = run.external(plan.output_name, out, folder=out.suffix != ".gguf") if out else run.dir / kind
         remove(destination)  # what a killed run, now resumed, had written
         warnings = (_export if kind == "adapter" else _inject)(plan, destination, config, run)
+        if destination.is_dir():
+            cards.write_card(destination, run, plan.target, kind)
         if not out:
             run.add_output(kind, destination)
     for warning in warnings:

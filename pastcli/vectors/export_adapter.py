@@ -9,6 +9,7 @@ base: PEFT would load an adapter of an adapter as base + skill. `.gguf` asks the
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from .. import adapters, runs
-from ..api import Adapter, Checkpoint, LowRank, SingleFileFormat, TensorSpec
+from ..api import Adapter, Checkpoint, HasCompanions, LowRank, SingleFileFormat, TensorSpec
 from ..errors import GateError, UsageError
 from .checks import compatibility
 from .deltas.scales import multipliers, parse_depth, parse_rules
 from .files.destination import form_of_suffix
-from .files.opening import is_embedding, layers, open_model
+from .files.opening import Overlay, is_embedding, layers, open_model
 from .files.safetensors import SafeWriter, header_text
 from .files.skill import Skill, open_skill
 from .files.skill_writer import SkillWriter
@@ -90,9 +91,10 @@ def export_adapter(
         if form is not None:
             _as_file(form, skills[0], specs, joined, bottom if bottom.is_file() else template, out)
         else:
-            transposed = getattr(getattr(model, "bottom", model), "transposed", False)
+            transposed = getattr(model.bottom if isinstance(model, Overlay) else model, "transposed", False)
             _as_directory(joined, out, _target_modules(joined, model.specs()), transposed)
             adapters.name_base(out, bottom, final or out)
+            _tokenizer(model, out)
     rank = max(low.a.shape[0] for low in joined.values())
     return Exported(out, rank, changed, kept, bottom, _warnings(left_out, kept, below))
 
@@ -219,6 +221,15 @@ def _as_directory(factors: Mapping[str, LowRank], out: Path, modules: Sequence[s
             "target_modules": modules,
         },
     )
+
+
+def _tokenizer(model: Checkpoint, out: Path) -> None:
+    """The target's tokenizer and licence, for whoever loads the adapter alone."""
+    inner = model.bottom if isinstance(model, Overlay) else model
+    for file in inner.companions() if isinstance(inner, HasCompanions) else []:
+        if "config" not in file.name or "token" in file.name:
+            if not (out / file.name).exists() and file.suffix != ".py":
+                shutil.copyfile(file, out / file.name)
 
 
 def _target_modules(adapted: Iterable[str], model: Iterable[str]) -> list[str]:

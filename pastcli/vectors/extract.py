@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..api import Checkpoint, TensorSpec
+from ..cards import shareable
 from ..errors import MismatchError, PastError
 from .checks import compatibility, grid_noise
 from .deltas.compression import Form, compress
@@ -67,7 +68,7 @@ def extract_skill(
     unproven: list[str] = []
     with difference(Path(sft), Path(rl), unproven if assume_parent else None) as delta:
         about = About(delta.layout.identity(), _shapes(delta.layout), compatibility.sketch(delta.layout))
-        about.parents, about.training = dict(parents or {}), dict(training or {})
+        about.parents, about.training = shareable(parents or {}), shareable(training or {})
         about.warnings = unproven
         if not delta.exact:
             about.warnings = grid_noise.check(delta.sft, delta.rl, allow_lossy)

@@ -180,6 +180,9 @@ class HFCheckpoint:
             str(names[0]), int(vocab), self.tied, shapes_sha256(self.specs().values()), tokenizer_sha256(self.path)
         )
 
+    def companions(self) -> list[Path]:
+        return companions(self.path)
+
     def close(self) -> None:
         for reader in self.shards.values():
             reader.close()

@@ -19,8 +19,10 @@ _UNSHARED = ("is_local", "local_files_only", "name_or_path", "_name_or_path", "_
 
 def make_portable(folder: Path) -> None:
     """Complete config.json and tokenizer_config.json of a directory in place."""
-    config = portable_config(read_json(folder / "config.json"))
-    write_json(folder / "config.json", config)
+    config: dict[str, Any] = {}
+    if (folder / "config.json").is_file():  # an adapter has none
+        config = portable_config(read_json(folder / "config.json"))
+        write_json(folder / "config.json", config)
     if (folder / "tokenizer_config.json").is_file():
         limit = config.get("max_position_embeddings") or config.get("n_positions")
         table = portable_tokenizer(read_json(folder / "tokenizer_config.json"), limit)

@@ -13,7 +13,9 @@ from typing import Any
 from pastcli import api
 from pastcli.errors import PastError, UsageError
 
+from .folder import companions
 from .materialize import hf_directory, load_model, load_tokenizer, save_model
+from .portable import make_portable
 from .quiet import quiet
 
 
@@ -186,4 +188,8 @@ def _save(model: Any, source: Path, job: api.TrainJob) -> Path:
         model.save_pretrained(folder)
     except Exception as error:  # OSError, or safetensors' own type when the disk is full
         raise PastError(f"the adapter cannot be written to {folder}: {error}", "is the disk full?") from error
+    for file in companions(source):
+        if file.name not in ("generation_config.json", "past.json") and file.suffix != ".py":
+            shutil.copyfile(file, folder / file.name)
+    make_portable(folder)
     return folder
