@@ -83,7 +83,9 @@ def shareable(value: Any) -> Any:
 
 def _named_base(folder: Path) -> str:
     file = folder / "adapter_config.json"
-    return str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "") if file.is_file() else ""
+    return (
+        str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "") if file.is_file() else ""
+    )
 
 
 def _yaml(front: Mapping[str, Any]) -> str:

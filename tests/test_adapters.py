@@ -184,7 +184,7 @@ def test_every_folder_says_what_it_is(past, past_json, make_tiny, workspace):
     past("inject", "--vector", "v.safetensors", "--target", "two", "--as", "adapter", "-o", "ad")
     for folder in (workspace / "runs/one/adapter", workspace / "runs/two/model", workspace / "made", workspace / "ad"):
         text = (folder / "README.md").read_text()
-        assert "license: \"cc-by-sa-4.0\"" in text and "parametric-skill-transfer" in text and "## Lineage" in text, text
+        assert 'license: "cc-by-sa-4.0"' in text and "parametric-skill-transfer" in text and "## Lineage" in text, text
         assert (folder / "tokenizer.json").is_file() and (folder / "chat_template.jinja").is_file()
         for file in folder.iterdir():
             assert str(workspace).encode() not in file.read_bytes(), f"{folder.name}/{file.name}"

@@ -45,7 +45,9 @@ def read_with(folders, path=None):
     import torch
 
     env = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
-    done = subprocess.run([sys.executable, "-c", READ, "-", *map(str, folders)], capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, "-", *map(str, folders)], capture_output=True, text=True, env=env
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     return found["version"], {f: {**found[str(f)], "logits": torch.load(f / "logits.pt").numpy()} for f in folders}
@@ -63,7 +65,9 @@ def saved(arch, folder, tokenizer):
     llama3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
     kinds = {
         "llama": t.LlamaConfig(**sizes, rope_theta=98765.0),
-        "llama3": t.LlamaConfig(**sizes, rope_theta=5e5, rope_scaling={**llama3, "original_max_position_embeddings": 64}),
+        "llama3": t.LlamaConfig(
+            **sizes, rope_theta=5e5, rope_scaling={**llama3, "original_max_position_embeddings": 64}
+        ),
         "gemma3": t.Gemma3TextConfig(
             **sizes,
             head_dim=16,
@@ -120,7 +124,9 @@ def test_injected_directories_read_the_same_in_both(version_4, past, make_tiny, 
 
 
 def test_rotary_settings_stand_under_the_names_of_both_versions():
-    flat = portable_config({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5, "partial_rotary_factor": 0.5}})
+    flat = portable_config(
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5, "partial_rotary_factor": 0.5}}
+    )
     assert (flat["rope_theta"], flat["partial_rotary_factor"]) == (5e5, 0.5) and "rope_scaling" not in flat
     scaled = portable_config({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}})
     assert scaled["rope_scaling"] == {"rope_type": "yarn", "factor": 4.0} and scaled["rope_theta"] == 1e6
@@ -145,5 +151,11 @@ def test_nothing_of_the_parent_s_training_goes_into_a_result(past, make_tiny, wo
     past("extract", "--sft", base, "--rl", "rl", "-o", "v.safetensors")
     past("inject", "--vector", "v.safetensors", "--target", base, "-o", "made")
     made = {file.name for file in Path(workspace / "made").iterdir()}
-    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"} <= made
+    assert {
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "generation_config.json",
+    } <= made
     assert not made & {"trainer_state.json", "optimizer.pt", "all_results.json", "training_args.bin"}

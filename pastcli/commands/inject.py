@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import config as configs
 from .. import cards, models, output, runs
+from .. import config as configs
 from ..config import InjectConfig
 from ..errors import UsageError
 from ..files import remove, size_of

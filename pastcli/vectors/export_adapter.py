@@ -227,9 +227,9 @@ def _tokenizer(model: Checkpoint, out: Path) -> None:
     """The target's tokenizer and licence, for whoever loads the adapter alone."""
     inner = model.bottom if isinstance(model, Overlay) else model
     for file in inner.companions() if isinstance(inner, HasCompanions) else []:
-        if "config" not in file.name or "token" in file.name:
-            if not (out / file.name).exists() and file.suffix != ".py":
-                shutil.copyfile(file, out / file.name)
+        of_model = file.suffix == ".py" or file.name == "generation_config.json"
+        if not of_model and not (out / file.name).exists():
+            shutil.copyfile(file, out / file.name)
 
 
 def _target_modules(adapted: Iterable[str], model: Iterable[str]) -> list[str]:

@@ -13,7 +13,15 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 COMPANIONS = (
-    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken"),
+    *(
+        "tokenizer*.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.*",
+        "merges.txt",
+        "*.model",
+        "*.tiktoken",
+    ),
     *("chat_template*", "generation_config.json", "*processor_config.json", "*.py", "LICENSE*", "NOTICE*", "past.json"),
 )
 """What belongs to a model beside weights and config.json: tokenizer, chat template, code, licence, note of origin. Nothing that
