@@ -76,7 +76,10 @@ def _show(document: dict[str, Any], tensors: list[dict[str, Any]]) -> None:
         "tokenizer": model["tokenizer_sha256"][:16] or "unknown",
         "shapes": model["shapes_sha256"][:16],
     }
-    lines |= {name: f"{entry.get('run') or entry.get('path')} {entry.get('hash', '')[:24]}" for name, entry in document["parents"].items()}
+    lines |= {
+        name: f"{entry.get('run') or entry.get('path')} {entry.get('hash', '')[:24]}"
+        for name, entry in document["parents"].items()
+    }
     training = document["training"]
     if training:
         lines["trained by"] = f"{training.get('stage')} {training.get('id')}"
