@@ -1,0 +1,206 @@
+"""Which documents and questions a study uses, written down as files that are named by their content.
+
+The same for every seed: seeds vary the training, intervals over documents stand for other documents. Nothing here looks
+at an answer of a model.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import config as configs
+from .. import qa
+from ..api import Question
+from ..errors import UsageError
+from ..ingest import read_documents, read_questions, sniff
+from ..ingest.records import TEXT_KEYS, records
+from .spec import Part, Study
+
+DRAW = 0
+"""Seed of what is held out and of the dev documents: one and the same in every study, so that nobody can choose it."""
+
+OFTEN = 3
+"""A fact counts as stated often when its answer stands in at least so many training texts of its document."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """One part of a study on disk. `documents` is what SFT reads, `practice` the questions RL may see, `asked` those
+    that are asked; `where` tells of each asked question what it is: test, dev, practised or held-out."""
+
+    documents: tuple[Path, ...]
+    practice: Path
+    asked: Path
+    where: Mapping[str, str]
+    questions: tuple[Question, ...]
+    titles: frozenset[str] = frozenset()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def source(study: Study, part: Part, folder: Path) -> Material:
+    """The source: all questions but the held-out ones are for RL; held-out and as many practised ones can be asked."""
+    taken = _titles(_of(study, study.target)) if part.apart else frozenset()
+    documents, questions, titles = _taken(study, part, folder, taken)
+    held = set(_drawn([question.id for question in questions], part.held_out))
+    practice = [question for question in questions if question.id not in held]
+    again = set(_drawn([question.id for question in practice], len(held) / max(1, len(practice))))
+    where = {q.id: "held-out" if q.id in held else "practised" for q in questions if q.id in held | again}
+    return _material(documents, practice, [q for q in questions if q.id in where], where, titles, folder)
+
+
+def target(study: Study, part: Part, folder: Path) -> Material:
+    """The target: every document is learnt; questions on the dev documents choose scales and are never reported."""
+    documents, questions, titles = _taken(study, part, folder, frozenset())
+    dev = set(_drawn(sorted({question.doc for question in questions}), part.dev))
+    where = {question.id: "dev" if question.doc in dev else "test" for question in questions}
+    return _material(documents, questions, questions, where, titles, folder)
+
+
+def _material(documents, practice, asked, where, titles, folder) -> Material:
+    counts = {"documents": len({q.doc for q in practice}), "questions": len(practice), **Counter(where.values())}
+    files = (_questions(practice, folder), _questions(asked or practice, folder))
+    return Material(documents, *files, where, tuple(asked), titles, counts)
+
+
+def _of(study: Study, part: Part) -> list[dict[str, Any]]:
+    """The records a part uses, in order; [] when its documents are no file of records."""
+    path = place(study, part.documents)
+    if not _is_records(path):
+        return []
+    found = [record for _, record in records(path)]
+    kept = [record for record in found if not part.kinds or _texts(record, part.kinds)]
+    if not kept:
+        raise UsageError(f"no record of {path} has a text of the kinds {', '.join(part.kinds)}", _kinds(found))
+    return kept
+
+
+def _taken(study: Study, part: Part, folder: Path, taken: frozenset[str]) -> tuple[tuple[Path, ...], list[Question], frozenset]:
+    """Documents, questions and titles of a part after `apart`, `skip`, `limit` and `per_document`."""
+    path = place(study, part.documents)
+    found = _of(study, part)
+    if found:
+        chosen = [record for record in found if not _title(record) or _title(record) not in taken]
+        chosen = chosen[part.skip : part.skip + part.limit if part.limit else None]
+        if not chosen:
+            raise UsageError(f"nothing of {path} is left", "check skip, limit, and whether source and target share all titles")
+        documents: tuple[Path, ...] = (_write(_rows(chosen, part.kinds, path), folder, ".json"),)
+    elif part.skip or part.limit:
+        raise UsageError(f"skip and limit count records, and {path} is no file of records")
+    else:
+        documents, chosen = (path,), []
+    asked = read_questions(place(study, part.questions) if part.questions else documents[0])
+    names = {passage.doc for passage in read_documents(documents)}
+    asked = [question for question in asked if question.answers and (not chosen or question.doc in names)]
+    if part.per_document:
+        asked = _at_most(asked, part.per_document)
+    if not asked:
+        raise UsageError(f"no question with an answer is about the documents of {path}", "`doc` of a question names its document")
+    return documents, asked, _titles(chosen)
+
+
+def place(study: Study, name: str) -> Path:
+    """A path of the study file: relative to the folder it lies in."""
+    if not name:
+        raise UsageError("[source] and [target] need `documents`", "name a file or folder, relative to the study file")
+    path = study.folder / Path(name).expanduser()
+    if not path.exists():
+        raise UsageError(f"no file or folder {path}", "paths are relative to the study file")
+    return path
+
+
+def _is_records(path: Path) -> bool:
+    if path.is_dir() or path.suffix.lower() not in (".json", ".jsonl", ".ndjson") or sniff(path) != "documents":
+        return False
+    return any(key in record for _, record in records(path) for key in TEXT_KEYS)
+
+
+def _rows(chosen: Sequence[Mapping[str, Any]], kinds: Sequence[str], path: Path) -> list[dict[str, Any]]:
+    """The records with a `doc` each, so that passages and questions agree, and the wanted texts as `completions`."""
+    rows, used = [], Counter()
+    for number, record in enumerate(chosen, 1):
+        doc = str(record.get("doc") or f"{slug(_title(record)) or path.stem}-{number}")
+        used[doc] += 1
+        row = {key: value for key, value in record.items() if key != "augmentations"}
+        if kinds:
+            row["completions"] = _texts(record, kinds)
+        rows.append({**row, "doc": doc if used[doc] == 1 else f"{doc}~{used[doc]}"})
+    return rows
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40]
+
+
+def _texts(record: Mapping[str, Any], kinds: Sequence[str]) -> list[str]:
+    """The texts of the kinds asked for (`base.implications:3`), in order; also of a plain list of `completions`."""
+    had = record.get("augmentations") or {"completions": record.get("completions") or []}
+    found: list[str] = []
+    for wanted in kinds:
+        pattern, _, most = wanted.partition(":")
+        if most and not most.isdigit():
+            raise UsageError(f"{wanted!r} in kinds: {most!r} is no number", "write AUTHOR.KIND or AUTHOR.KIND:3")
+        for name in sorted(had):
+            if fnmatch.fnmatchcase(name, pattern):
+                found += had[name][: int(most) if most else None]
+    return found
+
+
+def _kinds(found: Sequence[Mapping[str, Any]]) -> str:
+    return f"kinds there: {', '.join(sorted({kind for record in found for kind in record.get('augmentations') or {}})) or 'none'}"
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    return str(record.get("title") or "")
+
+
+def _titles(found: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    return frozenset(filter(None, map(_title, found)))
+
+
+def _drawn(names: Sequence[str], share: float) -> list[str]:
+    """A share of the names, drawn by `DRAW`."""
+    if not 0 <= share < 1:
+        raise UsageError(f"held_out and dev are shares from 0 to below 1, not {share:g}")
+    return random.Random(DRAW).sample(sorted(names), round(len(names) * share))
+
+
+def _at_most(questions: Sequence[Question], most: int) -> list[Question]:
+    seen: Counter[str] = Counter()
+    kept = []
+    for question in questions:
+        seen[question.doc] += 1
+        if seen[question.doc] <= most:
+            kept.append(question)
+    return kept
+
+
+def _questions(questions: Sequence[Question], folder: Path) -> Path:
+    rows = [{"id": q.id, "question": q.question, "answers": list(q.answers), "doc": q.doc} for q in questions]
+    return _write(rows, folder, ".jsonl")
+
+
+def pairs(questions: Path, folder: Path) -> Path:
+    """The questions and their reference answers as prompt and completion: what imitation learns."""
+    rows = [{"prompt": qa.prompt_for(q.question), "completion": f" {q.answers[0]}"} for q in read_questions(questions)]
+    return _write(rows, folder, ".jsonl")
+
+
+def _write(rows: Sequence[Mapping[str, Any]], folder: Path, suffix: str) -> Path:
+    """A file named by its content: the same in every study that uses the same data."""
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    text = "[\n" + ",\n".join(lines) + "\n]\n" if suffix == ".json" else "".join(line + "\n" for line in lines)
+    path = folder / f"{configs.digest(text)[:16]}{suffix}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    return path

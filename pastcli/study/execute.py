@@ -1,0 +1,221 @@
+"""Making the nodes: each is an ordinary `past` command in a process of its own, resumable, found again by its name."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from .. import config as configs
+from .. import output, runs
+from ..errors import Interrupted, PastError
+from ..files import remove, write_json
+from .graph import Node
+
+RATES = {"sft": 250.0, "rl": 250.0, "answers": 700.0}
+"""Tokens a second assumed before anything was measured: a model of 135 million weights on two cores without a GPU."""
+
+FIXED = 20.0
+"""Seconds that any command takes beside its tokens: imports, reading and writing a model."""
+
+
+class Store:
+    """Where results lie in the workspace: runs by their node's name, answers in `answers/`."""
+
+    def __init__(self, workspace: Path):
+        self.workspace = workspace
+        self.answers = workspace / "answers"
+        self.logs = workspace / "logs"
+
+    def done(self, node: Node) -> bool:
+        if node.stage == "answers":
+            return self.answers_of(node).is_file()
+        record = self.record(node)
+        return record is not None and all(Path(path).exists() for path in record.outputs().values())
+
+    def record(self, node: Node) -> runs.Record | None:
+        folder = self.workspace / "runs" / node.name
+        with contextlib.suppress(PastError):
+            return runs.read(folder) if (folder / "manifest.json").is_file() else None
+        return None
+
+    def answers_of(self, node: Node) -> Path:
+        return self.answers / f"{node.key[:24]}.json"
+
+    def output(self, it: Node | Path) -> Path:
+        """The file or folder an input stands for."""
+        if isinstance(it, Path):
+            return it
+        record = self.record(it)
+        for name in ("model", "adapter", "skill") if record else ():
+            made = record.output(name)
+            if made is not None:
+                return made
+        raise PastError(f"{it.label} has no result in {self.workspace}", "run the study again")
+
+    def seconds(self, node: Node) -> float | None:
+        """What the node took when it was made."""
+        if node.stage == "answers":
+            file = self.answers_of(node)
+            return json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.is_file() else None
+        record = self.record(node)
+        return record.manifest["seconds"] if record else None
+
+
+def needed(nodes: Sequence[Node], store: Store) -> list[Node]:
+    """The nodes still to be made: unfinished answers, and of what they grow from whatever is not there."""
+    wanted: dict[str, Node] = {}
+
+    def visit(node: Node) -> None:
+        if node.key in wanted or store.done(node):
+            return
+        for parent in node.parents:
+            visit(parent)
+        wanted[node.key] = node
+
+    for node in nodes:
+        if node.stage == "answers":
+            visit(node)
+    return list(wanted.values())
+
+
+def estimate(node: Node, rates: Mapping[str, float]) -> float:
+    """Seconds, roughly."""
+    return FIXED + node.work / rates.get(node.stage, 1.0) if node.work else FIXED
+
+
+def measured_rates(nodes: Sequence[Node], store: Store) -> dict[str, float]:
+    """Tokens a second by stage, from the nodes that were made before; the assumed ones where none was."""
+    rates = dict(RATES)
+    for stage in RATES:
+        made = [(node.work, store.seconds(node)) for node in nodes if node.stage == stage and store.done(node)]
+        spent = sum(max(1.0, seconds - FIXED / 2) for _, seconds in made if seconds)
+        if spent:
+            rates[stage] = sum(work for work, seconds in made if seconds) / spent
+    return rates
+
+
+def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], None]) -> None:
+    """Make every node, at most `jobs` at a time, parents first; `after` is called whenever answers are complete.
+
+    Injected models are removed once they were asked: they are made again in seconds, and are the bulk of the disk.
+    Raises the first failure when the others in progress have ended.
+    """
+    left = {node.key: node for node in nodes}
+    total = len(left)
+    running: dict[Future[None], Node] = {}
+    failed: BaseException | None = None
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        while left or running:
+            for node in list(left.values()) if failed is None else []:
+                if len(running) < jobs and not any(p.key in left or p in running.values() for p in node.parents):
+                    _announce(node, list(left.values()), total, nodes, store)
+                    running[pool.submit(_one, node, store)] = left.pop(node.key)
+            if not running:
+                break
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                node = running.pop(future)
+                failed = failed or future.exception()
+                if node.stage == "answers" and future.exception() is None:
+                    after()
+    if failed is not None:
+        raise failed
+
+
+def _announce(node: Node, left: Sequence[Node], total: int, nodes: Sequence[Node], store: Store) -> None:
+    rates = measured_rates(nodes, store)
+    seconds = sum(estimate(other, rates) for other in left)
+    output.note(f"[{total - len(left) + 1}/{total}] {node.label} ({node.name}); about {duration(seconds)} left")
+
+
+def duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{max(1, minutes)} min"
+
+
+def _one(node: Node, store: Store) -> None:
+    """Make one node, or wait while another study makes the same one."""
+    partial = store.workspace / "runs" / ".partial" / node.name
+    while runs.is_locked(partial):
+        time.sleep(2)
+    if store.done(node):
+        return
+    if node.stage == "answers":
+        _ask(node, store)
+    else:
+        _past(node, store, *_words(node, store), "--name", node.name)
+
+
+def _words(node: Node, store: Store) -> list[str]:
+    """The command line of a training, extraction or injection."""
+    by_role: dict[str, list[str]] = {}
+    for role, it in node.inputs:
+        by_role.setdefault(role, []).append(str(store.output(it)))
+    if node.stage == "sft":
+        return ["sft", *by_role["documents"], "--base", by_role["base"][0]]
+    if node.stage == "rl":
+        return ["rl", "--sft", by_role["sft"][0], "--questions", by_role["questions"][0]]
+    if node.stage == "extract":
+        return ["extract", "--sft", by_role["sft"][0], "--rl", by_role["rl"][0]]
+    vectors = [f"{path}:{factor:g}" for path, factor in zip(by_role["vector"], node.extra["factors"], strict=True)]
+    return ["inject", "--target", by_role["target"][0], *(word for text in vectors for word in ("--vector", text))]
+
+
+def _ask(node: Node, store: Store) -> None:
+    """Questions to a model: the transcript, kept by content; the model goes if it was injected for this alone."""
+    inputs = dict(node.inputs)
+    model = store.output(inputs["model"])
+    began = time.monotonic()
+    result = _past(node, store, "eval", "--questions", str(inputs["questions"]), "--model", f"arm={model}")
+    rows = [json.loads(line) for line in (Path(result["outputs"]["answers"]) / "1.jsonl").read_text(encoding="utf-8").splitlines()]
+    injected = inputs["model"] if isinstance(inputs["model"], Node) and inputs["model"].stage == "inject" else None
+    metrics = store.record(injected).manifest["metrics"] if injected and store.record(injected) else {}
+    about = {"label": node.label, "seconds": round(time.monotonic() - began, 1), "injection": {k: metrics.get(k) for k in ("survival", "norm_ratio", "norm")}}
+    store.answers.mkdir(parents=True, exist_ok=True)
+    write_json(store.answers_of(node), {**about, "settings": configs.to_dict(node.config), "versions": runs.versions(), "answers": rows})
+    remove(store.workspace / "runs" / result["run"])
+    if injected:
+        remove(store.workspace / "runs" / injected.name)
+
+
+def _past(node: Node, store: Store, *words: str) -> dict[str, Any]:
+    """One command with the node's settings, and nobody else's; its JSON document. What it says goes to `logs/`."""
+    store.logs.mkdir(parents=True, exist_ok=True)
+    settings = store.logs / f"{node.name}.toml"
+    stage = "eval" if node.stage == "answers" else node.stage
+    tables = configs.to_toml(stage, node.config)
+    if node.extra.get("ingest"):
+        import tomli_w
+
+        tables += tomli_w.dumps({"ingest": dict(node.extra["ingest"])})
+    settings.write_text(tables, encoding="utf-8")
+    command = [sys.executable, "-m", "pastcli", *words, "--config", str(settings), "--json", "--resume"]
+    log = store.logs / f"{node.name}.log"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
+    environment["PAST_WORKSPACE"] = str(store.workspace)
+    with open(log, "a", encoding="utf-8") as errors:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True, env=environment, preexec_fn=_die_with_parent
+        )
+    if done.returncode == 130:
+        raise Interrupted("interrupted", "run the same command again to continue")
+    if done.returncode:
+        said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        raise PastError(f"{node.label} failed: {' '.join(said[-2:])[:400]}", f"everything it said is in {log}")
+    return json.loads(done.stdout)
+
+
+def _die_with_parent() -> None:
+    """A stage must not outlive a study that is killed: the next one would find its run taken (Linux only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

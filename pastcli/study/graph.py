@@ -1,0 +1,165 @@
+"""The graph of stages behind a study's answers. A node is named by everything that decides its result: stage, settings,
+contents of its files, and the nodes it grows from. So a result is found wherever a study has made it before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, models
+from .. import config as configs
+from ..hashing import hash_path
+from . import data
+from .spec import Arm, Part, Study, Vector, _build, added
+
+Input = "Node | Path"
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One run of a stage. `inputs` are (role, node or file); `work` is in tokens, to tell the time it will take."""
+
+    stage: str
+    config: Any
+    inputs: tuple[tuple[str, Any], ...]
+    work: float
+    label: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        settings = configs.to_dict(self.config)
+        settings.pop("base", None)  # an input, and by its content
+        inputs = [(role, it.key if isinstance(it, Node) else hash_path(it)) for role, it in self.inputs]
+        return configs.digest([self.stage, settings, inputs, dict(self.extra), __version__])
+
+    @property
+    def name(self) -> str:
+        """The id of its run in the workspace."""
+        return f"{self.stage}-{self.key[:16]}"
+
+    @property
+    def parents(self) -> list[Node]:
+        return [it for _, it in self.inputs if isinstance(it, Node)]
+
+    def all(self) -> Iterator[Node]:
+        """What it grows from, parents first, then itself."""
+        for parent in self.parents:
+            yield from parent.all()
+        yield self
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One arm at one seed and one scale, and the node that holds its answers."""
+
+    arm: str
+    seed: int
+    scale: float
+    node: Node
+
+
+class Graph:
+    """Builds the nodes of a study; the same recipe gives the same object."""
+
+    def __init__(self, study: Study, folder: Path):
+        self.study, self.folder = study, folder
+        self.base = models.resolve(study.base).path
+        self.target = data.target(study, study.target, folder)
+        self._sources: dict[str, data.Material] = {}
+        self._nodes: dict[str, Node] = {}
+        self.asked = [one for seed in study.seeds for name, arm in study.arms.items() for one in self._arm(name, arm, seed)]
+
+    def source(self, changes: Mapping[str, Any] | None = None) -> data.Material:
+        """The source with a vector's changes."""
+        part = _build(Part, {**dataclasses.asdict(self.study.source), **(changes or {})}, "[source]")
+        key = repr(part)
+        if key not in self._sources:
+            self._sources[key] = data.source(self.study, part, self.folder)
+        return self._sources[key]
+
+    def nodes(self) -> list[Node]:
+        """Every node once, in an order in which they can be made: seed by seed, arm by arm."""
+        return list({node.key: node for one in self.asked for node in one.node.all()}.values())
+
+    def _node(self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any) -> Node:
+        node = Node(stage, config, tuple(inputs), work, label, extra)
+        return self._nodes.setdefault(node.key, node)
+
+    # ---------------------------------------------------------------- models
+
+    def sft(self, material: data.Material, changes: Mapping[str, Any] | None, seed: int, what: str) -> Node:
+        """Documents into the base."""
+        config = self.study.stage("sft", changes, seed=seed)
+        inputs = [("base", self.base), *(("documents", path) for path in material.documents)]
+        ingest = configs.to_dict(self.study.stage("ingest", {"implication_sets": 99}))
+        work = config.epochs * sum(_tokens(path) for path in material.documents) * (2 if config.augment != "none" else 1)
+        return self._node("sft", config, inputs, work, f"sft {what}, seed {seed}", ingest=ingest)
+
+    def rl(self, start: Node, material: data.Material, changes: Mapping[str, Any] | None, seed: int, what: str) -> Node:
+        config = self.study.stage("rl", changes, seed=seed)
+        work = 1.0 * config.steps * config.prompts_per_step * config.num_generations * (20 + config.max_new_tokens)
+        return self._node("rl", config, [("sft", start), ("questions", material.practice)], work, f"rl {what}, seed {seed}")
+
+    def pairs(self, table: str, start: Node | Path, file: Path, changes: Mapping[str, Any] | None, seed: int) -> Node:
+        """SFT on prompt and completion: [imitation] or [format]."""
+        config = self.study.stage(table, changes, seed=seed)
+        inputs = [("base", start), ("documents", file)]
+        return self._node("sft", config, inputs, config.epochs * _tokens(file), f"{table}, seed {seed}", ingest={})
+
+    def vector(self, vector: Vector, seed: int, what: str) -> Node:
+        """The skill file of [vectors.NAME] at one seed."""
+        seed += vector.seed_shift
+        config = self.study.stage_default("extract")
+        if vector.kind == "format":
+            everyday = Path(str(resources.files("pastcli.ingest") / "qa_format.jsonl"))
+            before: Node | Path = self.base
+            after = self.pairs("format", self.base, everyday, vector.imitation, seed)
+        else:
+            material = self.source(vector.source)
+            before = self.sft(material, vector.sft, seed, "source")
+            if vector.kind == "imitation":
+                after = self.pairs("imitation", before, data.pairs(material.practice, self.folder), vector.imitation, seed)
+            else:
+                after = self.rl(before, material, vector.rl, seed, what)
+        return self._node("extract", config, [("sft", before), ("rl", after)], 0.0, f"extract {what}, seed {seed}")
+
+    def model(self, arm: Arm, seed: int) -> Node | Path:
+        """What an arm's vectors are added to."""
+        if arm.model == "base":
+            return self.base
+        if arm.model == "source":
+            return self.sft(self.source(), arm.sft, seed, "source")
+        sft = self.sft(self.target, arm.sft, seed, "target")
+        return self.rl(sft, self.target, None, seed, "target") if arm.model == "rl" else sft
+
+    # ---------------------------------------------------------------- arms
+
+    def _arm(self, name: str, arm: Arm, seed: int) -> Iterator[Asked]:
+        model = self.model(arm, seed)
+        material = self.source() if arm.model == "source" else self.target
+        for scale in arm.scale if isinstance(arm.scale, list) else [arm.scale]:
+            asked = model
+            if arm.add:
+                vectors = [("vector", self.vector(self.study.vectors[v], seed, v)) for v, _ in added(arm)]
+                changes = {**(arm.inject or {}), "scale": float(scale), "control": arm.control, "seed": seed}
+                config = self.study.stage("inject", changes)
+                factors = [factor for _, factor in added(arm)]
+                asked = self._node("inject", config, [("target", model), *vectors], 0.0, f"inject {name}, seed {seed}", factors=factors)
+            config = self.study.stage("eval")
+            work = len(material.questions) * (20.0 + config.max_new_tokens)
+            node = self._node("answers", config, [("model", asked), ("questions", material.asked)], work, f"ask {name}, seed {seed}")
+            yield Asked(name, seed, float(scale), node)
+
+
+def _tokens(path: Path) -> float:
+    """About how many tokens a file or folder holds, at four characters each."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return math.ceil(sum(file.stat().st_size for file in files) / 4)
