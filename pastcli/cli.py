@@ -32,6 +32,7 @@ COMMANDS = {
     "sweep": "Find the scale: inject and evaluate over a grid of λ.",
     "probe-orthogonality": "Measure how orthogonal SFT and RL changes are, against chance.",
     "eval": "Closed-book question answering, with intervals and paired tests.",
+    "study": "Run an experiment from one file: arms, seeds, controls; the table and what it carries.",
     "agent": "Run a ReAct agent over a file of tools.",
     "runs": "List, show and trace the runs of a workspace; clear unfinished ones away.",
     "doctor": "Check that everything needed is here, and say how to get what is not.",

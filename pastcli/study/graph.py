@@ -117,7 +117,7 @@ class Graph:
     def vector(self, vector: Vector, seed: int, what: str) -> Node:
         """The skill file of [vectors.NAME] at one seed."""
         seed += vector.seed_shift
-        config = self.study.stage_default("extract")
+        config = configs.STAGES["extract"]()
         if vector.kind == "format":
             everyday = Path(str(resources.files("pastcli.ingest") / "qa_format.jsonl"))
             before: Node | Path = self.base

@@ -1,0 +1,51 @@
+"""`past study`: an experiment from one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import output, runs
+from ._options import DryRun, Json
+
+EXAMPLE = "Example: `past study run squad.toml`"
+
+app = typer.Typer(help="Run an experiment from one file: arms, seeds, controls.", epilog=EXAMPLE, no_args_is_help=True)
+
+FILE = typer.Argument(metavar="FILE", help="The study file (TOML); `past study arms` prints one to start from.")
+OUT = typer.Option("-o", "--output", metavar="DIR", help="Where results.json, table.md and the plots go (default: studies/NAME).")
+JOBS = typer.Option("--jobs", min=1, help="Stages run side by side; each takes the memory of a training.")
+
+
+@app.command("run", epilog=EXAMPLE)
+def run(
+    file: Annotated[Path, FILE],
+    out: Annotated[Path | None, OUT] = None,
+    jobs: Annotated[int, JOBS] = 1,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make what the study needs and is not there yet, then its table. Stopped anywhere, it goes on when run again.
+
+    Every result is found by its content, also across the studies of a workspace: nothing is trained twice.
+    """
+    from ..study import load
+    from ..study.run import plan, run
+
+    study = load(file)
+    folder = out or Path("studies") / file.stem
+    if dry_run:
+        output.emit(plan(study, runs.workspace()), as_json)
+        return
+    document = run(study, runs.workspace(), folder, jobs)
+    output.emit(document["summary"], as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
+
+
+@app.command("arms", epilog="Example: `past study arms > my-study.toml`")
+def arms() -> None:
+    """Print the arms of a study that declares none, as TOML to start from."""
+    from ..study.spec import default_arms
+
+    print(default_arms(), end="")
