@@ -16,6 +16,10 @@ _DRAWS = 1 << 22
 """Random numbers held at once by the resampling: bounds memory at about 32 MB whatever n is."""
 
 
+FEW = 30
+"""Below so many independent units an interval is Student's."""
+
+
 class Estimate(NamedTuple):
     """A mean and its confidence interval; the bounds are None where the data cannot give any."""
 
@@ -46,7 +50,51 @@ def clustered_share(values: Sequence[float], groups: Sequence[Hashable], confide
     variance = count / max(count - 1, 1) * float(((sums - p * sizes) ** 2).sum()) / n**2
     spread = p * (1 - p)
     effective = float(count) if spread == 0 else float(n) if spread >= n * variance else max(1.0, spread / variance)
+    if 1 < count < FEW:  # the variance itself is a guess from few documents: fewer still, by Student's quantile
+        effective *= (NormalDist().inv_cdf(0.5 + confidence / 2) / t_quantile(0.5 + confidence / 2, count - 1)) ** 2
     return wilson(p * effective, effective, confidence)
+
+
+def mean_interval(
+    values: Sequence[float],
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
+) -> Estimate:
+    """Interval of a mean: Student's below `FEW` independent units (documents, or questions without groups), where the
+    percentile bootstrap is too narrow (nominal 95 % covers 84 % at six documents); the bootstrap from there on.
+    """
+    count = len(values) if groups is None else len(set(groups))
+    if count >= FEW:
+        return bootstrap_mean(values, confidence, resamples, seed, groups)
+    return clustered_t(values, confidence, groups)
+
+
+def clustered_t(values: Sequence[float], confidence: float = 0.95, groups: Sequence[Hashable] | None = None) -> Estimate:
+    """Student's interval of a mean of questions of which several are on one document: the mean is a ratio of sums over
+    documents, its variance that of the linearised ratio, with documents - 1 degrees of freedom (Cochran 1977, 6.3).
+
+    One document (or question) has a mean and no interval.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if data.size == 0:
+        return Estimate(0.0, None, None)
+    mean, error, df = _ratio(data, groups)
+    if df == 0:
+        return Estimate(mean, None, None)
+    half = t_quantile(0.5 + confidence / 2, df) * error
+    return Estimate(mean, mean - half, mean + half)
+
+
+def _ratio(data: np.ndarray, groups: Sequence[Hashable] | None) -> tuple[float, float, int]:
+    """Mean, its standard error by groups, and degrees of freedom."""
+    sums, sizes = _by_group(data, groups)
+    count, mean = sums.size, float(sums.sum() / sizes.sum())
+    if count == 1:
+        return mean, math.inf, 0
+    residuals = (sums - mean * sizes) / sizes.mean()
+    return mean, math.sqrt(float((residuals**2).sum()) / (count - 1) / count), count - 1
 
 
 def bootstrap_mean(
@@ -76,7 +124,7 @@ def bootstrap_mean(
     return Estimate(float(data.mean()), float(low), float(high))
 
 
-def paired_bootstrap(
+def paired_interval(
     a: Sequence[float],
     b: Sequence[float],
     confidence: float = 0.95,
@@ -84,8 +132,8 @@ def paired_bootstrap(
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
 ) -> Estimate:
-    """Mean of a - b over the same questions, with its bootstrap interval."""
-    return bootstrap_mean(_differences(a, b), confidence, resamples, seed, groups)
+    """Mean of a - b over the same questions, with its interval: `mean_interval` of the differences."""
+    return mean_interval(_differences(a, b), confidence, resamples, seed, groups)
 
 
 def sign_flip(
@@ -154,21 +202,46 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
+def t_test(values: Sequence[float]) -> float:
+    """Two-sided p-value of "the mean is 0" over seeds by Student's t; None of it can come from one value: 1.0."""
+    n = len(values)
+    if n < 2:
+        return 1.0
+    mean = math.fsum(values) / n
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    if error == 0.0:
+        return 1.0 if mean == 0.0 else 0.0
+    return 2 * (0.5 - _t_above_median(math.atan(abs(mean / error) / math.sqrt(n - 1)), n - 1))
+
+
+def smallest_detectable(values: Sequence[float], confidence: float = 0.95, power: float = 0.8) -> float | None:
+    """The smallest true mean that such a sample, with this spread and size, would show with probability `power`: (t of the
+    test + t of the power) standard errors (Bloom 1995, there for samples of any size). None for one value.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    mean = math.fsum(values) / n
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    return (t_quantile(0.5 + confidence / 2, n - 1) + t_quantile(power, n - 1)) * error
+
+
 def t_quantile(p: float, df: int) -> float:
     """Quantile of Student's t for p in [0.5, 1): with t = √df·tan φ its distribution is ∫ cos^(df-1), integrated by
     Gauss-Legendre and inverted by bisection; exact to about 1e-9 for the confidences in use.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(96)
-    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(math.pi)
-
-    def above_median(angle: float) -> float:
-        return scale * angle / 2 * float(weights @ np.cos(angle / 2 * (nodes + 1)) ** (df - 1))
-
     low, high = 0.0, math.pi / 2
     for _ in range(80):
         middle = (low + high) / 2
-        low, high = (middle, high) if above_median(middle) < p - 0.5 else (low, middle)
+        low, high = (middle, high) if _t_above_median(middle, df) < p - 0.5 else (low, middle)
     return math.sqrt(df) * math.tan((low + high) / 2)
+
+
+def _t_above_median(angle: float, df: int) -> float:
+    """P(0 < T < √df·tan angle) of Student's t."""
+    nodes, weights = np.polynomial.legendre.leggauss(96)
+    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(math.pi)
+    return scale * angle / 2 * float(weights @ np.cos(angle / 2 * (nodes + 1)) ** (df - 1))
 
 
 def _by_group(values: np.ndarray, groups: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray]:

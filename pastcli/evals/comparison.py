@@ -12,7 +12,7 @@ from ..errors import UsageError
 from .closed_book import METRICS, QAResult
 
 _YES_NO = ("exact", "contains")
-"""Metrics that are 0 or 1: Wilson's interval and McNemar's exact test; F1 is graded: bootstrap and sign flips."""
+"""Metrics that are 0 or 1: Wilson's interval and McNemar's exact test; F1 is graded: mean_interval and sign flips."""
 
 FEWEST_DOCUMENTS = 6
 """With fewer documents not even a gain on every one of them could be told from chance (2 in 2^6 sign patterns: p = 0.03)."""
@@ -20,7 +20,7 @@ FEWEST_DOCUMENTS = 6
 
 @dataclass(frozen=True)
 class Difference:
-    """Model minus reference on one metric: the mean with its paired bootstrap interval, and p-values.
+    """Model minus reference on one metric: the mean with its paired interval, and p-values.
 
     `p` tests "no difference" over questions; `p_holm` corrects it for all models compared on this metric.
     """
@@ -93,7 +93,7 @@ def compare(results: Mapping[str, QAResult], config: EvalConfig, reference: str 
         p_values = [_test(results[label], results[str(reference)], metric, groups, config) for label in others]
         for label, p, corrected in zip(others, p_values, stats.holm(p_values), strict=True):
             pair = results[label].scores(metric), results[str(reference)].scores(metric)
-            gain = stats.paired_bootstrap(*pair, config.confidence, config.resamples, config.seed, groups)
+            gain = stats.paired_interval(*pair, config.confidence, config.resamples, config.seed, groups)
             differences[label][metric] = Difference(*gain, p, corrected)
     units = "questions" if groups is None else "documents"
     return Comparison(len(asked), documents, units, first.ungradable, scores, tokens, empty, reference, differences)
@@ -112,7 +112,8 @@ def _interval(result: QAResult, metric: str, groups: list[str] | None, config: E
         if groups is not None:
             return stats.clustered_share(values, groups, config.confidence)
         return stats.wilson(sum(values), len(values), config.confidence)
-    return stats.bootstrap_mean(values, config.confidence, config.resamples, config.seed, groups)
+    found = stats.mean_interval(values, config.confidence, config.resamples, config.seed, groups)
+    return found if found.low is None else stats.Estimate(found.mean, max(0.0, found.low), min(1.0, found.high))
 
 
 def _test(result: QAResult, reference: QAResult, metric: str, groups: list[str] | None, config: EvalConfig) -> float:

@@ -1,0 +1,175 @@
+"""What the answers say: effects within a seed, then over seeds, with intervals; Holm over the arms declared as tests.
+
+Works on a results document alone (`run.collect`), so that a table can be made again anywhere. Per metric and arm:
+
+1. within a seed, the difference to the arm it is compared with, question by question, interval by document;
+2. over seeds, Student's interval of these differences: would other seeds of the same training say the same?
+3. over documents, the differences averaged over seeds, signs flipped by document: would other documents?
+
+The p-value is the larger of the two of 2 and 3: a claim must hold over seeds and over documents (Berger 1982).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import stats
+
+METRICS = ("exact", "contains", "f1")
+CLAIMED = ("contains", "f1")
+"""Metrics a claim is judged by: recall, which does not mind length, and the paper's overlap."""
+
+RESAMPLES = 10_000
+NIL = 0.01
+"""A control is nil if its whole interval lies within this of zero: one point."""
+
+
+class Answers:
+    """The answers of one results document, by arm, seed and scale; only questions of a `part` count."""
+
+    def __init__(self, document: Mapping[str, Any]):
+        self.document = document
+        self.arms: Mapping[str, Any] = document["study"]["arms"]
+        self.scales = {name: self._chosen(name) for name in self.arms if document["arms"].get(name)}
+
+    def asked(self, arm: str) -> str:
+        return "source" if self.arms[arm]["model"] == "source" else "target"
+
+    def rows(self, arm: str, keep: Mapping[str, str] | None = None) -> list[int]:
+        """Indices of the questions an arm is judged by: the test part of the target, or every asked one of the source."""
+        wanted = keep or ({} if self.asked(arm) == "source" else {"part": "test"})
+        items = self.document["items"][self.asked(arm)]
+        return [i for i, item in enumerate(items) if all(item.get(key) == value for key, value in wanted.items())]
+
+    def docs(self, arm: str, rows: Sequence[int]) -> list[str]:
+        items = self.document["items"][self.asked(arm)]
+        return [items[i]["doc"] or items[i]["id"] for i in rows]
+
+    def seeds(self, arm: str) -> list[str]:
+        scale = self.scales.get(arm, {}).get("scale")
+        return [seed for seed, scales in self.document["arms"].get(arm, {}).items() if scale in scales]
+
+    def column(self, arm: str, seed: str, name: str, rows: Sequence[int], scale: str = "") -> list[Any]:
+        values = self.document["arms"][arm][seed][scale or self.scales[arm]["scale"]]["answers"][name]
+        return [values[i] for i in rows]
+
+    def _chosen(self, arm: str) -> dict[str, Any]:
+        """The scale of an arm: its only one, or of a grid the one with the best mean F1 over seeds on the dev questions."""
+        by_seed = self.document["arms"][arm]
+        common = [scale for scale in next(iter(by_seed.values())) if all(scale in scales for scales in by_seed.values())]
+        grid = self.arms[arm]["scale"] if isinstance(self.arms[arm]["scale"], list) else [self.arms[arm]["scale"]]
+        if len(grid) == 1 or not common:
+            return {"scale": f"{float(grid[0]):g}"}
+        rows = self.rows(arm, {"part": "dev"})
+        means = {
+            scale: sum(sum(self.column(arm, seed, "f1", rows, scale)) for seed in by_seed) / (len(by_seed) * len(rows))
+            for scale in common
+        }
+        best = max(means, key=lambda scale: (means[scale], -abs(float(scale))))
+        return {"scale": best, "dev_f1": means}
+
+
+def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str, Any]:
+    """Scores, effects and the sentences they carry; only of arms that have answers."""
+    answers = Answers(document)
+    there = [arm for arm in answers.arms if answers.seeds(arm)]
+    scores = {arm: _scores(answers, arm, confidence) for arm in there}
+    effects = {arm: found for arm in there if (found := effect(answers, arm, scores, confidence))}
+    for metric in METRICS:
+        tests = [arm for arm in effects if answers.arms[arm]["test"]]
+        for arm, p in zip(tests, stats.holm([effects[arm]["metrics"][metric]["p"] for arm in tests]), strict=True):
+            effects[arm]["metrics"][metric]["p_holm"] = p
+    return {
+        "confidence": confidence,
+        "scores": scores,
+        "effects": effects,
+        "scales": {arm: found for arm, found in answers.scales.items() if "dev_f1" in found},
+        "strata": strata(answers, effects, confidence),
+    }
+
+
+def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
+    """Mean of every metric over the seeds, with Student's interval; mean length of an answer in tokens; empty answers."""
+    rows, seeds = answers.rows(arm), answers.seeds(arm)
+    found: dict[str, Any] = {"seeds": seeds, "questions": len(rows), "documents": len(set(answers.docs(arm, rows)))}
+    for metric in METRICS:
+        means = [_mean(answers.column(arm, seed, metric, rows)) for seed in seeds]
+        found[metric] = {"by_seed": means, **stats.t_interval(means, confidence)._asdict()}
+    found["tokens"] = _mean([_mean(answers.column(arm, seed, "tokens", rows)) for seed in seeds])
+    found["empty"] = _mean([float(not text) for seed in seeds for text in answers.column(arm, seed, "prediction", rows)])
+    return found
+
+
+def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: float) -> dict[str, Any] | None:
+    """The arm minus what it is compared with; None for a reference, or where the two were never asked the same."""
+    others = [name for name in against(answers, arm) if name in scores and name != arm and answers.asked(name) == answers.asked(arm)]
+    if not others:
+        return None
+    metrics = {}
+    for metric in METRICS:
+        best = max(others, key=lambda name: scores[name][metric]["mean"])  # of several the better: the harder claim
+        found = difference(answers, arm, best, metric, answers.rows(arm), confidence)
+        if found is not None:
+            metrics[metric] = {"against": best, **found}
+    return {"against": others, "metrics": metrics} if len(metrics) == len(METRICS) else None
+
+
+def against(answers: Answers, arm: str) -> list[str]:
+    named = answers.arms[arm]["against"] or answers.document["study"]["reference"]
+    return named.split("|")
+
+
+def difference(answers: Answers, arm: str, other: str, metric: str, rows: Sequence[int], confidence: float) -> dict[str, Any] | None:
+    """Effect of `arm` over `other` on one metric; None without a seed that both have."""
+    seeds = _shared(answers, arm, other)
+    if not seeds or not rows:
+        return None
+    docs = answers.docs(arm, rows)
+    by_seed, per_question = [], [0.0] * len(rows)
+    for seed, theirs in seeds:
+        pair = answers.column(arm, seed, metric, rows), answers.column(other, theirs, metric, rows)
+        gain = stats.paired_interval(*pair, confidence, RESAMPLES, 0, docs)
+        by_seed.append({"seed": seed, **gain._asdict()})
+        per_question = [sofar + (a - b) / len(seeds) for sofar, a, b in zip(per_question, *pair, strict=True)]
+    means = [one["mean"] for one in by_seed]
+    over_documents = stats.mean_interval(per_question, confidence, RESAMPLES, 0, docs)
+    p_documents = stats.sign_flip(per_question, [0.0] * len(rows), RESAMPLES, 0, docs)
+    p_seeds = stats.t_test(means) if len(means) > 1 else None
+    return {
+        **stats.t_interval(means, confidence)._asdict(),
+        "by_seed": by_seed,
+        "over_documents": [over_documents.low, over_documents.high],
+        "p_seeds": p_seeds,
+        "p_documents": p_documents,
+        "p": max(p_documents, p_seeds if p_seeds is not None else 0.0),
+        "detectable": stats.smallest_detectable(means, confidence),
+    }
+
+
+def _shared(answers: Answers, arm: str, other: str) -> list[tuple[str, str]]:
+    """Seeds that both arms have. An arm without a trained part (the base) is the same model at every seed."""
+    mine, theirs = answers.seeds(arm), set(answers.seeds(other))
+    return [(seed, seed) for seed in mine if seed in theirs]
+
+
+def strata(answers: Answers, effects: Mapping[str, Any], confidence: float) -> dict[str, Any]:
+    """The effects again, within every stratum of the questions (template, how often stated, practised or held out)."""
+    found: dict[str, Any] = {}
+    for arm, whole in effects.items():
+        items = answers.document["items"][answers.asked(arm)]
+        base = {} if answers.asked(arm) == "source" else {"part": "test"}
+        kinds = ["part"] if answers.asked(arm) == "source" else ["template", "stated"]
+        for kind in kinds:
+            for value in sorted({item[kind] for item in items if kind in item}):
+                rows = answers.rows(arm, {**base, kind: value})
+                for metric in CLAIMED:
+                    got = difference(answers, arm, whole["metrics"][metric]["against"], metric, rows, confidence)
+                    if got is not None:
+                        place = found.setdefault(arm, {}).setdefault(f"{kind}: {value}", {"questions": len(rows)})
+                        place[metric] = {key: got[key] for key in ("mean", "low", "high", "p")}
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

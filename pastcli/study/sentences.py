@@ -1,0 +1,68 @@
+"""The sentences that a study's numbers carry, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .effects import CLAIMED, NIL
+
+NAMES = {"f1": "F1", "contains": "contains", "exact": "exact match"}
+
+
+def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+    """One sentence a claim, one a control."""
+    found = []
+    arms = document["study"]["arms"]
+    for arm, effect in summary["effects"].items():
+        if arms[arm]["test"]:
+            found.append(claim(arm, effect["metrics"], summary))
+        elif arms[arm]["control"] != "none":
+            found.append(control(arm, effect["metrics"], summary))
+    wanted = len(document["study"]["seeds"])
+    had = max((len(score["seeds"]) for score in summary["scores"].values()), default=0)
+    if had < wanted:
+        found.append(f"Not finished: {had} of {wanted} seeds so far.")
+    return found
+
+
+def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Shown only if the corrected p-value and the interval over seeds agree; else the smallest effect the design would show."""
+    parts, shown, smallest = [], [], []
+    for name in CLAIMED:
+        one = metrics[name]
+        p = one.get("p_holm", one["p"])
+        parts.append(f"{NAMES[name]} {gain(one)} over {one['against']} (Holm p {p:.2g})")
+        if one["low"] is not None and one["low"] > 0 and p < 1 - summary["confidence"]:
+            shown.append(NAMES[name])
+        if one["detectable"] is not None:
+            smallest.append(f"{one['detectable']:.3f} {NAMES[name]}")
+    count = len(metrics[CLAIMED[0]]["by_seed"])
+    text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {summary['scores'][arm]['documents']} documents. "
+    if count < 2:
+        return text + "One seed says nothing over seeds: no claim."
+    if shown:
+        return text + f"A gain is shown on {' and '.join(shown)}."
+    return text + f"No gain is shown; of four true gains this design would have shown about {' or '.join(smallest)} (80 % power)." .replace("of four true gains this", "this")
+
+
+def control(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    one = metrics["f1"]
+    text = f"Control {arm}: F1 {gain(one)} against {one['against']}, {seeds(len(one['by_seed']))}: "
+    if one["low"] is None:
+        return text + "one seed, not judged."
+    if one["low"] >= -NIL and one["high"] <= NIL:
+        return text + f"within {NIL * 100:.0f} point of zero."
+    if one["low"] > 0 or one["high"] < 0:
+        return text + "it is not nil."
+    return text + f"not shown to be within {NIL * 100:.0f} point of zero, and not shown to differ."
+
+
+def gain(one: Mapping[str, Any]) -> str:
+    if one["low"] is None:
+        return f"{one['mean']:+.3f}"
+    return f"{one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+
+
+def seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"
