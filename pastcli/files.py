@@ -22,8 +22,12 @@ def write_json(path: Path, data: Any, sync: bool = False) -> None:
 
     File names that are no UTF-8 come out as the escapes which JSON has for them, and are read back as they were.
     """
+    write_text(path, json.dumps(data, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text by way of a temporary file, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
-    text = json.dumps(data, ensure_ascii=False, indent=2, default=str) + "\n"
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         if sync:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -40,9 +41,10 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> Estimate:
 
 
 def clustered_share(values: Sequence[float], groups: Sequence[Hashable], confidence: float = 0.95) -> Estimate:
-    """Wilson's interval for a share of questions of which several are on one document, by the effective sample size: as many
-    independent questions as would vary as much as the documents do (Korn and Graubard 1998). Where all are right
-    or all wrong, which says nothing of that, a document counts as one question.
+    """Wilson's interval for a mean of scores in [0, 1], several on one document, by the effective sample size: as many
+    independent yes-or-no questions as would vary as much as the documents do (Korn and Graubard 1998; below `FEW`
+    documents with Student's quantile). Where all are right or all wrong, which says nothing of that, a document counts
+    as one question; a document of one question each is the plain case.
     """
     data = np.asarray(values, dtype=np.float64)
     sums, sizes = _by_group(data, groups)
@@ -71,7 +73,9 @@ def mean_interval(
     return clustered_t(values, confidence, groups)
 
 
-def clustered_t(values: Sequence[float], confidence: float = 0.95, groups: Sequence[Hashable] | None = None) -> Estimate:
+def clustered_t(
+    values: Sequence[float], confidence: float = 0.95, groups: Sequence[Hashable] | None = None
+) -> Estimate:
     """Student's interval of a mean of questions of which several are on one document: the mean is a ratio of sums over
     documents, its variance that of the linearised ratio, with documents - 1 degrees of freedom (Cochran 1977, 6.3).
 
@@ -226,6 +230,7 @@ def smallest_detectable(values: Sequence[float], confidence: float = 0.95, power
     return (t_quantile(0.5 + confidence / 2, n - 1) + t_quantile(power, n - 1)) * error
 
 
+@cache
 def t_quantile(p: float, df: int) -> float:
     """Quantile of Student's t for p in [0.5, 1): with t = √df·tan φ its distribution is ∫ cos^(df-1), integrated by
     Gauss-Legendre and inverted by bisection; exact to about 1e-9 for the confidences in use.
@@ -239,9 +244,14 @@ def t_quantile(p: float, df: int) -> float:
 
 def _t_above_median(angle: float, df: int) -> float:
     """P(0 < T < √df·tan angle) of Student's t."""
-    nodes, weights = np.polynomial.legendre.leggauss(96)
+    nodes, weights = _legendre()
     scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(math.pi)
     return scale * angle / 2 * float(weights @ np.cos(angle / 2 * (nodes + 1)) ** (df - 1))
+
+
+@cache
+def _legendre() -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(96)
 
 
 def _by_group(values: np.ndarray, groups: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray]:

@@ -143,7 +143,9 @@ def test_commands_import_what_is_heavy_only_when_called(path):
     for node in top.body:
         names = [alias.name for alias in node.names]
         module = getattr(node, "module", None) or ""
-        assert not (STAGES | {"study"}) & {*names, module.split(".")[0]}, f"line {node.lineno}: layer 3 at the top of a command"
+        assert not (STAGES | {"study"}) & {*names, module.split(".")[0]}, (
+            f"line {node.lineno}: layer 3 at the top of a command"
+        )
         assert module.split(".")[0] not in HEAVY and not set(HEAVY) & {name.split(".")[0] for name in names}
 
 

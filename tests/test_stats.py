@@ -92,7 +92,7 @@ def test_bootstrap_holds_the_mean_and_repeats_with_its_seed(values, seed):
     assert got == stats.bootstrap_mean(values, resamples=200, seed=seed)
     assert got.mean == pytest.approx(np.mean(values))
     assert min(values) <= got.low <= got.high <= max(values)
-    assert stats.paired_bootstrap(values, values, resamples=100) == (0, 0, 0)
+    assert stats.paired_interval(values, values, resamples=100)[0] == 0
 
 
 def test_bootstrap_covers_about_as_often_as_it_says():
@@ -121,10 +121,14 @@ def test_bootstrap_by_document_covers_where_the_one_by_question_does_not():
 def test_a_share_over_documents_is_as_wide_as_the_documents_vary():
     """Documents all right or all wrong are one question each; with no more than chance between them, nothing is lost."""
     together, mixed = [1.0] * 24 + [0.0] * 72, [1.0, 0, 0, 0, 1, 0, 0, 0] * 12
+    shrunk = (1.959964 / 2.200985) ** 2  # the normal quantile over Student's with 11 degrees of freedom
+    few = 11 * shrunk
     got = stats.clustered_share(together, GROUPS)
-    assert got.mean == 0.25 and got == pytest.approx(stats.wilson(0.25 * 11, 11)), "12 documents, one lost to the mean"
-    assert stats.clustered_share(mixed, GROUPS) == pytest.approx(stats.wilson(24, 96))
-    assert stats.clustered_share([0.0] * 96, GROUPS) == pytest.approx(stats.wilson(0, 12))
+    assert got.mean == 0.25 and got == pytest.approx(stats.wilson(0.25 * few, few)), (
+        "12 documents, one lost to the mean"
+    )
+    assert stats.clustered_share(mixed, GROUPS) == pytest.approx(stats.wilson(24 * shrunk, 96 * shrunk))
+    assert stats.clustered_share([0.0] * 96, GROUPS) == pytest.approx(stats.wilson(0, 12 * shrunk))
     rng = np.random.default_rng(5)
     found = []
     for _ in range(300):
@@ -144,7 +148,7 @@ def test_groups_of_one_are_no_groups_and_whole_groups_are_flipped():
     rng = np.random.default_rng(4)
     a, b = rng.random(10), rng.random(10)
     assert stats.sign_flip(a, b, groups=range(10)) == stats.sign_flip(a, b)
-    assert stats.paired_bootstrap(a, b, groups=range(10)) == stats.paired_bootstrap(a, b)
+    assert stats.paired_interval(a, b, groups=range(10)) == stats.paired_interval(a, b)
     assert stats.sign_flip([1] * 6, [0] * 6, groups=list("aabbcc")) == pytest.approx(2 / 8)
     assert stats.sign_flip([1, 0, 1, 0], [0, 1, 0, 1], groups=list("aabb")) == 1.0
     unequal = stats.bootstrap_mean([1, 1, 1, 0], groups=list("aaab"), resamples=2000)
@@ -157,3 +161,53 @@ def test_no_data_and_unpaired_scores():
     assert stats.wilson(0, 0) == (0.0, None, None) == stats.bootstrap_mean([])
     with pytest.raises(ValueError, match="different length"):
         stats.mcnemar([1], [1, 0])
+
+
+def _scores_on(documents, kind, rng):
+    """Five scores on each document and their true mean: right or wrong, graded, or differences of two models; what is
+    hard differs between documents."""
+    groups = np.repeat(np.arange(documents), 5)
+    if kind == "differences":
+        up = np.repeat(np.clip(0.12 + 0.1 * rng.standard_normal(documents), 0.0, 0.24), 5)
+        drawn = rng.random(groups.size)
+        return np.where(drawn < up, 1.0, np.where(drawn > 0.94, -1.0, 0.0)), 0.06, groups
+    chances = np.repeat(rng.beta(0.8, 3.2, documents), 5)
+    grades = rng.choice([1.0, 0.5, 0.8], groups.size) if kind == "graded" else 1.0
+    return (rng.random(groups.size) < chances) * grades, 0.2 * (2.3 / 3 if kind == "graded" else 1.0), groups
+
+
+@pytest.mark.parametrize("documents", [6, 12, 20, 29, 45])
+@pytest.mark.parametrize("kind", ["right or wrong", "graded", "differences"])
+def test_intervals_over_few_documents_cover_as_often_as_they_say(kind, documents):
+    """The percentile bootstrap covers 84 % at six documents and 90 % at twelve; what `past eval` and `past study` print
+    must not be that narrow."""
+    rng = np.random.default_rng(documents)
+    inside, plain = [], []
+    for _ in range(600):
+        values, true, groups = _scores_on(documents, kind, rng)
+        if kind == "differences":
+            found = stats.mean_interval(values, resamples=300, groups=groups)
+        else:
+            found = stats.clustered_share(values, groups)
+        inside.append(found.low <= true <= found.high)
+        if documents == 6:
+            narrow = stats.bootstrap_mean(values, resamples=300, groups=groups)
+            plain.append(narrow.low <= true <= narrow.high)
+    assert 0.92 <= np.mean(inside) <= 0.995
+    if plain:
+        assert np.mean(plain) < 0.9, "or this test could not fail"
+
+
+def test_t_of_seeds_and_the_smallest_effect_seen():
+    assert stats.t_test([1.0, 2.0, 3.0]) == pytest.approx(0.0741799, abs=1e-6)  # t = 3.4641 with 2 degrees of freedom
+    assert stats.t_test([0.1]) == 1.0 and stats.t_test([0.0, 0.0]) == 1.0 and stats.t_test([0.2, 0.2]) == 0.0
+    assert stats.smallest_detectable([1.0]) is None
+    rng = np.random.default_rng(0)
+    spread = np.mean([stats.smallest_detectable(rng.normal(0, 1, 30)) for _ in range(50)])
+    seen = np.mean([stats.t_test(rng.normal(spread, 1, 30)) < 0.05 for _ in range(400)])
+    assert 0.74 < seen < 0.86, "the effect it names is seen four times in five"
+
+
+def test_one_document_has_a_mean_and_no_interval():
+    assert stats.mean_interval([1.0, 0.0], groups=["a", "a"]) == (0.5, None, None)
+    assert stats.clustered_t([1.0, 2.0, 3.0]) == pytest.approx(stats.t_interval([1, 2, 3]))

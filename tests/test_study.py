@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
 
 STUDY = """
 title = "tiny"
 base = "{base}"
-seeds = [0, 1]
+seeds = [0]
 [source]
 documents = "source.json"
 held_out = 0.25
@@ -41,8 +47,11 @@ sft = {{ mix = ["none"] }}
 sft = {{ mix = ["none"] }}
 add = ["rl"]
 test = true
+"""
+
+CONTROL = """
 [arms."SFT + random"]
-sft = {{ mix = ["none"] }}
+sft = { mix = ["none"] }
 add = ["rl"]
 control = "random"
 """
@@ -63,16 +72,29 @@ def records(name, count, questions=4):
 @pytest.fixture(scope="session")
 def warmed(tiny_model, tmp_path_factory):
     """A tiny base that answers some questions, so that GRPO has something to reward."""
-    import os
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("warmed")
-    pairs = [{"prompt": f"Question: Which river {i}?\nAnswer:", "completion": " dog" if i % 2 else " fox"} for i in range(6)]
+    pairs = [
+        {"prompt": f"Question: Which river {i}?\nAnswer:", "completion": " dog" if i % 2 else " fox"} for i in range(6)
+    ]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    words = ["sft", "pairs.jsonl", "--base", str(tiny_model), "--mix", "none", "--epochs", "40", "--lr", "0.01", "--name", "warm"]
+    words = [
+        "sft",
+        "pairs.jsonl",
+        "--base",
+        str(tiny_model),
+        "--mix",
+        "none",
+        "--epochs",
+        "40",
+        "--lr",
+        "0.01",
+        "--name",
+        "warm",
+    ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
-    subprocess.run([sys.executable, "-m", "pastcli", *words], cwd=folder, env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "pastcli", *words], cwd=folder, env=environment, check=True, capture_output=True
+    )
     return folder / "runs" / "warm" / "model"
 
 
@@ -84,11 +106,289 @@ def study(workspace, warmed):
     return workspace
 
 
-def test_a_study_runs_and_finds_everything_again(past, study):
-    past("study", "run", "study.toml")
+@pytest.mark.timeout(1200)
+def test_a_study_killed_goes_on_and_makes_nothing_twice(past, study):
+    """kill -9 in the middle, then again to the end; a second study with one arm more makes that arm alone."""
+    command = [sys.executable, "-m", "pastcli", "study", "run", "study.toml"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: list((study / "runs").glob("sft-*")))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    first = {path.name: path.stat().st_mtime_ns for path in (study / "runs").glob("sft-*")}
+    shown = past("study", "run", "study.toml", timeout=1000).stdout
+    assert "SFT + v" in shown and "One seed says nothing over seeds" in shown
     found = json.loads((study / "studies" / "study" / "results.json").read_text())
-    assert set(found["arms"]) == {"SFT", "SFT + v", "SFT + random"}
-    made = {path.name: path.stat().st_mtime_ns for path in (study / "runs").iterdir()}
-    again = past("study", "run", "study.toml")
-    assert "is here already" in again.stderr or "results are here" in again.stderr
-    assert made == {path.name: path.stat().st_mtime_ns for path in (study / "runs").iterdir()}
+    assert set(found["arms"]) == {"SFT", "SFT + v"} and all(found["arms"].values())
+    made = {path.name: path.stat().st_mtime_ns for path in (study / "runs").iterdir() if path.name != ".partial"}
+    assert first.items() <= made.items() and not [name for name in made if name.startswith("inject")]
+    more = (study / "study.toml").read_text() + CONTROL
+    (study / "more.toml").write_text(more)
+    plan = json.loads(past("study", "run", "more.toml", "--dry-run", "--json").stdout)
+    assert plan["to_make"] == {"inject": 1, "answers": 1} and plan["seeds"] == [0]
+    again = past("study", "run", "study.toml", "-o", "elsewhere")
+    assert "8 of 8 results are here already" in again.stderr
+    assert (study / "elsewhere" / "table.md").read_text() == (study / "studies" / "study" / "table.md").read_text()
+
+
+def until(condition, seconds=600):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.1)
+
+
+# ---------------------------------------------------------------- the file
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("sedes = [1]", "did you mean seeds?"),
+        ("seeds = [1, 1]", "a seed is named twice"),
+        ('reference = "SFT+"', "is no arm"),
+        ('[arms.x]\nmodle = "base"', "did you mean model?"),
+        ('[arms.x]\nmodel = "bas"', "model of [arms.x] must be one of"),
+        ('[arms.x]\nadd = ["skill"]', "unknown a vector in `add` of [arms.x]: skill"),
+        ('[arms.x]\nadd = ["rl:much"]', "is no number"),
+        ('[arms.x]\nscale = [0.5, 1]\nadd = ["rl"]', "no dev questions"),
+        ('[arms.x]\ncontrol = "random"', "a control and no vector"),
+        ("[arms.x]\nsft = { epoch = 3 }", "did you mean epochs?"),
+        ("[rl]\nlr = -1", "must be above 0"),
+        ("[rl]\nsteps", "is not valid TOML"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_and_exit_2(past, workspace, change, message):
+    parts = '[source]\ndocuments = "s.json"\n[target]\ndocuments = "t.json"\n'
+    arms = "" if "[arms" not in change and "[rl" not in change else "[arms.SFT]\n"
+    top = change if not change.startswith("[") else ""
+    (workspace / "bad.toml").write_text(f"{top}\n{parts}{arms}{'' if top else change}\n")
+    done = past("study", "run", "bad.toml", code=2)
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_help_tells_all_that_is_needed_for_a_new_arm():
+    from typer.testing import CliRunner
+
+    from pastcli import cli
+
+    shown = CliRunner().invoke(cli.app, ["study", "--help"], env={"COLUMNS": "200"}).output
+    for key in ("[arms.NAME]", "[vectors.NAME]", "held_out", "against", "imitation", "control"):
+        assert key in shown
+
+
+def test_the_default_arms_are_a_valid_study(workspace):
+    from pastcli.study import load
+
+    (workspace / "d.toml").write_text('[source]\ndocuments = "a"\n[target]\ndocuments = "b"\n')
+    study = load(workspace / "d.toml")
+    assert study.seeds == (0, 1, 2, 3, 4) and {"base", "SFT", "SFT + v", "SFT + format", "mix: SFT"} <= set(study.arms)
+
+
+# ---------------------------------------------------------------- the data
+
+
+def a_study(folder, base, **changes):
+    from pastcli.study import load
+
+    text = STUDY.format(base=base)
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    (folder / "study.toml").write_text(text)
+    return load(folder / "study.toml")
+
+
+def test_dev_held_out_and_shared_titles(workspace, tiny_model):
+    from pastcli.study import data
+
+    both = records("Velmora", 8)
+    (workspace / "source.json").write_text(json.dumps(both))
+    (workspace / "target.json").write_text(json.dumps(both[:2] + records("Harsk", 6)))
+    study = a_study(workspace, tiny_model)
+    source = data.source(study, study.source, workspace / "data")
+    target = data.target(study, study.target, workspace / "data")
+    assert len(source.documents) == 1 and not source.titles & target.titles and len(source.titles) == 6
+    seen = {json.loads(line)["id"] for line in source.practice.read_text().splitlines()}
+    held = {name for name, part in source.where.items() if part == "held-out"}
+    assert len(held) == 6 and not held & seen and len(seen) == 18
+    assert {name for name, part in source.where.items() if part == "practised"} <= seen
+    dev = {q.doc for q in target.questions if target.where[q.id] == "dev"}
+    test = {q.doc for q in target.questions if target.where[q.id] == "test"}
+    assert len(dev) == 2 and len(test) == 6 and not dev & test
+    found = data.strata(study, target, source)
+    assert {one["template"] for one in found} == {"seen"}, "the same questions were practised"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Who founded Velmora in 1583?", "Who founded Orrenby in 1648?", True),
+        ("Who is mayor of Velmora?", "Who founded Orrenby?", False),
+    ],
+)
+def test_a_template_is_a_question_without_its_names(one, other, same):
+    from pastcli.study.data import template
+
+    assert (template(one) == template(other)) is same
+
+
+def test_kinds_choose_augmentations(workspace):
+    from pastcli.study.data import _texts
+
+    record = {"augmentations": {"base.implications": ["a", "b"], "iter1.implications": ["c"], "base.self_qa": ["d"]}}
+    assert _texts(record, ["*.implications:1"]) == ["a", "c"] and _texts(record, ["base.*"]) == ["a", "b", "d"]
+
+
+# ---------------------------------------------------------------- the graph
+
+
+def test_a_node_is_named_by_what_decides_its_result(workspace, tiny_model):
+    from pastcli.study.graph import Graph
+
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
+
+    def names(folder, **changes):
+        graph = Graph(a_study(workspace, tiny_model, **changes), workspace / folder)
+        return {(one.arm, node.stage, node.label): node.name for one in graph.asked for node in one.node.all()}
+
+    base = names("data")
+    assert names("another place") == base, "where the files lie does not matter"
+    longer = names("data", **{"steps = 2": "steps = 3"})
+    assert {key[1] for key in base if base[key] != longer[key]} == {"rl", "extract", "inject", "answers"}
+    assert base["SFT", "answers", "ask SFT, seed 0"] == longer["SFT", "answers", "ask SFT, seed 0"]
+    (workspace / "target.json").write_text(json.dumps(records("Harsk", 4) + records("Orr", 1)))
+    grown = names("data")
+    assert {key[1] for key in base if base[key] != grown[key]} == {"sft", "inject", "answers"}
+    assert base["SFT + v", "rl", "rl rl, seed 0"] == grown["SFT + v", "rl", "rl rl, seed 0"]
+    assert set(names("data", **{"seeds = [0]": "seeds = [1]"}).values()).isdisjoint(grown.values())
+
+
+# ---------------------------------------------------------------- the numbers
+
+
+def results(gains, seeds=5, docs=12, per=4, arms=None, rng_seed=0):
+    """A results document: SFT at random, each arm better by its gain (0 to 1 of the wrong answers turned right)."""
+    rng = np.random.default_rng(rng_seed)
+    items = [
+        {
+            "id": f"{d}-{q}",
+            "question": "?",
+            "answers": ["x"],
+            "doc": f"d{d}",
+            "part": "test" if d else "dev",
+            "template": "new",
+            "stated": "often" if d % 2 else "rarely",
+        }
+        for d in range(docs + 1)
+        for q in range(per)
+    ]
+    hard = np.repeat(rng.random(docs + 1), per)
+    arms = arms or {}
+    names = {"SFT": 0.0, **gains}
+    found = {name: {} for name in names}
+    for seed in range(seeds):
+        sft = (rng.random(len(items)) < 0.3 * hard).astype(float)
+        for name, gain in names.items():
+            got = np.where(rng.random(len(items)) < gain, 1.0, sft)
+            columns = {m: got.tolist() for m in ("exact", "contains", "f1")}
+            columns |= {"prediction": ["x"] * len(items), "tokens": [3] * len(items), "finish": ["stop"] * len(items)}
+            found[name][str(seed)] = {"1": {"injection": {}, "answers": columns}}
+    base = {"model": "sft", "scale": 1.0, "control": "none", "against": "", "test": True}
+    told = {name: {**base, "test": name != "SFT", **arms.get(name, {})} for name in names}
+    return {
+        "title": "made up",
+        "study": {"arms": told, "reference": "SFT", "seeds": list(range(seeds))},
+        "items": {"target": items},
+        "arms": found,
+    }
+
+
+def test_an_effect_is_a_mean_over_seeds_of_differences_within_seeds():
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.3, "SFT + nothing": 0.0})
+    summary = summarise(document)
+    test = [i for i, item in enumerate(document["items"]["target"]) if item["part"] == "test"]
+    by_seed = []
+    for seed in range(5):
+        columns = [np.array(document["arms"][arm][str(seed)]["1"]["answers"]["f1"])[test] for arm in ("SFT + v", "SFT")]
+        by_seed.append((columns[0] - columns[1]).mean())
+    one = summary["effects"]["SFT + v"]["metrics"]["f1"]
+    assert one["mean"] == pytest.approx(np.mean(by_seed))
+    half = 2.7764451 * np.std(by_seed, ddof=1) / 5**0.5  # t of 4 degrees of freedom
+    assert (one["low"], one["high"]) == pytest.approx((one["mean"] - half, one["mean"] + half))
+    assert one["p"] == max(one["p_seeds"], one["p_documents"]) and one["p_holm"] == pytest.approx(2 * one["p"])
+    assert summary["effects"]["SFT + nothing"]["metrics"]["f1"]["mean"] == 0.0
+    assert summary["strata"]["SFT + v"]["stated: often"]["questions"] == 24
+    assert summary["scores"]["SFT"]["documents"] == 12 and summary["scores"]["SFT"]["questions"] == 48
+
+
+def test_the_sentence_says_what_the_numbers_carry_and_no_more():
+    from pastcli.study.effects import summarise
+    from pastcli.study.sentences import sentences
+
+    arms = {"SFT + random": {"control": "random", "test": False}}
+    document = results({"SFT + v": 0.3, "SFT + w": 0.0, "SFT + random": 0.0}, arms=arms)
+    said = {text.split(":")[0]: text for text in sentences(document, summarise(document))}
+    assert "A gain is shown on contains and F1" in said["SFT + v"]
+    assert "No gain is shown" in said["SFT + w"]
+    assert "within 1 point of zero" in said["Control SFT + random"]
+    alone = results({"SFT + v": 0.5}, seeds=1)
+    assert "no claim" in sentences(alone, summarise(alone))[0]
+
+
+def test_a_gain_of_one_lucky_seed_or_one_document_is_no_claim():
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.0})
+    columns = document["arms"]["SFT + v"]["0"]["1"]["answers"]
+    columns["f1"] = [1.0] * len(columns["f1"])
+    assert summarise(document)["effects"]["SFT + v"]["metrics"]["f1"]["p"] > 0.2
+    document = results({"SFT + v": 0.0})
+    for seed in range(5):
+        columns = document["arms"]["SFT + v"][str(seed)]["1"]["answers"]
+        columns["f1"] = [1.0 if 4 <= i < 8 else value for i, value in enumerate(columns["f1"])]
+    assert summarise(document)["effects"]["SFT + v"]["metrics"]["f1"]["p"] > 0.2
+
+
+def test_a_scale_is_chosen_on_dev_questions_alone():
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.0}, arms={"SFT + v": {"scale": [0.5, 1.0]}})
+    for seed, scales in document["arms"]["SFT + v"].items():
+        scales["0.5"] = json.loads(json.dumps(scales["1"]))
+        scales["1"]["answers"]["f1"] = [0.0] * 4 + [1.0] * 48  # best on the test questions, worst on dev
+        scales["0.5"]["answers"]["f1"] = [1.0] * 4 + [0.0] * 48
+    summary = summarise(document)
+    assert summary["scales"]["SFT + v"]["scale"] == "0.5" and summary["scores"]["SFT + v"]["f1"]["mean"] == 0.0
+
+
+def test_against_the_better_of_two_is_the_harder_claim():
+    from pastcli.study.effects import summarise
+
+    document = results({"a": 0.1, "b": 0.5, "v": 0.3}, arms={"v": {"against": "a|b"}})
+    assert summarise(document)["effects"]["v"]["metrics"]["f1"]["against"] == "b"
+
+
+def test_the_table_and_the_json_agree(tmp_path):
+    from pastcli.study import report
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.3})
+    document["summary"] = {**summarise(document), "sentences": ["So."]}
+    document["study"] |= {
+        "base": "smol",
+        "overlap": {"titles": 0, "templates_seen": 0, "questions": 52},
+        "source": {"counts": {"documents": 3, "questions": 9}},
+        "target": {"counts": {"documents": 13}},
+        "settings": {
+            "sft": {"epochs": 2.0, "lr": 1e-4},
+            "rl": {"steps": 2, "prompts_per_step": 3, "num_generations": 4, "max_new_tokens": 4, "lr": 1e-3},
+        },
+    }
+    document |= {"versions": {"past": "0"}, "machine": {"platform": "here"}}
+    report.write(document, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(document))
+    one = document["summary"]["effects"]["SFT + v"]["metrics"]["f1"]
+    assert f"{one['mean']:+.3f} [{one['low']:+.3f}" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "effects.png").stat().st_size > 1000

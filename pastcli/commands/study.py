@@ -8,18 +8,25 @@ from typing import Annotated
 import typer
 
 from .. import output, runs
+from ..config.study import reference
 from ._options import DryRun, Json
 
 EXAMPLE = "Example: `past study run squad.toml`"
 
-app = typer.Typer(help="Run an experiment from one file: arms, seeds, controls.", epilog=EXAMPLE, no_args_is_help=True)
+app = typer.Typer(
+    help=f"Run an experiment from one file: arms, seeds, controls.\n\n{reference()}",
+    epilog=EXAMPLE,
+    no_args_is_help=True,
+)
 
 FILE = typer.Argument(metavar="FILE", help="The study file (TOML); `past study arms` prints one to start from.")
-OUT = typer.Option("-o", "--output", metavar="DIR", help="Where results.json, table.md and the plots go (default: studies/NAME).")
+OUT = typer.Option(
+    "-o", "--output", metavar="DIR", help="Where results.json, table.md and the plots go (default: studies/NAME)."
+)
 JOBS = typer.Option("--jobs", min=1, help="Stages run side by side; each takes the memory of a training.")
 
 
-@app.command("run", epilog=EXAMPLE)
+@app.command("run", epilog=f"{reference()}\n\n{EXAMPLE}")
 def run(
     file: Annotated[Path, FILE],
     out: Annotated[Path | None, OUT] = None,

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .resolve import Resolved, digest, find_file, load_file, resolve, resolve_with_sources, to_dict, to_toml, validated
+from .resolve import (
+    Resolved,
+    digest,
+    find_file,
+    from_table,
+    load_file,
+    nearest,
+    resolve,
+    resolve_with_sources,
+    to_dict,
+    to_toml,
+    validated,
+)
 from .setting import default_of, setting
 from .stages import (
     STAGES,
@@ -36,7 +48,9 @@ __all__ = [
     "default_of",
     "digest",
     "find_file",
+    "from_table",
     "load_file",
+    "nearest",
     "resolve",
     "resolve_with_sources",
     "setting",

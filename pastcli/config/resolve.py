@@ -74,6 +74,20 @@ def validated(config: Any) -> Any:
     return config
 
 
+def from_table(stage: str, table: Mapping[str, Any], where: str) -> Any:
+    """The stage's config from one TOML table alone: no flag, no variable, no past.toml has a say (`past study`).
+
+    Raises `UsageError` for an unknown key, a wrong type or a value out of bounds.
+    """
+    hints = typing.get_type_hints(STAGES[stage])
+    fields = {one.name: one for one in dataclasses.fields(STAGES[stage])}
+    for key in table:
+        if key not in fields:
+            raise UsageError(f"unknown setting {key} in {where}", nearest(key, fields))
+    values = {key: checked(value, fields[key], hints[key], f"{key} in {where}") for key, value in table.items()}
+    return STAGES[stage](**values)
+
+
 def find_file() -> Path | None:
     """The past.toml of the workspace or of the nearest folder above it; None if there is none."""
     start = Path(os.environ.get("PAST_WORKSPACE") or ".")
@@ -97,13 +111,13 @@ def load_file(path: Path) -> dict[str, dict[str, Any]]:
         raise UsageError(f"{path} cannot be read: {error}") from error
     for stage, table in tables.items():
         if stage not in STAGES:
-            raise UsageError(f"unknown table [{stage}] in {path}", _nearest(stage, STAGES))
+            raise UsageError(f"unknown table [{stage}] in {path}", nearest(stage, STAGES))
         if not isinstance(table, dict):
             raise UsageError(f"{stage} in {path} must be a table", f"write [{stage}] on a line of its own")
         known = [one.name for one in dataclasses.fields(STAGES[stage])]
         for key in table:
             if key not in known:
-                raise UsageError(f"unknown setting {key} in [{stage}] of {path}", _nearest(key, known))
+                raise UsageError(f"unknown setting {key} in [{stage}] of {path}", nearest(key, known))
     return tables
 
 
@@ -118,7 +132,7 @@ def check_environment(stage: str) -> None:
             continue
         message = f"unknown setting in the environment: {variable}"
         if variable.startswith(prefix):
-            raise UsageError(message, _nearest(variable.removeprefix(prefix).lower(), own))
+            raise UsageError(message, nearest(variable.removeprefix(prefix).lower(), own))
         of_a_stage = variable.split("_")[1].lower() in STAGES
         close = difflib.get_close_matches(variable, known, n=1, cutoff=0.8)
         if close and not of_a_stage:  # else another stage's affair, or a variable that only begins like ours
@@ -143,7 +157,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def _nearest(name: str, known: typing.Iterable[str]) -> str:
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """A hint for a name that is not known: the one that was meant, else all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from .closed_book import METRICS, QAResult
 
 _YES_NO = ("exact", "contains")
-"""Metrics that are 0 or 1: Wilson's interval and McNemar's exact test; F1 is graded: mean_interval and sign flips."""
+"""Metrics that are 0 or 1: McNemar's exact test; F1 is graded: sign flips."""
 
 FEWEST_DOCUMENTS = 6
 """With fewer documents not even a gain on every one of them could be told from chance (2 in 2^6 sign patterns: p = 0.03)."""
@@ -107,13 +107,12 @@ def _documents(result: QAResult) -> tuple[int, list[str] | None]:
 
 
 def _interval(result: QAResult, metric: str, groups: list[str] | None, config: EvalConfig) -> stats.Estimate:
+    """Scores lie in [0, 1] and often near 0, where an interval that is even on both sides misses too often: Wilson's by the
+    effective number of questions, also for the graded F1."""
     values = result.scores(metric)
-    if metric in _YES_NO:
-        if groups is not None:
-            return stats.clustered_share(values, groups, config.confidence)
+    if groups is None and metric in _YES_NO:
         return stats.wilson(sum(values), len(values), config.confidence)
-    found = stats.mean_interval(values, config.confidence, config.resamples, config.seed, groups)
-    return found if found.low is None else stats.Estimate(found.mean, max(0.0, found.low), min(1.0, found.high))
+    return stats.clustered_share(values, range(len(values)) if groups is None else groups, config.confidence)
 
 
 def _test(result: QAResult, reference: QAResult, metric: str, groups: list[str] | None, config: EvalConfig) -> float:

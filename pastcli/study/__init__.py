@@ -3,6 +3,6 @@
 This room orchestrates: it runs the other stages as ordinary commands and meets them through files.
 """
 
-from .spec import Study, load, reference
+from .spec import Study, load
 
-__all__ = ["Study", "load", "reference"]
+__all__ = ["Study", "load"]

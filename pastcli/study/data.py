@@ -19,13 +19,17 @@ from typing import Any
 from .. import config as configs
 from .. import qa
 from ..api import Question
+from ..config.study import Part
 from ..errors import UsageError
-from ..ingest import read_documents, read_questions, sniff
+from ..ingest import read_documents, read_questions, sniff, training_texts
 from ..ingest.records import TEXT_KEYS, records
-from .spec import Part, Study
+from .spec import Study
 
 DRAW = 0
 """Seed of what is held out and of the dev documents: one and the same in every study, so that nobody can choose it."""
+
+ALL_SETS = 99
+"""Sets of implications read of a record: all that `kinds` chose."""
 
 OFTEN = 3
 """A fact counts as stated often when its answer stands in at least so many training texts of its document."""
@@ -82,7 +86,9 @@ def _of(study: Study, part: Part) -> list[dict[str, Any]]:
     return kept
 
 
-def _taken(study: Study, part: Part, folder: Path, taken: frozenset[str]) -> tuple[tuple[Path, ...], list[Question], frozenset]:
+def _taken(
+    study: Study, part: Part, folder: Path, taken: frozenset[str]
+) -> tuple[tuple[Path, ...], list[Question], frozenset]:
     """Documents, questions and titles of a part after `apart`, `skip`, `limit` and `per_document`."""
     path = place(study, part.documents)
     found = _of(study, part)
@@ -90,7 +96,9 @@ def _taken(study: Study, part: Part, folder: Path, taken: frozenset[str]) -> tup
         chosen = [record for record in found if not _title(record) or _title(record) not in taken]
         chosen = chosen[part.skip : part.skip + part.limit if part.limit else None]
         if not chosen:
-            raise UsageError(f"nothing of {path} is left", "check skip, limit, and whether source and target share all titles")
+            raise UsageError(
+                f"nothing of {path} is left", "check skip, limit, and whether source and target share all titles"
+            )
         documents: tuple[Path, ...] = (_write(_rows(chosen, part.kinds, path), folder, ".json"),)
     elif part.skip or part.limit:
         raise UsageError(f"skip and limit count records, and {path} is no file of records")
@@ -102,7 +110,9 @@ def _taken(study: Study, part: Part, folder: Path, taken: frozenset[str]) -> tup
     if part.per_document:
         asked = _at_most(asked, part.per_document)
     if not asked:
-        raise UsageError(f"no question with an answer is about the documents of {path}", "`doc` of a question names its document")
+        raise UsageError(
+            f"no question with an answer is about the documents of {path}", "`doc` of a question names its document"
+        )
     return documents, asked, _titles(chosen)
 
 
@@ -204,3 +214,48 @@ def _write(rows: Sequence[Mapping[str, Any]], folder: Path, suffix: str) -> Path
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     return path
+
+
+# ---------------------------------------------------------------- strata
+
+
+def template(question: str) -> str:
+    """A question without its names: words with a capital (but the first) and numbers go, so that two questions of one
+    pattern about two things are equal."""
+    words = re.findall(r"[\w'’-]+", question)
+    kept = [
+        word.lower() for number, word in enumerate(words) if number == 0 or not (word[0].isupper() or word[0].isdigit())
+    ]
+    return " ".join(kept)
+
+
+def strata(study: Study, target: Material, source: Material) -> list[dict[str, str]]:
+    """Of each question asked about the target: whether its template occurs among those RL may see, and whether its answer
+    is stated often in what SFT reads of its document."""
+    seen = {template(question.question) for question in read_questions(source.practice)}
+    texts = _texts_by_doc(study, target)
+    found = []
+    for question in target.questions:
+        answers = [f" {qa.normalize(answer)} " for answer in question.answers]
+        stated = sum(any(answer in text for answer in answers) for text in texts.get(question.doc, []))
+        known = "seen" if template(question.question) in seen else "new"
+        found.append({"template": known, "stated": "often" if stated >= OFTEN else "rarely"})
+    return found
+
+
+def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
+    """Every training text of each document, normalised as answers are."""
+    passages: dict[str, list[Any]] = {}
+    for passage in read_documents(material.documents, study.stage("ingest", {"implication_sets": ALL_SETS})):
+        passages.setdefault(passage.doc, []).append(passage)
+    augment = study.stage("sft").augment
+    return {
+        doc: [f" {qa.normalize(text)} " for text in training_texts(found, augment)] for doc, found in passages.items()
+    }
+
+
+def overlap(source: Material, target: Material) -> dict[str, Any]:
+    """What source and target share: titles, and the target questions whose template RL may see."""
+    seen = {template(question.question) for question in read_questions(source.practice)}
+    same = sum(template(question.question) in seen for question in target.questions)
+    return {"titles": len(source.titles & target.titles), "templates_seen": same, "questions": len(target.questions)}

@@ -57,7 +57,9 @@ class Answers:
     def _chosen(self, arm: str) -> dict[str, Any]:
         """The scale of an arm: its only one, or of a grid the one with the best mean F1 over seeds on the dev questions."""
         by_seed = self.document["arms"][arm]
-        common = [scale for scale in next(iter(by_seed.values())) if all(scale in scales for scales in by_seed.values())]
+        common = [
+            scale for scale in next(iter(by_seed.values())) if all(scale in scales for scales in by_seed.values())
+        ]
         grid = self.arms[arm]["scale"] if isinstance(self.arms[arm]["scale"], list) else [self.arms[arm]["scale"]]
         if len(grid) == 1 or not common:
             return {"scale": f"{float(grid[0]):g}"}
@@ -97,13 +99,19 @@ def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
         means = [_mean(answers.column(arm, seed, metric, rows)) for seed in seeds]
         found[metric] = {"by_seed": means, **stats.t_interval(means, confidence)._asdict()}
     found["tokens"] = _mean([_mean(answers.column(arm, seed, "tokens", rows)) for seed in seeds])
-    found["empty"] = _mean([float(not text) for seed in seeds for text in answers.column(arm, seed, "prediction", rows)])
+    found["empty"] = _mean(
+        [float(not text) for seed in seeds for text in answers.column(arm, seed, "prediction", rows)]
+    )
     return found
 
 
 def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: float) -> dict[str, Any] | None:
     """The arm minus what it is compared with; None for a reference, or where the two were never asked the same."""
-    others = [name for name in against(answers, arm) if name in scores and name != arm and answers.asked(name) == answers.asked(arm)]
+    others = [
+        name
+        for name in against(answers, arm)
+        if name in scores and name != arm and answers.asked(name) == answers.asked(arm)
+    ]
     if not others:
         return None
     metrics = {}
@@ -120,7 +128,9 @@ def against(answers: Answers, arm: str) -> list[str]:
     return named.split("|")
 
 
-def difference(answers: Answers, arm: str, other: str, metric: str, rows: Sequence[int], confidence: float) -> dict[str, Any] | None:
+def difference(
+    answers: Answers, arm: str, other: str, metric: str, rows: Sequence[int], confidence: float
+) -> dict[str, Any] | None:
     """Effect of `arm` over `other` on one metric; None without a seed that both have."""
     seeds = _shared(answers, arm, other)
     if not seeds or not rows:

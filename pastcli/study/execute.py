@@ -177,12 +177,22 @@ def _ask(node: Node, store: Store) -> None:
     model = store.output(inputs["model"])
     began = time.monotonic()
     result = _past(node, store, "eval", "--questions", str(inputs["questions"]), "--model", f"arm={model}")
-    rows = [json.loads(line) for line in (Path(result["outputs"]["answers"]) / "1.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (Path(result["outputs"]["answers"]) / "1.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     injected = inputs["model"] if isinstance(inputs["model"], Node) and inputs["model"].stage == "inject" else None
     metrics = store.record(injected).manifest["metrics"] if injected and store.record(injected) else {}
-    about = {"label": node.label, "seconds": round(time.monotonic() - began, 1), "injection": {k: metrics.get(k) for k in ("survival", "norm_ratio", "norm")}}
+    about = {
+        "label": node.label,
+        "seconds": round(time.monotonic() - began, 1),
+        "injection": {k: metrics.get(k) for k in ("survival", "norm_ratio", "norm")},
+    }
     store.answers.mkdir(parents=True, exist_ok=True)
-    write_json(store.answers_of(node), {**about, "settings": configs.to_dict(node.config), "versions": runs.versions(), "answers": rows})
+    write_json(
+        store.answers_of(node),
+        {**about, "settings": configs.to_dict(node.config), "versions": runs.versions(), "answers": rows},
+    )
     remove(store.workspace / "runs" / result["run"])
     if injected:
         remove(store.workspace / "runs" / injected.name)
@@ -205,7 +215,13 @@ def _past(node: Node, store: Store, *words: str) -> dict[str, Any]:
     environment["PAST_WORKSPACE"] = str(store.workspace)
     with open(log, "a", encoding="utf-8") as errors:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True, env=environment, preexec_fn=_die_with_parent
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+            preexec_fn=_die_with_parent,
         )
     if done.returncode == 130:
         raise Interrupted("interrupted", "run the same command again to continue")

@@ -15,9 +15,10 @@ from typing import Any
 
 from .. import __version__, models
 from .. import config as configs
+from ..config.study import Arm, Part, Vector
 from ..hashing import hash_path
 from . import data
-from .spec import Arm, Part, Study, Vector, _build, added
+from .spec import Study, added, build
 
 Input = "Node | Path"
 
@@ -75,11 +76,13 @@ class Graph:
         self.target = data.target(study, study.target, folder)
         self._sources: dict[str, data.Material] = {}
         self._nodes: dict[str, Node] = {}
-        self.asked = [one for seed in study.seeds for name, arm in study.arms.items() for one in self._arm(name, arm, seed)]
+        self.asked = [
+            one for seed in study.seeds for name, arm in study.arms.items() for one in self._arm(name, arm, seed)
+        ]
 
     def source(self, changes: Mapping[str, Any] | None = None) -> data.Material:
         """The source with a vector's changes."""
-        part = _build(Part, {**dataclasses.asdict(self.study.source), **(changes or {})}, "[source]")
+        part = build(Part, {**dataclasses.asdict(self.study.source), **(changes or {})}, "[source]")
         key = repr(part)
         if key not in self._sources:
             self._sources[key] = data.source(self.study, part, self.folder)
@@ -89,7 +92,9 @@ class Graph:
         """Every node once, in an order in which they can be made: seed by seed, arm by arm."""
         return list({node.key: node for one in self.asked for node in one.node.all()}.values())
 
-    def _node(self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any) -> Node:
+    def _node(
+        self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any
+    ) -> Node:
         node = Node(stage, config, tuple(inputs), work, label, extra)
         return self._nodes.setdefault(node.key, node)
 
@@ -99,14 +104,18 @@ class Graph:
         """Documents into the base."""
         config = self.study.stage("sft", changes, seed=seed)
         inputs = [("base", self.base), *(("documents", path) for path in material.documents)]
-        ingest = configs.to_dict(self.study.stage("ingest", {"implication_sets": 99}))
-        work = config.epochs * sum(_tokens(path) for path in material.documents) * (2 if config.augment != "none" else 1)
+        ingest = configs.to_dict(self.study.stage("ingest", {"implication_sets": data.ALL_SETS}))
+        work = (
+            config.epochs * sum(_tokens(path) for path in material.documents) * (2 if config.augment != "none" else 1)
+        )
         return self._node("sft", config, inputs, work, f"sft {what}, seed {seed}", ingest=ingest)
 
     def rl(self, start: Node, material: data.Material, changes: Mapping[str, Any] | None, seed: int, what: str) -> Node:
         config = self.study.stage("rl", changes, seed=seed)
         work = 1.0 * config.steps * config.prompts_per_step * config.num_generations * (20 + config.max_new_tokens)
-        return self._node("rl", config, [("sft", start), ("questions", material.practice)], work, f"rl {what}, seed {seed}")
+        return self._node(
+            "rl", config, [("sft", start), ("questions", material.practice)], work, f"rl {what}, seed {seed}"
+        )
 
     def pairs(self, table: str, start: Node | Path, file: Path, changes: Mapping[str, Any] | None, seed: int) -> Node:
         """SFT on prompt and completion: [imitation] or [format]."""
@@ -126,7 +135,9 @@ class Graph:
             material = self.source(vector.source)
             before = self.sft(material, vector.sft, seed, "source")
             if vector.kind == "imitation":
-                after = self.pairs("imitation", before, data.pairs(material.practice, self.folder), vector.imitation, seed)
+                after = self.pairs(
+                    "imitation", before, data.pairs(material.practice, self.folder), vector.imitation, seed
+                )
             else:
                 after = self.rl(before, material, vector.rl, seed, what)
         return self._node("extract", config, [("sft", before), ("rl", after)], 0.0, f"extract {what}, seed {seed}")
@@ -152,10 +163,14 @@ class Graph:
                 changes = {**(arm.inject or {}), "scale": float(scale), "control": arm.control, "seed": seed}
                 config = self.study.stage("inject", changes)
                 factors = [factor for _, factor in added(arm)]
-                asked = self._node("inject", config, [("target", model), *vectors], 0.0, f"inject {name}, seed {seed}", factors=factors)
+                asked = self._node(
+                    "inject", config, [("target", model), *vectors], 0.0, f"inject {name}, seed {seed}", factors=factors
+                )
             config = self.study.stage("eval")
             work = len(material.questions) * (20.0 + config.max_new_tokens)
-            node = self._node("answers", config, [("model", asked), ("questions", material.asked)], work, f"ask {name}, seed {seed}")
+            node = self._node(
+                "answers", config, [("model", asked), ("questions", material.asked)], work, f"ask {name}, seed {seed}"
+            )
             yield Asked(name, seed, float(scale), node)
 
 

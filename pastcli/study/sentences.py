@@ -43,7 +43,12 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
         return text + "One seed says nothing over seeds: no claim."
     if shown:
         return text + f"A gain is shown on {' and '.join(shown)}."
-    return text + f"No gain is shown; of four true gains this design would have shown about {' or '.join(smallest)} (80 % power)." .replace("of four true gains this", "this")
+    return (
+        text
+        + f"No gain is shown; of four true gains this design would have shown about {' or '.join(smallest)} (80 % power).".replace(
+            "of four true gains this", "this"
+        )
+    )
 
 
 def control(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

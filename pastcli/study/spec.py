@@ -11,53 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import config as configs
-from ..config import setting
+from ..config.setting import checked
+from ..config.study import STAGE_TABLES, TOP, Arm, Part, Vector
 from ..errors import UsageError
-
-KINDS = ("rl", "imitation", "format")
-MODELS = ("sft", "base", "source", "rl")
-STAGES = ("ingest", "sft", "rl", "inject", "eval")
-
-
-@dataclass(frozen=True)
-class Part:
-    """[source] or [target]: documents, and questions about them."""
-
-    documents: str = setting("", "what SFT learns: a file of records (SQuAD, LooGLE, JSONL), a corpus, or a folder")
-    questions: str = setting("", "questions with answers, `doc` naming the document (default: those inside `documents`)")
-    limit: int = setting(0, "use only so many documents, after `skip`; 0 uses all")
-    skip: int = setting(0, "leave out so many documents first")
-    kinds: list = setting([], "model-written texts of a record's `augmentations` to learn as well: AUTHOR.KIND[:N], * and ? allowed")
-    per_document: int = setting(0, "use at most so many questions on one document; 0 uses all")
-    held_out: float = setting(0.0, "source: share of the questions that RL does not see, to tell a skill from learning the content")
-    dev: float = setting(0.0, "target: share of the documents whose questions only choose a scale and are never reported")
-    apart: bool = setting(True, "source: leave out documents whose title (article) occurs in the target")
-
-
-@dataclass(frozen=True)
-class Vector:
-    """[vectors.NAME]: a weight change made on the source. `rl`, `imitation` and `format` exist without being declared."""
-
-    kind: str = setting("rl", "rl: RL minus source SFT | imitation: SFT on the source's question-answer pairs, minus source SFT | format: base + SFT on everyday pairs, minus base")
-    sft: dict = setting(None, "changes to [sft] for the source model it starts from, e.g. { mix = ['qa'] }")
-    rl: dict = setting(None, "changes to [rl]")
-    imitation: dict = setting(None, "changes to [imitation] (kind imitation) or [format] (kind format)")
-    source: dict = setting(None, "changes to [source]")
-    seed_shift: int = setting(0, "take the vector of this many seeds further: the skill of another seed")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """[arms.NAME]: one model that is asked, at every seed."""
-
-    model: str = setting("sft", "what the vectors are added to. sft: SFT on the target | base | source: SFT on the source, asked about the source | rl: SFT and then RL on the target's own questions (upper bound)")
-    add: list = setting([], "vectors to add, as NAME or NAME:FACTOR")
-    scale: typing.Any = setting(1.0, "the scale of the sum; a list is a grid, of which the dev questions choose one")
-    control: str = setting("none", "replace each vector by a control of `past inject`: random, shuffled, layers, zero")
-    sft: dict = setting(None, "changes to [sft] for this arm's target model, e.g. { mix = ['qa'] }")
-    inject: dict = setting(None, "changes to [inject]")
-    against: str = setting("", "the arm it is compared with (default: `reference`); `a|b` is the better of several")
-    test: bool = setting(False, "a claim: its p-values count in Holm's correction")
 
 
 @dataclass(frozen=True)
@@ -86,12 +42,6 @@ class Study:
         return configs.from_table(cls, values, f"[{name}]")
 
 
-TOP = {
-    "title": "a name for the reports (default: the file's)",
-    "base": "the base model of everything: alias, path or hub id (default: smol)",
-    "seeds": "seeds of every training (default: 0 to 4)",
-    "reference": "the arm the others are compared with (default: SFT)",
-}
 DEFAULTS = {
     "imitation": {"mix": ["none"], "epochs": 6.0, "lr": 1e-4},
     "format": {"mix": ["none"], "epochs": 2.0, "lr": 1e-4},
@@ -106,7 +56,7 @@ def default_arms() -> str:
 def load(path: Path) -> Study:
     """Read and check a study file; raises `UsageError` that names the key and the nearest known one."""
     raw = _toml(path)
-    known = [*TOP, "source", "target", "arms", "vectors", *STAGES, *DEFAULTS]
+    known = [*TOP, "source", "target", "arms", "vectors", *STAGE_TABLES, *DEFAULTS]
     _only(raw, known, str(path))
     for part in ("source", "target"):
         if not isinstance(raw.get(part), dict):
@@ -119,11 +69,11 @@ def load(path: Path) -> Study:
         base=str(raw.get("base", "smol")),
         seeds=_seeds(raw.get("seeds", [0, 1, 2, 3, 4])),
         reference=str(raw.get("reference", "SFT")),
-        source=_build(Part, raw["source"], "[source]"),
-        target=_build(Part, raw["target"], "[target]"),
-        arms={name: _build(Arm, table, f"[arms.{name}]") for name, table in arms.items()},
-        vectors={name: _build(Vector, table, f"[vectors.{name}]") for name, table in vectors.items()},
-        tables={name: {**DEFAULTS.get(name, {}), **raw.get(name, {})} for name in (*STAGES, *DEFAULTS)},
+        source=build(Part, raw["source"], "[source]"),
+        target=build(Part, raw["target"], "[target]"),
+        arms={name: build(Arm, table, f"[arms.{name}]") for name, table in arms.items()},
+        vectors={name: build(Vector, table, f"[vectors.{name}]") for name, table in vectors.items()},
+        tables={name: {**DEFAULTS.get(name, {}), **raw.get(name, {})} for name in (*STAGE_TABLES, *DEFAULTS)},
         folder=path.resolve().parent,
     )
     _check(study)
@@ -131,23 +81,23 @@ def load(path: Path) -> Study:
 
 
 def _check(study: Study) -> None:
-    for name in STAGES:
+    for name in STAGE_TABLES:
         study.stage(name)
     if study.reference not in study.arms:
         raise UsageError(f"the reference {study.reference!r} is no arm", f"arms: {', '.join(study.arms)}")
     for name, vector in study.vectors.items():
-        _one_of(vector.kind, KINDS, f"kind of [vectors.{name}]")
         study.stage("sft", vector.sft), study.stage("rl", vector.rl)
-        _build(Part, {**dataclasses.asdict(study.source), **(vector.source or {})}, f"source of [vectors.{name}]")
+        build(Part, {**dataclasses.asdict(study.source), **(vector.source or {})}, f"source of [vectors.{name}]")
     for name, arm in study.arms.items():
-        _one_of(arm.model, MODELS, f"model of [arms.{name}]")
         study.stage("sft", arm.sft), study.stage("inject", arm.inject)
         for vector, _ in added(arm):
             _one_of(vector, study.vectors, f"a vector in `add` of [arms.{name}]")
         for other in arm.against.split("|") if arm.against else []:
             _one_of(other, study.arms, f"`against` of [arms.{name}]")
         if isinstance(arm.scale, list) and not study.target.dev:
-            raise UsageError(f"[arms.{name}] chooses its scale, and there are no dev questions", "set dev = 0.25 in [target]")
+            raise UsageError(
+                f"[arms.{name}] chooses its scale, and there are no dev questions", "set dev = 0.25 in [target]"
+            )
         if arm.control != "none" and not arm.add:
             raise UsageError(f"[arms.{name}] has a control and no vector", 'say of which: add = ["rl"]')
 
@@ -164,22 +114,13 @@ def added(arm: Arm) -> list[tuple[str, float]]:
     return found
 
 
-def reference() -> str:
-    """The study file's keys with their meaning, for `--help` and the docs; made from the dataclasses above."""
-    lines = ["Top level: " + "; ".join(f"{name}: {text}" for name, text in TOP.items())]
-    for title, cls in (("[source], [target]", Part), ("[vectors.NAME]", Vector), ("[arms.NAME]", Arm)):
-        lines += ["", title]
-        lines += [f"  {field.name}: {field.metadata['help']}" for field in dataclasses.fields(cls)]
-    lines += ["", "[ingest] [sft] [rl] [inject] [eval]", "  settings of the stages, as in past.toml"]
-    lines += ["", "[imitation] [format]", "  settings of the SFT that makes these two vectors, as in [sft]"]
-    return "\n".join(lines)
-
-
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return _parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", "name a study file; `past study arms` prints a start") from error
+        raise UsageError(
+            f"{path} cannot be read: {error}", "name a study file; `past study arms` prints a start"
+        ) from error
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
@@ -191,7 +132,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         raise UsageError(f"{where} is not valid TOML: {error}") from error
 
 
-def _build(cls: Any, table: Any, where: str) -> Any:
+def build(cls: Any, table: Any, where: str) -> Any:
     """The dataclass from a TOML table, keys and types checked."""
     if not isinstance(table, dict):
         raise UsageError(f"{where} must be a table")
@@ -199,10 +140,11 @@ def _build(cls: Any, table: Any, where: str) -> Any:
     _only(table, fields, where)
     hints = typing.get_type_hints(cls)
     for key, value in table.items():
-        wanted = hints[key]
-        fits = wanted is Any or isinstance(value, (int, float) if wanted is float else wanted)
-        if value is not None and (not fits or (isinstance(value, bool) and wanted is not bool)):
-            raise UsageError(f"{key} of {where} must be {wanted.__name__}, not {value!r}")
+        wanted, what = hints[key], f"{key} of {where}"
+        if wanted in (dict, list) and value is not None and not isinstance(value, wanted):
+            raise UsageError(f"{what} must be a {'table' if wanted is dict else 'list'}, not {value!r}")
+        if wanted in (str, int, float, bool):
+            checked(value, fields[key], wanted, what)
     return cls(**table)
 
 

@@ -1,0 +1,99 @@
+"""What a study file may say: its tables as dataclasses, and the text of `past study --help` that is made from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .setting import default_of, setting
+
+KINDS = ("rl", "imitation", "format")
+MODELS = ("sft", "base", "source", "rl")
+STAGE_TABLES = ("ingest", "sft", "rl", "inject", "eval")
+
+
+@dataclass(frozen=True)
+class Part:
+    """[source] or [target]: documents, and questions about them."""
+
+    documents: str = setting("", "what SFT learns: a file of records (SQuAD, LooGLE, JSONL), a corpus, or a folder")
+    questions: str = setting(
+        "", "questions with answers, `doc` naming the document (default: those inside `documents`)"
+    )
+    limit: int = setting(0, "use only so many documents, after `skip`; 0 uses all")
+    skip: int = setting(0, "leave out so many documents first")
+    kinds: list = setting(
+        [], "model-written texts of a record's `augmentations` to learn as well: AUTHOR.KIND[:N], * and ? allowed"
+    )
+    per_document: int = setting(0, "use at most so many questions on one document; 0 uses all")
+    held_out: float = setting(
+        0.0, "source: share of the questions that RL does not see, to tell a skill from learning the content"
+    )
+    dev: float = setting(
+        0.0, "target: share of the documents whose questions only choose a scale and are never reported"
+    )
+    apart: bool = setting(True, "source: leave out documents whose title (article) occurs in the target")
+
+
+@dataclass(frozen=True)
+class Vector:
+    """[vectors.NAME]: a weight change made on the source. `rl`, `imitation` and `format` exist without being declared."""
+
+    kind: str = setting(
+        "rl",
+        choices=KINDS,
+        help="rl: RL minus source SFT | imitation: SFT on the source's question-answer pairs, minus source SFT | format: base + SFT on everyday pairs, minus base",
+    )
+    sft: dict = setting(None, "changes to [sft] for the source model it starts from, e.g. { mix = ['qa'] }")
+    rl: dict = setting(None, "changes to [rl]")
+    imitation: dict = setting(None, "changes to [imitation] (kind imitation) or [format] (kind format)")
+    source: dict = setting(None, "changes to [source]")
+    seed_shift: int = setting(0, "take the vector of this many seeds further: the skill of another seed")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """[arms.NAME]: one model that is asked, at every seed."""
+
+    model: str = setting(
+        "sft",
+        choices=MODELS,
+        help="what the vectors are added to. sft: SFT on the target | base | source: SFT on the source, asked about the source | rl: SFT and then RL on the target's own questions (upper bound)",
+    )
+    add: list = setting([], "vectors to add, as NAME or NAME:FACTOR")
+    scale: typing.Any = setting(1.0, "the scale of the sum; a list is a grid, of which the dev questions choose one")
+    control: str = setting("none", "replace each vector by a control of `past inject`: random, shuffled, layers, zero")
+    sft: dict = setting(None, "changes to [sft] for this arm's target model, e.g. { mix = ['qa'] }")
+    inject: dict = setting(None, "changes to [inject]")
+    against: str = setting("", "the arm it is compared with (default: `reference`); `a|b` is the better of several")
+    test: bool = setting(False, "a claim: its p-values count in Holm's correction")
+
+
+TOP = {
+    "title": "a name for the reports (default: the file's)",
+    "base": "the base model of everything: alias, path or hub id (default: smol)",
+    "seeds": "seeds of every training (default: 0 to 4)",
+    "reference": "the arm the others are compared with (default: SFT)",
+}
+
+
+def reference() -> str:
+    """The study file's keys with their meaning, as Markdown."""
+    blocks = ["**The file**, TOML. `[source]` and `[target]` with `documents` are all it needs; the rest has defaults."]
+    blocks.append("\n".join(f"- `{name}`: {text}" for name, text in TOP.items()))
+    for title, cls in (("[source] and [target]", Part), ("[vectors.NAME]", Vector), ("[arms.NAME]", Arm)):
+        blocks += [f"**{title}**", "\n".join(_lines(cls))]
+    blocks.append(
+        "**[ingest] [sft] [rl] [inject] [eval]**: settings of the stages, as in past.toml. **[imitation] [format]**: settings of the SFT that makes these vectors, as in [sft]."
+    )
+    return "\n\n".join(blocks)
+
+
+def _lines(cls: type) -> Iterator[str]:
+    for one in dataclasses.fields(cls):
+        choices = f" ({', '.join(one.metadata['choices'])})" if one.metadata["choices"] else ""
+        default = default_of(one)
+        shown = f" [default: {default}]" if default not in (None, "", [], 0, False) else ""
+        yield f"- `{one.name}`{choices}: {one.metadata['help']}{shown}"

@@ -1,0 +1,168 @@
+"""Results on disk: one JSON with every item, a Markdown table, and a plot of the effects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..drawing import blank
+from ..files import write_text
+from .effects import CLAIMED, METRICS
+from .sentences import NAMES, gain
+
+
+def write(document: Mapping[str, Any], out: Path) -> None:
+    """`results.json`, `table.md` and `effects.png` in `out`, each whole or not at all."""
+    write_text(out / "results.json", dumps(document))
+    write_text(out / "table.md", markdown(document))
+    if document["summary"]["effects"]:
+        plot(document, out / "effects.png")
+
+
+def dumps(document: Mapping[str, Any]) -> str:
+    """JSON with one line a leaf list or item, so that it stays small and differences can be read."""
+    return _json(document, 0) + "\n"
+
+
+def _json(value: Any, depth: int) -> str:
+    flat = json.dumps(value, ensure_ascii=False)
+    if depth >= 6 or len(flat) <= 160 or not value or isinstance(value, (str, int, float)):
+        return flat
+    pad = " " * (depth + 1)
+    if isinstance(value, dict):
+        inner = [
+            f"{pad}{json.dumps(str(key), ensure_ascii=False)}: {_json(one, depth + 1)}" for key, one in value.items()
+        ]
+        return "{\n" + ",\n".join(inner) + "\n" + pad[:-1] + "}"
+    if all(isinstance(one, (str, int, float)) or one is None for one in value):
+        return flat
+    return "[\n" + ",\n".join(pad + _json(one, depth + 1) for one in value) + "\n" + pad[:-1] + "]"
+
+
+def markdown(document: Mapping[str, Any], level: int = 1) -> str:
+    """The study as a reader sees it: what the numbers carry, the table of arms, effects, strata, how it was made."""
+    summary, title = document["summary"], "#" * level
+    parts = [f"{title} {document['title']}", _recipe(document)]
+    parts.append("\n".join(f"- {sentence}" for sentence in summary["sentences"]))
+    for asked, text in (("target", "Questions on the target"), ("source", "Questions on the source")):
+        arms = [arm for arm in summary["scores"] if _asked(document, arm) == asked]
+        if arms:
+            parts += [f"{title}# {text}", _scores(summary, arms)]
+    if summary["effects"]:
+        parts += [f"{title}# Effects", _effects(summary, document["study"]["arms"])]
+    for arm, found in summary["scales"].items():
+        curve = ", ".join(f"{scale}: {value:.3f}" for scale, value in found["dev_f1"].items())
+        parts.append(f"Scale of {arm}, chosen on the dev questions alone (F1 there): {curve}; taken: {found['scale']}.")
+    if summary["strata"]:
+        parts += [f"{title}# Effects by stratum", _strata(summary)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _asked(document: Mapping[str, Any], arm: str) -> str:
+    return "source" if document["study"]["arms"][arm]["model"] == "source" else "target"
+
+
+def _recipe(document: Mapping[str, Any]) -> str:
+    study = document["study"]
+    settings, source, target, overlap = (
+        study["settings"],
+        study["source"]["counts"],
+        study["target"]["counts"],
+        study["overlap"],
+    )
+    rl, sft = settings["rl"], settings["sft"]
+    seen = sum(rl[name] for name in ("steps",)) * rl["prompts_per_step"] / max(1, source["questions"])
+    return (
+        f"Base {study['base']}; {source['documents']} source documents with {source['questions']} questions for RL, {target['documents']} target documents; "
+        f"SFT {sft['epochs']:g} epochs at {sft['lr']:g}, RL {rl['steps']} steps of {rl['prompts_per_step']} × {rl['num_generations']} answers of {rl['max_new_tokens']} tokens at {rl['lr']:g} "
+        f"(each question {seen:.1f} times). Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}. "
+        f"past {document['versions']['past']}, torch {document['versions'].get('torch', '?')}, {document['machine']['platform']}."
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _scores(summary: Mapping[str, Any], arms: Sequence[str]) -> str:
+    rows = []
+    for arm in arms:
+        score = summary["scores"][arm]
+        cells = [_level(score[metric]) for metric in METRICS]
+        rows.append([arm, *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", str(len(score["seeds"]))])
+    first = summary["scores"][arms[0]]
+    caption = f"{first['questions']} questions on {first['documents']} documents; mean over seeds with its {summary['confidence']:.0%} t-interval."
+    return table(("arm", *(NAMES[m] for m in METRICS), "tokens", "empty", "seeds"), rows) + "\n\n" + caption
+
+
+def _level(one: Mapping[str, Any]) -> str:
+    return f"{one['mean']:.3f}" + (
+        f" [{max(0.0, one['low']):.3f}, {min(1.0, one['high']):.3f}]" if one["low"] is not None else ""
+    )
+
+
+def _effects(summary: Mapping[str, Any], arms: Mapping[str, Any]) -> str:
+    rows = []
+    for arm, found in summary["effects"].items():
+        for metric in METRICS:
+            one = found["metrics"][metric]
+            low, high = one["over_documents"]
+            documents = f"[{low:+.3f}, {high:+.3f}]" if low is not None else "-"
+            holm = f"{one['p_holm']:.3g}" if "p_holm" in one else "-"
+            seeds = ", ".join(f"{seed['mean']:+.3f}" for seed in one["by_seed"])
+            seen = f"{one['detectable']:.3f}" if one["detectable"] is not None else "-"
+            rows.append(
+                [arm, NAMES[metric], one["against"], gain(one), documents, seeds, f"{one['p']:.3g}", holm, seen]
+            )
+    columns = (
+        "arm",
+        "metric",
+        "minus",
+        "effect, over seeds",
+        "over documents",
+        "at each seed",
+        "p",
+        "p Holm",
+        "detectable",
+    )
+    caption = (
+        "Effects are computed within a seed, question by question, then over seeds (t). `over documents`: the mean of the seeds, interval by document. p: the larger of the t-test over seeds "
+        "and the sign-flip test by document (the latter alone with one seed); Holm over the arms declared as tests. detectable: the effect this design shows in 80 of 100 repeats."
+    )
+    return table(columns, rows) + "\n\n" + caption
+
+
+def _strata(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for arm, strata in summary["strata"].items():
+        for name, found in strata.items():
+            cells = [gain(found[metric]) if metric in found else "-" for metric in CLAIMED]
+            rows.append([arm, name, str(found["questions"]), *cells])
+    return table(("arm", "stratum", "questions", *(NAMES[m] for m in CLAIMED)), rows)
+
+
+def plot(document: Mapping[str, Any], path: Path) -> None:
+    """One row an effect, one panel a metric: every seed as a small dot, the mean and its interval over seeds."""
+    effects = document["summary"]["effects"]
+    figure = blank(10, 1.4 + 0.42 * len(effects))
+    for axes, metric in zip(figure.subplots(1, len(CLAIMED), sharey=True), CLAIMED, strict=True):
+        for row, (arm, found) in enumerate(effects.items()):
+            one = found["metrics"][metric]
+            colour = "tab:blue" if document["study"]["arms"][arm]["test"] else "tab:grey"
+            axes.plot(
+                [seed["mean"] for seed in one["by_seed"]], [row] * len(one["by_seed"]), ".", color=colour, alpha=0.5
+            )
+            if one["low"] is not None:
+                axes.plot([one["low"], one["high"]], [row, row], color=colour, linewidth=2)
+            axes.plot(one["mean"], row, "o", color=colour)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_title(f"{NAMES[metric]}, effect", fontsize=10)
+        axes.grid(axis="x", alpha=0.3)
+        labels = [f"{arm} − {found['metrics'][metric]['against']}" for arm, found in effects.items()]
+        axes.set_yticks(range(len(labels)), labels, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].invert_yaxis()
+    figure.savefig(path, dpi=130)
