@@ -22,11 +22,11 @@ def write_json(path: Path, data: Any, sync: bool = False) -> None:
 
     File names that are no UTF-8 come out as the escapes which JSON has for them, and are read back as they were.
     """
-    write_text(path, json.dumps(data, ensure_ascii=False, indent=2, default=str) + "\n")
+    write_text(path, json.dumps(data, ensure_ascii=False, indent=2, default=str) + "\n", sync)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text by way of a temporary file, so that a reader never sees half of it."""
+def write_text(path: Path, text: str, sync: bool = False) -> None:
+    """Write a text by way of a temporary file, so that a reader never sees half of it; with `sync`, nor does a power cut."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -355,7 +355,7 @@ def test_a_scale_is_chosen_on_dev_questions_alone():
     from pastcli.study.effects import summarise
 
     document = results({"SFT + v": 0.0}, arms={"SFT + v": {"scale": [0.5, 1.0]}})
-    for seed, scales in document["arms"]["SFT + v"].items():
+    for scales in document["arms"]["SFT + v"].values():
         scales["0.5"] = json.loads(json.dumps(scales["1"]))
         scales["1"]["answers"]["f1"] = [0.0] * 4 + [1.0] * 48  # best on the test questions, worst on dev
         scales["0.5"]["answers"]["f1"] = [1.0] * 4 + [0.0] * 48
