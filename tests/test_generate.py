@@ -147,6 +147,12 @@ def test_a_gap_is_filled_by_its_answer(text):
         assert gapped.replace(rules.GAP, answer, 1) in " ".join(text.split()) or rules.GAP in text
 
 
+def test_the_title_is_never_what_is_missing():
+    assert rules.cloze("Harsk Island", "The only village on Harsk Island is called Tolbey.") == [
+        ("What is missing here? The only village on Harsk Island is called ____.", "Tolbey")
+    ]
+
+
 # ---------------------------------------------------------------- asking
 
 

@@ -37,7 +37,7 @@ def cloze(title: str, text: str) -> list[tuple[str, str]]:
     """Each sentence with its year, figure or name left out: one gap a sentence, and never one that another word gives away."""
     rows = []
     for sentence in split(text):
-        answer = _gap(sentence)
+        answer = _gap(sentence, title)
         if answer:
             about = f"{title}: " if title and title.lower() not in sentence.lower() else ""
             gapped = re.sub(rf"(?<!\w){re.escape(answer)}(?!\w)", GAP, sentence, count=1)
@@ -45,8 +45,8 @@ def cloze(title: str, text: str) -> list[tuple[str, str]]:
     return rows
 
 
-def _gap(sentence: str) -> str:
-    """What to leave out of a sentence; '' if nothing stands in it once and is worth asking."""
+def _gap(sentence: str, title: str) -> str:
+    """What to leave out of a sentence; '' if nothing stands in it once and is worth asking (the title is not)."""
     if len(sentence.split()) < 5:
         return ""
     start = re.match(r"\W*\w+", sentence)
@@ -54,7 +54,8 @@ def _gap(sentence: str) -> str:
     for pattern in (_YEAR, _FIGURE, _NAME):
         for match in pattern.finditer(sentence, beyond):
             answer = match.group().strip()
-            if len(re.findall(rf"(?<!\w){re.escape(answer)}(?!\w)", sentence)) == 1:
+            once = len(re.findall(rf"(?<!\w){re.escape(answer)}(?!\w)", sentence)) == 1
+            if once and answer.lower() not in title.lower():
                 return answer
     return ""
 
