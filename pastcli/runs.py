@@ -63,6 +63,7 @@ def start(
     keep_partial: bool = True,
     name: str = "",
     allow_stale: bool = False,
+    dry_run: bool = False,
 ) -> Iterator[Run]:
     """Make a run of `stage`; publish it when the block ends well.
 
@@ -70,7 +71,12 @@ def start(
     from another (input paths, for example): `--resume` takes up the newest unfinished run with the same stage,
     config and extra. On an error the partial directory is removed unless something resumable may lie in it (`keep_partial`).
     `force` lets outputs and a run of that name be replaced; `allow_stale` takes inputs whose lineage has changed.
+    With `dry_run` the block goes the same way, through the same checks, up to where the work would begin, and returns:
+    everything is then as it was before.
     """
+    if dry_run:
+        yield from _rehearsed(stage, config, _key(stage, config, extra), force, name, allow_stale)
+        return
     with full_disk_named(), _opened(stage, config, _key(stage, config, extra), resume, force, name) as run:
         run.allow_stale = allow_stale
         try:
@@ -84,6 +90,22 @@ def start(
             raise
         finally:
             run.release()
+
+
+def _rehearsed(stage: str, config: Any, key: str, force: bool, name: str, allow_stale: bool) -> Iterator[Run]:
+    """A run of which nothing stays: not even the folders for runs, in a workspace that had none."""
+    made = [folder for folder in (runs_dir() / ".partial", runs_dir()) if not folder.exists()]
+    try:
+        with _opened(stage, config, key, False, force, name) as run:
+            run.allow_stale = allow_stale
+            try:
+                yield run
+            finally:
+                _settle(run, False, "rehearsed")
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _key(stage: str, config: Any, extra: Mapping[str, Any] | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import shutil
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 from .. import config as configs
 from .. import models, narration, output, runs
+from ..errors import PastError
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -171,6 +173,34 @@ def show_run(record: runs.Record, as_json: bool) -> None:
 
     output.emit(document | (vars(end) if end else {}), as_json, human)
     close(end, as_json)
+
+
+def show_plan(plan: Mapping[str, Any], config: Any, sources: Mapping[str, str] | None, as_json: bool) -> None:
+    """What a dry run shows: the plan, then every setting with its value and where that came from."""
+    settings = {
+        name: {"value": value, "from": (sources or {}).get(name, "default")}
+        for name, value in configs.to_dict(config).items()
+    }
+
+    def human() -> None:
+        output.pairs(plan)
+        rows = [
+            (name, " ".join(map(str, v)) if isinstance(v := one["value"], list) else v, one["from"])
+            for name, one in settings.items()
+        ]
+        output.table("", ("setting", "value", "from"), rows)
+
+    output.emit({**plan, "settings": settings}, as_json, human)
+
+
+def disk(place: Path, needed: int) -> dict[str, int]:
+    """The bytes that a plan will write at `place`, and what is free there now; raises `PastError` if that is less."""
+    standing = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(standing).free
+    if free < needed:
+        message = f"{standing} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are needed"
+        raise PastError(message, "free some space, or write elsewhere: -o OUT, or -C WORKSPACE")
+    return {"disk_needed_bytes": needed, "disk_free_bytes": free}
 
 
 def close(end: narration.Closing | None, as_json: bool) -> None:

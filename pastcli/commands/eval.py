@@ -14,7 +14,7 @@ import typer
 from .. import models, narration, output, registry, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
-from ._options import DryRun, Force, Json, Resume, close, complete_model, finished_before, with_settings
+from ._options import DryRun, Force, Json, Resume, close, complete_model, finished_before, show_plan, with_settings
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Question
@@ -60,6 +60,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Ask models questions without the documents: exact match, contains and token F1, with intervals and paired tests.
 
@@ -75,25 +76,19 @@ def command(
     load = registry.load("chat", config.backend)
     candidates = _candidates(model or [], getattr(load, "local", True))
     reference = _reference(reference, [candidate.label for candidate in candidates], min_gain)
-    if dry_run:
-        plan = {
-            "questions": len(asked),
-            "ungradable": sum(not q.answers for q in asked),
-            "backend": config.backend,
-            "models": {c.label: c.path for c in candidates},
-            "reference": reference,
-        }
-        output.emit(plan, as_json)
-        return
     extra = {
         "models": [vars(c) for c in candidates],
         "questions": str(questions.resolve()),
         "reference": reference,
         "plot": str(plot.resolve()) if plot else "",
     }
-    record = finished_before("eval", config, extra, resume)
+    record = None if dry_run else finished_before("eval", config, extra, resume)
     if record is None:
-        with runs.start("eval", config, extra=extra, resume=resume, force=force) as run:
+        with runs.start("eval", config, extra=extra, resume=resume, force=force, dry_run=dry_run) as run:
+            _add_inputs(run, candidates, extra)
+            if dry_run:
+                show_plan(_plan(asked, candidates, config, extra), config, sources, as_json)
+                return
             _evaluate(run, config, asked, candidates, load, extra)
         record = runs.read(run.final)
     outputs = record.outputs()
@@ -105,15 +100,28 @@ def command(
     _gates(results, candidates[-1].label, min_f1, min_gain, record.id)
 
 
+def _plan(asked: list[Question], candidates: list[Candidate], config: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "questions": len(asked),
+        "ungradable": sum(not q.answers for q in asked),
+        "backend": config.backend,
+        "models": {c.label: c.path for c in candidates},
+        "reference": extra["reference"],
+    }
+
+
+def _add_inputs(run: runs.Run, candidates: list[Candidate], extra: dict[str, Any]) -> None:
+    run.add_input("questions", extra["questions"])
+    for number, candidate in enumerate(candidates, 1):
+        run.add_input("model" if number == 1 else f"model{number}", candidate.path, label=candidate.label)
+
+
 def _evaluate(
     run: runs.Run, config: Any, asked: list[Question], candidates: list[Candidate], load: Load, extra: dict[str, Any]
 ) -> None:
     """Ask model after model, one loaded at a time; then compare, and write everything into the run."""
     from ..evals import compare
 
-    run.add_input("questions", extra["questions"])
-    for number, candidate in enumerate(candidates, 1):
-        run.add_input("model" if number == 1 else f"model{number}", candidate.path, label=candidate.label)
     figure = run.external("plot", Path(extra["plot"])) if extra["plot"] else None
     folder = run.dir / "answers"
     folder.mkdir(exist_ok=True)

@@ -12,7 +12,20 @@ from ..config import ExtractConfig
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
-from ._options import RL_MODEL, SFT_MODEL, DryRun, Force, Json, Name, Resume, already_done, show_run, with_settings
+from ._options import (
+    RL_MODEL,
+    SFT_MODEL,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    already_done,
+    disk,
+    show_plan,
+    show_run,
+    with_settings,
+)
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -35,6 +48,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Lift the skill vector out of an RL run: v = RL - SFT.
 
@@ -45,16 +59,17 @@ def command(
         raise UsageError("--density makes a sparse skill, --rank and --energy a low-rank one", "choose one form")
     before, after = _lineage.rl_and_sft(sft, rl)
     extra = {"sft": str(before.path), "rl": str(after.path), "out": str(out.absolute()) if out else ""}
-    if dry_run:
-        size = size_of(before.path) + size_of(after.path)
-        output.emit({"would_write": str(out or "skill.safetensors of a new run"), "read_bytes": size, **extra}, as_json)
+    if not dry_run and already_done("extract", config, extra, resume, as_json):
         return
-    if already_done("extract", config, extra, resume, as_json):
-        return
-    with runs.start("extract", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name) as run:
+    with runs.start(
+        "extract", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name, dry_run=dry_run
+    ) as run:
         run.add_input("sft", before.path)
         run.add_input("rl", after.path)
         destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
+        if dry_run:
+            show_plan(_plan(before.path, after.path, out, config, extra), config, sources, as_json)
+            return
         remove(destination)  # what a killed run, now resumed, had written
         made = _extract(before, after, destination, config, run)
         if not out:
@@ -65,6 +80,16 @@ def command(
         for warning in made.warnings:
             output.warn(warning)
     show_run(runs.read(run.final), as_json)
+
+
+def _plan(before: Path, after: Path, out: Path | None, config: ExtractConfig, extra: dict[str, Any]) -> dict[str, Any]:
+    """What would be read and written; the models are opened and compared, so that what does not fit shows now."""
+    from ..vectors.extract import check_pair
+
+    check_pair(before, after, allow_lossy=config.allow_lossy, assume_parent=config.assume_parent)
+    size = size_of(before) + size_of(after)
+    room = disk(out or runs.workspace(), size_of(after))
+    return {"would_write": str(out or "skill.safetensors of a new run"), "read_bytes": size, **room, **extra}
 
 
 def _extract(before: models.ModelRef, after: models.ModelRef, out: Path, config: Any, run: runs.Run) -> Extracted:

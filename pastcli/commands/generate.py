@@ -12,7 +12,18 @@ from .. import api, hashing, models, narration, output, registry, runs
 from ..config import GenerateConfig
 from ..errors import UsageError
 from . import _train
-from ._options import DryRun, Force, Json, Name, Resume, close, complete_model, finished_before, with_settings
+from ._options import (
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    close,
+    complete_model,
+    finished_before,
+    show_plan,
+    with_settings,
+)
 
 if TYPE_CHECKING:
     from ..ingest.generate import Made
@@ -45,6 +56,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     config_file: Path | None = None,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Make implications, rewrites, summaries and questions from passages: corpus.jsonl and pairs.jsonl for `past sft`, questions.jsonl
     for `past rl` and `past eval`.
@@ -59,25 +71,25 @@ def command(
         _print_prompts(print_prompts, as_json)
         return
     kinds = chosen(config.kind, model is not None)
-    sources = docs or [_newest_corpus()]
+    documents = docs or [_newest_corpus()]
     if prompts is not None and not prompts.is_dir():
         raise UsageError(f"no folder {prompts}", "make one with: past generate --print-prompts DIR")
-    passages = read_documents(sources, _train.ingest_config(config_file))
+    passages = read_documents(documents, _train.ingest_config(config_file))
     requests = plan(passages, kinds, config.samples, prompts)
-    if dry_run:
-        output.emit(_plan(requests, config, model), as_json)
-        return
     who, path = _writer(model, config.backend)
     written = (
         {str(file.resolve()): hashing.hash_path(file) for file in sorted(prompts.glob("*.txt"))} if prompts else {}
     )
-    extra = {"docs": [str(path.resolve()) for path in sources], "model": who, "prompts": written, "name": name}
-    record = finished_before("generate", config, extra, resume)
+    extra = {"docs": [str(path.resolve()) for path in documents], "model": who, "prompts": written, "name": name}
+    record = None if dry_run else finished_before("generate", config, extra, resume)
     if record is None:
-        with runs.start("generate", config, extra=extra, resume=resume, force=force, name=name) as run:
-            run.add_inputs("documents", sources)
+        with runs.start("generate", config, extra=extra, resume=resume, force=force, name=name, dry_run=dry_run) as run:
+            run.add_inputs("documents", documents)
             if path is not None:
                 run.add_input("model", path, model=model)
+            if dry_run:
+                show_plan(_plan(requests, config, model), config, sources, as_json)
+                return
             _write(run, _make(requests, config, path or model, who))
         record = runs.read(run.final)
     _show(record, as_json)

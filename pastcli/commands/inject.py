@@ -14,7 +14,7 @@ from ..config import InjectConfig
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
-from ._options import TARGET, DryRun, Force, Json, Name, Resume, already_done, show_run, with_settings
+from ._options import TARGET, DryRun, Force, Json, Name, Resume, already_done, disk, show_plan, show_run, with_settings
 from ._weights import weights_progress
 
 EXAMPLE = "Example: `past inject --vector skill.safetensors --scale 1.0 --target runs/sft-2 -o model/`"
@@ -57,6 +57,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Add skill vectors to a model: target + λ v, computed in float32 and rounded once to the stored type.
 
@@ -68,18 +69,17 @@ def command(
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
     known = _lineage.model(base) if base else _lineage.base_model(model, needed=bool(config.project))
     plan = Plan(kind, vectors, model.path, known and known.path, template or models.gguf_template(model.path), out)
-    if dry_run:
-        size = size_of(plan.target) + sum(size_of(path) for path, _ in vectors)
-        output.emit({"would_write": str(out or f"{kind}/ of a new run"), "read_bytes": size, **plan.key()}, as_json)
-        return
-    if already_done("inject", config, plan.key(), resume, as_json):
+    if not dry_run and already_done("inject", config, plan.key(), resume, as_json):
         return
     with runs.start(
-        "inject", config, extra=plan.key(), resume=resume, force=force, keep_partial=False, name=name
+        "inject", config, extra=plan.key(), resume=resume, force=force, keep_partial=False, name=name, dry_run=dry_run
     ) as run:
         run.add_input("target", plan.target)
         run.add_inputs("vector", [path for path, _ in vectors])
         destination = run.external(plan.output_name, out, folder=out.suffix != ".gguf") if out else run.dir / kind
+        if dry_run:
+            show_plan(plan.shown(), config, sources, as_json)
+            return
         remove(destination)  # what a killed run, now resumed, had written
         warnings = (_export if kind == "adapter" else _inject)(plan, destination, config, run)
         if destination.is_dir():
@@ -107,6 +107,20 @@ class Plan:
         vectors = [[str(path.resolve()), factor] for path, factor in self.vectors]
         paths = {"target": self.target, "base": self.base, "template": self.template, "out": self.out}
         return {"as": self.kind, "vectors": vectors, **{k: str(v.absolute()) if v else "" for k, v in paths.items()}}
+
+    def shown(self) -> dict[str, Any]:
+        """What a dry run shows; the model and the skills are opened, so that a broken file shows now."""
+        from ..vectors.inject import check_fit
+
+        check_fit([path for path, _ in self.vectors], self.target, self.base)
+        size = size_of(self.target)
+        room = disk(self.out or runs.workspace(), size if self.kind == "model" else 0)
+        return {
+            "would_write": str(self.out or f"{self.kind}/ of a new run"),
+            "read_bytes": size + sum(size_of(path) for path, _ in self.vectors),
+            **room,
+            **self.key(),
+        }
 
     @property
     def output_name(self) -> str:

@@ -89,6 +89,13 @@ def extract_skill(
             raise
 
 
+def check_pair(sft: Path, rl: Path, *, allow_lossy: bool = False, assume_parent: bool = False) -> None:
+    """Open both models, headers and samples only; raises what `extract_skill` would raise before its first block."""
+    with difference(sft, rl, [] if assume_parent else None) as delta:
+        if not delta.exact:
+            grid_noise.check(delta.sft, delta.rl, allow_lossy)
+
+
 def _shapes(model: Checkpoint) -> dict[str, list[int]]:
     return {name: list(spec.shape) for name, spec in model.specs().items()}
 

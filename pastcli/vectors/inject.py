@@ -92,6 +92,14 @@ def inject_skill(
         return Injected(Path(out), found[SKILL], found.get(OWN), len(delta.specs()), len(model.specs()), warnings)
 
 
+def check_fit(vectors: Sequence[Path], target: Path, base: Path | None = None) -> None:
+    """Open everything an injection reads, headers only; raises what `inject_skill` would raise before its first block."""
+    with closing(open_model(target, base)) as model:
+        for path in vectors:
+            with closing(open_skill(path)) as skill:
+                compatibility.skill_fits(skill, model)
+
+
 def _combined(skills: Sequence[Skill], weights: Sequence[float], options: InjectConfig) -> Delta:
     """The vectors put together and scaled."""
     names = list(dict.fromkeys(name for skill in skills for name in skill.specs()))

@@ -1,0 +1,75 @@
+"""A dry run goes the way of the real run up to the work: the same refusals, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from vectors_tools import moved, weights, write_model
+
+
+@pytest.fixture
+def pair(workspace):
+    base = weights()
+    write_model(workspace / "sft", base)
+    write_model(workspace / "rl", moved(base, 1, 1e-3))
+    return workspace
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_settings_are_shown_with_where_they_come_from(pair, past_json, past):
+    (pair / "past.toml").write_text("[extract]\nseed = 7\n")
+    plan = past_json(
+        "extract", "--sft", "sft", "--rl", "rl", "--rank", 2, "--dry-run", env={"PAST_EXTRACT_ALLOW_LOSSY": "1"}
+    )
+    assert plan["settings"]["rank"] == {"value": 2, "from": "--rank"}
+    assert plan["settings"]["seed"] == {"value": 7, "from": "past.toml"}
+    assert plan["settings"]["allow_lossy"] == {"value": True, "from": "PAST_EXTRACT_ALLOW_LOSSY"}
+    assert plan["settings"]["energy"]["from"] == "default"
+    assert plan["read_bytes"] > 0 and plan["disk_free_bytes"] > plan["disk_needed_bytes"]
+    assert "past.toml" in past("extract", "--sft", "sft", "--rl", "rl", "--dry-run").stdout
+
+
+def test_nothing_is_left_behind(pair, past):
+    before = files(pair)
+    past("extract", "--sft", "sft", "--rl", "rl", "-o", "skill.safetensors", "--dry-run")
+    assert files(pair) == before
+    past("extract", "--sft", "sft", "--rl", "rl", "-o", "skill.safetensors")
+    before = files(pair)
+    past("inject", "--vector", "skill.safetensors", "--target", "sft", "-o", "made", "--dry-run")
+    assert files(pair) == before
+
+
+def test_what_the_real_run_would_refuse_the_dry_run_refuses_in_the_same_words(pair, past):
+    past("extract", "--sft", "sft", "--rl", "rl", "-o", "skill.safetensors")
+    (pair / "mine").mkdir()
+    (pair / "mine" / "photo.jpg").write_bytes(b"x")
+    write_model(pair / "cut", weights())
+    whole = (pair / "cut" / "model.safetensors").read_bytes()
+    (pair / "cut" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    (pair / "other").mkdir()
+    write_model(pair / "other" / "model", {k: v for k, v in weights(5).items() if "q_proj" not in k})
+    (pair / "q.jsonl").write_text(json.dumps({"question": "Which river?", "answer": "fox"}) + "\n")
+    for words in (
+        ["extract", "--sft", "sft", "--rl", "rl", "-o", "skill.safetensors"],
+        ["extract", "--sft", "sft", "--rl", "rl", "-o", "mine", "--force"],
+        ["extract", "--sft", "sft", "--rl", "cut"],
+        ["extract", "--sft", "other/model", "--rl", "rl"],
+        ["inject", "--vector", "skill.safetensors", "--target", "cut"],
+        ["inject", "--vector", "skill.safetensors", "--target", "other/model"],
+        ["inject", "--vector", "skill.safetensors", "--target", "sft", "-o", "mine", "--force"],
+        ["inject", "--vector", "skill.safetensors", "--target", "sft", "--name", "smol"],
+        ["eval", "--questions", "q.jsonl", "--model", "sft", "--plot", "mine", "--force"],
+    ):
+        code = real = None
+        for code in (1, 2, 3):
+            try:
+                real = past(*words, code=code).stderr
+                break
+            except AssertionError:
+                continue
+        assert real is not None, f"past {words} was not refused"
+        assert past(*words, "--dry-run", code=code).stderr.splitlines()[-2:] == real.splitlines()[-2:], words
