@@ -10,6 +10,7 @@ import atexit
 import gc
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +20,9 @@ from typer.main import get_group
 
 from . import output
 from .errors import PastError
+
+_CommandLineError: Any = typer.BadParameter.__mro__[2]
+"""What Typer raises for a command line it cannot read. Its own copy of Click has no public name for the class."""
 
 COMMANDS = {
     "ingest": "Documents (txt, md, html, pdf, docx, jsonl) to passages with their provenance.",
@@ -103,39 +107,47 @@ def past(
 
 
 def main() -> None:
-    """Console entry point. `--debug` anywhere on the line (or PAST_DEBUG=1) shows tracebacks."""
+    """Console entry point. `--debug` anywhere on the line (or PAST_DEBUG=1) shows tracebacks; the exit code stays the same."""
     # Imports make objects by the hundred thousand and hardly any garbage: looking for it took a tenth of a short command.
     gc.set_threshold(20_000)
     atexit.register(gc.freeze)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file name may be no UTF-8, a terminal no Unicode
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller (`past runs list >&-`)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open as long as the process
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a file name may be no UTF-8, a terminal no Unicode
     if len(sys.argv) == 3 and sys.argv[1] in ("--show-completion", "--install-completion"):
         # Typer guesses the shell, and takes its name only if told not to; scripts have no shell to guess from.
         os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     debug = "--debug" in sys.argv[1:] or os.environ.get("PAST_DEBUG") == "1"
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
+    as_json = "--json" in sys.argv[1:]
     try:
-        app(prog_name="past")
-    except PastError as error:
-        if debug:
-            raise
-        output.error(error.message, error.hint)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        output.error("interrupted")
-        sys.exit(130)
+        code = app(prog_name="past", standalone_mode=not as_json)
+        sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:
         # The reader of our stdout went away (`past runs list | head`); keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        message, hint, code = _told(error)
         if debug:
-            raise
+            traceback.print_exc()
+        output.error(message, hint)
+        if as_json and not output.emitted():
+            output.emit({"error": message, "hint": hint, "exit_code": code}, True)
+        sys.exit(code)
+
+
+def _told(error: BaseException) -> tuple[str, str | None, int]:
+    """What is said of an error, what would mend it, and the exit code."""
+    if isinstance(error, PastError):
+        return error.message, error.hint, error.exit_code
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return "interrupted", None, 130
+    if isinstance(error, _CommandLineError):
+        where = getattr(error, "ctx", None)
+        return error.format_message(), f"try: {where.command_path} --help" if where else None, error.exit_code
+    if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename is not None else ""
-        output.error(f"{error.strerror or error}{where}", "run again with --debug to see where")
-        sys.exit(1)
-    except Exception as error:
-        if debug:
-            raise
-        output.error(f"{type(error).__name__}: {error}", "this is unexpected; run again with --debug to see where")
-        sys.exit(1)
+        return f"{error.strerror or error}{where}", "run again with --debug to see where", 1
+    return f"{type(error).__name__}: {error}", "this is unexpected; run again with --debug to see where", 1

@@ -50,9 +50,19 @@ def line(text: str, style: str = "", *, label: str = "", stderr: bool = False) -
     _console(stderr).print(Text.assemble((label, "bold"), (text, style)))
 
 
+_documents = 0
+
+
+def emitted() -> bool:
+    """Whether the one JSON document of this command is out already."""
+    return _documents > 0
+
+
 def emit(data: Any, as_json: bool, human: Callable[[], None] | None = None) -> None:
     """The result of a command: one JSON document, or what `human` prints (default: the key-value pairs)."""
+    global _documents
     if as_json:
+        _documents += 1
         sys.stdout.write(json.dumps(_plain(data), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
     elif human is not None:
         human()

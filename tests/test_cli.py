@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -48,6 +49,37 @@ def test_an_error_is_a_line_a_hint_and_an_exit_code(error, code, told):
     done = boundary(error)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(told) and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["runs", "show", "nothing-of-that-name"], 2, "nothing-of-that-name"),
+        (["sft", "--epochs", "many"], 2, "many"),
+        (["sft", "--epochs", "inf"], 2, "--epochs must be a finite number"),
+        (["sft", "--seed", "-1"], 2, "--seed must be at least 0"),
+        (["runs", "nosuch"], 2, "nosuch"),
+        (["extract", "--no-such-flag"], 2, "--no-such-flag"),
+    ],
+)
+def test_with_json_an_error_is_json_too(past, words, code, told):
+    done = past(*words, "--json", code=code)
+    document = json.loads(done.stdout)
+    assert told in document["error"] and document["exit_code"] == code
+    assert told in done.stderr
+
+
+def test_debug_keeps_the_exit_code(past):
+    done = past("runs", "show", "nothing", "--debug", code=2)
+    assert "Traceback" in done.stderr and "error: no run" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_error(workspace, closed):
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m pastcli runs list {closed}"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "Error" not in done.stderr and "Traceback" not in done.stderr
 
 
 def test_debug_shows_the_traceback_wherever_it_stands():
