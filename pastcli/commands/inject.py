@@ -13,6 +13,7 @@ from .. import config as configs
 from ..config import InjectConfig
 from ..errors import UsageError
 from ..files import remove, size_of
+from ..hashing import hash_path
 from . import _lineage
 from ._options import TARGET, DryRun, Force, Json, Name, Resume, already_done, disk, show_plan, show_run, with_settings
 from ._weights import weights_progress
@@ -68,7 +69,9 @@ def command(
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
     known = _lineage.model(base) if base else _lineage.base_model(model, needed=bool(config.project))
-    plan = Plan(kind, vectors, model.path, known and known.path, template or models.gguf_template(model.path), out)
+    template = template or models.gguf_template(model.path)
+    control = _control_file(config.control, vectors)
+    plan = Plan(kind, vectors, model.path, known and known.path, template, out, control)
     if not dry_run and already_done("inject", config, plan.key(), resume, as_json):
         return
     with runs.start(
@@ -76,6 +79,8 @@ def command(
     ) as run:
         run.add_input("target", plan.target)
         run.add_inputs("vector", [path for path, _ in vectors])
+        if plan.control:
+            run.add_input("control", plan.control)
         destination = run.external(plan.output_name, out, folder=out.suffix != ".gguf") if out else run.dir / kind
         if dry_run:
             show_plan(plan.shown(), config, sources, as_json)
@@ -101,18 +106,20 @@ class Plan:
     base: Path | None
     template: Path | None
     out: Path | None
+    control: Path | None = None
 
     def key(self) -> dict[str, Any]:
         """What besides the settings tells this injection from another."""
         vectors = [[str(path.resolve()), factor] for path, factor in self.vectors]
         paths = {"target": self.target, "base": self.base, "template": self.template, "out": self.out}
+        paths |= {"control": self.control} if self.control else {}
         return {"as": self.kind, "vectors": vectors, **{k: str(v.absolute()) if v else "" for k, v in paths.items()}}
 
     def shown(self) -> dict[str, Any]:
         """What a dry run shows; the model and the skills are opened, so that a broken file shows now."""
         from ..vectors.inject import check_fit
 
-        check_fit([path for path, _ in self.vectors], self.target, self.base)
+        check_fit([*(path for path, _ in self.vectors), *filter(None, [self.control])], self.target, self.base)
         size = size_of(self.target)
         room = disk(self.out or runs.workspace(), size if self.kind == "model" else 0)
         return {
@@ -141,11 +148,27 @@ def parse_vector(text: str) -> tuple[Path, float]:
         raise UsageError(f"{text}: {factor!r} is not a number", "write --vector FILE:0.8") from None
 
 
+def _control_file(control: str, vectors: list[tuple[Path, float]]) -> Path | None:
+    """The skill file that `--control` names; None for a control by name."""
+    from ..vectors.deltas.controls import CONTROLS
+
+    if control in CONTROLS:
+        return None
+    try:
+        found = _lineage.skill(control)
+    except UsageError:
+        hint = f"one of: {', '.join(CONTROLS)}, or a skill file"
+        raise UsageError(f"--control {control!r} is neither a control nor a skill file", hint) from None
+    if hash_path(found) in {hash_path(path) for path, _ in vectors}:
+        raise UsageError(f"{found} is the skill itself, and no control for it", "name another skill file")
+    return found
+
+
 def _inject(plan: Plan, out: Path, config: Any, run: runs.Run) -> list[str]:
     """Add to the weights; gives the warnings."""
     from ..vectors.inject import inject_skill
 
-    settings = configs.to_dict(config)
+    settings = configs.to_dict(config) | ({"control": str(plan.control)} if plan.control else {})
     with weights_progress("injecting") as progress:
         made = inject_skill(
             plan.vectors, plan.target, out, template=plan.template, base=plan.base, progress=progress, **settings

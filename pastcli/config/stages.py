@@ -151,11 +151,20 @@ class InjectConfig:
     )
     rounding: str = setting("nearest", "rounding to the stored type", choices=("nearest", "stochastic"))
     control: str = setting(
-        "none", "replace v by a control of the same per-tensor norm", choices=("none", "random", "shuffled", "zero")
+        "none",
+        "replace v by a control of the same per-tensor norm: none | random | shuffled | layers (its layers in another "
+        "order) | zero | a skill FILE (of another seed, of imitation, of format)",
     )
     project: str = setting("", "sft:K removes the part of v inside the top-K subspaces of the target's own SFT change")
     merge: str = setting("sum", "how several vectors are put together", choices=("sum", "ties"))
     ties_density: float = setting(0.2, "share of each vector's entries that TIES keeps", above=0, at_most=1)
+    density: float = setting(
+        1.0,
+        "keep this share of each vector's entries in every tensor, the largest ones; 1 keeps all",
+        above=0,
+        at_most=1,
+    )
+    rescale: bool = setting(False, "give every tensor that --density trimmed its old norm back (DoTS)")
     raise_types: str = setting("", "GGUF: give the tensors that would lose the skill this finer type (q8_0, f16)")
     min_survival: float = setting(
         0.0,

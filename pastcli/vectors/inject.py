@@ -10,14 +10,16 @@ from typing import Any
 
 from ..api import Checkpoint
 from ..config import InjectConfig, validated
-from ..errors import UsageError
+from ..errors import MismatchError, UsageError
 from .checks import compatibility
 from .checks.survival import OWN, SKILL, Survival
 from .deltas import projection, scales
 from .deltas.application import Change, add
+from .deltas.controls import CONTROLS
 from .deltas.controls import control as controlled
 from .deltas.delta import Delta, Sum
 from .deltas.difference import difference
+from .deltas.rescaled import Rescaled, Trimmed
 from .deltas.ties import Ties
 from .files.destination import Storage, form_of_suffix
 from .files.opening import Overlay, as_directory, open_model
@@ -74,7 +76,7 @@ def inject_skill(
                 raise UsageError("--project needs the base model of the target", "name it with --base PATH")
             change = stack.enter_context(difference(Path(base), Path(target)))
             delta = projection.Projected(delta, change, rank, chosen.seed)
-        delta = controlled(chosen.control, delta, chosen.seed)
+        delta, smaller = _controlled(chosen, delta, model, stack)
         cast = _is_cast(Path(target), Path(out), chosen.dtype)
         own = _own_change(model, base, Path(target), cast, stack)
         found = add(
@@ -89,6 +91,7 @@ def inject_skill(
         )
         warnings = [f"{skill.path.name}: {text}" for skill in skills for text in skill.about.warnings]
         warnings += [text for what, kept in found.items() for text in kept.warnings(what)] + _unmeasured(cast, own)
+        warnings += smaller
         return Injected(Path(out), found[SKILL], found.get(OWN), len(delta.specs()), len(model.specs()), warnings)
 
 
@@ -100,8 +103,14 @@ def check_fit(vectors: Sequence[Path], target: Path, base: Path | None = None) -
                 compatibility.skill_fits(skill, model)
 
 
-def _combined(skills: Sequence[Skill], weights: Sequence[float], options: InjectConfig) -> Delta:
-    """The vectors put together and scaled."""
+def _combined(skills: Sequence[Delta], weights: Sequence[float], options: InjectConfig) -> Delta:
+    """The vectors, trimmed if asked for, put together and scaled."""
+    if options.rescale and options.density == 1:
+        raise UsageError("--rescale restores what --density took away", "say how much to keep: --density 0.3")
+    if options.density < 1 and options.merge == "ties":
+        raise UsageError("--merge ties trims by itself", "use --ties-density, or leave out --density")
+    if options.density < 1:
+        skills = [Trimmed(skill, options.density, options.rescale) for skill in skills]
     names = list(dict.fromkeys(name for skill in skills for name in skill.specs()))
     rules, depth = scales.parse_rules(options.scales), scales.parse_depth(options.depth_scale)
     factors = {name: options.scale * factor for name, factor in scales.multipliers(names, rules, depth).items()}
@@ -114,6 +123,25 @@ def _combined(skills: Sequence[Skill], weights: Sequence[float], options: Inject
             for skill, weight in zip(skills, weights, strict=True)
         ]
     )
+
+
+def _controlled(
+    options: InjectConfig, delta: Delta, model: Checkpoint, stack: ExitStack
+) -> tuple[Delta, list[str]]:
+    """What is added in place of the skill, if a control was asked for; and a warning if it is smaller than the skill."""
+    if options.control in CONTROLS:
+        return controlled(options.control, delta, options.seed), []
+    if not Path(options.control).is_file():
+        raise UsageError(
+            f"--control {options.control!r} is neither a control nor a skill file", f"one of: {', '.join(CONTROLS)}, a file"
+        )
+    other = stack.enter_context(closing(open_skill(Path(options.control))))
+    compatibility.skill_fits(other, model)
+    alone = [name for name in delta.specs() if name not in other.parts or not other.parts[name].norm]
+    if len(alone) == len(delta.specs()):
+        raise MismatchError(f"{other.path} changes nothing that the skill changes", "a control has to act where it does")
+    text = f"the control is smaller than the skill: {other.path.name} leaves {len(alone)} of its tensors alone"
+    return Rescaled(other, delta), [f"{text}, such as {alone[0]}"] if alone else []
 
 
 def _own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, stack: ExitStack) -> Delta | None:
