@@ -23,7 +23,7 @@ from .deltas.rescaled import Rescaled, Trimmed
 from .deltas.ties import Ties
 from .files.destination import Storage, form_of_suffix
 from .files.opening import Overlay, as_directory, open_model
-from .files.skill import Skill, open_skill
+from .files.skill import open_skill
 
 Progress = Callable[[int, int], None]
 
@@ -125,21 +125,22 @@ def _combined(skills: Sequence[Delta], weights: Sequence[float], options: Inject
     )
 
 
-def _controlled(
-    options: InjectConfig, delta: Delta, model: Checkpoint, stack: ExitStack
-) -> tuple[Delta, list[str]]:
+def _controlled(options: InjectConfig, delta: Delta, model: Checkpoint, stack: ExitStack) -> tuple[Delta, list[str]]:
     """What is added in place of the skill, if a control was asked for; and a warning if it is smaller than the skill."""
     if options.control in CONTROLS:
         return controlled(options.control, delta, options.seed), []
     if not Path(options.control).is_file():
         raise UsageError(
-            f"--control {options.control!r} is neither a control nor a skill file", f"one of: {', '.join(CONTROLS)}, a file"
+            f"--control {options.control!r} is neither a control nor a skill file",
+            f"one of: {', '.join(CONTROLS)}, a file",
         )
     other = stack.enter_context(closing(open_skill(Path(options.control))))
     compatibility.skill_fits(other, model)
     alone = [name for name in delta.specs() if name not in other.parts or not other.parts[name].norm]
     if len(alone) == len(delta.specs()):
-        raise MismatchError(f"{other.path} changes nothing that the skill changes", "a control has to act where it does")
+        raise MismatchError(
+            f"{other.path} changes nothing that the skill changes", "a control has to act where it does"
+        )
     text = f"the control is smaller than the skill: {other.path.name} leaves {len(alone)} of its tensors alone"
     return Rescaled(other, delta), [f"{text}, such as {alone[0]}"] if alone else []
 
