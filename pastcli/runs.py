@@ -25,7 +25,7 @@ from .files import fingerprint, full_disk_named, is_locked, locked, remove, size
 from .publish import recover
 from .records import Record, find, newest, owner_of, read, records, runs_dir, workspace
 from .run import Run
-from .unfinished import discard, fresh_folder, take_up, unfinished
+from .unfinished import discard, fresh_folder, remove_finished, take_up, unfinished
 
 __all__ = [
     "Record",
@@ -40,6 +40,7 @@ __all__ = [
     "read",
     "records",
     "recover",
+    "remove_finished",
     "runs_dir",
     "size_of",
     "start",

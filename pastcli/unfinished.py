@@ -92,6 +92,15 @@ def unfinished() -> list[Path]:
     return [p for p in folders if not is_locked(p) and not (p.name.startswith(".new-") and p.stat().st_mtime > young)]
 
 
+def remove_finished(record: Record) -> None:
+    """Remove a finished run. It leaves its place in one step, so that a kill never leaves half a run that looks whole."""
+    trash = runs_dir() / ".trash"
+    with locked(record.path):
+        trash.mkdir(exist_ok=True)
+        os.rename(record.path, trash / f"{record.id}-{secrets.token_hex(4)}")
+    remove(trash)  # with what an earlier, killed removal left
+
+
 def discard(folder: Path) -> None:
     """Remove an unfinished run and what it left elsewhere. Raises `PastError` if it is alive."""
     with locked(folder):

@@ -300,6 +300,60 @@ def test_runs_commands_show_and_trace(workspace, past, past_json):
     assert "nothing to clean" in past("runs", "clean").stderr
 
 
+def test_the_list_fits_sixty_columns_newest_last(workspace, past, past_json):
+    first, second = make("a"), make("b", stage="sft")
+    lines = past("runs", "list").stdout.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert first.id in lines[-2] and second.id in lines[-1] and "just now" in lines[-1]
+    assert "out" in past("runs", "list", "--long").stdout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(5, "just now"), (70, "1 min ago"), (7000, "117 min ago"), (90000, "25 h ago"), (2e5, "2 d ago")],
+)
+def test_ages_are_told_in_a_unit_that_says_something(seconds, told):
+    from datetime import UTC, datetime, timedelta
+
+    from pastcli.commands.runs import _ago
+
+    assert _ago((datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()[:19]) == told
+
+
+def test_what_others_were_made_from_is_removed_with_them_or_by_force(workspace, past, past_json):
+    (workspace / "doc.txt").write_text("text")
+    first = make("a", parent=workspace / "doc.txt")
+    second = make("b", stage="sft", parent=first.output("out"))
+    assert f"{second.id} was made from {first.id}" in past("runs", "rm", first.id, code=2).stderr
+    past("runs", "rm", first.id, second.id, "--dry-run")
+    assert first.path.is_dir() and second.path.is_dir()
+    past("runs", "rm", second.id)
+    assert not second.path.exists() and first.path.is_dir()
+    make("c", stage="sft", parent=first.output("out"))
+    past("runs", "rm", first.id, "--force")
+    assert [row["stage"] for row in past_json("runs", "list")] == ["sft"] and not (
+        workspace / "runs" / ".trash"
+    ).exists()
+
+
+def test_diff_tells_settings_data_and_measurements_apart(workspace, past, past_json):
+    for name, text in (("one", "text"), ("same", "text"), ("other", "changed")):
+        (workspace / f"{name}.txt").write_text(text)
+    first, same, other = (make("a", parent=workspace / f"{name}.txt") for name in ("one", "same", "other"))
+    assert past_json("runs", "diff", first.id, same.id)["differences"] == []
+    rows = past_json("runs", "diff", first.id, other.id)["differences"]
+    assert [(row["in"], row["name"]) for row in rows] == [("inputs", "in")]
+    with runs.start("ingest", config.IngestConfig(max_chars=99), extra={}) as run:
+        run.metrics(score=2.0)
+    rows = past_json("runs", "diff", first.id, run.id)["differences"]
+    assert {(row["in"], row["name"]): row["b"] for row in rows} == {
+        ("settings", "max_chars"): 99,
+        ("inputs", "in"): None,
+        ("metrics", "score"): 2.0,
+    }
+    assert "no difference" in past("runs", "diff", first.id, same.id).stderr
+
+
 def named(name, text, **options):
     with runs.start("ingest", CONFIG, extra={}, name=name, **options) as run:
         (run.dir / "out.txt").write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +11,15 @@ import typer
 
 from .. import output, runs
 from ..errors import UsageError
+from . import _runs_diff, _runs_rm
 from ._options import DryRun, Json, complete_run
 
 app = typer.Typer(
     no_args_is_help=True, help="List, show and trace the runs of a workspace; clear unfinished ones away."
 )
+
+app.command("diff", epilog=_runs_diff.EXAMPLE)(_runs_diff.command)
+app.command("rm", epilog=_runs_rm.EXAMPLE)(_runs_rm.command)
 
 RunName = Annotated[
     str,
@@ -28,9 +33,10 @@ RunName = Annotated[
 def list_runs(
     stage: Annotated[str, typer.Option("--stage", help="Only runs of this stage (sft, rl, inject, ...).")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Only the newest N; 0 shows all.")] = 0,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Parents, outputs, and when each began.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Every run, oldest first, unfinished ones included."""
+    """Every run, newest last, unfinished ones included."""
     found = sorted(_all(), key=lambda record: str(record.manifest.get("started", "")))
     found = [record for record in found if not stage or record.stage == stage][-limit:]
     rows = [_summary(record) for record in found]
@@ -38,6 +44,10 @@ def list_runs(
     def human() -> None:
         if not rows:
             output.note(f"no runs in {runs.runs_dir()}")
+            return
+        if not long:
+            cells = [[row["id"], row["stage"], _ago(row["started"]), _mark(row["status"])] for row in rows]
+            output.table("", ["run", "stage", "begun", ""], cells, boxed=False)
             return
         columns = ["id", "stage", "status", "started", "seconds", "parents", "outputs"]
         cells = [[", ".join(row[c]) or "-" if isinstance(row[c], list) else row[c] for c in columns] for row in rows]
@@ -144,6 +154,22 @@ def _status(record: runs.Record) -> str:
     if record.status == "running" and not runs.is_locked(record.path):
         return "killed"
     return record.status
+
+
+def _mark(status: str) -> str:
+    return "" if status == "complete" else status
+
+
+def _ago(started: str) -> str:
+    """How long ago, in the largest unit of which there is more than one."""
+    try:
+        passed = (datetime.now(UTC) - datetime.fromisoformat(started).replace(tzinfo=UTC)).total_seconds()
+    except ValueError:
+        return "?"
+    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60)):
+        if passed >= 2 * seconds or (unit == "min" and passed >= seconds):
+            return f"{passed / seconds:.0f} {unit} ago"
+    return "just now"
 
 
 def _summary(record: runs.Record) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""`past runs rm RUN...`: finished runs that are wanted no longer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import output, runs
+from ..errors import UsageError
+from ._options import DryRun, Force, Json, complete_run
+
+EXAMPLE = "Example: `past runs rm sft-first-try --dry-run`"
+
+Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs to remove.", autocompletion=complete_run)]
+
+
+def command(names: Names, dry_run: DryRun = False, force: Force = False, as_json: Json = False) -> None:
+    """Remove finished runs with what lies in their folders; outputs written elsewhere with -o stay.
+
+    A run that others were made from is kept unless these go too, or --force says that their lineage may end there.
+    """
+    chosen = {record.id: record for record in map(runs.find, names)}
+    held = {
+        parent: record.id
+        for record in runs.records() + runs.records(partial=True)
+        for parent in record.parents
+        if record.id not in chosen and parent in chosen
+    }
+    for parent, child in held.items():
+        if not force:
+            raise UsageError(f"{child} was made from {parent}", "remove both, or add --force")
+    rows = [{"id": record.id, "bytes": runs.size_of(record.path)} for record in chosen.values()]
+    for record in () if dry_run else chosen.values():
+        runs.remove_finished(record)
+
+    def human() -> None:
+        verb = "would be removed" if dry_run else "removed"
+        output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
+
+    output.emit({"removed": [] if dry_run else rows, "found": rows}, as_json, human)
