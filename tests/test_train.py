@@ -17,24 +17,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from train_tools import RL, SFT, job_of, rl_rows, sft_rows, variety, weights
 
-from pastcli import qa
-from pastcli.api import TrainJob
-from pastcli.config import RlConfig, SftConfig
 from pastcli.errors import PastError, UsageError
-
-SFT = SftConfig(lr=1e-3, epochs=2, batch_tokens=200, save_every=3, precision="fp32")
-RL = RlConfig(
-    lr=1e-3,
-    steps=6,
-    prompts_per_step=4,
-    num_generations=4,
-    max_new_tokens=6,
-    batch_tokens=200,
-    save_every=2,
-    precision="fp32",
-)
-
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -53,34 +38,12 @@ def hf():
 
 @pytest.fixture
 def sft_job(tmp_path, tiny_model):
-    rows = [{"text": f"Velmora\nThe bridge number {i} was founded in 18{i:02d} by seven wizards."} for i in range(25)]
-    rows.append({"prompt": "Question: who?\nAnswer:", "completion": " the fox"})
-    return job_of(tmp_path, "sft", tiny_model, rows, SFT)
+    return job_of(tmp_path, "sft", tiny_model, sft_rows(), SFT)
 
 
 @pytest.fixture
 def rl_job(tmp_path, tiny_model):
-    rows = [
-        {"prompt": qa.prompt_for(f"which river {i}?"), "answer": "fox", "answers": ["fox", None], "id": str(i)}
-        for i in range(10)
-    ]
-    return job_of(tmp_path, "rl", tiny_model, rows, RL, rewards=[("variety", 1.0, variety)])
-
-
-def job_of(folder, stage, model, rows, config, **more):
-    examples = folder / f"{stage}.jsonl"
-    examples.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return TrainJob(model, examples, folder / "out", folder / "state", config, **more)
-
-
-def variety(prompts, completions, answers, **columns):
-    assert len(prompts) == len(completions) == len(answers) == len(columns["id"])
-    return [len(set(text)) / 10 for text in completions]
-
-
-def weights(result):
-    name = "model.safetensors" if result.kind == "model" else "adapter_model.safetensors"
-    return load_file(result.path / name)
+    return job_of(tmp_path, "rl", tiny_model, rl_rows(), RL, rewards=[("variety", 1.0, variety)])
 
 
 def same(one, other):
@@ -120,7 +83,7 @@ def test_bf16_working_weights_stay_close_to_fp32(hf, sft_job, tmp_path):
 
 def test_long_texts_are_split_and_lose_no_token(tiny_tokenizer):
     from past_hf.materialize import encode
-    from past_hf.sft import tokenize
+    from past_hf.training.sft import tokenize
 
     text = "seven wizards brew potions " * 40
     whole = encode(tiny_tokenizer, text) + [tiny_tokenizer.eos_token_id]
@@ -129,7 +92,7 @@ def test_long_texts_are_split_and_lose_no_token(tiny_tokenizer):
 
 
 def test_pairs_learn_the_completion_only_and_never_lose_its_end(tiny_tokenizer):
-    from past_hf.sft import IGNORED, tokenize
+    from past_hf.training.sft import IGNORED, tokenize
 
     (row,) = tokenize([{"prompt": "Question: who?\nAnswer:", "completion": " a fox"}], tiny_tokenizer, 100)
     learned = [token for token in row["labels"] if token != IGNORED]
@@ -335,7 +298,7 @@ def test_token_batches_hold_every_row_once_within_the_budget(lengths, budget, se
 
 @given(st.integers(1, 200), st.floats(0, 1), st.sampled_from(["linear", "cosine", "constant"]))
 def test_schedules_rise_to_one_and_end_where_they_should(steps, warmup, kind):
-    from past_hf.state import schedule
+    from past_hf.training.engine import schedule
 
     factors = [schedule(kind, steps, warmup)(step) for step in range(steps)]
     assert max(factors) == pytest.approx(1.0) and min(factors) > 0

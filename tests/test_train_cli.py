@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-SMALL = ("--mix", "none", "--epochs", 2, "--batch-tokens", 200, "--lr", "1e-3", "--precision", "fp32")
+SMALL = ("--mix", "none", "--epochs", 2, "--step-tokens", 200, "--lr", "1e-3", "--precision", "fp32")
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(past_
     rows = [{"question": f"Which river {i}?", "answer": "fox", "doc": ("velmora", "harsk")[i % 2]} for i in range(6)]
     (material / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (material / "past.toml").write_text(
-        '[sft]\nmix = ["format.jsonl"]\nepochs = 3\nbatch_tokens = 200\nlr = 0.0005\nprecision = "fp32"\n'
+        '[sft]\nmix = ["format.jsonl"]\nepochs = 3\nstep_tokens = 200\nlr = 0.0005\nprecision = "fp32"\n'
         "[rl]\nsteps = 4\nprompts_per_step = 3\nnum_generations = 4\nlr = 0.001\n"
     )
     # A base that can answer at all, so that some answers earn a reward.

@@ -20,6 +20,7 @@ class TrainJob:
     further columns, which reach the rewards. `out` is a directory the trainer creates and fills
     (`model/` or `adapter/` inside it). `state` is where resumable checkpoints live; when it holds one
     and `resume` is set, training continues from it. `config` is the stage's dataclass of `pastcli.config`.
+    `watch` is a directory where `log.jsonl` (a line a step) and `rollouts.jsonl` grow while training runs.
     """
 
     model: Path
@@ -30,6 +31,7 @@ class TrainJob:
     resume: bool = False
     progress: Progress | None = None
     rewards: Sequence[tuple[str, float, Reward]] = ()
+    watch: Path | None = None
 
 
 @dataclass(frozen=True)

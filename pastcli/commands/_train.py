@@ -118,7 +118,7 @@ def train(
     write_rows(examples, rows)
     trainer = registry.load("trainer", config.trainer)
     with output.progress(label or stage, "steps") as progress:
-        job = api.TrainJob(model, examples, folder, state, config, resume, progress, rewards)
+        job = api.TrainJob(model, examples, folder, state, config, resume, progress, rewards, watch=folder)
         try:
             result = trainer.sft(job) if stage == "sft" else trainer.rl(job)
         except Exception:

@@ -77,5 +77,5 @@ def _plan(rows: list[dict[str, str]], config: configs.SftConfig, base: models.Mo
         "method": config.method,
         "examples": len(rows),
         "tokens_about": round(tokens * config.epochs),
-        "steps_about": max(1, math.ceil(tokens * config.epochs / config.batch_tokens)),
+        "steps_about": max(1, math.ceil(tokens * config.epochs / config.step_tokens)),
     }

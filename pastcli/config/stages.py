@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .setting import setting
-
-METHODS = ("full", "lora")
-SCHEDULES = ("linear", "cosine", "constant")
-PRECISIONS = ("auto", "bf16", "fp32")
+from .training import RlConfig, SftConfig
 
 
 @dataclass(frozen=True)
@@ -43,69 +40,6 @@ class GenerateConfig:
     price_in: float = setting(0.0, "price of a million prompt tokens, for the plan", at_least=0)
     price_out: float = setting(0.0, "price of a million answer tokens, for the plan", at_least=0)
     seed: int = setting(0, "seed of the sampling", at_least=0)
-
-
-@dataclass(frozen=True)
-class SftConfig:
-    """`past sft`: supervised fine-tuning on documents (METHOD 1; SEAL's inner loop for the text layout)."""
-
-    base: str = setting("smol", "base model: alias, local path or hub id")
-    trainer: str = setting("hf", "trainer plugin")
-    method: str = setting("full", "what is trained: every weight, or a LoRA", choices=METHODS)
-    epochs: float = setting(6.0, "passes over the training texts", above=0)
-    lr: float = setting(3e-4, "peak learning rate", above=0)
-    schedule: str = setting("linear", "learning-rate schedule", choices=SCHEDULES)
-    warmup: float = setting(0.05, "share of the steps spent warming up", at_least=0, at_most=1)
-    weight_decay: float = setting(0.0, "AdamW weight decay", at_least=0)
-    clip: float = setting(1.0, "gradient-norm clip", at_least=0)
-    batch_tokens: int = setting(1000, "tokens in a batch, padding included (one optimiser step)", at_least=1)
-    max_length: int = setting(
-        1024, "longest training text, in tokens; longer ones are split, never cut off", at_least=2
-    )
-    augment: str = setting(
-        "sentences",
-        "sentences: each sentence, titled, is a text of its own beside the passage",
-        choices=("sentences", "none"),
-    )
-    mix: list = setting(
-        ["qa"],
-        "prompt/completion JSONL mixed in; `qa` is a built-in set of everyday questions that teaches the "
-        "answer format beside documents, `none` leaves it out; may repeat",
-    )
-    rank: int = setting(16, "LoRA rank (method lora)", at_least=1)
-    alpha: float = setting(32.0, "LoRA alpha (method lora)", above=0)
-    precision: str = setting("auto", "compute type; master weights are always fp32", choices=PRECISIONS)
-    save_every: int = setting(50, "optimiser steps between resumable checkpoints", at_least=1)
-    seed: int = setting(0, "random seed", at_least=0)
-
-
-@dataclass(frozen=True)
-class RlConfig:
-    """`past rl`: GRPO on questions, no passage in the prompt (METHOD 3)."""
-
-    trainer: str = setting("hf", "trainer plugin")
-    method: str = setting("full", "what is trained: every weight, or a LoRA", choices=METHODS)
-    steps: int = setting(30, "optimiser steps", at_least=1)
-    prompts_per_step: int = setting(16, "different questions in a step", at_least=1)
-    num_generations: int = setting(8, "answers sampled for each question (the GRPO group)", at_least=2)
-    max_new_tokens: int = setting(12, "longest answer, in tokens", at_least=1)
-    temperature: float = setting(1.0, "sampling temperature", above=0)
-    lr: float = setting(4e-5, "peak learning rate", above=0)
-    schedule: str = setting("constant", "learning-rate schedule", choices=SCHEDULES)
-    warmup: float = setting(0.15, "share of the steps spent warming up", at_least=0, at_most=1)
-    weight_decay: float = setting(0.0, "AdamW weight decay", at_least=0)
-    clip: float = setting(1.0, "gradient-norm clip", at_least=0)
-    beta: float = setting(0.0, "weight of the KL term to the starting model", at_least=0)
-    loss: str = setting("dapo", "GRPO loss type", choices=("dapo", "grpo", "dr_grpo", "bnpo"))
-    batch_tokens: int = setting(
-        1000, "tokens in one backward pass, padding included (memory, not mathematics)", at_least=1
-    )
-    reward: list = setting(["f1:0.5", "contains:0.25", "exact_match:0.25"], "reward as name[:weight]; may repeat")
-    rank: int = setting(16, "LoRA rank (method lora)", at_least=1)
-    alpha: float = setting(32.0, "LoRA alpha (method lora)", above=0)
-    precision: str = setting("auto", "compute type; master weights are always fp32", choices=PRECISIONS)
-    save_every: int = setting(10, "optimiser steps between resumable checkpoints", at_least=1)
-    seed: int = setting(0, "random seed", at_least=0)
 
 
 @dataclass(frozen=True)

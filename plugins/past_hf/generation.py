@@ -33,8 +33,8 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in found if token is not None}
 
 
-def _pick(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> torch.Tensor:
-    """One token a row (B,) from logits (B, V): the best, or one drawn by inverting the cumulative distribution."""
+def _pick(logits: torch.Tensor, temperature: float, top_p: float, draw: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """One token a row (B,) from logits (B, V): the best, or the one at `draw()` (B,) of the cumulative distribution."""
     if temperature <= 0:
         return logits.argmax(-1)
     probabilities = (logits.float() / temperature).softmax(-1)
@@ -43,8 +43,7 @@ def _pick(logits: torch.Tensor, temperature: float, top_p: float, generator: tor
         ordered[ordered.cumsum(-1) - ordered > top_p] = 0.0
         probabilities = torch.zeros_like(probabilities).scatter_(-1, order, ordered)
     cumulative = probabilities.double().cumsum(-1)
-    draw = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64).to(logits.device)
-    chosen = torch.searchsorted(cumulative, draw * cumulative[:, -1:], right=True)
+    chosen = torch.searchsorted(cumulative, draw()[:, None].to(logits.device) * cumulative[:, -1:], right=True)
     return chosen.clamp(max=logits.shape[-1] - 1)[:, 0]
 
 
@@ -60,13 +59,17 @@ def generate(
     temperature: float = 0.0,
     top_p: float = 1.0,
     generator: torch.Generator | None = None,
+    draws: torch.Tensor | None = None,
+    together: Callable[[bool], bool] | None = None,
 ) -> list[list[int]]:
     """Continue each token list `copies` times; the results of one prompt are neighbours.
 
-    A continuation ends with the token that made `stopped` true, or at `max_new_tokens`. Randomness comes from
-    `generator` (on the CPU), or torch's global state.
+    A continuation ends with the token that made `stopped` true, or at `max_new_tokens`. Randomness comes from `draws`
+    (rows, `max_new_tokens`), uniform in [0, 1), which makes a row's answer its own affair; else from `generator` (on
+    the CPU) or torch's global state. Where the weights are sharded, all processes must make the same number of passes:
+    `together(busy)` says whether any of them is busy, and one that has finished goes on without recording.
     """
-    model = plain(model)
+    model = plain(model) if together is None else model
     width = max(map(len, prompts))
     here = next(model.parameters()).device
     ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=here)
@@ -81,13 +84,24 @@ def generate(
         logits, mask, positions = (part.repeat_interleave(copies, 0) for part in (logits, mask, positions))
     results: list[list[int]] = [[] for _ in range(len(logits))]
     live = list(range(len(logits)))
+    idle, count = False, 0
+
+    def draw() -> torch.Tensor:
+        if draws is not None:
+            return draws[live, count]
+        return torch.rand(len(live), generator=generator, dtype=torch.float64)
+
     for count in range(max_new_tokens):
-        token = _pick(logits, temperature, top_p, generator)
+        token = _pick(logits, temperature, top_p, draw)
         for row, value in zip(live, token.tolist(), strict=True):
-            results[row].append(value)
-        going = [index for index, row in enumerate(live) if not stopped(results[row])]
-        if not going or count == max_new_tokens - 1:
+            if not idle:
+                results[row].append(value)
+        going = [] if idle else [index for index, row in enumerate(live) if not stopped(results[row])]
+        busy = bool(going) and count < max_new_tokens - 1
+        if not (busy if together is None else together(busy)):
             break
+        if not going:
+            idle, going = True, [0]
         if len(going) < len(live):
             keep = torch.tensor(going, device=here)
             cache.batch_select_indices(keep)

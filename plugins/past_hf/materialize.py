@@ -168,10 +168,13 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token) else ids
 
 
-def save_model(model: PreTrainedModel, source: Path, folder: Path) -> Path:
-    """Write weights and config of a float32 model, and beside them what else belongs to `source`: tokenizer, notes."""
+def save_model(model: PreTrainedModel, source: Path, folder: Path, state: dict[str, Any] | None = None) -> Path:
+    """Write weights and config of a float32 model, and beside them what else belongs to `source`: tokenizer, notes.
+
+    `state` are the weights where the model itself holds only a part of them.
+    """
     try:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=state)
     except Exception as error:  # OSError, or safetensors' own type when the disk is full
         raise PastError(
             f"the model cannot be written to {folder}: {_first_line(error)}", "is the disk full?"

@@ -1,0 +1,85 @@
+"""The settings of training: those SFT and RL share, and each stage's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .setting import setting
+
+METHODS = ("full", "lora")
+SCHEDULES = ("linear", "cosine", "constant")
+PRECISIONS = ("auto", "bf16", "fp32")
+SAVED = "optimiser steps between resumable checkpoints; 0 goes by --save-minutes"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What `past sft` and `past rl` have in common."""
+
+    trainer: str = setting("hf", "trainer plugin")
+    method: str = setting("full", "what is trained: every weight, or a LoRA", choices=METHODS)
+    lr: float = setting(1e-4, "peak learning rate", above=0)
+    schedule: str = setting("linear", "learning-rate schedule", choices=SCHEDULES)
+    warmup: float = setting(0.05, "share of the steps spent warming up", at_least=0, at_most=1)
+    weight_decay: float = setting(0.0, "AdamW weight decay", at_least=0)
+    clip: float = setting(1.0, "gradient-norm clip", at_least=0)
+    batch_tokens: int = setting(
+        1000, "tokens in one backward pass of a process, padding included (memory, not mathematics)", at_least=1
+    )
+    rank: int = setting(16, "LoRA rank (method lora)", at_least=1)
+    alpha: float = setting(32.0, "LoRA alpha (method lora)", above=0)
+    precision: str = setting("auto", "compute type; master weights are always fp32", choices=PRECISIONS)
+    save_every: int = setting(0, SAVED, at_least=0)
+    save_minutes: float = setting(10.0, "minutes between resumable checkpoints, with --save-every 0", above=0)
+    processes: int = setting(
+        0, "processes to train in, started by accelerate; 0: one for each visible card, else one", at_least=0
+    )
+    sharding: str = setting(
+        "none", "with several processes: a whole model in each (DDP), or one over all (FSDP2)", choices=("none", "full")
+    )
+    launch: str = setting("", "accelerate configuration file that starts the processes, instead of --processes")
+    seed: int = setting(0, "random seed", at_least=0)
+
+
+@dataclass(frozen=True)
+class SftConfig(TrainingConfig):
+    """`past sft`: supervised fine-tuning on documents (METHOD 1; SEAL's inner loop for the text layout)."""
+
+    base: str = setting("smol", "base model: alias, local path or hub id")
+    epochs: float = setting(6.0, "passes over the training texts", above=0)
+    lr: float = setting(3e-4, "peak learning rate", above=0)
+    step_tokens: int = setting(
+        1000, "tokens in an optimiser step, padding included, over all processes", at_least=1
+    )
+    max_length: int = setting(
+        1024, "longest training text, in tokens; longer ones are split, never cut off", at_least=2
+    )
+    augment: str = setting(
+        "sentences",
+        "sentences: each sentence, titled, is a text of its own beside the passage",
+        choices=("sentences", "none"),
+    )
+    mix: list = setting(
+        ["qa"],
+        "prompt/completion JSONL mixed in; `qa` is a built-in set of everyday questions that teaches the "
+        "answer format beside documents, `none` leaves it out; may repeat",
+    )
+    save_every: int = setting(50, SAVED, at_least=0)
+
+
+@dataclass(frozen=True)
+class RlConfig(TrainingConfig):
+    """`past rl`: GRPO on questions, no passage in the prompt (METHOD 3)."""
+
+    lr: float = setting(4e-5, "peak learning rate", above=0)
+    schedule: str = setting("constant", "learning-rate schedule", choices=SCHEDULES)
+    warmup: float = setting(0.15, "share of the steps spent warming up", at_least=0, at_most=1)
+    steps: int = setting(30, "optimiser steps", at_least=1)
+    prompts_per_step: int = setting(16, "different questions in a step", at_least=1)
+    num_generations: int = setting(8, "answers sampled for each question (the GRPO group)", at_least=2)
+    max_new_tokens: int = setting(12, "longest answer, in tokens", at_least=1)
+    temperature: float = setting(1.0, "sampling temperature", above=0)
+    beta: float = setting(0.0, "weight of the KL term to the starting model", at_least=0)
+    loss: str = setting("dapo", "GRPO loss type", choices=("dapo", "grpo", "dr_grpo", "bnpo"))
+    reward: list = setting(["f1:0.5", "contains:0.25", "exact_match:0.25"], "reward as name[:weight]; may repeat")
+    save_every: int = setting(10, SAVED, at_least=0)

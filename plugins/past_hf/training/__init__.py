@@ -1,0 +1,57 @@
+"""The `hf` trainer plugin: an HF model, GGUF or merged adapter in, a trained model or LoRA adapter out."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from pastcli import api
+
+from ..materialize import base_directory, hf_directory, load_model, publish_folder, save_model
+from ..quiet import quiet
+
+
+class HFTrainer:
+    """`past.trainers` on TRL (METHOD 1 and 3). Weights are fp32 on disk and in the optimiser, whatever computes."""
+
+    name = "hf"
+
+    def sft(self, job: api.TrainJob) -> api.TrainResult:
+        """Fine-tune on texts and prompt/completion pairs."""
+        return _train("sft", job)
+
+    def rl(self, job: api.TrainJob) -> api.TrainResult:
+        """GRPO on questions. A LoRA adapter as starting point is merged into `out/sft` first, so that the skill
+        vector is exactly what RL changed (METHOD 5)."""
+        return _train("rl", job)
+
+
+def _train(stage: str, job: api.TrainJob) -> api.TrainResult:
+    """In this process, or in several that accelerate starts."""
+    quiet()
+    from .launch import launch, processes_of
+
+    if not job.resume:
+        shutil.rmtree(job.state, ignore_errors=True)
+    job.state.mkdir(parents=True, exist_ok=True)
+    job = dataclasses.replace(job, model=_starting_point(job))
+    processes = processes_of(job.config)
+    if processes > 1:
+        return launch(stage, job, processes)
+    from .run import run
+
+    return run(stage, job)
+
+
+def _starting_point(job: api.TrainJob) -> Path:
+    """The HF directory to train; an adapter is merged in fp32 into `out/sft`, whole or not at all."""
+    if not (job.model / "adapter_config.json").is_file():
+        return hf_directory(job.model)
+    import torch
+
+    merged = job.out / "sft"
+    if not merged.is_dir():
+        base = base_directory(job.model)
+        publish_folder(merged, lambda folder: save_model(load_model(job.model, torch.float32), base, folder))
+    return merged

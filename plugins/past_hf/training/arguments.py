@@ -1,0 +1,131 @@
+"""What a training runs on, and the arguments that follow from it for TRL, PEFT and accelerate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow
+import torch
+from datasets import Dataset
+
+from pastcli import api
+from pastcli.errors import UsageError
+
+from ..compute import compute_dtype
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a training runs. `tuned`: one process without a card takes the step written for it, all others TRL's own."""
+
+    cuda: bool
+    processes: int = 1
+    sharded: bool = False
+
+    @classmethod
+    def here(cls, config: Any, processes: int) -> Machine:
+        """As seen from this process, one of `processes`."""
+        return cls(torch.cuda.is_available(), processes, config.sharding == "full" and processes > 1)
+
+    @property
+    def tuned(self) -> bool:
+        return not self.cuda and self.processes == 1
+
+    @property
+    def attention(self) -> str:
+        return "sdpa" if self.cuda else "eager"  # short rows: eager is faster on processors
+
+    def weights_dtype(self, config: Any) -> torch.dtype:
+        """float32 for whatever is trained; under LoRA on a card the frozen base is 16-bit."""
+        return torch.bfloat16 if self.cuda and config.method == "lora" else torch.float32
+
+    def one_card(self, arguments: Any) -> Any:
+        """One process computes on one card, however many it sees: `nn.DataParallel` is nothing TRL can work with."""
+        arguments._n_gpu = min(arguments.n_gpu, 1)
+        return arguments
+
+    def lora(self, config: Any) -> Any:
+        if config.method != "lora":
+            return None
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            target_modules="all-linear",
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+
+
+def common(job: api.TrainJob, machine: Machine) -> dict[str, Any]:
+    """Training arguments both trainers share.
+
+    The tuned step casts by itself (see `compute`), so bf16 is off there; on TRL's path it is autocast over float32
+    weights, and FSDP2's own 16-bit type where they are sharded. What is written is gathered in float32 (METHOD 5).
+    """
+    config = job.config
+    bf16 = not machine.tuned and compute_dtype(config.precision) == torch.bfloat16
+    arguments = dict(
+        output_dir=str(job.state),
+        seed=config.seed,
+        data_seed=config.seed,
+        num_train_epochs=1,
+        use_cpu=not machine.cuda,
+        bf16=bf16,
+        gradient_checkpointing=machine.cuda,
+        optim="adamw_torch_fused",
+        learning_rate=config.lr,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.clip,
+        save_strategy="no",  # see `checkpoints.Saver`
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        push_to_hub=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+    )
+    if machine.sharded:
+        arguments |= dict(fsdp=True, fsdp_config={"version": 2, "state_dict_type": "FULL_STATE_DICT"})
+    return arguments
+
+
+def stand_in(row: dict[str, Any]) -> Dataset:
+    """The data set that TRL's constructors look at; training takes its rows from the plan.
+
+    With a fingerprint of its own it is not hashed, which fails where packages lie outside a site-packages folder.
+    """
+    return Dataset(pyarrow.Table.from_pylist([row]), fingerprint="past")
+
+
+def check_method(config: Any) -> None:
+    if config.method not in ("full", "lora"):
+        raise UsageError(f"unknown method {config.method!r}", "full or lora")
+
+
+def shard_on_processors() -> None:
+    """Let accelerate wrap a model in FSDP2 without a card.
+
+    Its state (1.15) takes a sharding plugin only where the processes hold cards, though all it then calls, torch's
+    `fully_shard` over gloo, works on processors too. Here that one decision is made for them.
+    """
+    from accelerate.state import AcceleratorState, DistributedType, PartialState
+
+    begin = AcceleratorState.__init__
+    if getattr(begin, "shards_on_processors", False):
+        return
+
+    def init(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
+        begin(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
+            self.fsdp_plugin = fsdp_plugin
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    init.shards_on_processors = True
+    AcceleratorState.__init__ = init

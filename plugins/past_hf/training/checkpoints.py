@@ -1,0 +1,112 @@
+"""Checkpoints that are whole or absent: written under a temporary name, sealed with their hashes, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+
+from pastcli import output
+from pastcli.errors import PastError
+from pastcli.runs import write_json
+
+KEEP = 2
+_SEAL = "complete.json"
+_SHARE = 0.05
+"""Of a training's time, what checkpoints may take where their interval is chosen by time."""
+
+
+class Saver(TrainerCallback):
+    """Asks for a checkpoint every `every` steps, or with 0 every `minutes`, less often where writing one takes long.
+
+    With several processes rank 0's clock decides for all.
+    """
+
+    def __init__(self, trainer: Any, every: int, minutes: float):
+        self.trainer, self.every, self.seconds = trainer, every, minutes * 60
+        self._last = time.monotonic()
+        self.cost = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.every:
+            control.should_save = state.global_step % self.every == 0
+            return
+        waited = time.monotonic() - self._last
+        due = torch.tensor(float(waited >= max(self.seconds, self.cost / _SHARE)), device=args.device)
+        if args.world_size > 1:
+            torch.distributed.broadcast(due, 0)
+        control.should_save = bool(due.item())
+
+    def done(self, seconds: float) -> None:
+        self.cost, self._last = seconds, time.monotonic()
+
+
+def save(trainer: Any, folder: Path) -> None:
+    """Weights, optimiser, schedule, random states and the trainer's own state as `folder/checkpoint-STEP`.
+
+    All processes call it; rank 0 writes what is not sharded, and the newest `KEEP` are kept. Raises `PastError` when
+    it cannot be written, and leaves nothing half-written under its final name.
+    """
+    step, wait, main = trainer.state.global_step, trainer.accelerator.wait_for_everyone, trainer.args.should_save
+    partial = folder / f".partial-{step}"
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        wait()
+        if main and not trainer.is_fsdp_enabled:  # a sharded model is written with its optimiser
+            trainer.model.save_pretrained(partial)
+        trainer._save_optimizer_and_scheduler(str(partial))
+        trainer._save_rng_state(str(partial))
+        wait()
+        if main:
+            trainer.state.save_to_json(str(partial / TRAINER_STATE_NAME))
+            write_json(partial / _SEAL, {file.name: _digest(file) for file in partial.iterdir()})
+            os.rename(partial, folder / f"checkpoint-{step}")
+        wait()
+    except Exception as error:  # OSError, torch's RuntimeError or safetensors' own type
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise PastError(
+            f"checkpoint of step {step} cannot be written to {folder}: {reason}",
+            "free some space and run the same command with --resume, or raise --save-every",
+        ) from error
+    if main:
+        for old in found(folder)[KEEP:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def found(state: Path) -> list[Path]:
+    """Checkpoints of a state directory, newest first."""
+    numbered = [path for path in state.glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
+    return sorted(numbered, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+
+
+def newest_whole(state: Path) -> Path | None:
+    """The newest checkpoint whose seal fits; damaged ones are removed, with a warning."""
+    for path in found(state):
+        if _whole(path):
+            return path
+        output.warn(f"{path.name} is damaged; falling back to the checkpoint before it")
+        shutil.rmtree(path, ignore_errors=True)
+    return None
+
+
+def _whole(path: Path) -> bool:
+    try:
+        seal = json.loads((path / _SEAL).read_text(encoding="utf-8"))
+        return all(_digest(path / name) == wanted for name, wanted in seal.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _digest(file: Path) -> str:
+    """sha256 of all its bytes: one flipped bit in the optimiser's state would go on into every later step."""
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

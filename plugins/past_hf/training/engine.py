@@ -1,0 +1,119 @@
+"""What both trainers share, on one processor or on many: a fixed plan of batches, seeds, checkpoints and the watch.
+
+Two paths lead through it. On one process without a card the tuned step (see `compute`) takes each step's rows whole.
+Everywhere else TRL's own step runs on accelerate as it comes, and the plan is dealt out to processes and micro-batches.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from pastcli import api
+from pastcli.errors import UsageError
+
+from ..compute import compute_dtype
+from . import checkpoints
+from .arguments import Machine
+from .watch import Clock, Watch
+
+
+def schedule(kind: str, steps: int, warmup: float) -> Callable[[int], float]:
+    """Factor of the learning rate at step 0, 1, ...: up over the first `warmup` share (at least one step), then
+    constant, or down to 0 after the last step by a line or half a cosine."""
+    if kind not in ("linear", "cosine", "constant"):
+        raise UsageError(f"unknown schedule {kind!r}", "one of: linear, cosine, constant")
+    rise = max(1, int(warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        done = (step - rise) / max(1, steps - rise)
+        return {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "constant": 1.0}[kind]
+
+    return factor
+
+
+class PlannedTrainer(Trainer):
+    """Mixed in before a TRL trainer.
+
+    `batches` are lists of row numbers, one for every call of `training_step` on this process; `rows` is indexed by them.
+    """
+
+    job: api.TrainJob
+    clock: Clock
+    watch: Watch
+    rows: Any
+    batches: Sequence[list[int]]
+    dtype: torch.dtype
+    counted: int = 0
+    """Rows of the step, over all processes."""
+    seen_before: int = 0
+
+    def attach(self, job: api.TrainJob, machine: Machine, rows: Any, batches: Sequence[list[int]]) -> None:
+        self.job, self.rows, self.batches = job, rows, batches
+        self.dtype = compute_dtype(job.config.precision)
+        self.clock, self.watch = Clock(), Watch(job.watch, job.progress)
+        self.saver = checkpoints.Saver(self, job.config.save_every, job.config.save_minutes)
+        self.remove_callback(PrinterCallback)
+        for callback in (self.saver, _Pace(self), self.watch):
+            self.add_callback(callback)
+
+    @property
+    def rank(self) -> int:
+        return self.accelerator.process_index
+
+    def get_train_dataloader(self) -> DataLoader:
+        return DataLoader(self.rows, batch_sampler=self.batches, collate_fn=self.data_collator)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        if self.lr_scheduler is None:
+            factor = schedule(self.job.config.schedule, num_training_steps, self.job.config.warmup)
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
+        return self.lr_scheduler
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        with self.clock("train"):
+            return super().training_step(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            taken = self.clock.take()
+            seen = self.state.num_input_tokens_seen
+            seconds = taken["seconds"] - taken.get("seconds_checkpoint", 0.0)
+            logs.update(taken, rows=self.counted, tokens_per_second=(seen - self.seen_before) / max(seconds, 1e-9))
+            self.seen_before = seen
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            return  # the model itself is written next
+        began = time.monotonic()
+        with self.clock("checkpoint"):
+            checkpoints.save(self, self.job.state)
+        self.saver.done(time.monotonic() - began)
+
+
+class _Pace(TrainerCallback):
+    """Starts the clock with the training, and times the optimiser's step."""
+
+    def __init__(self, trainer: PlannedTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.clock.take()
+        self.trainer.seen_before = state.num_input_tokens_seen
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        self._part = self.trainer.clock("optimizer")
+        self._part.__enter__()
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        self._part.__exit__(None, None, None)

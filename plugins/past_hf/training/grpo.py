@@ -1,0 +1,197 @@
+"""GRPO on TRL: answers drawn by row, rewards weighed once, and on one processor no backward for rows without a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import Any
+
+import torch
+from trl import GRPOConfig, GRPOTrainer
+
+from pastcli import api, qa
+from pastcli.config import RlConfig
+from pastcli.errors import PastError, UsageError
+
+from ..compute import WorkingWeights, pad_right, token_batches, token_logprobs
+from ..generation import end_tokens, generate, stop_rule
+from . import plans
+from .arguments import Machine, stand_in
+from .engine import PlannedTrainer
+from .rewards import combined
+
+BY_ROW = frozenset(
+    ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "ref_per_token_logps")
+)
+"""Fields of TRL 1.16's batch that have a row for each answer; the package is pinned to the version they are those of."""
+WHOLE = frozenset(("num_items_in_batch",))
+
+
+def draws(seed: int, step: int, rows: int, length: int) -> torch.Tensor:
+    """Uniform numbers (rows, length) in [0, 1) with which the answers of a step are sampled.
+
+    They depend on seed and step alone: an answer is the same on one process, on several and after `--resume`.
+    """
+    digest = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=4).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+    return torch.rand(rows, length, generator=generator, dtype=torch.float64)
+
+
+class Grpo(PlannedTrainer, GRPOTrainer):
+    """TRL's GRPOTrainer on our plan, with our decoding unless vLLM decodes."""
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        self.counted = len(prompt_ids) * self.accelerator.num_processes
+        with self.clock("rollout"):
+            if self.use_vllm:
+                return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations)
+            return self._decode(prompt_ids, num_generations), None
+
+    def _decode(self, prompt_ids: list[list[int]], group: int) -> list[list[int]]:
+        whole, mine = self.counted, slice(self.rank * len(prompt_ids), (self.rank + 1) * len(prompt_ids))
+        drawn = draws(self.job.config.seed, self.state.global_step, whole, self.max_completion_length)[mine]
+        copies = group if len(prompt_ids) % group == 0 else 1  # a group may be shared by two processes
+        self.model.eval()
+        with self.accelerator.autocast() if self.args.bf16 else contextlib.nullcontext():
+            answers = generate(
+                self.model,
+                prompt_ids[::copies],
+                max_new_tokens=self.max_completion_length,
+                stopped=self.stopped,
+                pad=self._tokenizer.pad_token_id,
+                copies=copies,
+                temperature=self.temperature,
+                draws=drawn,
+                together=self._any_busy if self.is_fsdp_enabled else None,
+            )
+        self.model.train()
+        return answers
+
+    def _any_busy(self, busy: bool) -> bool:
+        return bool(self.accelerator.reduce(torch.tensor(float(busy), device=self.args.device)).item())
+
+    def seen(self, prompts, completions, columns, by_name, total) -> None:
+        if self.rank == 0:
+            self.watch.rollouts(self.state.global_step + 1, prompts, completions, columns, by_name, total)
+
+
+class TunedGrpo(Grpo):
+    """The step of one process without a card: 16-bit working weights, and no backward for rows without a signal."""
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        model.train()
+        total = torch.zeros(())
+        with self.clock("train"), WorkingWeights(model, self.dtype) as working:
+            batch = self._prepare_inputs(inputs)
+            for part, share in self._parts(batch):
+                loss = self._compute_loss(model, part) * share
+                working.backward(loss)
+                total += loss.detach()
+        self._step += 1
+        return total
+
+    def _parts(self, batch: dict[str, Any]):
+        """(micro-batch, its share of the loss): rows with an advantage, by length, within the token budget.
+
+        Without a KL term a row of advantage 0 has gradient 0, and equal answers to one question are one row
+        with their advantages added: on policy the gradient is linear in the advantage. The share makes the
+        sum over micro-batches the loss of the whole batch, as TRL normalises it.
+        """
+        if strange := batch.keys() - BY_ROW - WHOLE:
+            raise PastError(f"this version of TRL has fields in its batch that are not known here: {sorted(strange)}")
+        lengths = (batch["prompt_mask"].sum(1) + batch["completion_mask"].sum(1)).tolist()
+        kept = self._merged(batch) if self.beta == 0.0 else list(range(len(lengths)))
+        self._metrics["train"]["rows_trained"].append(len(kept))
+        rows, tokens = len(lengths), batch["completion_mask"].sum().item()
+        for group in token_batches([lengths[row] for row in kept], self.job.config.batch_tokens):
+            picked = torch.tensor([kept[index] for index in group])
+            part = {key: value[picked] if key in BY_ROW else value for key, value in batch.items()}
+            if self.loss_type == "bnpo":
+                yield part, part["completion_mask"].sum().item() / tokens
+            else:
+                yield part, 1.0 if self.loss_type == "dapo" else len(group) / rows
+
+    def _merged(self, batch: dict[str, Any]) -> list[int]:
+        """Rows to train on; `batch["advantages"]` of each takes up those of its equals."""
+        advantages = batch["advantages"]
+        first: dict[tuple[int, ...], int] = {}
+        both = torch.cat([batch["prompt_ids"], batch["completion_ids"], batch["completion_mask"]], 1)
+        for row, key in enumerate(map(tuple, both.tolist())):
+            if key in first:
+                advantages[first[key]] += advantages[row]
+            else:
+                first[key] = row
+        return [row for row in first.values() if abs(advantages[row].item()) > 1e-6]
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, **_):
+        """As TRL's, for text: (B, `logits_to_keep`) log-probabilities and entropies, 0 where the mask is 0.
+
+        Rows lose their padding on the left first, so that a prompt starts at position 0 as it did in decoding.
+        """
+        at_once = max(1, self.job.config.batch_tokens // input_ids.shape[1])
+        if not torch.is_grad_enabled() and len(input_ids) > at_once:  # TRL scores a whole batch by the KL reference
+            parts = [
+                self._get_per_token_logps_and_entropies(model, ids, mask, logits_to_keep)[:2]
+                for ids, mask in zip(input_ids.split(at_once), attention_mask.split(at_once), strict=True)
+            ]
+            return *(torch.cat(column) for column in zip(*parts, strict=True)), None
+        keep = attention_mask.bool()
+        rows = [row[mask].tolist() for row, mask in zip(input_ids, keep, strict=True)]
+        ids = pad_right(rows, self._tokenizer.pad_token_id, input_ids.device)
+        mask = keep[:, -logits_to_keep:]
+        ends = keep.sum(1, keepdim=True)
+        at = torch.arange(ids.shape[1], device=ids.device)
+        flat, entropy = token_logprobs(
+            model, ids, (at >= ends - mask.sum(1, keepdim=True)) & (at < ends), self.temperature
+        )
+        empty = flat.new_zeros(mask.shape)
+        return empty.masked_scatter(mask, flat), empty.masked_scatter(mask, entropy), None
+
+
+def build(
+    job: api.TrainJob, machine: Machine, model: Any, tokenizer: Any, rows: list[dict[str, Any]], common: dict
+) -> Grpo:
+    """The trainer of one `past rl`. Raises `UsageError` for settings GRPO cannot work with."""
+    config: RlConfig = job.config
+    _check(job)
+    longest = max(len(tokenizer(row["prompt"])["input_ids"]) for row in rows)
+    rounds = 1 if machine.tuned else plans.rl_rounds(config, machine.processes, longest)
+    answers = config.prompts_per_step * config.num_generations // machine.processes
+    arguments = GRPOConfig(
+        **common,
+        gradient_accumulation_steps=rounds,
+        steps_per_generation=rounds,
+        per_device_train_batch_size=answers // rounds,
+        num_generations=config.num_generations,
+        max_completion_length=config.max_new_tokens,
+        temperature=config.temperature,
+        beta=config.beta,
+        loss_type=config.loss,
+    )
+    reward = combined(job.rewards, lambda *batch: trainer.seen(*batch), lambda part: trainer.clock(part))
+    trainer = (TunedGrpo if machine.tuned else Grpo)(
+        model=model,
+        args=machine.one_card(arguments),
+        train_dataset=stand_in({"prompt": rows[0]["prompt"]}),
+        reward_funcs=[reward],
+        processing_class=tokenizer,
+        peft_config=machine.lora(config),
+    )
+    trainer.stopped = stop_rule(tokenizer, end_tokens(model, tokenizer), qa.STOP)
+    mine = slice(trainer.rank * answers, (trainer.rank + 1) * answers)
+    # TRL draws one batch a micro-batch and answers the first of each step.
+    batches = [step[mine] for step in plans.rl_plan(len(rows), config) for _ in range(rounds)]
+    trainer.attach(job, machine, rows, batches)
+    if machine.tuned and trainer.ref_model is not None:
+        trainer.ref_model.to(trainer.dtype)
+    return trainer
+
+
+def _check(job: api.TrainJob) -> None:
+    config: RlConfig = job.config
+    if config.num_generations < 2:
+        raise UsageError("num_generations must be at least 2", "an advantage compares answers to one question")
+    if config.temperature <= 0:
+        raise UsageError("temperature must be above 0", "greedy answers are all alike and teach nothing")
+    if not job.rewards:
+        raise UsageError("no reward given", "name one with --reward, for example --reward f1")

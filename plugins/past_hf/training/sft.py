@@ -1,0 +1,179 @@
+"""Supervised fine-tuning on TRL: batches by token budget, every label of the training of equal weight."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from pastcli import api
+from pastcli.config import SftConfig
+from pastcli.errors import UsageError
+
+from ..compute import WorkingWeights, pad_right, token_batches, token_logprobs
+from ..materialize import encode
+from . import plans
+from .arguments import Machine, stand_in
+from .engine import PlannedTrainer
+
+IGNORED = -100
+
+
+def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> list[dict[str, list[int]]]:
+    """`input_ids` and `labels` of each text; a text of more than `max_length` tokens becomes several.
+
+    Rows are `{"text"}`, every token a label, or `{"prompt", "completion"}`, the prompt masked with -100. The end
+    token is added. Splitting loses nothing, where TRL's truncation would drop facts.
+    """
+    made = []
+    for number, row in enumerate(rows, 1):
+        if isinstance(row.get("text"), str):
+            ids = encode(tokenizer, row["text"]) + [tokenizer.eos_token_id]
+            pieces = -(-len(ids) // max_length)
+            size = -(-len(ids) // pieces)
+            parts = [ids[start : start + size] for start in range(0, len(ids), size)]
+            made += [{"input_ids": part, "labels": part} for part in parts]
+        elif isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+            made.append(_pair(row, tokenizer, max_length, number))
+        else:
+            keys = ", ".join(row)
+            raise UsageError(
+                f"example {number} is neither a text nor a prompt with its completion", f"its keys: {keys}"
+            )
+    return [row for row in made if len(row["input_ids"]) > 1]
+
+
+def _pair(row: Mapping[str, str], tokenizer: Any, max_length: int, number: int) -> dict[str, list[int]]:
+    prompt = encode(tokenizer, row["prompt"])
+    ids = encode(tokenizer, row["prompt"] + row["completion"]) + [tokenizer.eos_token_id]
+    # Tokens may merge across the border: the completion starts where the two encodings part.
+    start = next((i for i, (a, b) in enumerate(zip(prompt, ids)) if a != b), len(prompt))
+    if len(ids) > max_length:
+        raise UsageError(
+            f"example {number} has {len(ids)} tokens, and a prompt with its completion cannot be split",
+            f"raise --max-length (now {max_length}), or give it as plain text",
+        )
+    return {"input_ids": ids, "labels": [IGNORED] * start + ids[start:]}
+
+
+class Rows:
+    """Tokenised rows by number; `~number` is that row without labels, which fills a micro-batch nothing is left for."""
+
+    def __init__(self, rows: Sequence[dict[str, list[int]]]):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict[str, list[int]]:
+        if number >= 0:
+            return self.rows[number]
+        row = self.rows[~number]
+        return {"input_ids": row["input_ids"], "labels": [IGNORED] * len(row["labels"])}
+
+
+class Sft(PlannedTrainer, SFTTrainer):
+    """TRL's SFTTrainer. A step's loss is the sum over its labels by the mean number of labels in a step.
+
+    So each label of the training weighs the same; a mean over the labels of a step would give those of a step with
+    few of them more. The loss that is logged is the mean over the step's labels.
+    """
+
+    labels_per_step: float
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        samples = [next(epoch_iterator) for _ in range(num_batches)]
+        counts = torch.tensor([sample.pop("counts") for sample in samples], device=device).sum(0, keepdim=True)
+        self.counted, tokens, self._labels = self.accelerator.gather(counts).sum(0).tolist()
+        self.state.num_input_tokens_seen += tokens
+        return samples, torch.tensor(self.labels_per_step, device=device)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs["loss"] *= self.labels_per_step / max(1, self._labels)
+            self._metrics["train"]["num_tokens"] = [self.state.num_input_tokens_seen]
+        super().log(logs, start_time)
+
+
+class TunedSft(Sft):
+    """The step of one process without a card: 16-bit working weights, logits only where there is a label."""
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        parts = next(epoch_iterator)
+        self.counted, tokens, self._labels = torch.tensor([part["counts"] for part in parts]).sum(0).tolist()
+        self.state.num_input_tokens_seen += tokens
+        return [parts], None
+
+    def training_step(self, model: Any, inputs: list[dict], num_items_in_batch: Any = None) -> torch.Tensor:
+        model.train()
+        total = torch.zeros(())
+        with self.clock("train"), WorkingWeights(model, self.dtype) as working:
+            for part in inputs:
+                wanted = part["labels"] != IGNORED
+                wanted[:, 0] = False
+                logps, _ = token_logprobs(model, part["input_ids"], wanted)
+                loss = -logps.sum() / self.labels_per_step
+                working.backward(loss)
+                total += loss.detach()
+        return total
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # transformers guesses from one padded batch; `past` counts tokens and seconds itself
+
+
+def build(
+    job: api.TrainJob, machine: Machine, model: Any, tokenizer: Any, rows: list[dict[str, Any]], common: dict
+) -> Sft:
+    """The trainer of one `past sft`. Raises `UsageError` for rows that cannot be trained on."""
+    config: SftConfig = job.config
+    examples = tokenize(rows, tokenizer, config.max_length)
+    if not examples:
+        raise UsageError("nothing to train on: every text is empty")
+    lengths = [len(row["input_ids"]) for row in examples]
+    steps = plans.sft_plan(lengths, config)
+    dealt = plans.deal(steps, lengths, machine.processes, config.batch_tokens)
+
+    def parts(step: list[dict[str, list[int]]]) -> list[dict[str, Any]]:
+        groups = token_batches([len(row["input_ids"]) for row in step], config.batch_tokens)
+        return [collate([step[index] for index in group], tokenizer.pad_token_id) for group in groups]
+
+    arguments = SFTConfig(
+        **common,
+        gradient_accumulation_steps=1 if machine.tuned else len(dealt[0]),
+        per_device_train_batch_size=1,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    trainer = (TunedSft if machine.tuned else Sft)(
+        model=model,
+        args=machine.one_card(arguments),
+        train_dataset=stand_in(examples[0]),
+        processing_class=tokenizer,
+        data_collator=parts if machine.tuned else lambda batch: collate(batch, tokenizer.pad_token_id),
+        peft_config=machine.lora(config),
+    )
+    labels = [sum(label != IGNORED for label in row["labels"][1:]) for row in examples]
+    trainer.labels_per_step = sum(labels[row] for step in steps for row in step) / len(steps)
+    mine = [group[trainer.rank] for step in dealt for group in step]
+    trainer.attach(job, machine, Rows(examples), steps if machine.tuned else mine)
+    return trainer
+
+
+def collate(batch: list[dict[str, list[int]]], pad: int) -> dict[str, Any]:
+    """Right-padded `input_ids`, `labels` and `attention_mask` (B, L), and `counts`: rows, tokens and labels that count."""
+    ids, labels = [row["input_ids"] for row in batch], [row["labels"] for row in batch]
+    real = [any(label != IGNORED for label in row) for row in labels]
+    return {
+        "input_ids": pad_right(ids, pad),
+        "attention_mask": pad_right([[1] * len(row) for row in ids], 0),
+        "labels": pad_right(labels, IGNORED),
+        "counts": [
+            sum(real),
+            sum(len(row) for row, one in zip(ids, real) if one),
+            sum(label != IGNORED for row in labels for label in row[1:]),
+        ],
+    }

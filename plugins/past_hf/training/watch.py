@@ -1,0 +1,152 @@
+"""A training as it runs: log.jsonl and rollouts.jsonl grow with every step, and where a step's time goes is known."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from pastcli import api
+
+SAMPLED = 4
+"""Rollouts written of each step: all answers of one group would hide that groups differ, one each that answers do."""
+
+_NAMES = {
+    "step": "step",
+    "loss": "loss",
+    "learning_rate": "lr",
+    "grad_norm": "grad_norm",
+    "num_tokens": "tokens",
+    "tokens_per_second": "tokens_per_second",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "kl": "kl",
+    "frac_reward_zero_std": "dead_groups",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "clipped",
+    "repetition": "repetition",
+    "entropy": "entropy",
+    "rows": "rows",
+    "rows_trained": "rows_trained",
+    "dev": "dev",
+}
+"""Metrics kept from TRL's log, and what the log calls them; `dead_groups` is the share without an advantage."""
+
+
+class Clock:
+    """Seconds spent in named parts of a step; a part inside another is taken off the outer one."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, float] = defaultdict(float)
+        self._open: list[str] = []
+        self._since = self._began = time.perf_counter()
+
+    @contextlib.contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        self._turn()
+        self._open.append(part)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.remove(part)
+
+    def _turn(self) -> None:
+        now = time.perf_counter()
+        if self._open:
+            self._spent[self._open[-1]] += now - self._since
+        self._since = now
+
+    def take(self) -> dict[str, float]:
+        """`seconds_PART` of each part since the last call, and `seconds` of wall time."""
+        self._turn()
+        now = time.perf_counter()
+        parts = {f"seconds_{part}": round(spent, 4) for part, spent in self._spent.items()}
+        wall = round(now - self._began, 4)
+        self._spent.clear()
+        self._began = now
+        return {**parts, "seconds": wall}
+
+
+def logged(entry: dict[str, float]) -> dict[str, float]:
+    """One step as log.jsonl has it."""
+    kept = {name: entry[key] for key, name in _NAMES.items() if entry.get(key) is not None}
+    rewards = {key.removesuffix("/mean"): entry[key] for key in entry if _of_one_reward(key)}
+    return kept | rewards | {key: entry[key] for key in entry if key.startswith("seconds")}
+
+
+def _of_one_reward(key: str) -> bool:
+    return key.startswith("rewards/") and key.endswith("/mean") and key != "rewards/reward/mean"
+
+
+def logged_steps(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    return [logged(entry) for entry in history if "loss" in entry]
+
+
+class Watch(TrainerCallback):
+    """Writes the files of rank 0 and hands step, total and the latest metrics to the job's progress.
+
+    A resumed run first cuts both files back to the checkpoint it goes on from.
+    """
+
+    def __init__(self, folder: Path | None, progress: api.Progress | None):
+        self.folder, self.progress = folder, progress
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.folder is None or not state.is_world_process_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines(self.folder / "log.jsonl", logged_steps(state.log_history), mode="w")
+        rollouts = self.folder / "rollouts.jsonl"
+        if rollouts.is_file():
+            rows = (json.loads(line) for line in rollouts.read_text(encoding="utf-8").splitlines() if line.endswith("}"))
+            lines(rollouts, [row for row in rows if row["step"] <= state.global_step], mode="w")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
+        if not logs or "loss" not in logs or not state.is_world_process_zero:
+            return
+        if self.folder is not None:
+            lines(self.folder / "log.jsonl", [logged({**logs, "step": state.global_step})])
+        if self.progress:
+            shown = {key: logs[key] for key in ("loss", "reward") if isinstance(logs.get(key), (int, float))}
+            self.progress(state.global_step, state.max_steps, shown)
+
+    def rollouts(self, step: int, prompts: Sequence[str], completions: Sequence[str], columns: dict, by_name, total):
+        """Some answers of a step with what each reward gave them, spread over the batch."""
+        if self.folder is None:
+            return
+        picked = range(0, len(prompts), max(1, len(prompts) // SAMPLED))[:SAMPLED]
+        rows = [
+            {
+                "step": step,
+                "id": columns.get("id", [None] * len(prompts))[row],
+                "prompt": prompts[row],
+                "completion": completions[row],
+                "reward": total[row],
+                "rewards": {name: values[row] for name, values in by_name.items()},
+            }
+            for row in picked
+        ]
+        lines(self.folder / "rollouts.jsonl", rows)
+
+
+def lines(file: Path, rows: Sequence[dict[str, Any]], mode: str = "a") -> None:
+    """Rows as JSON lines, on disk when this returns."""
+    with open(file, mode, encoding="utf-8", newline="\n") as handle:
+        handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def repetition(texts: Sequence[str]) -> float:
+    """Mean share of word 3-grams that were there before in the same text; 0 where there are fewer than two."""
+    shares = []
+    for text in texts:
+        words = text.split()
+        grams = list(zip(words, words[1:], words[2:]))
+        shares.append(1 - len(set(grams)) / len(grams) if len(grams) > 1 else 0.0)
+    return sum(shares) / len(shares) if shares else 0.0

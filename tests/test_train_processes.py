@@ -1,0 +1,155 @@
+"""Training in several processes over gloo: the numbers of one process, each row once, and no worker left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from train_tools import RL, SFT, job_of, rl_rows, sft_rows, variety, weights
+
+from pastcli.errors import MismatchError, PastError, UsageError
+
+TOLERANCE = 1e-5
+"""Of weights and losses, absolute: float32 sums in another order, amplified by fourteen (SFT) or six (GRPO) Adam steps of 1e-3."""
+
+STAGES = {"sft": (SFT, sft_rows), "rl": (RL, rl_rows)}
+
+
+def short(prompts, completions, **_):
+    raise MismatchError("no such scale", "weigh again")
+
+
+@pytest.fixture
+def train(tmp_path, tiny_model, monkeypatch):
+    """`train("sft", processes=2, sharding="full")` trains the small job of that stage in a folder of its own."""
+    from past_hf.training import HFTrainer
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import the reward from here
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    numbers = itertools.count()
+
+    def call(stage, folder=None, resume=False, progress=None, reward=variety, **changes):
+        config, rows = STAGES[stage]
+        folder = folder or tmp_path / str(next(numbers))
+        job = job_of(folder, stage, tiny_model, rows(), dataclasses.replace(config, **changes), watch=folder / "watch")
+        rewards = [("variety", 1.0, reward)]
+        return getattr(HFTrainer(), stage)(
+            dataclasses.replace(job, rewards=rewards, resume=resume, progress=progress)
+        )
+
+    yield call
+    torch.set_num_threads(before)
+
+
+def agree(one, other):
+    """Weights and every step's loss and reward within `TOLERANCE`, counts exactly."""
+    mine, theirs = weights(one), weights(other)
+    assert mine.keys() == theirs.keys() and {tensor.dtype for tensor in theirs.values()} == {torch.float32}
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=TOLERANCE)
+    assert len(one.log) == len(other.log) and one.tokens == other.tokens
+    for a, b in zip(one.log, other.log):
+        for key in {"loss", "reward", "completion_length"} & a.keys():
+            assert b[key] == pytest.approx(a[key], abs=TOLERANCE), (a["step"], key)
+        assert (a["step"], a["rows"], a["tokens"]) == (b["step"], b["rows"], b["tokens"])
+
+
+@pytest.mark.parametrize("stage, sharding", [("sft", "none"), ("rl", "full")])
+def test_two_processes_give_the_numbers_of_one(train, stage, sharding):
+    one = train(stage)
+    two = train(stage, processes=2, sharding=sharding, batch_tokens=120)
+    agree(one, two)
+    if stage == "sft":
+        assert sum(entry["rows"] for entry in two.log) == SFT.epochs * len(sft_rows())
+
+
+def worker(rank):
+    """The worker of that rank among this process's descendants."""
+    for child in psutil.Process().children(recursive=True):
+        command = child.cmdline()
+        if "accelerate.commands.launch" not in command and "past_hf.training.worker" in " ".join(command):
+            if child.environ().get("RANK") == str(rank):
+                return child
+    raise AssertionError("no such worker")
+
+
+def alive():
+    return [c for c in psutil.Process().children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("stage, sharding", [("rl", "none"), ("sft", "full")])
+def test_kill_9_of_a_worker_ends_all_and_resume_gives_the_same(train, tmp_path, stage, sharding):
+    def kill(done, total, metrics):
+        if done == 5:
+            os.kill(worker(1).pid, signal.SIGKILL)
+
+    folder = tmp_path / "killed"
+    with pytest.raises(PastError, match="worker 1 was killed by SIGKILL"):
+        train(stage, folder, processes=2, sharding=sharding, progress=kill)
+    assert not alive()
+    resumed = train(stage, folder, resume=True, processes=2, sharding=sharding)
+    agree(train(stage), resumed)
+    assert [entry["step"] for entry in resumed.log] == list(range(1, resumed.steps + 1))
+    written = [json.loads(line) for line in (folder / "watch" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in written] == list(range(1, resumed.steps + 1))
+
+
+def test_the_error_of_a_worker_is_the_error_of_the_run(train):
+    with pytest.raises(PastError, match="worker [01]: reward 'variety' failed: MismatchError: no such scale"):
+        train("rl", processes=2, reward=short)
+    assert not alive()
+
+
+def test_what_cannot_work_is_said_before_anything_starts(train, tmp_path):
+    with pytest.raises(UsageError, match="cannot be handed to other processes"):
+        train("rl", processes=2, reward=lambda *_, **__: [])
+    with pytest.raises(UsageError, match="no accelerate configuration"):
+        (tmp_path / "empty.yaml").write_text("a: 1\n")
+        train("sft", launch=str(tmp_path / "empty.yaml"))
+
+
+# ---------------------------------------------------------------- dealing out
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LENGTHS, st.integers(1, 5), st.integers(20, 200), st.integers(20, 400), st.integers(0, 5))
+def test_each_row_is_dealt_to_one_process_once_an_epoch(lengths, processes, budget, step_tokens, seed):
+    from past_hf.training import plans
+
+    config = dataclasses.replace(SFT, epochs=3, step_tokens=step_tokens, seed=seed)
+    steps = plans.sft_plan(lengths, config)
+    dealt = plans.deal(steps, lengths, processes, budget)
+    assert {len(step) for step in dealt} == {len(dealt[0])} and all(len(r) == processes for s in dealt for r in s)
+    for step, rounds in zip(steps, dealt):
+        parts = [part for each in rounds for part in each]
+        assert all(parts), "a process without a row would not reach the others' reduction"
+        assert sorted(row for part in parts for row in part if row >= 0) == sorted(step)
+        assert all(len(p) == 1 or len(p) * max(lengths[r] for r in p) <= budget for p in parts if p[0] >= 0)
+    seen = [row for rounds in dealt for each in rounds for part in each for row in part if row >= 0]
+    assert all(seen.count(row) == 3 for row in range(len(lengths)))
+
+
+@given(st.integers(1, 8), st.integers(2, 8), st.integers(1, 4), st.integers(10, 400))
+def test_the_answers_of_a_step_are_shared_evenly_within_the_memory(prompts, answers, processes, batch_tokens):
+    from past_hf.training import plans
+
+    config = dataclasses.replace(RL, prompts_per_step=prompts, num_generations=answers, batch_tokens=batch_tokens)
+    if prompts * answers % processes:
+        with pytest.raises(UsageError, match="multiple of the processes"):
+            plans.rl_rounds(config, processes, 10)
+        return
+    rounds = plans.rl_rounds(config, processes, 10)
+    mine = prompts * answers // processes
+    assert mine % rounds == 0 and (mine // rounds == 1 or mine // rounds * 16 <= batch_tokens)
