@@ -21,6 +21,7 @@ from train_tools import RL, SFT, job_of, rl_rows, sft_rows, variety, weights
 
 from pastcli.errors import PastError, UsageError
 
+
 @pytest.fixture(autouse=True)
 def one_thread():
     before = torch.get_num_threads()

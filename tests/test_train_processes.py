@@ -43,9 +43,7 @@ def train(tmp_path, tiny_model, monkeypatch):
         folder = folder or tmp_path / str(next(numbers))
         job = job_of(folder, stage, tiny_model, rows(), dataclasses.replace(config, **changes), watch=folder / "watch")
         rewards = [("variety", 1.0, reward)]
-        return getattr(HFTrainer(), stage)(
-            dataclasses.replace(job, rewards=rewards, resume=resume, progress=progress)
-        )
+        return getattr(HFTrainer(), stage)(dataclasses.replace(job, rewards=rewards, resume=resume, progress=progress))
 
     yield call
     torch.set_num_threads(before)
@@ -77,9 +75,9 @@ def worker(rank):
     """The worker of that rank among this process's descendants."""
     for child in psutil.Process().children(recursive=True):
         command = child.cmdline()
-        if "accelerate.commands.launch" not in command and "past_hf.training.worker" in " ".join(command):
-            if child.environ().get("RANK") == str(rank):
-                return child
+        is_worker = "accelerate.commands.launch" not in command and "past_hf.training.worker" in " ".join(command)
+        if is_worker and child.environ().get("RANK") == str(rank):
+            return child
     raise AssertionError("no such worker")
 
 

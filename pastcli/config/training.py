@@ -48,9 +48,7 @@ class SftConfig(TrainingConfig):
     base: str = setting("smol", "base model: alias, local path or hub id")
     epochs: float = setting(6.0, "passes over the training texts", above=0)
     lr: float = setting(3e-4, "peak learning rate", above=0)
-    step_tokens: int = setting(
-        1000, "tokens in an optimiser step, padding included, over all processes", at_least=1
-    )
+    step_tokens: int = setting(1000, "tokens in an optimiser step, padding included, over all processes", at_least=1)
     max_length: int = setting(
         1024, "longest training text, in tokens; longer ones are split, never cut off", at_least=2
     )

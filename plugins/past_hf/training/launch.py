@@ -41,9 +41,13 @@ def _launch_file(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", "make one with `accelerate config --config_file FILE`") from error
+        raise UsageError(
+            f"{path} cannot be read: {error}", "make one with `accelerate config --config_file FILE`"
+        ) from error
     if not isinstance(settings, dict) or "distributed_type" not in settings:
-        raise UsageError(f"{path} is no accelerate configuration", "make one with `accelerate config --config_file FILE`")
+        raise UsageError(
+            f"{path} is no accelerate configuration", "make one with `accelerate config --config_file FILE`"
+        )
     return settings
 
 
@@ -60,7 +64,12 @@ def launch(stage: str, job: api.TrainJob, processes: int) -> api.TrainResult:
     command = _command(folder, job.config, processes)
     with open(folder / "launcher.log", "wb") as log:
         launcher = subprocess.Popen(
-            command, env=_environment(processes), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=_environment(processes),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         with _ended(launcher):
             _follow(launcher, folder, job)

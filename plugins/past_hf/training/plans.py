@@ -51,7 +51,9 @@ def deal(
     there are fewer rows than micro-batches, `~row` stands for a row that is computed but has no label. What runs at
     the same time is of like size.
     """
-    parts = [[[step[i] for i in group] for group in token_batches([lengths[r] for r in step], budget)] for step in steps]
+    parts = [
+        [[step[i] for i in group] for group in token_batches([lengths[r] for r in step], budget)] for step in steps
+    ]
     rounds = max(-(-len(groups) // processes) for groups in parts)
     return [_rounds(groups, lengths, rounds, processes) for groups in parts]
 

@@ -105,7 +105,9 @@ class Watch(TrainerCallback):
         lines(self.folder / "log.jsonl", logged_steps(state.log_history), mode="w")
         rollouts = self.folder / "rollouts.jsonl"
         if rollouts.is_file():
-            rows = (json.loads(line) for line in rollouts.read_text(encoding="utf-8").splitlines() if line.endswith("}"))
+            rows = (
+                json.loads(line) for line in rollouts.read_text(encoding="utf-8").splitlines() if line.endswith("}")
+            )
             lines(rollouts, [row for row in rows if row["step"] <= state.global_step], mode="w")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
