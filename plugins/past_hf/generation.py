@@ -47,6 +47,23 @@ def _pick(logits: torch.Tensor, temperature: float, top_p: float, draw: Callable
     return chosen.clamp(max=logits.shape[-1] - 1)[:, 0]
 
 
+def _read(
+    model: Any, prompts: list[list[int]], pad: int, copies: int, step: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits (B x copies, V) after the prompts, attention mask and positions, with the prompts in the cache of `step`."""
+    width = max(map(len, prompts))
+    here = next(model.parameters()).device
+    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=here)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=here)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, **step).logits[:, -1]
+    positions = positions[:, -1:]
+    if copies > 1:
+        step["past_key_values"].batch_repeat_interleave(copies)
+        logits, mask, positions = (part.repeat_interleave(copies, 0) for part in (logits, mask, positions))
+    return logits, mask, positions
+
+
 @torch.no_grad()
 def generate(
     model: Any,
@@ -70,18 +87,10 @@ def generate(
     `together(busy)` says whether any of them is busy, and one that has finished goes on without recording.
     """
     model = plain(model) if together is None else model
-    width = max(map(len, prompts))
-    here = next(model.parameters()).device
-    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=here)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=here)
     cache = DynamicCache(config=model.config)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
     step = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, **step).logits[:, -1]
-    positions = positions[:, -1:]
-    if copies > 1:
-        cache.batch_repeat_interleave(copies)
-        logits, mask, positions = (part.repeat_interleave(copies, 0) for part in (logits, mask, positions))
+    logits, mask, positions = _read(model, prompts, pad, copies, step)
+    here = logits.device
     results: list[list[int]] = [[] for _ in range(len(logits))]
     live = list(range(len(logits)))
     idle, count = False, 0
