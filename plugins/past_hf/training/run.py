@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ from transformers import set_seed
 from pastcli import api
 from pastcli.errors import PastError, UsageError
 
+from ..folder import companions
 from ..materialize import load_model, load_tokenizer, save_model
+from ..portable import make_portable
 from . import grpo, sft
 from .arguments import Machine, check_method, common, shard_on_processors
 from .checkpoints import newest_whole
@@ -97,4 +100,8 @@ def _save(trainer: Any, state: dict[str, torch.Tensor], job: api.TrainJob) -> Pa
         model.save_pretrained(folder, state_dict=whole)
     except Exception as error:  # OSError, or safetensors' own type when the disk is full
         raise PastError(f"the adapter cannot be written to {folder}: {error}", "is the disk full?") from error
+    for file in companions(job.model):
+        if file.name not in ("generation_config.json", "past.json") and file.suffix != ".py":
+            shutil.copyfile(file, folder / file.name)
+    make_portable(folder)
     return folder
