@@ -22,7 +22,7 @@ from pastcli.api import Completion, Observation, Parameter, Task, ToolSpec, obje
 from pastcli.config import AgentConfig
 from pastcli.errors import ContextOverflow, MismatchError
 from pastcli.tools.environments.simulator import SchemaSimulator
-from pastcli.tools.judge import rules
+from pastcli.tools.judging.rules import rules
 
 PARAMETERS = (Parameter("sailing", required=True), Parameter("class"))
 FARE = ToolSpec(

@@ -1,0 +1,259 @@
+"""Where the arguments of a call come from. One that comes from nowhere is invented, and the call does not count.
+
+A value is *grounded* if it was said in the query or by an earlier observation, or if the documentation gives it as default or
+in an enum; compared by meaning: dates, clock times, numbers, units, names of countries, languages and currencies,
+case, accents and word endings. Observations of calls that were themselves invented ground nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ...api import Episode, Parameter, Step, ToolSpec
+from . import names
+from .dates import RELATIVE, Clock, Date, clocks, dates
+from .fit import copied_example, fits
+from .numbers import Number, numbers, unit_of_key
+from .text import STOPWORDS, plain, stem, words
+
+ENOUGH = 0.6
+"""Share of a free text's meaningful words that must come from the sources: a search phrase may be put in the model's words."""
+
+MOST = 3000
+"""Observed values that are compared by meaning; beyond, only as they stand."""
+
+_SPELLED = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
+
+
+@dataclass
+class Sources:
+    """What an argument may be taken from: the query, and what was observed so far."""
+
+    query: str
+    observed: list[Said] = field(default_factory=list)
+    exact: set[str] = field(default_factory=set)
+    """Observed values as they stand, plain."""
+
+    def observe(self, response: Any) -> None:
+        for value in leaves(response):
+            self.exact.add(plain(str(value)))
+            if len(self.observed) < MOST:
+                self.observed.append(Said(str(value)))
+
+    @cached_property
+    def asked(self) -> Said:
+        return Said(self.query)
+
+    def all(self) -> Iterator[Said]:
+        yield self.asked
+        yield from self.observed
+
+
+@dataclass(frozen=True)
+class Said:
+    """A text and what it says."""
+
+    text: str
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        found = words(self.text)
+        return frozenset([*found, *map(stem, found)])
+
+    @cached_property
+    def numbers(self) -> list[Number]:
+        return numbers(self.text, apart=False)
+
+    @cached_property
+    def dates(self) -> list[Date]:
+        return dates(self.text)
+
+    @cached_property
+    def clocks(self) -> list[Clock]:
+        return clocks(self.text)
+
+    @cached_property
+    def meanings(self) -> frozenset[str]:
+        return names.mentioned(_SPELLED.findall(self.text))
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """One call's arguments: how many values there are, which are invented, and whether any is the query's or an observation's
+    own (documentation alone says nothing of what was asked)."""
+
+    values: int
+    invented: tuple[str, ...]
+    own: bool
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The texts, numbers and booleans inside a JSON value."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(reversed(item.values()))
+        elif isinstance(item, list):
+            pending.extend(reversed(item))
+        elif item is not None and item != "":
+            yield item
+
+
+def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
+    """Judge the arguments of one call by what was known before it."""
+    if not isinstance(arguments, dict):
+        return Grounds(1, (json.dumps(arguments)[:60],), False)
+    invented, count, own = [], 0, False
+    given = list(leaves(arguments))
+    for name, value in arguments.items():
+        parameter = spec.parameter(name)
+        documented = _documented(spec.schema.get("properties", {}).get(parameter.name if parameter else name))
+        for leaf in leaves(value):
+            if isinstance(leaf, bool):
+                continue  # there are only two: nothing to invent
+            count += 1
+            if said(leaf, name, sources, parameter) and not _twice(leaf, name, arguments, sources.query):
+                own = True
+            elif copied_example(parameter, leaf, given, sources.query) or not any(_same(leaf, known) for known in documented):
+                invented.append(f"{name}={json.dumps(leaf, ensure_ascii=False)[:40]}")
+    return Grounds(count, tuple(invented), own)
+
+
+def _twice(value: Any, name: str, arguments: dict[str, Any], query: str) -> bool:
+    """True if one word of the query is given as two different arguments: it can hardly be both."""
+    if not isinstance(value, str) or dates(value):
+        return False
+    same = [other for other, given in arguments.items() if isinstance(given, str) and plain(given) == plain(value)]
+    return len(same) > 1 and name in same and plain(query).count(plain(value)) < len(same)
+
+
+def counted(episode: Episode) -> list[tuple[Step, ToolSpec, Grounds]]:
+    """Every valid call of an episode with its grounds, in order. Only observations of grounded calls ground later ones."""
+    specs = {spec.name: spec for spec in episode.task.tools}
+    sources = Sources(episode.task.query)
+    found = []
+    for step in episode.steps:
+        if step.outcome == "ok" and step.observation is not None:
+            judged = grounds(specs[step.action], step.arguments, sources)
+            found.append((step, specs[step.action], judged))
+            if not judged.invented:
+                sources.observe(step.observation.response)
+    return found
+
+
+def _documented(schema: Any) -> list[Any]:
+    """Defaults, enums and constants anywhere inside a parameter's schema."""
+    found: list[Any] = []
+    pending = [schema]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            for key, inner in item.items():
+                if key in ("default", "const"):
+                    found += list(leaves(inner))
+                elif key == "enum":
+                    found += list(leaves(inner))
+                elif key in ("properties", "items", "anyOf", "oneOf", "allOf", "prefixItems", "additionalProperties"):
+                    pending += inner.values() if key == "properties" and isinstance(inner, dict) else [inner]
+        elif isinstance(item, list):
+            pending += item
+    return found
+
+
+def _same(value: Any, known: Any) -> bool:
+    return plain(str(value)).strip() == plain(str(known)).strip()
+
+
+def said(value: Any, name: str, sources: Sources, parameter: Parameter | None = None) -> bool:
+    """True if a value was said by the query, as something that this parameter can mean, or by an earlier observation."""
+    if isinstance(value, (int, float)):
+        return any(_number_said(float(value), name, source) for source in sources.all())
+    text = str(value)
+    if plain(text) in sources.exact:
+        return True
+    return _text_said(text, name, sources) and fits(value, name, parameter, sources.query)
+
+
+def _number_said(value: float, name: str, source: Said) -> bool:
+    unit = unit_of_key(words(name))
+    for number in source.numbers:
+        if number.kind == "word" and abs(number.value) == 1 and not _counts(name, number, source.text):
+            continue  # "one of my friends" gives nobody a 1
+        near = 1e-9 * max(1.0, abs(value))
+        if abs(number.value - value) <= near or (number.kind == "percent" and abs(number.value / 100 - value) <= near):
+            return True
+        other = number.in_unit(unit) if unit else None
+        if other is not None and abs(other.value - value) <= 1e-6 * max(1.0, abs(value)):
+            return True
+        if not number.signed and abs(number.value + value) <= near and re.search(r"\b[sw]\b|south|west|minus|below", plain(source.text)):
+            return True
+    return any(value in (date.year, date.month, date.day) and _names_part(name, value, date) for date in source.dates)
+
+
+def _counts(name: str, number: Number, text: str) -> bool:
+    """True if the word after the number is the argument's own: 'one adult' for `adults`."""
+    after = [stem(word) for word in words(text[number.span[1] :])[:2]]
+    return any(stem(word) in after for word in words(name))
+
+
+def _names_part(name: str, value: float, date: Date) -> bool:
+    """True if an argument is named after the part of the date it holds."""
+    part = {"year": date.year, "month": date.month, "day": date.day}
+    return any(key in plain(name) and value == held for key, held in part.items()) or value == date.year
+
+
+def _text_said(text: str, name: str, sources: Sources) -> bool:
+    """A text of the sources: word by word, or by what it means."""
+    meaningful = [word for word in words(text) if word not in STOPWORDS] or words(text)
+    if not meaningful:
+        return plain(text).strip() in plain(sources.query) if text.strip() else True
+    if dates(text) or clocks(text):
+        return _moment_said(text, sources)
+    if re.fullmatch(r"[-+]?\d[\d,]*(?:\.\d+)?", text.strip()):
+        return any(_number_said(float(text.replace(",", "")), name, source) for source in sources.all())
+    meaning = names.meanings(text)
+    for source in sources.all():
+        if all(word in source.words or stem(word) in source.words for word in meaningful):
+            return True
+        if meaning & source.meanings:
+            return True
+    return _phrase_said(meaningful, sources)
+
+
+def _phrase_said(meaningful: list[str], sources: Sources) -> bool:
+    """A phrase of several words, most of which were said somewhere: a search text in the model's own words."""
+    if len(meaningful) < 2:
+        return False
+    known = sources.asked.words.union(*(source.words for source in sources.observed[:200]))
+    numbers_said = all(word in known for word in meaningful if any(char.isdigit() for char in word))
+    share = sum(word in known or stem(word) in known for word in meaningful) / len(meaningful)
+    return numbers_said and share >= (ENOUGH if len(meaningful) > 2 else 1.0)
+
+
+def _moment_said(text: str, sources: Sources) -> bool:
+    """Every date and time of an argument is one that was said; a relative one ("tomorrow") may be any."""
+    relative = bool(RELATIVE.search(plain(sources.query)))
+    known = list(sources.all())
+    readings: dict[tuple[int, int], list[Date]] = {}
+    for date in dates(text):  # 05/03/2024 has two
+        readings.setdefault(date.span, []).append(date)
+    for options in readings.values():
+        agrees = any(date.agrees(other) for date in options for source in known for other in source.dates)
+        if not agrees and not relative and not any(_year_said(date, known) for date in options):
+            return False
+    for clock in clocks(text):
+        if not any(clock.minutes & other.minutes for source in known for other in source.clocks) and min(clock.minutes) % 720:
+            return False  # midnight and noon bound a day that was said
+    return True
+
+
+def _year_said(date: Date, known: Iterable[Said]) -> bool:
+    """The first or last day of a year that was said."""
+    edge = (date.month, date.day) in ((1, 1), (12, 31))
+    return edge and any(number.value == date.year for source in known for number in source.numbers)

@@ -1,0 +1,157 @@
+"""What an answer claims, claim by claim, and where each comes from: an observed value, the query, a computation, or nowhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from . import names
+from .computed import computed, equations
+from .dates import Clock, Date, clocks, dates
+from .facts import Fact, Facts
+from .numbers import Number, numbers, same_dimension
+from .text import clauses, phrase, plain, stem, stems, words
+
+_DOWNWARDS = re.compile(r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|west|south|[ws])\b")
+_CAPITAL = re.compile(r"[^\W\d_][\w'’.-]*")
+_START = re.compile(r"(?:^|[.!?:;\"“”'(\[{•*|\n]|\s[-–—])\s*[\"“'(\[*]*$")
+_COMMON = frozenset(
+    """i i'm i've january february march april may june july august september october november december monday tuesday
+    wednesday thursday friday saturday sunday celsius fahrenheit api apis id ids url json utc gmt ok am pm yes no mr mrs ms dr the
+    a an and or of in for usd eur gbp""".split()
+)
+COVERED = 0.6
+"""Share of a long text's meaningful words that an answer must hold to have used it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer against the facts: `used` are the facts it repeats in some form, `unsupported` its numbers, dates, times and
+    names from nowhere, `wrong` its equations that do not hold."""
+
+    used: frozenset[Fact]
+    unsupported: tuple[str, ...]
+    wrong: tuple[str, ...]
+    counts: frozenset[int]
+    """APIs whose lists were counted."""
+
+
+def read(answer: str, facts: Facts) -> Reading:
+    """Find the source of everything an answer claims."""
+    used: set[Fact] = set()
+    unsupported: list[str] = []
+    counts: set[int] = set()
+    wrong, shown = equations(answer, facts)
+    for clause in clauses(answer):
+        for number in numbers(clause):
+            found = _number(number, clause, facts, answer)
+            if found is None and number.text not in shown and not _soft(number):
+                unsupported.append(number.text)
+            used.update(found or ())
+            counts.update(api for length, api in facts.lengths if length == number.value and number.kind in ("word", "number"))
+        used.update(_moments(clause, facts, unsupported))
+    used.update(fact for fact in facts.facts if isinstance(fact.value, str) and _repeats(answer, fact, facts))
+    unsupported += _names(answer, facts)
+    return Reading(frozenset(used), tuple(dict.fromkeys(unsupported)), tuple(wrong), frozenset(counts))
+
+
+def _soft(number: Number) -> bool:
+    """Ordinals and a written-out one are words more than claims."""
+    return number.kind == "ordinal" or (number.kind == "word" and abs(number.value) <= 1)
+
+
+def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact] | None:
+    """The facts a number comes from; an empty set if it is the query's or counts a list; None if it comes from nowhere."""
+    down = bool(_DOWNWARDS.search(plain(clause)))
+    found = {fact for fact in facts.facts if any(equal(number, known, down) for known in fact.numbers)}
+    found |= {fact for fact in facts.facts if any(number.value in (date.year, date.day) for date in fact.dates)} if not found else set()
+    if found:
+        return found
+    if any(equal(number, asked, down) for asked in facts.asked.numbers) or any(number.value == length for length, _ in facts.lengths):
+        return set()
+    if any(number.value in (date.year, date.day) for date in facts.asked.dates):
+        return set()
+    return computed(number, clause, facts, answer)
+
+
+def equal(claimed: Number, known: Number, down: bool = False) -> bool:
+    """True if a claimed number is a known one: rounded, as a percentage, in another unit, or its size where the words tell the sign."""
+    if claimed.unit and known.unit and claimed.unit != known.unit:
+        converted = known.in_unit(claimed.unit)
+        if converted is not None:
+            return claimed.is_rounding_of(converted.value)
+        if same_dimension(claimed.unit, known.unit):
+            return False
+    exact = known.value
+    if claimed.kind == "percent" and known.kind != "percent" and claimed.is_rounding_of(exact * 100) and abs(exact) <= 1:
+        return True
+    if claimed.is_rounding_of(exact):
+        return not (claimed.kind == "percent" and known.kind != "percent" and 0 < abs(exact) < 1)
+    return down and exact < 0 < claimed.value and claimed.is_rounding_of(-exact)
+
+
+def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
+    """Facts that hold the dates and times of a clause; those from nowhere are added to `unsupported`."""
+    used: set[Fact] = set()
+    said: Sequence[tuple[Date | Clock, str]] = [(item, "dates") for item in dates(clause)] + [(item, "clocks") for item in clocks(clause)]
+    spans: dict[tuple[int, int], bool] = {}
+    for item, kind in said:
+        found = {fact for fact in facts.facts if any(_agree(item, known) for known in getattr(fact, kind))}
+        asked = any(_agree(item, known) for known in getattr(facts.asked, kind))
+        used |= found
+        spans[item.span] = spans.get(item.span, False) or bool(found) or asked
+    unsupported += [clause[begin:end].strip() for (begin, end), known in spans.items() if not known]
+    return used
+
+
+def _agree(a: Date | Clock, b: Date | Clock) -> bool:
+    if isinstance(a, Date) and isinstance(b, Date):
+        return a.agrees(b)
+    return isinstance(a, Clock) and isinstance(b, Clock) and bool(a.minutes & b.minutes)
+
+
+def _repeats(answer: str, fact: Fact, facts: Facts) -> bool:
+    """True if an answer says a text: its words in a row, most of the meaningful words of a long one, or the same by another name."""
+    if fact.phrase == "  ":
+        return fact.text.strip() != "" and fact.text.strip() in answer
+    if fact.phrase in phrase(answer):
+        return True
+    wanted = set(fact.content)
+    news = wanted - facts.asked.words  # what the query said already proves nothing
+    if len(wanted) >= 2 and news and not any(char.isdigit() for char in fact.text):
+        held = set(stems(answer))
+        if len(wanted & held) >= max(2, COVERED * len(wanted)) and len(news & held) >= COVERED * len(news):
+            return True
+    meaning = names.meanings(fact.text)
+    return bool(meaning) and bool(meaning & names.mentioned(_CAPITAL.findall(answer)))
+
+
+def _names(answer: str, facts: Facts) -> list[str]:
+    """Capitalised words that nobody said; the first word of a sentence does not tell."""
+    known = facts.known_words
+    meanings = facts.asked.meanings
+    missing = []
+    for match in _CAPITAL.finditer(answer):
+        word = match[0].rstrip(".'’-")
+        if not word[:1].isupper() or len(word) < 2 or _START.search(answer, 0, match.start()):
+            continue
+        parts = words(word)
+        if all(part in known or stem(part) in known or part in _COMMON or part.rstrip("s") in known for part in parts):
+            continue
+        means = names.meanings(word)
+        if means and (means & meanings or any(means & names.meanings(fact.text) for fact in facts.facts if isinstance(fact.value, str))):
+            continue
+        missing.append(word)
+    return [] if _is_headline(answer) else missing
+
+
+def _is_headline(answer: str) -> bool:
+    """True if (nearly) every word has a capital: case then says nothing."""
+    found = _CAPITAL.findall(answer)
+    return len(found) > 3 and sum(word[:1].isupper() for word in found) > 0.8 * len(found)
+
+
+def mentions(said: str, fact: Fact) -> bool:
+    """True if a text (as `text.phrase` gives it) names a record by this fact: by words, not by a number."""
+    return isinstance(fact.value, str) and fact.phrase != "  " and fact.phrase in said

@@ -1,0 +1,100 @@
+"""Numbers that an answer computes from observed ones: equations it writes out, and sums, differences, means it names."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import operator
+import re
+from collections.abc import Callable
+
+from .facts import Fact, Facts, keyed
+from .numbers import Number, numbers
+from .text import plain
+
+_EQUATION = re.compile(r"((?:[(\s]*[-+]?[$€£]?\d[\d,]*(?:\.\d+)?\s*%?[)\s]*[-+*/×x÷·−][(\s]*)+[-+]?[$€£]?\d[\d,]*(?:\.\d+)?[)\s]*)(?:=|≈|is|are|makes|gives)\s*[$€£]?(-?\d[\d,]*(?:\.\d+)?)")
+_OPERATORS: dict[type, Callable[[float, float], float]] = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+_SUM = re.compile(r"\b(total|sum|altogether|in all|combined|together|overall|both)\b")
+_MEAN = re.compile(r"\b(average|mean|on average|typically|per)\b")
+_GAP = re.compile(r"\b(difference|differ|more|less|fewer|ahead|behind|than|apart|between|longer|shorter|warmer|colder|cheaper|higher|lower|older|younger|left|remain\w*|change\w*|gap|lead\w*|faster|slower|spread|saves?)\b")
+_PRODUCT = re.compile(r"\b(total|altogether|in all|each|per|times|for (?:two|three|four|five|six|\d+)|cost\w*|come to)\b")
+_MOST_PAIRS = 60
+
+
+def equations(answer: str, facts: Facts) -> tuple[list[str], set[str]]:
+    """(equations that do not hold, numbers as written in those that hold over known operands)."""
+    wrong: list[str] = []
+    shown: set[str] = set()
+    for match in _EQUATION.finditer(answer):
+        value = _evaluate(match[1])
+        claimed = numbers(match[2], apart=False)
+        if value is None or not claimed or re.fullmatch(r"\s*\d{1,4}\s*[-−/]\s*\d{1,4}(?:\s*[-−/]\s*\d{1,4})?\s*", match[1]):
+            continue  # a range or a date is no equation
+        if not claimed[0].is_rounding_of(value):
+            wrong.append(match[0].strip())
+        elif all(_known(number, facts) for number in numbers(match[1].replace("×", " "), apart=False)):
+            shown.add(claimed[0].text)
+    return wrong, shown
+
+
+def _known(number: Number, facts: Facts) -> bool:
+    """An operand that was observed, asked for, or counts a list."""
+    sources = [known for fact in facts.facts for known in fact.numbers] + facts.asked.numbers
+    return (
+        any(number.is_rounding_of(known.value) for known in sources)
+        or any(number.value == length for length, _ in facts.lengths)
+        or (number.value in (2, 12, 24, 60, 100, 1000))
+    )
+
+
+def _evaluate(text: str) -> float | None:
+    """The value of an expression of numbers and + - * /; None if it is none."""
+    text = re.sub(r"[$€£,%\s]", "", plain(text)).translate({ord("×"): "*", ord("x"): "*", ord("÷"): "/", ord("·"): "*"})
+    try:
+        return _value(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        return None
+
+
+def _value(node: ast.AST) -> float:
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        return float(node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        return -_value(node.operand) if isinstance(node.op, ast.USub) else _value(node.operand)
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        return _OPERATORS[type(node.op)](_value(node.left), _value(node.right))
+    raise ValueError("no arithmetic")
+
+
+def computed(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact] | None:
+    """The facts that a named computation makes this number of: a sum, mean or difference of one field over its records, a
+    difference of two values, a multiple by a number of the query or a list's length. None if the clause names none that does."""
+    said = plain(clause)
+    for facts_of_field in keyed(facts.facts).values():
+        values = [known.value for fact in facts_of_field for known in fact.numbers[:1]]
+        if not values:
+            continue
+        total = sum(values)
+        if len(values) > 1 and _SUM.search(said) and number.is_rounding_of(total):
+            return set(facts_of_field)
+        if len(values) > 1 and _MEAN.search(said) and number.is_rounding_of(total / len(values)):
+            return set(facts_of_field)
+        if _GAP.search(said):
+            pair = _pair(number, facts_of_field)
+            if pair:
+                return pair
+        if _PRODUCT.search(said) or _PRODUCT.search(plain(answer)):
+            factors = [n.value for n in facts.asked.numbers if 1 < n.value <= 1000]
+            for fact, factor in itertools.product(facts_of_field[:_MOST_PAIRS], factors):
+                if any(number.is_rounding_of(known.value * factor) for known in fact.numbers[:1]):
+                    return {fact}
+    return None
+
+
+def _pair(number: Number, facts: list[Fact]) -> set[Fact] | None:
+    """Two values of one field whose difference this number is."""
+    valued = [(fact, fact.numbers[0].value) for fact in facts[:_MOST_PAIRS] if fact.numbers]
+    for (one, a), (other, b) in itertools.combinations(valued, 2):
+        if a != b and number.is_rounding_of(abs(a - b)):
+            return {one, other}
+    return None

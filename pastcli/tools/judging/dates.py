@@ -1,0 +1,114 @@
+"""Dates and clock times in a text, however written: 2024-03-05, 5 March, Mar 5th 2024, 14:30, 2:30 pm, noon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .text import plain
+
+_MONTHS = "january february march april may june july august september october november december".split()
+_MONTH = "(?P<m>" + "|".join(rf"{name}|{name[:3]}{'t?' if name[:3] == 'sep' else ''}" for name in _MONTHS) + r")\b\.?"
+_DAY = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?:,?\s+(?:of\s+)?(?P<y>\d{4}))?"
+_FORMS = tuple(
+    re.compile(form)
+    for form in (
+        r"\b(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})(?!\d)",
+        r"\b(?P<a>\d{1,2})[-/.](?P<b>\d{1,2})[-/.](?P<y>\d{4})\b",
+        r"\b(?P<y>(?:19|20)\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>[0-2]\d|3[01])\b",
+        rf"\b{_DAY}\s*(?:to|-|until|till|through|and)\s*(?P<d2>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}{_YEAR}",
+        rf"\b{_DAY}\s+(?:of\s+)?{_MONTH}{_YEAR}",
+        rf"\b{_MONTH}\s+{_DAY}\s*(?:to|-|until|till|through|and)\s*(?P<d2>\d{{1,2}})(?:st|nd|rd|th)?{_YEAR}(?!\d|:)",
+        rf"\b{_MONTH}\s+{_DAY}{_YEAR}(?!\d|:)",
+        rf"\b{_MONTH}\s+(?P<y>\d{{4}})\b",
+        r"\b(?P<y>\d{4})-(?P<m>0[1-9]|1[0-2])\b",
+    )
+)
+_TIME = re.compile(r"(?<![\d:.])(?P<h>\d{1,2})(?::(?P<min>\d\d))?(?::\d\d(?:\.\d+)?)?\s*(?P<half>[ap]\.?\s?m\b\.?)?(?![\d:%])")
+_DAYTIME = re.compile(r"\b(morning|afternoon|evening|night)\b")
+RELATIVE = re.compile(
+    r"\b(today|tonight|tomorrow|yesterday|now|current(?:ly)?|upcoming|weekend|(?:next|this|last|past|coming|previous|recent|latest)\b)"
+)
+"""Words for dates that only a calendar could resolve."""
+
+
+@dataclass(frozen=True)
+class Date:
+    """A date as far as it was said; None for what was not. `span` is where it stands in the text."""
+
+    year: int | None
+    month: int
+    day: int | None
+    span: tuple[int, int] = (0, 0)
+
+    def agrees(self, other: Date) -> bool:
+        """True if the two can be the same day, and share more than nothing."""
+        pairs = ((self.year, other.year), (self.month, other.month), (self.day, other.day))
+        return all(a == b or a is None or b is None for a, b in pairs)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A time of day as the minutes after midnight that it can mean: two of them where am or pm was left out."""
+
+    minutes: frozenset[int]
+    span: tuple[int, int] = (0, 0)
+
+
+def dates(text: str) -> list[Date]:
+    """Every date in a text. Day and month in figures are taken both ways round where both are possible."""
+    text, found, taken = plain(text), [], []
+    for form in _FORMS:
+        for match in form.finditer(text):
+            if any(match.start() < end and begin < match.end() for begin, end in taken):
+                continue
+            options = list(_readings(match))
+            if options:
+                taken.append(match.span())
+                found += options
+    known = {date.year for date in found if date.year}
+    if len(known) == 1:  # "from July 3rd to July 5th 2024"
+        year = known.pop()
+        found = [Date(date.year or year, date.month, date.day, date.span) for date in found]
+    return sorted(found, key=lambda date: date.span)
+
+
+def _readings(match: re.Match[str]) -> Iterator[Date]:
+    parts = match.groupdict()
+    year = int(parts["y"]) if parts.get("y") else None
+    if "a" in parts:
+        for day, month in ((int(parts["a"]), int(parts["b"])), (int(parts["b"]), int(parts["a"]))):
+            if month <= 12 and 1 <= day <= 31 and month:
+                yield Date(year, month, day, match.span())
+        return
+    name = parts["m"]
+    month = int(name) if name.isdigit() else next(n for n, m in enumerate(_MONTHS, 1) if m.startswith(name[:3]))
+    if not 1 <= month <= 12:
+        return
+    if parts.get("d") is None:
+        yield Date(year, month, None, match.span())
+    for key in ("d", "d2"):
+        if parts.get(key) and 1 <= int(parts[key]) <= 31:
+            yield Date(year, month, int(parts[key]), match.span())
+
+
+def clocks(text: str) -> list[Clock]:
+    """Every clock time in a text: with minutes, with am or pm, or as noon and midnight."""
+    text = plain(text)
+    found = [Clock(frozenset({720 if match[0] == "noon" else 0}), match.span()) for match in re.finditer(r"\b(noon|midnight)\b", text)]
+    for match in _TIME.finditer(text):
+        hour, minute, half = int(match["h"]), match["min"], (match["half"] or "")[:1]
+        if (minute is None and not half) or hour > 24 or int(minute or 0) > 59 or (half and not 1 <= hour <= 12):
+            continue
+        base = hour * 60 + int(minute or 0)
+        around = _DAYTIME.search(text, match.end(), match.end() + 24)
+        if half or (around and hour <= 12):
+            evening = half == "p" or (not half and around[0] not in ("morning",))
+            base = base % 720 + (720 if evening else 0)
+            options = {base}
+        else:  # 07:35 is the morning's; 2:30 may be either
+            options = {base % 1440} if hour > 12 or hour == 0 or match["h"].startswith("0") else {base, (base + 720) % 1440}
+        found.append(Clock(frozenset(options), match.span()))
+    return sorted(found, key=lambda clock: clock.span)

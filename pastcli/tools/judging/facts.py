@@ -1,0 +1,185 @@
+"""What the counted observations say, value by value, in the form answers are compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .arguments import Said
+from .dates import Clock, Date, clocks, dates
+from .numbers import Number, numbers, unit_of_key
+from .text import content, phrase, plain, stem, words
+
+MOST = 4000
+"""Values looked at in one response; beyond, an answer can hardly be about them."""
+
+_META = frozenset("status code message msg success ok error errors page pages total limit offset count version timestamp".split())
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One value inside a response.
+
+    `key` are the stems of its field's name, `record` the place of the list element or object that holds it, `api` which
+    of the relevant APIs said it (-1: another one).
+    """
+
+    value: Any
+    key: tuple[str, ...]
+    name: str
+    record: tuple[str | int, ...]
+    api: int
+
+    @cached_property
+    def unit(self) -> str:
+        return unit_of_key(words(self.name))
+
+    @cached_property
+    def text(self) -> str:
+        return str(self.value)
+
+    @cached_property
+    def phrase(self) -> str:
+        return phrase(self.text)
+
+    @cached_property
+    def content(self) -> list[str]:
+        return content(self.text)
+
+    @cached_property
+    def numbers(self) -> list[Number]:
+        """The value as numbers, or those written in its text."""
+        if isinstance(self.value, bool):
+            return []
+        if isinstance(self.value, (int, float)):
+            return [Number(float(self.value), unit=self.unit)]
+        return [n if n.unit else Number(n.value, n.step, n.kind, self.unit, span=n.span) for n in numbers(self.text)]
+
+    @cached_property
+    def dates(self) -> list[Date]:
+        return dates(self.text) if isinstance(self.value, str) else []
+
+    @cached_property
+    def clocks(self) -> list[Clock]:
+        return clocks(self.text) if isinstance(self.value, str) else []
+
+
+@dataclass
+class Facts:
+    """Everything observed by calls that count: add it all, then read.
+
+    `asked` is the query; `lengths` are the lengths of lists, with their API.
+    """
+
+    asked: Said
+    facts: list[Fact] = field(default_factory=list)
+    lengths: list[tuple[int, int]] = field(default_factory=list)
+    responses: list[tuple[int, Any]] = field(default_factory=list)
+
+    def add(self, response: Any, api: int) -> None:
+        self.responses.append((api, response))
+        for place, value in _walk(response, (), self.lengths, api):
+            name = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
+            record = place[:-1] if place and isinstance(place[-1], str) else place
+            key = tuple(map(stem, words(name)))
+            self.facts.append(Fact(value, key, name, (len(self.responses), *record), api))
+
+    @cached_property
+    def known_words(self) -> frozenset[str]:
+        """Every word of a value, a field's name or the query, and its stem."""
+        found = set(self.asked.words)
+        for fact in self.facts:
+            said = words(fact.text)
+            found.update(said, map(stem, said), fact.key, words(fact.name))
+        return frozenset(found)
+
+    @cached_property
+    def novel(self) -> list[Fact]:
+        """The values that the query did not give away, and that are more than an envelope's (status 200, page 1)."""
+        return [fact for fact in self.facts if not self.echoes(fact) and not (len(fact.key) == 1 and fact.key[0] in _META_STEMS)]
+
+    @cached_property
+    def records(self) -> dict[tuple[str | int, ...], list[Fact]]:
+        """The elements of lists of objects that have a name: their fields, by place."""
+        found: dict[tuple[str | int, ...], list[Fact]] = {}
+        for fact in self.facts:
+            if len(fact.record) > 1 and isinstance(fact.record[-1], int):
+                found.setdefault(fact.record, []).append(fact)
+        named = {place for place, fields in found.items() if any(isinstance(f.value, str) and f.phrase.strip() for f in fields)}
+        return {place: fields for place, fields in found.items() if place in named and len(fields) > 1}
+
+    def echoes(self, fact: Fact) -> bool:
+        """True if the query already said this value."""
+        if isinstance(fact.value, bool):
+            return False
+        if isinstance(fact.value, (int, float)):
+            return any(abs(n.value - fact.value) < 1e-9 for n in self.asked.numbers)
+        if fact.dates and not any(date.agrees(asked) for date in fact.dates for asked in self.asked.dates):
+            return False
+        return all(word in self.asked.words for word in words(fact.text))
+
+    def of(self, api: int) -> list[Fact]:
+        return [fact for fact in self.facts if fact.api == api]
+
+    def empty(self, api: int) -> bool:
+        """True if an API answered, and had nothing: empty lists and objects, nulls, a count of 0."""
+        answers = [response for place, response in self.responses if place == api]
+        return bool(answers) and all(is_empty(response, self) for response in answers)
+
+
+_META_STEMS = frozenset(map(stem, _META))
+
+
+def is_empty(response: Any, facts: Facts | None = None) -> bool:
+    """True if a response holds nothing but empty containers, nulls, zero counts and, with `facts`, what the query said itself."""
+    if isinstance(response, dict):
+        return all(
+            is_empty(value, facts) or (stem(plain(str(key))) in _META_STEMS and not isinstance(value, (dict, list)))
+            for key, value in response.items()
+        )
+    if isinstance(response, list):
+        return all(is_empty(item, facts) for item in response)
+    if isinstance(response, bool):
+        return False
+    if response in (None, "", 0):
+        return True
+    return facts is not None and all(word in facts.asked.words for word in words(str(response)))
+
+
+def failed(response: Any) -> bool:
+    """True if a response is an upstream error in a valid call's clothes: {"message": "You are not subscribed …"}."""
+    if not isinstance(response, dict) or not response or any(isinstance(v, (dict, list)) and v for v in response.values()):
+        return False
+    keys = {stem(plain(str(key))) for key in response}
+    telling = {"message", "msg", "error", "detail", "info", "errors"}
+    if not keys & {stem(word) for word in telling} or not keys <= _META_STEMS | {"info", "detail", "typ", "titl", "reason", "succes", "success"}:
+        return False
+    said = plain(json.dumps(response))
+    return any(word in said for word in ("not subscribed", "error", "invalid", "not found", "denied", "unauthori", "forbidden", "exceeded", "unavailable", "failed", "missing", "does not exist", "blocked", "timeout", "timed out"))
+
+
+def _walk(value: Any, place: tuple[str | int, ...], lengths: list[tuple[int, int]], api: int) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """(place, value) of every leaf, depth first, at most `MOST`; list lengths on the way."""
+    pending: list[tuple[tuple[str | int, ...], Any]] = [(place, value)]
+    count = 0
+    while pending and count < MOST:
+        here, item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(((*here, key), inner) for key, inner in reversed(item.items()))
+        elif isinstance(item, list):
+            lengths.append((len(item), api))
+            pending.extend(((*here, index), inner) for index, inner in reversed(list(enumerate(item))))
+        elif item is not None and item != "":
+            count += 1
+            yield here, item
+
+
+def keyed(facts: Sequence[Fact]) -> dict[tuple[str, ...], list[Fact]]:
+    """Facts by the name of their field."""
+    found: dict[tuple[str, ...], list[Fact]] = {}
+    for fact in facts:
+        found.setdefault(fact.key, []).append(fact)
+    return found

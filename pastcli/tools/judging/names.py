@@ -1,0 +1,53 @@
+"""Names that stand for the same thing: countries, languages and currencies, by name or by code (CLDR, through babel)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from .text import plain
+
+_BESIDE = {"usa": "US", "u.s.": "US", "u.s.a.": "US", "uk": "GB", "u.k.": "GB", "britain": "GB", "england": "GB", "america": "US", "holland": "NL", "czech republic": "CZ", "turkey": "TR", "uae": "AE"}
+_MONEY = {"dollar": "USD", "dollars": "USD", "euros": "EUR", "yen": "JPY", "pounds": "GBP", "pound": "GBP", "rupees": "INR", "rupee": "INR", "francs": "CHF", "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
+
+
+@cache
+def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
+    """(names, codes): plain text -> what it can stand for, each as `kind:CODE`."""
+    from babel import Locale
+
+    locale = Locale("en")
+    by_name: dict[str, set[str]] = {}
+    by_code: dict[str, set[str]] = {}
+    for kind, table in (("country", locale.territories), ("language", locale.languages), ("currency", locale.currencies)):
+        for code, name in table.items():
+            if code.isalpha() and len(code) <= 3:
+                meaning = f"{kind}:{code.upper()}"
+                by_code.setdefault(code.casefold(), set()).add(meaning)
+                by_name.setdefault(plain(name), set()).add(meaning)
+                if kind == "currency":
+                    by_name.setdefault(plain(name) + "s", set()).add(meaning)
+    for kind, table in (("country", _BESIDE), ("currency", _MONEY)):
+        for name, code in table.items():
+            by_name.setdefault(name, set()).add(f"{kind}:{code}")
+    return {k: frozenset(v) for k, v in by_name.items()}, {k: frozenset(v) for k, v in by_code.items()}
+
+
+def meanings(name: str) -> frozenset[str]:
+    """What a name or code can stand for: 'DE' and 'Germany' share `country:DE`; empty if nothing known."""
+    by_name, by_code = _tables()
+    key = plain(name).strip()
+    return by_name.get(key, frozenset()) | by_code.get(key, frozenset())
+
+
+def mentioned(words: Sequence[str]) -> frozenset[str]:
+    """Everything that the words of a text name, taken one to four at a time, as written: codes count only in capitals."""
+    by_name, by_code = _tables()
+    found: set[str] = set()
+    for length in (1, 2, 3, 4):
+        for start in range(len(words) - length + 1):
+            found |= by_name.get(plain(" ".join(words[start : start + length])), frozenset())
+    for word in words:
+        if word.isupper():
+            found |= by_code.get(word.casefold(), frozenset())
+    return frozenset(found)

@@ -1,0 +1,127 @@
+"""Numbers in a text, however written: 12,800, 12.8k, "three", minus 7, 45 %, $190, 4 h; and whether two can be the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .dates import clocks, dates
+from .text import plain
+
+_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "bn": 1e9, "b": 1e9, "billion": 1e9, "trillion": 1e12, "hundred": 1e2, "dozen": 12}
+_UNITS: dict[str, tuple[str, float]] = {}
+for _kind, _table in {
+    "length": {"mm": 1e-3, "cm": 1e-2, "m": 1, "metre": 1, "meter": 1, "km": 1e3, "kilometre": 1e3, "kilometer": 1e3, "mile": 1609.344, "mi": 1609.344, "ft": 0.3048, "feet": 0.3048, "foot": 0.3048, "inch": 0.0254, "inches": 0.0254, "yard": 0.9144},
+    "mass": {"mg": 1e-6, "g": 1e-3, "gram": 1e-3, "kg": 1, "kilo": 1, "kilogram": 1, "lb": 0.45359237, "pound": 0.45359237, "oz": 0.0283495, "ounce": 0.0283495, "tonne": 1e3},
+    "time": {"ms": 1e-3, "millisecond": 1e-3, "s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600, "day": 86400, "week": 604800, "year": 31557600},
+    "speed": {"kmh": 1 / 3.6, "kph": 1 / 3.6, "mph": 0.44704, "mps": 1, "knot": 0.514444},
+    "data": {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12},
+}.items():
+    _UNITS |= {name: (_kind, factor) for name, factor in _table.items()}
+_WORDS = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split())}
+_TENS = {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}
+_ORDINALS = {word: n for n, word in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth".split(), start=1)}
+_SPELLED = re.compile(
+    rf"\b(?:(?P<tens>{'|'.join(_TENS)})(?:[- ](?P<one>{'|'.join(list(_WORDS)[1:10])}))?|(?P<small>{'|'.join(_WORDS)})|(?P<ordinal>{'|'.join(_ORDINALS)}))(?P<half>\s+and\s+a\s+half)?\b"
+)
+_FIGURES = re.compile(
+    r"(?P<sign>(?:(?<=[\s(=:,$€£])|(?<=^))[-+]|\bminus\s+|\bnegative\s+)?(?:[$€£¥]\s?)?"
+    r"(?P<n>(?<![\w.])(?<![a-z]-)(?:\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+))"
+    r"(?P<suffix>\s?%|\s?percent\b|\s?per cent\b|(?:st|nd|rd|th)\b|\s?(?:k|m|bn|mn|thousand|million|billion|trillion|dozen)\b)?"
+)
+_UNIT_AFTER = re.compile(r"\s?-?(?:°\s?)?([a-z/]+)")
+_LOOSE = re.compile(r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to)\W*$|[~≈]\s*$")
+_ENUMERATION = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as said. `step` is the worth of its last digit: 38.4 million has 100,000.
+
+    `kind` is `number`, `percent`, `ordinal` or `word`; `unit` a name of `_UNITS` or ''; `loose` whether it was said to be
+    approximate, `signed` whether a sign was written; `text` and `span` where it stands.
+    """
+
+    value: float
+    step: float = 1.0
+    kind: str = "number"
+    unit: str = ""
+    loose: bool = False
+    signed: bool = False
+    text: str = ""
+    span: tuple[int, int] = (0, 0)
+
+    def is_rounding_of(self, exact: float) -> bool:
+        """True if `exact`, rounded or cut to the digits said, is this number."""
+        gap = abs(self.value - exact)
+        slack = 1e-9 * max(1.0, abs(exact))
+        if gap <= self.step / 2 + slack or (gap < self.step - slack and abs(exact) > abs(self.value) and self.step < 1):
+            return True
+        return self.loose and gap <= 0.05 * abs(exact)
+
+    def in_unit(self, unit: str) -> Number | None:
+        """The same quantity in another unit of its kind; None if it is of another kind."""
+        mine, other = _UNITS.get(self.unit), _UNITS.get(unit)
+        if not mine or not other or mine[0] != other[0]:
+            return None
+        factor = mine[1] / other[1]
+        return Number(self.value * factor, self.step * factor, self.kind, unit, self.loose, self.signed, self.text, self.span)
+
+
+def numbers(text: str, apart: bool = True) -> list[Number]:
+    """Every number in a text; figures inside a code (SK-1, tt0211915) are none. With `apart` those inside dates and clock times are left out: they are compared as such."""
+    text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))
+    taken = [item.span for item in (*dates(text), *clocks(text))] if apart else []
+    found = [*_figures(text), *_spelled(text)]
+    return sorted((n for n in found if not any(n.span[0] < end and begin < n.span[1] for begin, end in taken)), key=lambda n: n.span)
+
+
+def _figures(text: str) -> Iterator[Number]:
+    for match in _FIGURES.finditer(text):
+        digits = re.sub(r"[^\d.]", "", match["n"])
+        suffix = (match["suffix"] or "").strip()
+        scale = _SCALES.get(suffix, 1.0)
+        value = float(digits) * scale * (-1 if (match["sign"] or "").strip() in ("-", "minus", "negative") else 1)
+        loose = bool(_LOOSE.search(text, 0, match.start()))
+        step = 10.0 ** -len(digits.partition(".")[2]) * scale
+        kind = "percent" if suffix in ("%", "percent", "per cent") else "ordinal" if suffix in ("st", "nd", "rd", "th") else "number"
+        unit = _unit_after(text, match.end()) if scale == 1 else ""
+        if suffix == "m" and unit == "":  # 12 m may be metres as well as millions
+            yield Number(float(digits), 10.0 ** -len(digits.partition(".")[2]), "number", "m", loose, False, match[0].strip(), match.span())
+            continue
+        yield Number(value, step, kind, unit, loose, bool(match["sign"]), match[0].strip(), match.span())
+
+
+def _spelled(text: str) -> Iterator[Number]:
+    for match in _SPELLED.finditer(text):
+        kind = "ordinal" if match["ordinal"] else "word"
+        value = _TENS.get(match["tens"] or "", 0) + _WORDS.get(match["one"] or match["small"] or "", 0)
+        value += _ORDINALS.get(match["ordinal"] or "", 0) + (0.5 if match["half"] else 0)
+        signed = text[: match.start()].endswith(("minus ", "negative "))
+        scaled = re.match(r"\s(hundred|thousand|million|billion)\b", text[match.end() :])
+        scale = _SCALES[scaled[1]] if scaled else 1.0
+        unit = _unit_after(text, match.end())
+        yield Number(value * scale * (-1 if signed else 1), scale, kind, unit, False, signed, match[0], match.span())
+
+
+def _unit_after(text: str, place: int) -> str:
+    match = _UNIT_AFTER.match(text, place)
+    return unit_of(match[1]) if match else ""
+
+
+def unit_of(word: str) -> str:
+    """The unit a word names, as `_UNITS` spells it; ''."""
+    word = word.replace("km/h", "kmh").replace("/", "")
+    if word in _UNITS:
+        return word
+    return word[:-1] if word.endswith("s") and len(word) > 2 and word[:-1] in _UNITS else ""
+
+
+def unit_of_key(key: Sequence[str]) -> str:
+    """The unit that a field's name says its value is in: `distance_km`, `minutes`, `protein_g`."""
+    return next((unit for word in reversed(key) if (unit := unit_of(word))), "")
+
+
+def same_dimension(a: str, b: str) -> bool:
+    return a in _UNITS and b in _UNITS and _UNITS[a][0] == _UNITS[b][0]

@@ -1,0 +1,161 @@
+"""The `rules` judge: no model, the same label every time, and nothing to be had for invented arguments.
+
+*Solved*: the run finished; every relevant API was called validly with arguments that come from somewhere (`arguments`); the
+answer uses what each of them said, answers what was asked, claims nothing that nobody said, states no fact the wrong way
+round, and is an answer rather than a refusal, a hedge or a dump (`claims`, `stance`, `checks`). Where a task says itself what is
+expected, that decides (`expected`). A right answer that shares no value with the observations is not recognised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...api import Episode, Verdict
+from .arguments import Said, counted, leaves
+from .checks import is_copied, misbound, repeats_all, unanswered, wrong_end
+from .claims import Reading, read
+from .expected import expectations
+from .facts import Facts, failed
+from .stance import affirms, contradictions, denies, hedges, refuses, without_questions
+from .text import plain
+
+DUMP = "a dump of the observations, not an answer"
+SOLVED, PARTIALLY, UNSOLVED, UNGRADED = "Solved", "Partially Solved", "Unsolved", "Ungraded"
+
+
+@dataclass
+class Evidence:
+    """What an episode's calls are worth: `facts` of calls that count, per relevant API whether it was called so, and
+    why others were not counted."""
+
+    facts: Facts
+    called: list[bool]
+    invented: list[str] = field(default_factory=list)
+    passed_on: set[int] = field(default_factory=set)
+    """Relevant APIs whose values later calls were made with."""
+    own: bool = False
+    values: int = 0
+    grounded: int = 0
+
+
+class RulesJudge:
+    """Role `past.judges`, name `rules`."""
+
+    name = "rules"
+    version = "rules/2"
+    deterministic = True
+
+    def judge(self, episode: Episode) -> Verdict:
+        """Label one attempt; `Ungraded` when nobody said what a good run does."""
+        if episode.task.expected_calls or episode.task.expected_answer is not None or episode.task.check:
+            return expectations(episode)
+        if not episode.task.relevant:
+            return Verdict(UNGRADED, "nothing is known of what a good run of this query does")
+        evidence = weigh(episode)
+        called = sum(evidence.called)
+        details: dict[str, Any] = {"called": called, "relevant": len(episode.task.relevant), "invented": evidence.invented[:5]}
+        if episode.status != "finished":
+            return Verdict(UNSOLVED, f"ended without an answer: {episode.status}", details)
+        if not called:
+            why = f"invented arguments: {evidence.invented[0]}" if evidence.invented else "no relevant API was called validly"
+            return Verdict(UNSOLVED, why, details)
+        label, reason = _judge_answer(episode, evidence, details)
+        return Verdict(label, reason, details)
+
+
+def weigh(episode: Episode) -> Evidence:
+    """Read the calls of an episode: only valid ones with grounded arguments and a real response are evidence."""
+    places = {key: place for place, key in enumerate(episode.task.relevant)}
+    evidence = Evidence(Facts(Said(episode.task.query)), [False] * len(places))
+    for step, spec, judged in counted(episode):
+        evidence.values += judged.values
+        evidence.grounded += judged.values - len(judged.invented)
+        response = step.observation.response if step.observation else None
+        if judged.invented:
+            evidence.invented += [f"{spec.name}: {text}" for text in judged.invented]
+        elif not failed(response):
+            evidence.passed_on |= _taken_from(step.arguments, evidence.facts)
+            evidence.facts.add(response, places.get(spec.key, -1))
+            evidence.own = evidence.own or judged.own
+            if spec.key in places:
+                evidence.called[places[spec.key]] = True
+    return evidence
+
+
+def _taken_from(arguments: Any, facts: Facts) -> set[int]:
+    """The APIs that first said a value of these arguments."""
+    values = {plain(str(leaf)) for leaf in leaves(arguments) if not isinstance(leaf, bool)}
+    said = (fact for fact in facts.facts if not isinstance(fact.value, bool) and not facts.echoes(fact))
+    return {fact.api for fact in said if plain(fact.text) in values}
+
+
+def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any]) -> tuple[str, str]:
+    """(label, reason) of a finished run that called at least one relevant API."""
+    facts = evidence.facts
+    answer = without_questions(episode.answer, facts.asked.words)
+    if is_copied(answer, facts):
+        return UNSOLVED, DUMP
+    if hedges(answer):
+        return UNSOLVED, "the answer wants to have it both ways"
+    reading = read(answer, facts)
+    if repeats_all(facts, reading.used):
+        return UNSOLVED, DUMP
+    wrong, right = contradictions(answer, facts)
+    wrong += [*reading.wrong, *misbound(answer, facts)]
+    best = wrong_end(answer, facts)
+    wrong += [f"it is {best}"] if best else []
+    apis = [place for place, was in enumerate(evidence.called) if was]
+    if any(facts.empty(api) for api in apis) and affirms(answer) and not denies(answer):
+        wrong.append("nothing was found")
+    silent = [api for api in apis if api not in evidence.passed_on and not _speaks_of(api, facts, reading, right, answer)]
+    left_out, wanted = unanswered(facts, reading, right)
+    details |= {"unused": len(silent), "unsupported": list(reading.unsupported[:5]), "wrong": wrong[:5], "left_out": left_out[:5]}
+    if wrong:
+        return UNSOLVED, _short(f"contradicts what was observed: {wrong[0]}")
+    if len(silent) == len(apis) or not any(_speaks_of(api, facts, reading, right, answer) for api in apis):
+        return UNSOLVED, "the answer repeats nothing that was observed"
+    if len(left_out) == wanted > 0 and len(apis) == 1:
+        return UNSOLVED, _short(f"the answer leaves out what was asked: {left_out[0]}")
+    novel = [fact for fact in reading.used if fact in set(facts.novel)]
+    if len(reading.unsupported) > max(1, len(novel)):
+        return UNSOLVED, _short(f"mostly without a source: {', '.join(reading.unsupported[:3])}")
+    return _graded(episode, evidence, reading, len(silent), left_out, answer)
+
+
+def _graded(
+    episode: Episode, evidence: Evidence, reading: Reading, silent: int, left_out: list[str], answer: str
+) -> tuple[str, str]:
+    """Solved, or what keeps a partly right answer from it."""
+    missing = len(evidence.called) - sum(evidence.called)
+    if missing:
+        why = f" (invented: {evidence.invented[0]})" if evidence.invented else ""
+        return PARTIALLY, _short(f"{missing} of {len(evidence.called)} relevant APIs not called validly{why}")
+    if refuses(answer) and not all(evidence.facts.empty(api) for api in range(len(evidence.called))):
+        return PARTIALLY, "refuses although something was observed"
+    if reading.unsupported:
+        return PARTIALLY, _short(f"without a source: {', '.join(reading.unsupported[:3])}")
+    if silent:
+        return PARTIALLY, f"the answer uses nothing that {silent} of {len(evidence.called)} relevant APIs said"
+    if left_out:
+        return PARTIALLY, _short(f"the answer leaves out: {', '.join(left_out[:3])}")
+    return SOLVED, "all relevant APIs called validly, answer grounded in observations"
+
+
+def _speaks_of(api: int, facts: Facts, reading: Reading, right: set[tuple[str, ...]], answer: str) -> bool:
+    """True if the answer uses something that an API said, or says that it had nothing."""
+    if facts.empty(api):
+        return denies(answer) or refuses(answer)
+    own = [fact for fact in facts.novel if fact.api == api]
+    if not own:
+        return True
+    return any(fact in reading.used or fact.key in right for fact in own) or api in reading.counts
+
+
+def _short(reason: str) -> str:
+    """Under 20 words and 200 characters."""
+    return " ".join(reason.split()[:18])[:200]
+
+
+rules = RulesJudge()
+

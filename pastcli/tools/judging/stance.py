@@ -1,0 +1,170 @@
+"""Yes and no: what an answer affirms or denies, whether it refuses, and whether it wants to have it both ways."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from .facts import Fact, Facts
+from .text import clauses, plain, sentences, stem, stems, words
+
+_OPPOSITES = (
+    ("available|in stock|vacant|bookable", "unavailable|sold out|out of stock|booked|fully booked|taken"),
+    ("open|opened", "closed|shut"),
+    ("delayed|late|behind schedule|running late|delay", "on time|on schedule|punctual|no delay|early"),
+    ("valid|genuine", "invalid|fake"),
+    ("active|enabled|on", "inactive|disabled|off"),
+    ("healthy|up|ok|operational|running|online|fine|working", "unhealthy|down|offline|broken|failing"),
+    ("shipped|dispatched|sent|delivered", "unshipped"),
+    ("success|successful|succeeded", "failure|failed|unsuccessful"),
+    ("free", "paid|occupied"),
+    ("safe", "unsafe|dangerous"),
+    ("true|yes", "false|no"),
+    ("exist|exists|found|registered|taken", "nonexistent|missing|unregistered"),
+    ("disposable|temporary|throwaway", "permanent"),
+)
+_NOT = re.compile(r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|n't|yet to|hardly|nothing)\b")
+_YES = re.compile(r"\A\W*(yes|yeah|yep|correct|indeed|that's right|true|it is|it does|affirmative)\b")
+_NO = re.compile(r"\A\W*(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))")
+_REFUSAL = re.compile(
+    r"(?:\b(?:was|were|am|is|are)\s+(?:not able|unable)\b|\bunable to\b|\b(?:could|can|did|do|was|were)\s?(?:not|n't)\s+(?:be\s+)?(?:find|found|get|retriev\w*|provid\w*|locat\w*|obtain\w*|access\w*|fetch\w*|help|answer\w*|complete\w*|determin\w*|know|have (?:access|any|the|enough|information)|tell)"
+    r"|\bcannot\s+(?:find|get|retrieve|provide|locate|help|answer|access|tell)|\bno (?:information|data|results?|details|answer|matches|reviews)\b|\bnothing (?:was |could be )?found\b|\bnot available (?:at the moment|right now|currently|to me)\b|\bdata (?:\w+ ){0,4}(?:is|are) (?:not available|unavailable)\b"
+    r"|\btry again (?:later)?\b|\bi (?:have|had) no\b|\bfailed to\b|\b(?:was|were) not found\b|\bno \w+ (?:was|were) found\b)"
+)
+_NONE = re.compile(r"\b(no|none|not any|nothing|zero|0|empty|without|neither|never|isn't any|aren't any|not found|(?:could|did|does|do)\s?(?:not|n't) (?:find|have|list|exist|return)\w*)\b|n't any\b|\bnot (?:listed|exist)")
+_PERHAPS = re.compile(r"\b(may|might|could|either|possibly|or not|true or false|yes or no|whether or not|perhaps)\b")
+
+
+def without_questions(answer: str, asked: frozenset[str]) -> str:
+    """The answer without sentences that only ask the query back."""
+    kept = [s for s in sentences(answer) if not (s.endswith("?") and _share(words(s), asked) > 0.8)]
+    return "\n".join(kept)
+
+
+def _share(said: Sequence[str], known: frozenset[str]) -> float:
+    return sum(word in known for word in said) / len(said) if said else 1.0
+
+
+def refuses(answer: str) -> bool:
+    """True if an answer says that it has none."""
+    return bool(_REFUSAL.search(plain(answer)))
+
+
+def hedges(answer: str) -> bool:
+    """True if most of an answer's sentences say that something may be so or not."""
+    said = [plain(sentence) for sentence in sentences(answer)]
+    both = [s for s in said if re.search(r"\b(?:may|might|could) (?:or may not|be or|or might not)\b|\bor not\b|\btrue or false\b|\byes or no\b", s)]
+    return len(both) > 0.5 * len(said)
+
+
+def denies(answer: str) -> bool:
+    """True if an answer says that there is nothing."""
+    return bool(_NONE.search(plain(answer)) or _NO.search(plain(answer)))
+
+
+def affirms(answer: str) -> bool:
+    return bool(_YES.search(plain(answer)))
+
+
+def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
+    """Fields that are true or false, and the same wherever they stand: booleans, and texts that are one of two opposites."""
+    seen: dict[tuple[str, ...], set[bool]] = {}
+    for fact in facts:
+        if isinstance(fact.value, bool):
+            seen.setdefault(fact.key, set()).add(fact.value)
+        elif isinstance(fact.value, str) and len(fact.text) < 40 and "?" not in fact.text:
+            for positive, negative in _OPPOSITES[:8]:
+                if _says(negative, fact.text):
+                    seen.setdefault((stem(positive.split("|")[0]),), set()).add(False)
+                elif _says(positive, fact.text) and len(words(fact.text)) <= 2:
+                    seen.setdefault((stem(positive.split("|")[0]),), set()).add(True)
+    return {key: values.pop() for key, values in seen.items() if len(values) == 1}
+
+
+def stances(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
+    """What an answer says of a true-or-false field: {True}, {False}, both, or nothing."""
+    positive, negative = _phrases(key)
+    found: set[bool] = set()
+    for clause in clauses(answer):
+        said = plain(clause)
+        hit = _says(positive, said) or _has_key(key, said)
+        miss = _says(negative, said) if negative else None
+        if not hit and not miss:
+            continue
+        if miss and not (hit and hit.start() < miss.start() and not (miss.start() <= hit.start() < miss.end())):
+            found.add(bool(_NOT.search(said[: miss.start()])) and not _leading_no(said, miss.start()))
+            continue
+        negated = len(_NOT.findall(_before(said, hit)))
+        assigned = re.search(r"(?:is|are|[:=])\s*(true|false|yes|no)\b", said[hit.end() :]) if hit else None
+        if assigned:
+            found.add(assigned[1] in ("true", "yes"))
+        else:
+            found.add(negated % 2 == 0)
+        if _PERHAPS.search(said) and (" or " in said or negated):
+            found |= {True, False}
+    if not found:
+        found |= _by_yes_or_no(answer, key, query)
+    return found
+
+
+def _by_yes_or_no(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
+    """A plain yes or no to a query that asks about the field."""
+    said, asked = plain(answer), plain(query)
+    yes, no = bool(_YES.search(said)), bool(_NO.search(said))
+    if yes == no:
+        return set()
+    positive, negative = _phrases(key)
+    if _says(positive, asked) or _has_key(key, asked):
+        return {yes}
+    return {no} if negative and _says(negative, asked) else set()
+
+
+def _before(said: str, hit: re.Match[str] | None) -> str:
+    """What can negate a mention: the clause up to its end, without a leading "No," and without what follows a comma."""
+    text = said[: hit.end()] if hit else said
+    text = re.sub(r"\A\W*(?:yes|no)\s*,\s*", "", text)
+    return re.sub(r"\bnot only\b|\bno doubt\b", "", text)
+
+
+def _leading_no(said: str, place: int) -> bool:
+    return bool(re.match(r"\A\W*no\s*,", said)) and len(_NOT.findall(said[:place])) == 1
+
+
+def _phrases(key: tuple[str, ...]) -> tuple[str, str]:
+    """The words for and against a field, as alternations; its own name is among those for it."""
+    for positive, negative in _OPPOSITES:
+        if set(key) & {stem(word) for word in re.findall(r"\w+", positive)} and len(key) <= 3:
+            return positive, negative
+    return "", ""
+
+
+def _says(alternatives: str, text: str) -> re.Match[str] | None:
+    return re.search(rf"\b(?:{alternatives})\b", plain(text)) if alternatives else None
+
+
+def _has_key(key: tuple[str, ...], said: str) -> re.Match[str] | None:
+    """Where a clause names the field: all the words of its name, by their stems."""
+    meaningful = [part for part in key if part not in ("is", "ha", "has", "can")]
+    if not meaningful or not set(meaningful) <= set(stems(said)):
+        return None
+    last = [match for match in re.finditer(r"[^\W_]+", said) if stem(match[0]) == meaningful[-1]]
+    return last[-1] if last else None
+
+
+def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[tuple[str, ...]]]:
+    """(fields an answer states the wrong way round or both ways, fields it states right)."""
+    wrong: list[str] = []
+    right: set[tuple[str, ...]] = set()
+    known = truths(facts.novel)
+    for key, value in known.items():
+        said = stances(answer, key, facts.asked.text)
+        if said == {value}:
+            right.add(key)
+        elif said:
+            wrong.append(" ".join(key))
+    if not right and not wrong and len(known) == 1:
+        [(key, value)] = known.items()
+        said, only = plain(answer), len(facts.novel) == 1
+        if only and (_YES.search(said) or _NO.search(said)):
+            (right.add(key) if bool(_YES.search(said)) == value else wrong.append(" ".join(key)))
+    return wrong, right

@@ -1,0 +1,186 @@
+"""The rules judge: hand-labelled episodes, programs without a model, and what its comparisons hold to be the same."""
+
+import json
+from collections import Counter
+
+import adversaries
+import pytest
+from conftest import QUICKSTART, ROOT
+
+from pastcli.api import Completion, Episode, Observation, Parameter, Step, Task, ToolSpec, object_schema
+from pastcli.tools.baseline import know_nothing
+from pastcli.tools.judging.arguments import Sources, grounds
+from pastcli.tools.judging.rules import rules
+from pastcli.tools.load import load_tools
+from pastcli.tools.simulate import SchemaSimulator
+
+DATA = ROOT / "tests" / "data"
+
+
+def spec_of(name, parameters):
+    flat = (
+        Parameter(key, value["type"], required=value.get("required", False), default=value.get("default"), enum=tuple(value.get("enum", ())))
+        for key, value in parameters.items()
+    )
+    return ToolSpec(name, "", "", name, schema=object_schema(*flat))
+
+
+def step(index, call):
+    name, arguments, response, error = (*call, "")[:4]
+    return Step(index, 0, Completion(""), "", name, arguments, (), "", "invalid" if error else "ok", Observation(error, response))
+
+
+def labelled(file):
+    """(label as written by hand, episode) of every entry."""
+    document = json.loads((DATA / file).read_text(encoding="utf-8"))
+    specs = {name: spec_of(name, parameters) for name, parameters in document["tools"].items()}
+    for entry in document["episodes"]:
+        names = dict.fromkeys([call[0] for call in entry["calls"]] + entry["relevant"])
+        relevant = tuple(specs[name].key for name in entry["relevant"])
+        task = Task(entry["id"], entry["query"], tuple(specs[name] for name in names), relevant)
+        steps = tuple(step(index, call) for index, call in enumerate(entry["calls"]))
+        yield entry["label"], Episode(task, 0, steps, entry["status"], entry["answer"])
+
+
+def rates(file):
+    """(false Solved among what is not, false not-Solved among what is, those judged wrongly)."""
+    wrong, counts = [], Counter()
+    for label, episode in labelled(file):
+        truth, verdict = label == "Solved", rules.judge(episode)
+        counts[truth] += 1
+        if truth != (verdict.label == "Solved"):
+            wrong.append((episode.task.id, label, verdict.label, verdict.reason))
+    false_solved = sum(label != "Solved" for _, label, _, _ in wrong)
+    return false_solved / counts[False], (len(wrong) - false_solved) / counts[True], wrong
+
+
+@pytest.mark.parametrize("file", ["labelled_episodes.json", "labelled_episodes_unseen.json"])
+def test_hand_labelled_episodes(file):
+    false_solved, false_unsolved, wrong = rates(file)
+    assert false_solved <= 0.05 and false_unsolved <= 0.15, wrong
+
+
+def test_the_labelled_episodes_are_many_and_mixed():
+    labels = Counter(label for label, _ in labelled("labelled_episodes.json"))
+    assert sum(labels.values()) == 100 and 45 <= labels["Solved"] <= 55 and labels["Partially Solved"] >= 5
+
+
+# ---------------------------------------------------------------- programs without a model
+
+
+def generated(count=60):
+    """Queries of one API each: a seventh of the APIs need no argument, the others a code, a number or a date of the query's."""
+    rows = []
+    for n in range(count):
+        kind, needs = n % 7, []
+        if kind:
+            needs = [{"name": "code", "type": "STRING", "description": "", "default": ""}]
+        if kind > 3:
+            needs.append({"name": "amount", "type": "NUMBER", "description": "", "default": ""})
+        api = {"category_name": "C", "tool_name": f"Tool {n}", "api_name": "Look Up", "api_description": "", "method": "GET"}
+        api |= {"required_parameters": needs, "optional_parameters": []}
+        api["template_response"] = {"results": [{"name": "str", "price": "float", "open": "bool", "_list_length": 3}], "total": "int"}
+        rows.append({"query": f"Tomas Rojas in Ghent asks about ticket R-4410: what are the price and the name for code QX-{n}7 with amount {n + 50}?", "query_id": n, "api_list": [api]})
+        rows[-1]["relevant APIs"] = [[f"Tool {n}", "Look Up"]]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def queries(tmp_path_factory):
+    path = tmp_path_factory.mktemp("queries") / "tools.json"
+    path.write_text(json.dumps(generated()))
+    return [*load_tools(path).tasks, *load_tools(QUICKSTART / "toolbench.json").tasks]
+
+
+def sopr(program, queries):
+    verdicts = [rules.judge(program(task, SchemaSimulator(task.tools))) for task in queries]
+    labels = Counter(verdict.label for verdict in verdicts)
+    invented = [v for v in verdicts if v.label == "Solved" and v.details["invented"] and v.details["called"] < v.details["relevant"]]
+    return (labels["Solved"] + 0.5 * labels["Partially Solved"]) / len(queries), invented
+
+
+def test_the_know_nothing_program_is_never_solved_by_inventing(queries):
+    score, invented = sopr(know_nothing, queries)
+    assert score <= 0.15 and not invented
+
+
+@pytest.mark.parametrize("name", adversaries.PROGRAMS)
+def test_programs_without_a_model_get_nowhere(name, queries):
+    """A seventh of the queries need no argument: a program that calls those and says what they said is right."""
+    assert sopr(adversaries.PROGRAMS[name], queries)[0] <= 0.2
+
+
+def test_a_right_episode_on_the_same_queries_is_solved(queries):
+    """The bar would be worth nothing if nobody could pass it."""
+
+    def right(task, env):
+        fill = {"code": f"QX-{task.id}7", "amount": int(task.id) + 50}
+        episode = adversaries.act(task, env, lambda p, n: fill[p.name], lambda seen: "")
+        first = episode.steps[0].observation.response["results"][0]
+        return Episode(task, 0, episode.steps, "finished", f"The first is {first['name']}, at a price of {first['price']}.")
+
+    assert sopr(right, queries[:60])[0] == 1.0
+
+
+# ---------------------------------------------------------------- arguments
+
+QUERY = (
+    "Two of us fly from New York to São Paulo on March 5th, 2024 at 2:30 pm and stay three nights; budget 1,500 US dollars, "
+    "10 km from the centre, order AB-12, in German, one adult, 45 % off"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "held"),
+    [
+        ("date", "2024-03-05", True),
+        ("date", "05/03/2024", True),
+        ("date", "2024-03-06", False),
+        ("time", "14:30", True),
+        ("time", "02:31", False),
+        ("nights", 3, True),
+        ("nights", 4, False),
+        ("budget", 1500, True),
+        ("budget", "1500", True),
+        ("radius_m", 10000, True),
+        ("radius", 11, False),
+        ("city", "Sao Paulo", True),
+        ("city", "new-york", True),
+        ("city", "Boston", False),
+        ("currency", "USD", True),
+        ("currency", "EUR", False),
+        ("lang", "de", True),
+        ("order", "ab-12", True),
+        ("order", "AB-13", False),
+        ("adults", 1, True),
+        ("page", 1, False),
+        ("discount", 0.45, True),
+        ("text", "x", False),
+        ("year", 2024, True),
+        ("flag", True, True),
+        ("class", "cabin", True),
+        ("limit", 10, True),
+        ("limit", 25, True),
+        ("ids", ["AB-12", "zz"], False),
+    ],
+)
+def test_where_an_argument_comes_from(name, value, held):
+    spec = ToolSpec("f", "", "", "f", schema=object_schema(Parameter("class", enum=("cabin", "deck")), Parameter("limit", "integer", default=25)))
+    assert (not grounds(spec, {name: value}, Sources(QUERY)).invented) == held
+
+
+def test_what_an_invented_call_said_grounds_nothing():
+    find, show = spec_of("find", {"q": {"type": "string"}}), spec_of("show", {"id": {"type": "string"}})
+    task = Task("1", "Show the fare of the Marigold", (find, show), (show.key,))
+
+    def judged(first):
+        calls = [["find", {"q": first}, {"items": [{"id": "zz9"}]}], ["show", {"id": "zz9"}, {"fare": 12.5}]]
+        return rules.judge(Episode(task, 0, tuple(step(n, c) for n, c in enumerate(calls)), "finished", "The fare is 12.50."))
+
+    assert judged("Marigold").label == "Solved"
+    laundered = judged("x")
+    assert laundered.label == "Unsolved" and "invented" in laundered.reason
+
+
+def test_a_query_without_relevant_apis_or_expectations_is_ungraded():
+    assert rules.judge(Episode(Task("1", "q", ()), 0, (), "finished", "yes")).label == "Ungraded"
