@@ -64,7 +64,7 @@ def script(count):
 PAID = """
 import json, os, secrets, sys, time
 from pastcli.api import Observation, Verdict
-from pastcli.tools import simulate
+from pastcli.tools.environments import simulator as simulate
 from pastcli.tools.judging import rules as judge
 
 def paid(kind, what):

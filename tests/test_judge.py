@@ -12,7 +12,7 @@ from pastcli.tools.baseline import know_nothing
 from pastcli.tools.judging.arguments import Sources, grounds
 from pastcli.tools.judging.rules import rules
 from pastcli.tools.load import load_tools
-from pastcli.tools.simulate import SchemaSimulator
+from pastcli.tools.environments.simulator import SchemaSimulator
 
 DATA = ROOT / "tests" / "data"
 
