@@ -9,10 +9,10 @@ from conftest import QUICKSTART, ROOT
 
 from pastcli.api import Completion, Episode, Observation, Parameter, Step, Task, ToolSpec, object_schema
 from pastcli.tools.baseline import know_nothing
+from pastcli.tools.environments.simulator import SchemaSimulator
 from pastcli.tools.judging.arguments import Sources, grounds
 from pastcli.tools.judging.rules import rules
 from pastcli.tools.load import load_tools
-from pastcli.tools.environments.simulator import SchemaSimulator
 
 DATA = ROOT / "tests" / "data"
 

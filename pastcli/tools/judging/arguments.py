@@ -155,9 +155,7 @@ def _documented(schema: Any) -> list[Any]:
         item = pending.pop()
         if isinstance(item, dict):
             for key, inner in item.items():
-                if key in ("default", "const"):
-                    found += list(leaves(inner))
-                elif key == "enum":
+                if key in ("default", "const") or key == "enum":
                     found += list(leaves(inner))
                 elif key in ("properties", "items", "anyOf", "oneOf", "allOf", "prefixItems", "additionalProperties"):
                     pending += inner.values() if key == "properties" and isinstance(inner, dict) else [inner]

@@ -14,7 +14,6 @@ from ...qa import contains
 from .arguments import Said
 from .claims import equal
 from .dates import clocks, dates
-
 from .numbers import numbers
 from .text import plain, stems
 

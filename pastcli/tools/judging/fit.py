@@ -66,12 +66,12 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
         return False
     if _is_whole_query(value, query) and not named & _WHOLE:
         return False
-    if not _shape_fits(value, named, parameter, query):
+    if not _shape_fits(value, named, parameter):
         return False
-    if named & _IDENTITY and not any(char.isdigit() for char in value) and not _near(value, named, parameter, query):
-        if any(char.isdigit() for text in specifics(query) for char in text):
-            return False  # the query has a code, and this is not one
-    return is_specific(value, query) or bool(named & _FREE) or _near(value, named, parameter, query) or not named & _IDENTITY
+    near = _near(value, named, query)
+    if named & _IDENTITY and not near and not _has_figure(value) and any(map(_has_figure, specifics(query))):
+        return False  # the query has a code, and this is not one
+    return near or is_specific(value, query) or bool(named & _FREE) or not named & _IDENTITY
 
 
 def _is_whole_query(value: str, query: str) -> bool:
@@ -79,9 +79,13 @@ def _is_whole_query(value: str, query: str) -> bool:
     return len(asked) >= 8 and len(words(value)) >= 0.8 * len(asked)
 
 
-def _shape_fits(value: str, named: set[str], parameter: Parameter | None, query: str) -> bool:
+def _has_figure(text: str) -> bool:
+    return any(char.isdigit() for char in text)
+
+
+def _shape_fits(value: str, named: set[str], parameter: Parameter | None) -> bool:
     """What a name or a documented example says of a value's form."""
-    figures = any(char.isdigit() for char in value)
+    figures = _has_figure(value)
     if named & {"email", "mail"} and "@" not in value:
         return False
     if named & {"url", "link", "website", "uri", "href"} and "." not in value:
@@ -96,12 +100,12 @@ def _shape_fits(value: str, named: set[str], parameter: Parameter | None, query:
     if re.fullmatch(r"[\d.,:/ -]+", example) and not figures:
         return False
     lone = " " not in example.strip() and " " not in value.strip()
-    if named & _IDENTITY and lone and any(char.isdigit() for char in example) and not figures:
+    if named & _IDENTITY and lone and _has_figure(example) and not figures:
         return False
     return not ("://" in example and "." not in value)
 
 
-def _near(value: str, named: set[str], parameter: Parameter | None, query: str) -> bool:
+def _near(value: str, named: set[str], query: str) -> bool:
     """True if the query says the value beside the parameter's name: "the coin bitcoin", "margarita cocktail"."""
     asked = stems(query)
     about = {stem(word) for word in named if word not in _IDENTITY} - CHATTER
