@@ -19,7 +19,13 @@ DATA = ROOT / "tests" / "data"
 
 def spec_of(name, parameters):
     flat = (
-        Parameter(key, value["type"], required=value.get("required", False), default=value.get("default"), enum=tuple(value.get("enum", ())))
+        Parameter(
+            key,
+            value["type"],
+            required=value.get("required", False),
+            default=value.get("default"),
+            enum=tuple(value.get("enum", ())),
+        )
         for key, value in parameters.items()
     )
     return ToolSpec(name, "", "", name, schema=object_schema(*flat))
@@ -27,7 +33,18 @@ def spec_of(name, parameters):
 
 def step(index, call):
     name, arguments, response, error = (*call, "")[:4]
-    return Step(index, 0, Completion(""), "", name, arguments, (), "", "invalid" if error else "ok", Observation(error, response))
+    return Step(
+        index,
+        0,
+        Completion(""),
+        "",
+        name,
+        arguments,
+        (),
+        "",
+        "invalid" if error else "ok",
+        Observation(error, response),
+    )
 
 
 def labelled(file):
@@ -77,10 +94,25 @@ def generated(count=60):
             needs = [{"name": "code", "type": "STRING", "description": "", "default": ""}]
         if kind > 3:
             needs.append({"name": "amount", "type": "NUMBER", "description": "", "default": ""})
-        api = {"category_name": "C", "tool_name": f"Tool {n}", "api_name": "Look Up", "api_description": "", "method": "GET"}
+        api = {
+            "category_name": "C",
+            "tool_name": f"Tool {n}",
+            "api_name": "Look Up",
+            "api_description": "",
+            "method": "GET",
+        }
         api |= {"required_parameters": needs, "optional_parameters": []}
-        api["template_response"] = {"results": [{"name": "str", "price": "float", "open": "bool", "_list_length": 3}], "total": "int"}
-        rows.append({"query": f"Tomas Rojas in Ghent asks about ticket R-4410: what are the price and the name for code QX-{n}7 with amount {n + 50}?", "query_id": n, "api_list": [api]})
+        api["template_response"] = {
+            "results": [{"name": "str", "price": "float", "open": "bool", "_list_length": 3}],
+            "total": "int",
+        }
+        rows.append(
+            {
+                "query": f"Tomas Rojas in Ghent asks about ticket R-4410: what are the price and the name for code QX-{n}7 with amount {n + 50}?",
+                "query_id": n,
+                "api_list": [api],
+            }
+        )
         rows[-1]["relevant APIs"] = [[f"Tool {n}", "Look Up"]]
     return rows
 
@@ -95,7 +127,11 @@ def queries(tmp_path_factory):
 def sopr(program, queries):
     verdicts = [rules.judge(program(task, SchemaSimulator(task.tools))) for task in queries]
     labels = Counter(verdict.label for verdict in verdicts)
-    invented = [v for v in verdicts if v.label == "Solved" and v.details["invented"] and v.details["called"] < v.details["relevant"]]
+    invented = [
+        v
+        for v in verdicts
+        if v.label == "Solved" and v.details["invented"] and v.details["called"] < v.details["relevant"]
+    ]
     return (labels["Solved"] + 0.5 * labels["Partially Solved"]) / len(queries), invented
 
 
@@ -117,7 +153,9 @@ def test_a_right_episode_on_the_same_queries_is_solved(queries):
         fill = {"code": f"QX-{task.id}7", "amount": int(task.id) + 50}
         episode = adversaries.act(task, env, lambda p, n: fill[p.name], lambda seen: "")
         first = episode.steps[0].observation.response["results"][0]
-        return Episode(task, 0, episode.steps, "finished", f"The first is {first['name']}, at a price of {first['price']}.")
+        return Episode(
+            task, 0, episode.steps, "finished", f"The first is {first['name']}, at a price of {first['price']}."
+        )
 
     assert sopr(right, queries[:60])[0] == 1.0
 
@@ -165,7 +203,13 @@ QUERY = (
     ],
 )
 def test_where_an_argument_comes_from(name, value, held):
-    spec = ToolSpec("f", "", "", "f", schema=object_schema(Parameter("class", enum=("cabin", "deck")), Parameter("limit", "integer", default=25)))
+    spec = ToolSpec(
+        "f",
+        "",
+        "",
+        "f",
+        schema=object_schema(Parameter("class", enum=("cabin", "deck")), Parameter("limit", "integer", default=25)),
+    )
     assert (not grounds(spec, {name: value}, Sources(QUERY)).invented) == held
 
 
@@ -175,7 +219,9 @@ def test_what_an_invented_call_said_grounds_nothing():
 
     def judged(first):
         calls = [["find", {"q": first}, {"items": [{"id": "zz9"}]}], ["show", {"id": "zz9"}, {"fare": 12.5}]]
-        return rules.judge(Episode(task, 0, tuple(step(n, c) for n, c in enumerate(calls)), "finished", "The fare is 12.50."))
+        return rules.judge(
+            Episode(task, 0, tuple(step(n, c) for n, c in enumerate(calls)), "finished", "The fare is 12.50.")
+        )
 
     assert judged("Marigold").label == "Solved"
     laundered = judged("x")

@@ -62,4 +62,6 @@ def _guess(fault: str) -> Any:
             return "x"
     if "must be" not in fault:
         return "x"
-    return next((guess for kind, guess in _GUESSES if f" {kind}" in fault.split("must be", 1)[1].split(", not")[0]), "x")
+    return next(
+        (guess for kind, guess in _GUESSES if f" {kind}" in fault.split("must be", 1)[1].split(", not")[0]), "x"
+    )

@@ -120,7 +120,9 @@ def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
             count += 1
             if said(leaf, name, sources, parameter) and not _twice(leaf, name, arguments, sources.query):
                 own = True
-            elif copied_example(parameter, leaf, given, sources.query) or not any(_same(leaf, known) for known in documented):
+            elif copied_example(parameter, leaf, given, sources.query) or not any(
+                _same(leaf, known) for known in documented
+            ):
                 invented.append(f"{name}={json.dumps(leaf, ensure_ascii=False)[:40]}")
     return Grounds(count, tuple(invented), own)
 
@@ -189,7 +191,11 @@ def _number_said(value: float, name: str, source: Said) -> bool:
         other = number.in_unit(unit) if unit else None
         if other is not None and abs(other.value - value) <= 1e-6 * max(1.0, abs(value)):
             return True
-        if not number.signed and abs(number.value + value) <= near and re.search(r"\b[sw]\b|south|west|minus|below", plain(source.text)):
+        if (
+            not number.signed
+            and abs(number.value + value) <= near
+            and re.search(r"\b[sw]\b|south|west|minus|below", plain(source.text))
+        ):
             return True
     return any(value in (date.year, date.month, date.day) and _names_part(name, value, date) for date in source.dates)
 
@@ -246,7 +252,10 @@ def _moment_said(text: str, sources: Sources) -> bool:
         if not agrees and not relative and not any(_year_said(date, known) for date in options):
             return False
     for clock in clocks(text):
-        if not any(clock.minutes & other.minutes for source in known for other in source.clocks) and min(clock.minutes) % 720:
+        if (
+            not any(clock.minutes & other.minutes for source in known for other in source.clocks)
+            and min(clock.minutes) % 720
+        ):
             return False  # midnight and noon bound a day that was said
     return True
 

@@ -15,7 +15,11 @@ from .text import clauses, phrase, plain, stem, stems
 _SUPERLATIVES = (
     (r"cheapest|lowest price|least expensive|lowest fare|best price", r"pric|fare|cost|amount|rate|fee", min),
     (r"most expensive|dearest|priciest|highest price", r"pric|fare|cost|amount|rate|fee", max),
-    (r"best rated|highest rated|rated best|best rating|highest rating|top rated|rated highest|highest score", r"rat|scor|star", max),
+    (
+        r"best rated|highest rated|rated best|best rating|highest rating|top rated|rated highest|highest score",
+        r"rat|scor|star",
+        max,
+    ),
     (r"worst rated|lowest rated|lowest rating", r"rat|scor|star", min),
     (r"fastest|quickest|shortest", r"minut|duration|hour|second|time", min),
     (r"longest", r"minut|duration|hour|length|runtim", max),
@@ -25,7 +29,10 @@ _SUPERLATIVES = (
     (r"oldest", r"year|releas|publish|found", min),
 )
 _GENERIC = frozenset(
-    map(stem, "id name type title date time status result data number code url link key value day year description info details list item text language country city".split())
+    map(
+        stem,
+        "id name type title date time status result data number code url link key value day year description info details list item text language country city".split(),
+    )
 )
 LONG_DUMP, MANY = 300, 20
 """Characters of a response copied as JSON, or values of which four in five are repeated, from which an answer is a dump."""
@@ -63,10 +70,22 @@ def _other_record(clause: str, facts: Facts) -> list[str]:
         return []
     own, found = records[named[0]], []
     for number in numbers(clause):
-        if number.kind not in ("number", "percent") or _value_of(number, own) or any(equal(number, n) for n in facts.asked.numbers):
+        if (
+            number.kind not in ("number", "percent")
+            or _value_of(number, own)
+            or any(equal(number, n) for n in facts.asked.numbers)
+        ):
             continue
-        elsewhere = [fact for place, fields in records.items() if place != named[0] for fact in fields if _value_of(number, [fact])]
-        inside = [fact for fact in facts.facts if fact.record[: len(named[0])] == named[0] and _value_of(number, [fact])]
+        elsewhere = [
+            fact
+            for place, fields in records.items()
+            if place != named[0]
+            for fact in fields
+            if _value_of(number, [fact])
+        ]
+        inside = [
+            fact for fact in facts.facts if fact.record[: len(named[0])] == named[0] and _value_of(number, [fact])
+        ]
         if elsewhere and not inside and not re.search(r"\b(than|ahead|behind|more|less|difference)\b", plain(clause)):
             found.append(f"{number.text} belongs to another")
     return found
@@ -84,18 +103,38 @@ def wrong_end(answer: str, facts: Facts) -> str:
         if len(valued) < 2:
             continue
         best = pick(valued.values())
-        named = [place for place in valued if any(_is_name(fact) and mentions(answered, fact) for fact in records[place])]
+        named = [
+            place for place in valued if any(_is_name(fact) and mentions(answered, fact) for fact in records[place])
+        ]
         if named and not any(valued[place] == best for place in named):
-            return next((fact.text for place, value in valued.items() if value == best for fact in records[place] if _is_name(fact)), str(best))
+            return next(
+                (
+                    fact.text
+                    for place, value in valued.items()
+                    if value == best
+                    for fact in records[place]
+                    if _is_name(fact)
+                ),
+                str(best),
+            )
     return ""
 
 
 def _is_name(fact: Fact) -> bool:
-    return isinstance(fact.value, str) and bool(set(fact.key) & {"name", "titl", "id", "team", "ship", "hotel", "product", "airlin"})
+    return isinstance(fact.value, str) and bool(
+        set(fact.key) & {"name", "titl", "id", "team", "ship", "hotel", "product", "airlin"}
+    )
 
 
 def _field(fields: Sequence[Fact], pattern: str) -> float | None:
-    return next((fact.numbers[0].value for fact in fields if fact.numbers and any(re.match(pattern, part) for part in fact.key)), None)
+    return next(
+        (
+            fact.numbers[0].value
+            for fact in fields
+            if fact.numbers and any(re.match(pattern, part) for part in fact.key)
+        ),
+        None,
+    )
 
 
 def unanswered(facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> tuple[list[str], int]:
@@ -105,7 +144,11 @@ def unanswered(facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> t
     for key, found in keyed(facts.novel).items():
         if key and not set(key) <= _GENERIC and set(key) <= asked:
             wanted[key] = found
-    left_out = [" ".join(key) for key, found in wanted.items() if key not in right and not reading.used & set(found) and not {fact.api for fact in found} & reading.counts]
+    left_out = [
+        " ".join(key)
+        for key, found in wanted.items()
+        if key not in right and not reading.used & set(found) and not {fact.api for fact in found} & reading.counts
+    ]
     return left_out, len(wanted)
 
 
@@ -117,7 +160,9 @@ def is_copied(answer: str, facts: Facts) -> bool:
     for _, response in facts.responses:
         for text in (json.dumps(response), json.dumps(response, ensure_ascii=False), str(response)):
             copied = re.sub(r"[\s'\"\\]", "", text)
-            if len(copied) >= LONG_DUMP and (copied[:LONG_DUMP] in squeezed or copied[len(copied) // 2 :][:LONG_DUMP] in squeezed):
+            if len(copied) >= LONG_DUMP and (
+                copied[:LONG_DUMP] in squeezed or copied[len(copied) // 2 :][:LONG_DUMP] in squeezed
+            ):
                 return True
     return _is_json(answer)
 

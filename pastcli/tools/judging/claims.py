@@ -13,7 +13,9 @@ from .facts import Fact, Facts
 from .numbers import Number, numbers, same_dimension
 from .text import clauses, phrase, plain, stem, stems, words
 
-_DOWNWARDS = re.compile(r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|west|south|[ws])\b")
+_DOWNWARDS = re.compile(
+    r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|west|south|[ws])\b"
+)
 _CAPITAL = re.compile(r"[^\W\d_][\w'’.-]*")
 _START = re.compile(r"(?:^|[.!?:;\"“”'(\[{•*|\n]|\s[-–—])\s*[\"“'(\[*]*$")
 _COMMON = frozenset(
@@ -49,7 +51,9 @@ def read(answer: str, facts: Facts) -> Reading:
             if found is None and number.text not in shown and not _soft(number):
                 unsupported.append(number.text)
             used.update(found or ())
-            counts.update(api for length, api in facts.lengths if length == number.value and number.kind in ("word", "number"))
+            counts.update(
+                api for length, api in facts.lengths if length == number.value and number.kind in ("word", "number")
+            )
         used.update(_moments(clause, facts, unsupported))
     used.update(fact for fact in facts.facts if isinstance(fact.value, str) and _repeats(answer, fact, facts))
     unsupported += _names(answer, facts)
@@ -65,10 +69,16 @@ def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact]
     """The facts a number comes from; an empty set if it is the query's or counts a list; None if it comes from nowhere."""
     down = bool(_DOWNWARDS.search(plain(clause)))
     found = {fact for fact in facts.facts if any(equal(number, known, down) for known in fact.numbers)}
-    found |= {fact for fact in facts.facts if any(number.value in (date.year, date.day) for date in fact.dates)} if not found else set()
+    found |= (
+        {fact for fact in facts.facts if any(number.value in (date.year, date.day) for date in fact.dates)}
+        if not found
+        else set()
+    )
     if found:
         return found
-    if any(equal(number, asked, down) for asked in facts.asked.numbers) or any(number.value == length for length, _ in facts.lengths):
+    if any(equal(number, asked, down) for asked in facts.asked.numbers) or any(
+        number.value == length for length, _ in facts.lengths
+    ):
         return set()
     if any(number.value in (date.year, date.day) for date in facts.asked.dates):
         return set()
@@ -84,7 +94,12 @@ def equal(claimed: Number, known: Number, down: bool = False) -> bool:
         if same_dimension(claimed.unit, known.unit):
             return False
     exact = known.value
-    if claimed.kind == "percent" and known.kind != "percent" and claimed.is_rounding_of(exact * 100) and abs(exact) <= 1:
+    if (
+        claimed.kind == "percent"
+        and known.kind != "percent"
+        and claimed.is_rounding_of(exact * 100)
+        and abs(exact) <= 1
+    ):
         return True
     if claimed.is_rounding_of(exact):
         return not (claimed.kind == "percent" and known.kind != "percent" and 0 < abs(exact) < 1)
@@ -94,7 +109,9 @@ def equal(claimed: Number, known: Number, down: bool = False) -> bool:
 def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
     """Facts that hold the dates and times of a clause; those from nowhere are added to `unsupported`."""
     used: set[Fact] = set()
-    said: Sequence[tuple[Date | Clock, str]] = [(item, "dates") for item in dates(clause)] + [(item, "clocks") for item in clocks(clause)]
+    said: Sequence[tuple[Date | Clock, str]] = [(item, "dates") for item in dates(clause)] + [
+        (item, "clocks") for item in clocks(clause)
+    ]
     spans: dict[tuple[int, int], bool] = {}
     for item, kind in said:
         found = {fact for fact in facts.facts if any(_agree(item, known) for known in getattr(fact, kind))}
@@ -140,7 +157,10 @@ def _names(answer: str, facts: Facts) -> list[str]:
         if all(part in known or stem(part) in known or part in _COMMON or part.rstrip("s") in known for part in parts):
             continue
         means = names.meanings(word)
-        if means and (means & meanings or any(means & names.meanings(fact.text) for fact in facts.facts if isinstance(fact.value, str))):
+        if means and (
+            means & meanings
+            or any(means & names.meanings(fact.text) for fact in facts.facts if isinstance(fact.value, str))
+        ):
             continue
         missing.append(word)
     return [] if _is_headline(answer) else missing

@@ -12,12 +12,23 @@ from .facts import Fact, Facts, keyed
 from .numbers import Number, numbers
 from .text import plain
 
-_EQUATION = re.compile(r"((?:[(\s]*[-+]?[$€£]?\d[\d,]*(?:\.\d+)?\s*%?[)\s]*[-+*/×x÷·−][(\s]*)+[-+]?[$€£]?\d[\d,]*(?:\.\d+)?[)\s]*)(?:=|≈|is|are|makes|gives)\s*[$€£]?(-?\d[\d,]*(?:\.\d+)?)")
-_OPERATORS: dict[type, Callable[[float, float], float]] = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+_EQUATION = re.compile(
+    r"((?:[(\s]*[-+]?[$€£]?\d[\d,]*(?:\.\d+)?\s*%?[)\s]*[-+*/×x÷·−][(\s]*)+[-+]?[$€£]?\d[\d,]*(?:\.\d+)?[)\s]*)(?:=|≈|is|are|makes|gives)\s*[$€£]?(-?\d[\d,]*(?:\.\d+)?)"
+)
+_OPERATORS: dict[type, Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 _SUM = re.compile(r"\b(total|sum|altogether|in all|combined|together|overall|both)\b")
 _MEAN = re.compile(r"\b(average|mean|on average|typically|per)\b")
-_GAP = re.compile(r"\b(difference|differ|more|less|fewer|ahead|behind|than|apart|between|longer|shorter|warmer|colder|cheaper|higher|lower|older|younger|left|remain\w*|change\w*|gap|lead\w*|faster|slower|spread|saves?)\b")
-_PRODUCT = re.compile(r"\b(total|altogether|in all|each|per|times|for (?:two|three|four|five|six|\d+)|cost\w*|come to)\b")
+_GAP = re.compile(
+    r"\b(difference|differ|more|less|fewer|ahead|behind|than|apart|between|longer|shorter|warmer|colder|cheaper|higher|lower|older|younger|left|remain\w*|change\w*|gap|lead\w*|faster|slower|spread|saves?)\b"
+)
+_PRODUCT = re.compile(
+    r"\b(total|altogether|in all|each|per|times|for (?:two|three|four|five|six|\d+)|cost\w*|come to)\b"
+)
 _MOST_PAIRS = 60
 
 
@@ -28,7 +39,11 @@ def equations(answer: str, facts: Facts) -> tuple[list[str], set[str]]:
     for match in _EQUATION.finditer(answer):
         value = _evaluate(match[1])
         claimed = numbers(match[2], apart=False)
-        if value is None or not claimed or re.fullmatch(r"\s*\d{1,4}\s*[-−/]\s*\d{1,4}(?:\s*[-−/]\s*\d{1,4})?\s*", match[1]):
+        if (
+            value is None
+            or not claimed
+            or re.fullmatch(r"\s*\d{1,4}\s*[-−/]\s*\d{1,4}(?:\s*[-−/]\s*\d{1,4})?\s*", match[1])
+        ):
             continue  # a range or a date is no equation
         if not claimed[0].is_rounding_of(value):
             wrong.append(match[0].strip())

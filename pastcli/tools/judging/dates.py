@@ -26,7 +26,9 @@ _FORMS = tuple(
         r"\b(?P<y>\d{4})-(?P<m>0[1-9]|1[0-2])\b",
     )
 )
-_TIME = re.compile(r"(?<![\d:.])(?P<h>\d{1,2})(?::(?P<min>\d\d))?(?::\d\d(?:\.\d+)?)?\s*(?P<half>[ap]\.?\s?m\b\.?)?(?![\d:%])")
+_TIME = re.compile(
+    r"(?<![\d:.])(?P<h>\d{1,2})(?::(?P<min>\d\d))?(?::\d\d(?:\.\d+)?)?\s*(?P<half>[ap]\.?\s?m\b\.?)?(?![\d:%])"
+)
 _DAYTIME = re.compile(r"\b(morning|afternoon|evening|night)\b")
 RELATIVE = re.compile(
     r"\b(today|tonight|tomorrow|yesterday|now|current(?:ly)?|upcoming|weekend|(?:next|this|last|past|coming|previous|recent|latest)\b)"
@@ -97,7 +99,10 @@ def _readings(match: re.Match[str]) -> Iterator[Date]:
 def clocks(text: str) -> list[Clock]:
     """Every clock time in a text: with minutes, with am or pm, or as noon and midnight."""
     text = plain(text)
-    found = [Clock(frozenset({720 if match[0] == "noon" else 0}), match.span()) for match in re.finditer(r"\b(noon|midnight)\b", text)]
+    found = [
+        Clock(frozenset({720 if match[0] == "noon" else 0}), match.span())
+        for match in re.finditer(r"\b(noon|midnight)\b", text)
+    ]
     for match in _TIME.finditer(text):
         hour, minute, half = int(match["h"]), match["min"], (match["half"] or "")[:1]
         if (minute is None and not half) or hour > 24 or int(minute or 0) > 59 or (half and not 1 <= hour <= 12):
@@ -109,6 +114,8 @@ def clocks(text: str) -> list[Clock]:
             base = base % 720 + (720 if evening else 0)
             options = {base}
         else:  # 07:35 is the morning's; 2:30 may be either
-            options = {base % 1440} if hour > 12 or hour == 0 or match["h"].startswith("0") else {base, (base + 720) % 1440}
+            options = (
+                {base % 1440} if hour > 12 or hour == 0 or match["h"].startswith("0") else {base, (base + 720) % 1440}
+            )
         found.append(Clock(frozenset(options), match.span()))
     return sorted(found, key=lambda clock: clock.span)

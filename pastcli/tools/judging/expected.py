@@ -46,10 +46,15 @@ def expectations(episode: Episode) -> Verdict:
 def missing_calls(episode: Episode) -> list[ExpectedCall]:
     """The expected calls that no valid call of the episode is; each call serves one expectation, in order."""
     specs = {spec.name: spec for spec in episode.task.tools}
-    made = [(specs[step.action], step.arguments) for step in episode.steps if step.outcome == "ok" and step.action in specs]
+    made = [
+        (specs[step.action], step.arguments) for step in episode.steps if step.outcome == "ok" and step.action in specs
+    ]
     missing = []
     for wanted in episode.task.expected_calls:
-        place = next((n for n, (spec, given) in enumerate(made) if spec.key == wanted.key and _is_call(spec, given, wanted)), None)
+        place = next(
+            (n for n, (spec, given) in enumerate(made) if spec.key == wanted.key and _is_call(spec, given, wanted)),
+            None,
+        )
         if place is None:
             missing.append(wanted)
         else:
@@ -63,7 +68,11 @@ def _is_call(spec: Any, given: Any, wanted: ExpectedCall) -> bool:
     values = {(parameter.name if (parameter := spec.parameter(name)) else name): value for name, value in given.items()}
     if set(values) - set(wanted.arguments) or set(wanted.arguments) - set(values) - wanted.optional:
         return False
-    return all(any(same_value(values[name], right) for right in allowed) for name, allowed in wanted.arguments.items() if name in values)
+    return all(
+        any(same_value(values[name], right) for right in allowed)
+        for name, allowed in wanted.arguments.items()
+        if name in values
+    )
 
 
 def same_value(given: Any, right: Any) -> bool:
@@ -84,7 +93,11 @@ def same_value(given: Any, right: Any) -> bool:
     if days and other:
         return len(days) == len(other) and all(a.agrees(b) for a, b in zip(days, other, strict=True))
     times, others = clocks(str(given)), clocks(str(right))
-    return bool(times) and len(times) == len(others) and all(a.minutes & b.minutes for a, b in zip(times, others, strict=True))
+    return (
+        bool(times)
+        and len(times) == len(others)
+        and all(a.minutes & b.minutes for a, b in zip(times, others, strict=True))
+    )
 
 
 def same_answer(answer: str, expected: str) -> bool:
@@ -119,7 +132,9 @@ def run_check(check: str, episode: Episode) -> tuple[bool, str]:
 def load_check(check: str) -> Callable[[Episode], Any]:
     """The function `FILE.py:NAME`. Raises `UsageError` if there is none."""
     path, _, name = check.rpartition(":")
-    spec = importlib.util.spec_from_file_location(f"past_check_{abs(hash(path))}", path) if Path(path).is_file() else None
+    spec = (
+        importlib.util.spec_from_file_location(f"past_check_{abs(hash(path))}", path) if Path(path).is_file() else None
+    )
     if spec is None or spec.loader is None:
         raise UsageError(f"no file {path or check!r} for the check {check!r}", "write check as FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
@@ -128,6 +143,3 @@ def load_check(check: str) -> Callable[[Episode], Any]:
         return getattr(module, name)
     except Exception as error:
         raise UsageError(f"the check {check} cannot be loaded: {type(error).__name__}: {error}") from error
-
-
-

@@ -16,7 +16,9 @@ from .text import content, phrase, plain, stem, words
 MOST = 4000
 """Values looked at in one response; beyond, an answer can hardly be about them."""
 
-_META = frozenset("status code message msg success ok error errors page pages total limit offset count version timestamp".split())
+_META = frozenset(
+    "status code message msg success ok error errors page pages total limit offset count version timestamp".split()
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,11 @@ class Facts:
     @cached_property
     def novel(self) -> list[Fact]:
         """The values that the query did not give away, and that are more than an envelope's (status 200, page 1)."""
-        return [fact for fact in self.facts if not self.echoes(fact) and not (len(fact.key) == 1 and fact.key[0] in _META_STEMS)]
+        return [
+            fact
+            for fact in self.facts
+            if not self.echoes(fact) and not (len(fact.key) == 1 and fact.key[0] in _META_STEMS)
+        ]
 
     @cached_property
     def records(self) -> dict[tuple[str | int, ...], list[Fact]]:
@@ -108,7 +114,11 @@ class Facts:
         for fact in self.facts:
             if len(fact.record) > 1 and isinstance(fact.record[-1], int):
                 found.setdefault(fact.record, []).append(fact)
-        named = {place for place, fields in found.items() if any(isinstance(f.value, str) and f.phrase.strip() for f in fields)}
+        named = {
+            place
+            for place, fields in found.items()
+            if any(isinstance(f.value, str) and f.phrase.strip() for f in fields)
+        }
         return {place: fields for place, fields in found.items() if place in named and len(fields) > 1}
 
     def echoes(self, fact: Fact) -> bool:
@@ -151,17 +161,50 @@ def is_empty(response: Any, facts: Facts | None = None) -> bool:
 
 def failed(response: Any) -> bool:
     """True if a response is an upstream error in a valid call's clothes: {"message": "You are not subscribed …"}."""
-    if not isinstance(response, dict) or not response or any(isinstance(v, (dict, list)) and v for v in response.values()):
+    if (
+        not isinstance(response, dict)
+        or not response
+        or any(isinstance(v, (dict, list)) and v for v in response.values())
+    ):
         return False
     keys = {stem(plain(str(key))) for key in response}
     telling = {"message", "msg", "error", "detail", "info", "errors"}
-    if not keys & {stem(word) for word in telling} or not keys <= _META_STEMS | {"info", "detail", "typ", "titl", "reason", "succes", "success"}:
+    if not keys & {stem(word) for word in telling} or not keys <= _META_STEMS | {
+        "info",
+        "detail",
+        "typ",
+        "titl",
+        "reason",
+        "succes",
+        "success",
+    }:
         return False
     said = plain(json.dumps(response))
-    return any(word in said for word in ("not subscribed", "error", "invalid", "not found", "denied", "unauthori", "forbidden", "exceeded", "unavailable", "failed", "missing", "does not exist", "blocked", "timeout", "timed out"))
+    return any(
+        word in said
+        for word in (
+            "not subscribed",
+            "error",
+            "invalid",
+            "not found",
+            "denied",
+            "unauthori",
+            "forbidden",
+            "exceeded",
+            "unavailable",
+            "failed",
+            "missing",
+            "does not exist",
+            "blocked",
+            "timeout",
+            "timed out",
+        )
+    )
 
 
-def _walk(value: Any, place: tuple[str | int, ...], lengths: list[tuple[int, int]], api: int) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _walk(
+    value: Any, place: tuple[str | int, ...], lengths: list[tuple[int, int]], api: int
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """(place, value) of every leaf, depth first, at most `MOST`; list lengths on the way."""
     pending: list[tuple[tuple[str | int, ...], Any]] = [(place, value)]
     count = 0

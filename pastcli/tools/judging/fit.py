@@ -30,9 +30,15 @@ CHATTER = frozenset(
 )
 """Words of asking rather than of what is asked for."""
 
-_FREE = frozenset("text content message body prompt sentence input html markdown comment description question q query search keyword keywords term phrase string document".split())
-_WHOLE = frozenset("text content message body prompt sentence input html markdown comment question document string".split())
-_IDENTITY = frozenset("id ids uuid guid code number key ref reference token sku isbn ean upc asin imei vin barcode iban".split())
+_FREE = frozenset(
+    "text content message body prompt sentence input html markdown comment description question q query search keyword keywords term phrase string document".split()
+)
+_WHOLE = frozenset(
+    "text content message body prompt sentence input html markdown comment question document string".split()
+)
+_IDENTITY = frozenset(
+    "id ids uuid guid code number key ref reference token sku isbn ean upc asin imei vin barcode iban".split()
+)
 _SPECIFIC = re.compile(
     r"'(?P<single>[^'\n]{1,200})'(?!\w)|[\"“](?P<double>[^\"”\n]{1,200})[\"”]|(?P<link>\b(?:https?://|www\.)\S+|\b\S+@\S+\.\w+)"
     r"|(?<![.!?]\s)(?<!^)(?<=[\s(])(?P<name>[A-Z][\w.&'-]*(?:\s(?:of|de|the|la)?\s?[A-Z][\w.&'-]*)*)|(?P<code>\b\w*\d[\w./:-]*)"
@@ -90,7 +96,11 @@ def _shape_fits(value: str, named: set[str], parameter: Parameter | None) -> boo
         return False
     if named & {"url", "link", "website", "uri", "href"} and "." not in value:
         return False
-    if named & {"date", "day", "datetime", "checkin", "checkout"} and not (dates(value) or clocks(value) or figures or RELATIVE.search(plain(value))) and not re.search(r"day$", value):
+    if (
+        named & {"date", "day", "datetime", "checkin", "checkout"}
+        and not (dates(value) or clocks(value) or figures or RELATIVE.search(plain(value)))
+        and not re.search(r"day$", value)
+    ):
         return False
     if named & {"lat", "latitude", "lon", "lng", "longitude", "phone", "zip", "postcode"} and not figures:
         return False
@@ -122,4 +132,6 @@ def copied_example(parameter: Parameter | None, value: Any, given: list[Any], qu
     used = {word for item in given if not isinstance(item, bool) for word in words(str(item))}
     left = [text for text in specifics(query) if not set(words(text)) & used]
     number = parameter.type in ("integer", "number")
-    return any(fits(text, parameter.name, parameter, query) and (not number or re.fullmatch(r"[\d.,]+", text)) for text in left)
+    return any(
+        fits(text, parameter.name, parameter, query) and (not number or re.fullmatch(r"[\d.,]+", text)) for text in left
+    )

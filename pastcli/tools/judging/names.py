@@ -7,8 +7,35 @@ from functools import cache
 
 from .text import plain
 
-_BESIDE = {"usa": "US", "u.s.": "US", "u.s.a.": "US", "uk": "GB", "u.k.": "GB", "britain": "GB", "england": "GB", "america": "US", "holland": "NL", "czech republic": "CZ", "turkey": "TR", "uae": "AE"}
-_MONEY = {"dollar": "USD", "dollars": "USD", "euros": "EUR", "yen": "JPY", "pounds": "GBP", "pound": "GBP", "rupees": "INR", "rupee": "INR", "francs": "CHF", "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
+_BESIDE = {
+    "usa": "US",
+    "u.s.": "US",
+    "u.s.a.": "US",
+    "uk": "GB",
+    "u.k.": "GB",
+    "britain": "GB",
+    "england": "GB",
+    "america": "US",
+    "holland": "NL",
+    "czech republic": "CZ",
+    "turkey": "TR",
+    "uae": "AE",
+}
+_MONEY = {
+    "dollar": "USD",
+    "dollars": "USD",
+    "euros": "EUR",
+    "yen": "JPY",
+    "pounds": "GBP",
+    "pound": "GBP",
+    "rupees": "INR",
+    "rupee": "INR",
+    "francs": "CHF",
+    "$": "USD",
+    "€": "EUR",
+    "£": "GBP",
+    "¥": "JPY",
+}
 
 
 @cache
@@ -19,7 +46,11 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
     locale = Locale("en")
     by_name: dict[str, set[str]] = {}
     by_code: dict[str, set[str]] = {}
-    for kind, table in (("country", locale.territories), ("language", locale.languages), ("currency", locale.currencies)):
+    for kind, table in (
+        ("country", locale.territories),
+        ("language", locale.languages),
+        ("currency", locale.currencies),
+    ):
         for code, name in table.items():
             if code.isalpha() and len(code) <= 3:
                 meaning = f"{kind}:{code.upper()}"

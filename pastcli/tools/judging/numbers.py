@@ -9,19 +9,84 @@ from dataclasses import dataclass
 from .dates import clocks, dates
 from .text import plain
 
-_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "bn": 1e9, "b": 1e9, "billion": 1e9, "trillion": 1e12, "hundred": 1e2, "dozen": 12}
+_SCALES = {
+    "k": 1e3,
+    "thousand": 1e3,
+    "m": 1e6,
+    "mn": 1e6,
+    "million": 1e6,
+    "bn": 1e9,
+    "b": 1e9,
+    "billion": 1e9,
+    "trillion": 1e12,
+    "hundred": 1e2,
+    "dozen": 12,
+}
 _UNITS: dict[str, tuple[str, float]] = {}
 for _kind, _table in {
-    "length": {"mm": 1e-3, "cm": 1e-2, "m": 1, "metre": 1, "meter": 1, "km": 1e3, "kilometre": 1e3, "kilometer": 1e3, "mile": 1609.344, "mi": 1609.344, "ft": 0.3048, "feet": 0.3048, "foot": 0.3048, "inch": 0.0254, "inches": 0.0254, "yard": 0.9144},
-    "mass": {"mg": 1e-6, "g": 1e-3, "gram": 1e-3, "kg": 1, "kilo": 1, "kilogram": 1, "lb": 0.45359237, "pound": 0.45359237, "oz": 0.0283495, "ounce": 0.0283495, "tonne": 1e3},
-    "time": {"ms": 1e-3, "millisecond": 1e-3, "s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600, "day": 86400, "week": 604800, "year": 31557600},
+    "length": {
+        "mm": 1e-3,
+        "cm": 1e-2,
+        "m": 1,
+        "metre": 1,
+        "meter": 1,
+        "km": 1e3,
+        "kilometre": 1e3,
+        "kilometer": 1e3,
+        "mile": 1609.344,
+        "mi": 1609.344,
+        "ft": 0.3048,
+        "feet": 0.3048,
+        "foot": 0.3048,
+        "inch": 0.0254,
+        "inches": 0.0254,
+        "yard": 0.9144,
+    },
+    "mass": {
+        "mg": 1e-6,
+        "g": 1e-3,
+        "gram": 1e-3,
+        "kg": 1,
+        "kilo": 1,
+        "kilogram": 1,
+        "lb": 0.45359237,
+        "pound": 0.45359237,
+        "oz": 0.0283495,
+        "ounce": 0.0283495,
+        "tonne": 1e3,
+    },
+    "time": {
+        "ms": 1e-3,
+        "millisecond": 1e-3,
+        "s": 1,
+        "sec": 1,
+        "second": 1,
+        "min": 60,
+        "minute": 60,
+        "h": 3600,
+        "hr": 3600,
+        "hour": 3600,
+        "day": 86400,
+        "week": 604800,
+        "year": 31557600,
+    },
     "speed": {"kmh": 1 / 3.6, "kph": 1 / 3.6, "mph": 0.44704, "mps": 1, "knot": 0.514444},
     "data": {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12},
 }.items():
     _UNITS |= {name: (_kind, factor) for name, factor in _table.items()}
-_WORDS = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split())}
-_TENS = {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}
-_ORDINALS = {word: n for n, word in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth".split(), start=1)}
+_WORDS = {
+    word: n
+    for n, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
+    )
+}
+_TENS = {
+    word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+}
+_ORDINALS = {
+    word: n
+    for n, word in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth".split(), start=1)
+}
 _SPELLED = re.compile(
     rf"\b(?:(?P<tens>{'|'.join(_TENS)})(?:[- ](?P<one>{'|'.join(list(_WORDS)[1:10])}))?|(?P<small>{'|'.join(_WORDS)})|(?P<ordinal>{'|'.join(_ORDINALS)}))(?P<half>\s+and\s+a\s+half)?\b"
 )
@@ -31,7 +96,9 @@ _FIGURES = re.compile(
     r"(?P<suffix>\s?%|\s?percent\b|\s?per cent\b|(?:st|nd|rd|th)\b|\s?(?:k|m|bn|mn|thousand|million|billion|trillion|dozen)\b)?"
 )
 _UNIT_AFTER = re.compile(r"\s?-?(?:°\s?)?([a-z/]+)")
-_LOOSE = re.compile(r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to)\W*$|[~≈]\s*$")
+_LOOSE = re.compile(
+    r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to)\W*$|[~≈]\s*$"
+)
 _ENUMERATION = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 
 
@@ -66,7 +133,9 @@ class Number:
         if not mine or not other or mine[0] != other[0]:
             return None
         factor = mine[1] / other[1]
-        return Number(self.value * factor, self.step * factor, self.kind, unit, self.loose, self.signed, self.text, self.span)
+        return Number(
+            self.value * factor, self.step * factor, self.kind, unit, self.loose, self.signed, self.text, self.span
+        )
 
 
 def numbers(text: str, apart: bool = True) -> list[Number]:
@@ -74,7 +143,10 @@ def numbers(text: str, apart: bool = True) -> list[Number]:
     text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))
     taken = [item.span for item in (*dates(text), *clocks(text))] if apart else []
     found = [*_figures(text), *_spelled(text)]
-    return sorted((n for n in found if not any(n.span[0] < end and begin < n.span[1] for begin, end in taken)), key=lambda n: n.span)
+    return sorted(
+        (n for n in found if not any(n.span[0] < end and begin < n.span[1] for begin, end in taken)),
+        key=lambda n: n.span,
+    )
 
 
 def _figures(text: str) -> Iterator[Number]:
@@ -85,10 +157,25 @@ def _figures(text: str) -> Iterator[Number]:
         value = float(digits) * scale * (-1 if (match["sign"] or "").strip() in ("-", "minus", "negative") else 1)
         loose = bool(_LOOSE.search(text, 0, match.start()))
         step = 10.0 ** -len(digits.partition(".")[2]) * scale
-        kind = "percent" if suffix in ("%", "percent", "per cent") else "ordinal" if suffix in ("st", "nd", "rd", "th") else "number"
+        kind = (
+            "percent"
+            if suffix in ("%", "percent", "per cent")
+            else "ordinal"
+            if suffix in ("st", "nd", "rd", "th")
+            else "number"
+        )
         unit = _unit_after(text, match.end()) if scale == 1 else ""
         if suffix == "m" and unit == "":  # 12 m may be metres as well as millions
-            yield Number(float(digits), 10.0 ** -len(digits.partition(".")[2]), "number", "m", loose, False, match[0].strip(), match.span())
+            yield Number(
+                float(digits),
+                10.0 ** -len(digits.partition(".")[2]),
+                "number",
+                "m",
+                loose,
+                False,
+                match[0].strip(),
+                match.span(),
+            )
             continue
         yield Number(value, step, kind, unit, loose, bool(match["sign"]), match[0].strip(), match.span())
 

@@ -54,11 +54,19 @@ class RulesJudge:
             return Verdict(UNGRADED, "nothing is known of what a good run of this query does")
         evidence = weigh(episode)
         called = sum(evidence.called)
-        details: dict[str, Any] = {"called": called, "relevant": len(episode.task.relevant), "invented": evidence.invented[:5]}
+        details: dict[str, Any] = {
+            "called": called,
+            "relevant": len(episode.task.relevant),
+            "invented": evidence.invented[:5],
+        }
         if episode.status != "finished":
             return Verdict(UNSOLVED, f"ended without an answer: {episode.status}", details)
         if not called:
-            why = f"invented arguments: {evidence.invented[0]}" if evidence.invented else "no relevant API was called validly"
+            why = (
+                f"invented arguments: {evidence.invented[0]}"
+                if evidence.invented
+                else "no relevant API was called validly"
+            )
             return Verdict(UNSOLVED, why, details)
         label, reason = _judge_answer(episode, evidence, details)
         return Verdict(label, reason, details)
@@ -108,9 +116,16 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     apis = [place for place, was in enumerate(evidence.called) if was]
     if any(facts.empty(api) for api in apis) and affirms(answer) and not denies(answer):
         wrong.append("nothing was found")
-    silent = [api for api in apis if api not in evidence.passed_on and not _speaks_of(api, facts, reading, right, answer)]
+    silent = [
+        api for api in apis if api not in evidence.passed_on and not _speaks_of(api, facts, reading, right, answer)
+    ]
     left_out, wanted = unanswered(facts, reading, right)
-    details |= {"unused": len(silent), "unsupported": list(reading.unsupported[:5]), "wrong": wrong[:5], "left_out": left_out[:5]}
+    details |= {
+        "unused": len(silent),
+        "unsupported": list(reading.unsupported[:5]),
+        "wrong": wrong[:5],
+        "left_out": left_out[:5],
+    }
     if wrong:
         return UNSOLVED, _short(f"contradicts what was observed: {wrong[0]}")
     if len(silent) == len(apis) or not any(_speaks_of(api, facts, reading, right, answer) for api in apis):
@@ -158,4 +173,3 @@ def _short(reason: str) -> str:
 
 
 rules = RulesJudge()
-

@@ -23,15 +23,21 @@ _OPPOSITES = (
     ("exist|exists|found|registered|taken", "nonexistent|missing|unregistered"),
     ("disposable|temporary|throwaway", "permanent"),
 )
-_NOT = re.compile(r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|n't|yet to|hardly|nothing)\b")
+_NOT = re.compile(
+    r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|n't|yet to|hardly|nothing)\b"
+)
 _YES = re.compile(r"\A\W*(yes|yeah|yep|correct|indeed|that's right|true|it is|it does|affirmative)\b")
-_NO = re.compile(r"\A\W*(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))")
+_NO = re.compile(
+    r"\A\W*(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))"
+)
 _REFUSAL = re.compile(
     r"(?:\b(?:was|were|am|is|are)\s+(?:not able|unable)\b|\bunable to\b|\b(?:could|can|did|do|was|were)\s?(?:not|n't)\s+(?:be\s+)?(?:find|found|get|retriev\w*|provid\w*|locat\w*|obtain\w*|access\w*|fetch\w*|help|answer\w*|complete\w*|determin\w*|know|have (?:access|any|the|enough|information)|tell)"
     r"|\bcannot\s+(?:find|get|retrieve|provide|locate|help|answer|access|tell)|\bno (?:information|data|results?|details|answer|matches|reviews)\b|\bnothing (?:was |could be )?found\b|\bnot available (?:at the moment|right now|currently|to me)\b|\bdata (?:\w+ ){0,4}(?:is|are) (?:not available|unavailable)\b"
     r"|\btry again (?:later)?\b|\bi (?:have|had) no\b|\bfailed to\b|\b(?:was|were) not found\b|\bno \w+ (?:was|were) found\b)"
 )
-_NONE = re.compile(r"\b(no|none|not any|nothing|zero|0|empty|without|neither|never|isn't any|aren't any|not found|(?:could|did|does|do)\s?(?:not|n't) (?:find|have|list|exist|return)\w*)\b|n't any\b|\bnot (?:listed|exist)")
+_NONE = re.compile(
+    r"\b(no|none|not any|nothing|zero|0|empty|without|neither|never|isn't any|aren't any|not found|(?:could|did|does|do)\s?(?:not|n't) (?:find|have|list|exist|return)\w*)\b|n't any\b|\bnot (?:listed|exist)"
+)
 _PERHAPS = re.compile(r"\b(may|might|could|either|possibly|or not|true or false|yes or no|whether or not|perhaps)\b")
 
 
@@ -53,7 +59,13 @@ def refuses(answer: str) -> bool:
 def hedges(answer: str) -> bool:
     """True if most of an answer's sentences say that something may be so or not."""
     said = [plain(sentence) for sentence in sentences(answer)]
-    both = [s for s in said if re.search(r"\b(?:may|might|could) (?:or may not|be or|or might not)\b|\bor not\b|\btrue or false\b|\byes or no\b", s)]
+    both = [
+        s
+        for s in said
+        if re.search(
+            r"\b(?:may|might|could) (?:or may not|be or|or might not)\b|\bor not\b|\btrue or false\b|\byes or no\b", s
+        )
+    ]
     return len(both) > 0.5 * len(said)
 
 

@@ -68,5 +68,8 @@ def clauses(text: str) -> list[str]:
     """The clauses of a text: what a negation reaches, and what a number stands beside."""
     pieces: list[str] = []
     for sentence in sentences(text):
-        pieces += re.split(r";\s|:\s(?!(?:true|false|yes|no|\d)\b)|\s[-–—]\s|,?\s(?:but|although|though|while|whereas|however)\s|,\s(?=and\s)", sentence)
+        pieces += re.split(
+            r";\s|:\s(?!(?:true|false|yes|no|\d)\b)|\s[-–—]\s|,?\s(?:but|although|though|while|whereas|however)\s|,\s(?=and\s)",
+            sentence,
+        )
     return [piece.strip() for piece in pieces if piece and piece.strip()]
