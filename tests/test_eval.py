@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from pastcli import evals
@@ -94,11 +95,12 @@ def test_questions_on_one_document_count_as_one_observation():
 
     few, some, alone = asked(2), asked(6), asked(10)
     assert [(got.documents, got.units) for got in (few, some, alone)] == [
-        (2, "questions"),
+        (2, "documents"),
         (6, "documents"),
         (10, "questions"),
     ]
-    assert few.differences == alone.differences != some.differences
+    assert few.differences["b"]["exact"].p == 1.0, "one document changed: two documents tell nothing"
+    assert asked(1).units == "questions", "one document has nothing beside it to vary with"
     assert some.differences["b"]["exact"].p == 2 / 8, "three documents changed"
     low, high = (some.scores["b"]["exact"].low, some.scores["b"]["exact"].high)
     assert low < alone.scores["b"]["exact"].low and high > alone.scores["b"]["exact"].high
@@ -191,3 +193,43 @@ def test_eval_command_takes_the_newest_run_and_runs_it_on_transformers(past_json
     assert list(done["models"]) == ["random control"] and done["models"]["random control"]["tokens"] <= 3
     manifest = runs.find(done["run"]).manifest
     assert manifest["parents"] == [run.id] and manifest["inputs"]["model"]["label"] == "random control"
+
+
+class Scoring(Model):
+    """Knows the probabilities of texts: `sharp` 0 finds all tokens alike."""
+
+    def __init__(self, sharp=0.0, vocabulary=7):
+        super().__init__(())
+        self.sharp, self.vocabulary = sharp, vocabulary
+
+    def log_probabilities(self, texts):
+        found = []
+        for text in texts:
+            ids = [ord(letter) % self.vocabulary for letter in text]
+            logits = np.zeros((len(ids) - 1, self.vocabulary), np.float32)
+            logits[np.arange(len(ids) - 1), ids[1:]] = self.sharp
+            found.append((ids, logits - np.log(np.exp(logits).sum(1, keepdims=True))))
+        return found
+
+
+def test_what_is_kept_of_the_base_is_perplexity_and_divergence():
+    yard = evals.yardstick(Scoring())
+    same = yard.measure(Scoring())
+    assert same.perplexity == pytest.approx(7) == same.base_perplexity and same.kl == 0.0 == same.kl_everyday
+    moved = yard.measure(Scoring(1.0))
+    p = np.e / (np.e + 6)
+    assert moved.perplexity == pytest.approx(1 / p, rel=1e-5)
+    assert moved.kl == pytest.approx(np.log(1 / 7) - (np.log(p) + 6 * np.log((1 - p) / 6)) / 7, rel=1e-4)
+    with pytest.raises(ValueError, match="vocabulary"):
+        yard.measure(Scoring(vocabulary=5))
+    assert evals.yardstick(Model(())) is None
+
+
+def test_eval_prints_the_price_beside_the_gain(past_json, workspace, tiny_model, make_tiny):
+    other = make_tiny(workspace / "other", seed=1)
+    rows = [{"question": f"Which {i}?", "answer": "x"} for i in range(3)]
+    (workspace / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--model", f"same={tiny_model}", "--model", f"other={other}", "--max-new-tokens", 2)
+    found = past_json("eval", "--questions", "q.jsonl", *words, "--retained", tiny_model)["models"]
+    assert abs(found["same"]["retained"]["kl"]) < 1e-6 < found["other"]["retained"]["kl"]
+    assert found["same"]["retained"]["perplexity"] == pytest.approx(found["same"]["retained"]["base_perplexity"])

@@ -20,7 +20,7 @@ Nothing here imports numpy or torch: arrays appear only as annotations.
 
 from __future__ import annotations
 
-from .chat import ChatModel, Completion, Message, Sampling, TokenModel
+from .chat import ChatModel, Completion, Message, Sampling, ScoresTexts, TokenModel
 from .checkpoints import (
     Adapter,
     AddingWriter,
@@ -68,6 +68,7 @@ __all__ = [
     "Reward",
     "RunsModels",
     "Sampling",
+    "ScoresTexts",
     "SingleFileFormat",
     "Step",
     "StoredBits",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,15 @@ class ChatModel(Protocol):
 
     def close(self) -> None:
         """Free the model. Safe to call twice."""
+
+
+@runtime_checkable
+class ScoresTexts(Protocol):
+    """What a chat model may also offer: how likely it finds given texts."""
+
+    def log_probabilities(self, texts: Sequence[str]) -> list[tuple[Sequence[int], Any]]:
+        """Token ids (n,) of each text and the float32 log-probabilities (n - 1, vocabulary) of what follows each token but
+        the last."""
 
 
 @runtime_checkable

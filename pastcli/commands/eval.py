@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from .. import models, narration, output, registry, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
 from ._options import DryRun, Force, Json, Resume, close, complete_model, finished_before, show_plan, with_settings
+from ._retained import Measured
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Question
@@ -73,7 +76,7 @@ def command(
     if plot and plot.suffix.lower() not in SUFFIXES:
         raise UsageError(f"cannot draw a {plot.suffix or 'nameless'} file", f"end --plot in {', '.join(SUFFIXES)}")
     asked = read_questions(questions)[: config.limit or None]
-    load = registry.load("chat", config.backend)
+    load = _loader(config)
     candidates = _candidates(model or [], getattr(load, "local", True))
     reference = _reference(reference, [candidate.label for candidate in candidates], min_gain)
     extra = {
@@ -125,12 +128,16 @@ def _evaluate(
     figure = run.external("plot", Path(extra["plot"])) if extra["plot"] else None
     folder = run.dir / "answers"
     folder.mkdir(exist_ok=True)
+    kept = Measured(config.retained, load, run.dir / "retained.json")
     results = {
-        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl")
+        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl", kept)
         for number, candidate in enumerate(candidates, 1)
     }
     comparison = compare(results, config, extra["reference"])
-    runs.write_json(run.dir / "results.json", comparison.to_dict())
+    document = comparison.to_dict()
+    for label, scores in document["models"].items():
+        scores["retained"] = kept.found(label)
+    runs.write_json(run.dir / "results.json", document)
     run.add_output("answers", folder)
     run.add_output("results", run.dir / "results.json")
     run.metrics(**{f"f1 {label}": scores["f1"].mean for label, scores in comparison.scores.items()})
@@ -140,15 +147,32 @@ def _evaluate(
         plot(comparison, figure, config.confidence)
 
 
-def _ask(candidate: Candidate, asked: list[Question], config: Any, load: Load, transcript: Path) -> QAResult:
+def _loader(config: EvalConfig) -> Load:
+    """The backend's `load`, with the precision asked for where it has a choice."""
+    load = registry.load("chat", config.backend)
+    known = inspect.signature(load).parameters
+    given = {"precision": config.precision} if "precision" in known else {}
+
+    @functools.wraps(load, updated=())
+    def loaded(path: str) -> ChatModel:
+        return load(path, **given)
+
+    loaded.local = getattr(load, "local", True)
+    return loaded
+
+
+def _ask(
+    candidate: Candidate, asked: list[Question], config: Any, load: Load, transcript: Path, kept: Measured
+) -> QAResult:
     from ..evals import evaluate, finished
 
     done = finished(transcript, asked)
-    if done is not None:  # by the run that is being resumed: no need to load the model
+    if done is not None and kept.done(candidate.label):  # by the run that is being resumed: no need to load the model
         return done
     output.note(f"loading {candidate.label} ({candidate.name})")
     chat = load(candidate.path)
     try:
+        kept.measure(candidate.label, chat)
         with output.progress(f"asking {candidate.label}", "questions") as progress:
             return evaluate(chat, asked, config, transcript, progress)
     finally:
@@ -205,6 +229,8 @@ def _show(results: dict[str, Any], confidence: float) -> None:
     from ..evals import METRICS
 
     def cell(value: dict[str, Any], sign: str = "") -> str:
+        if value["low"] is None:
+            return f"{value['mean']:{sign}.3f}"
         return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
 
     rows = [
@@ -217,6 +243,20 @@ def _show(results: dict[str, Any], confidence: float) -> None:
     if results["ungradable"]:
         caption += f"; {results['ungradable']} more without an answer to grade by were left out"
     output.table("", ("model", *METRICS, "tokens", "empty"), rows, caption)
+    kept = [(label, scores.get("retained")) for label, scores in results["models"].items()]
+    if any(figures for _, figures in kept):
+        rows = [
+            (
+                label,
+                f"{one['perplexity'] / one['base_perplexity'] - 1:+.1%}",
+                f"{one['kl']:.4f}",
+                f"{one['kl_everyday']:.4f}",
+            )
+            for label, one in kept
+            if one
+        ]
+        caption = "what is kept of the base: perplexity of a neutral text, KL(base || model) in nats a token"
+        output.table("", ("model", "perplexity", "KL neutral", "KL everyday"), rows, caption)
     if results["differences"]:
         rows = [
             (label, metric, cell(value, "+"), f"{value['p']:.3g}", f"{value['p_holm']:.3g}")

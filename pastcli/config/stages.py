@@ -140,6 +140,14 @@ class EvalConfig:
     """`past eval`: closed-book question answering with intervals and paired tests."""
 
     backend: str = setting("hf", "chat plugin that runs the model")
+    precision: str = setting(
+        "fp32",
+        "compute type, where the backend has a choice; fp32 scores the model as it is stored, bf16 a rounded one",
+        choices=PRECISIONS,
+    )
+    retained: str = setting(
+        "", "a base model: also measure what each model kept of it (perplexity and KL on a fixed neutral text)"
+    )
     max_new_tokens: int = setting(16, "longest answer, in tokens", at_least=1)
     batch_size: int = setting(64, "questions decoded together", at_least=1)
     limit: int = setting(0, "ask only the first N questions; 0 asks all", at_least=0)

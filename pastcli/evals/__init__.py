@@ -2,5 +2,19 @@
 
 from .closed_book import METRICS, Answer, QAResult, evaluate, finished
 from .comparison import Comparison, Difference, compare, label_for
+from .retained import Retained, Yardstick, yardstick
 
-__all__ = ["METRICS", "Answer", "Comparison", "Difference", "QAResult", "compare", "evaluate", "finished", "label_for"]
+__all__ = [
+    "METRICS",
+    "Answer",
+    "Comparison",
+    "Difference",
+    "QAResult",
+    "Retained",
+    "Yardstick",
+    "compare",
+    "evaluate",
+    "finished",
+    "label_for",
+    "yardstick",
+]

@@ -14,8 +14,9 @@ from .closed_book import METRICS, QAResult
 _YES_NO = ("exact", "contains")
 """Metrics that are 0 or 1: McNemar's exact test; F1 is graded: sign flips."""
 
-FEWEST_DOCUMENTS = 6
-"""With fewer documents not even a gain on every one of them could be told from chance (2 in 2^6 sign patterns: p = 0.03)."""
+FEWEST_DOCUMENTS = 2
+"""One document says nothing of another, so its questions count by themselves. With fewer than six not even a gain on every
+one could be told from chance (2 in 2^6 sign patterns: p = 0.03), and the p-value says so."""
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,13 @@ def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
     found["empty"] = _mean(
         [float(not text) for seed in seeds for text in answers.column(arm, seed, "prediction", rows)]
     )
+    kept = [answers.document["arms"][arm][seed][answers.scales[arm]["scale"]].get("retained") for seed in seeds]
+    if all(kept):
+        found["retained"] = {
+            "perplexity_ratio": _mean([one["perplexity"] / one["base_perplexity"] for one in kept]),
+            "kl": _mean([one["kl"] for one in kept]),
+            "kl_everyday": _mean([one["kl_everyday"] for one in kept]),
+        }
     return found
 
 
@@ -120,7 +127,13 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
         found = difference(answers, arm, best, metric, answers.rows(arm), confidence)
         if found is not None:
             metrics[metric] = {"against": best, **found}
-    return {"against": others, "metrics": metrics} if len(metrics) == len(METRICS) else None
+    if len(metrics) < len(METRICS):
+        return None
+    found = {"against": others, "metrics": metrics}
+    both = [scores[name].get("retained") for name in (arm, metrics["f1"]["against"])]
+    if all(both):  # the price of the change: how much more the neutral text surprises the model
+        found["perplexity_change"] = both[0]["perplexity_ratio"] / both[1]["perplexity_ratio"] - 1
+    return found
 
 
 def against(answers: Answers, arm: str) -> list[str]:

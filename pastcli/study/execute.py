@@ -19,6 +19,7 @@ from .. import config as configs
 from .. import output, runs
 from ..errors import Interrupted, PastError
 from ..files import remove, write_json
+from ..vectors.files.opening import as_directory
 from .graph import Node
 
 RATES = {"sft": 250.0, "rl": 250.0, "answers": 700.0}
@@ -52,9 +53,9 @@ class Store:
         return self.answers / f"{node.key[:24]}.json"
 
     def output(self, it: Node | Path) -> Path:
-        """The file or folder an input stands for."""
+        """The file or folder an input stands for; a quantised file as the float32 model that every training starts from."""
         if isinstance(it, Path):
-            return it
+            return as_directory(it) if it.suffix == ".gguf" else it
         record = self.record(it)
         for name in ("model", "adapter", "skill") if record else ():
             made = record.output(name)
@@ -187,6 +188,7 @@ def _ask(node: Node, store: Store) -> None:
         "label": node.label,
         "seconds": round(time.monotonic() - began, 1),
         "injection": {k: metrics.get(k) for k in ("survival", "norm_ratio", "norm")},
+        "retained": result["models"]["arm"].get("retained"),
     }
     store.answers.mkdir(parents=True, exist_ok=True)
     write_json(

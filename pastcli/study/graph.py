@@ -38,6 +38,7 @@ class Node:
     def key(self) -> str:
         settings = configs.to_dict(self.config)
         settings.pop("base", None)  # an input, and by its content
+        settings.pop("retained", None)  # measured beside the answers, and no part of them
         inputs = [(role, it.key if isinstance(it, Node) else hash_path(it)) for role, it in self.inputs]
         return configs.digest([self.stage, settings, inputs, dict(self.extra), __version__])
 
@@ -166,7 +167,7 @@ class Graph:
                 asked = self._node(
                     "inject", config, [("target", model), *vectors], 0.0, f"inject {name}, seed {seed}", factors=factors
                 )
-            config = self.study.stage("eval")
+            config = self.study.stage("eval", {"retained": str(self.base)})
             work = len(material.questions) * (20.0 + config.max_new_tokens)
             node = self._node(
                 "answers", config, [("model", asked), ("questions", material.asked)], work, f"ask {name}, seed {seed}"

@@ -92,10 +92,33 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str]) -> str:
     for arm in arms:
         score = summary["scores"][arm]
         cells = [_level(score[metric]) for metric in METRICS]
-        rows.append([arm, *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", str(len(score["seeds"]))])
+        kept = score.get("retained")
+        price = (
+            [f"{kept['perplexity_ratio'] - 1:+.1%}", f"{kept['kl']:.3f}", f"{kept['kl_everyday']:.3f}"]
+            if kept
+            else ["-"] * 3
+        )
+        rows.append([arm, *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", *price, str(len(score["seeds"]))])
     first = summary["scores"][arms[0]]
-    caption = f"{first['questions']} questions on {first['documents']} documents; mean over seeds with its {summary['confidence']:.0%} t-interval."
-    return table(("arm", *(NAMES[m] for m in METRICS), "tokens", "empty", "seeds"), rows) + "\n\n" + caption
+    caption = f"{first['questions']} questions on {first['documents']} documents; mean over seeds with its {summary['confidence']:.0%} t-interval. "
+    caption += "What is kept of the base: perplexity of a fixed neutral text, KL(base || arm) in nats a token on it and on everyday questions."
+    return (
+        table(
+            (
+                "arm",
+                *(NAMES[m] for m in METRICS),
+                "tokens",
+                "empty",
+                "perplexity",
+                "KL neutral",
+                "KL everyday",
+                "seeds",
+            ),
+            rows,
+        )
+        + "\n\n"
+        + caption
+    )
 
 
 def _level(one: Mapping[str, Any]) -> str:

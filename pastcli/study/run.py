@@ -86,7 +86,7 @@ def collect(study: Study, graph: Graph, store: Store, items: Mapping[str, list[d
         rows = {row["id"]: row for row in found["answers"]}
         order = [item["id"] for item in items["source" if study.arms[one.arm].model == "source" else "target"]]
         columns = {name: [rows[question][name] for question in order] for name in COLUMNS}
-        entry = {"injection": found["injection"], "answers": columns}
+        entry = {"injection": found["injection"], "retained": found.get("retained"), "answers": columns}
         arms[one.arm].setdefault(str(one.seed), {})[f"{one.scale:g}"] = entry
     return arms
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from .effects import CLAIMED, NIL
 
+KEPT = 0.02
+"""Perplexity that may be lost on the neutral text."""
+
 NAMES = {"f1": "F1", "contains": "contains", "exact": "exact match"}
 
 
@@ -16,7 +19,7 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> list[s
     arms = document["study"]["arms"]
     for arm, effect in summary["effects"].items():
         if arms[arm]["test"]:
-            found.append(claim(arm, effect["metrics"], summary))
+            found.append(claim(arm, effect["metrics"], summary) + price(effect))
         elif arms[arm]["control"] != "none":
             found.append(control(arm, effect["metrics"], summary))
     wanted = len(document["study"]["seeds"])
@@ -49,6 +52,15 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
             "of four true gains this", "this"
         )
     )
+
+
+def price(effect: Mapping[str, Any]) -> str:
+    """What the change costs on the neutral text, beside the arm it is compared with."""
+    if "perplexity_change" not in effect:
+        return ""
+    change = effect["perplexity_change"]
+    within = "within" if abs(change) <= KEPT else "beyond"
+    return f" Perplexity of the neutral text {change:+.1%} ({within} {KEPT:.0%})."
 
 
 def control(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

@@ -97,6 +97,20 @@ class HFChat:
         cuts = [text.index(word) for word in stop if word in text]
         return text[: min(cuts, default=len(text))]
 
+    def log_probabilities(self, texts: Sequence[str]) -> list[tuple[list[int], Any]]:
+        """Token ids of each text, and (n - 1, vocabulary) log-probabilities in float32 of what follows each of them."""
+        import torch
+
+        found = []
+        for text in texts:
+            ids = encode(self.tokenizer, text)
+            with torch.inference_mode():
+                logits = self.model(input_ids=torch.tensor([ids], device=self.model.device), use_cache=False).logits[
+                    0, :-1
+                ]
+                found.append((ids, torch.log_softmax(logits.float(), dim=-1).cpu().numpy()))
+        return found
+
     def render(self, messages: Sequence[Message]) -> str:
         """The conversation in the model's chat template, ending where the assistant is to speak."""
         if not self.tokenizer.chat_template:
