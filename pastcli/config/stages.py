@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .setting import setting
-from .training import RlConfig, SftConfig
+from .training import PRECISIONS, RlConfig, SftConfig
 
 
 @dataclass(frozen=True)
