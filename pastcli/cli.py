@@ -38,6 +38,7 @@ COMMANDS = {
     "eval": "Closed-book question answering, with intervals and paired tests.",
     "study": "Run an experiment from one file: arms, seeds, controls; the table and what it carries.",
     "agent": "Run a ReAct agent over a file of tools.",
+    "serve": "Serve tools to other programs: StableToolBench's protocol, MCP, and a page to try them.",
     "runs": "List, show and trace the runs of a workspace; clear unfinished ones away.",
     "doctor": "Check that everything needed is here, and say how to get what is not.",
     "plugins": "List the installed backends, rewards and judges.",

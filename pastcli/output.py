@@ -70,6 +70,11 @@ def emit(data: Any, as_json: bool, human: Callable[[], None] | None = None) -> N
         pairs(data)
 
 
+def flush() -> None:
+    """Send stdout on its way now: a command that goes on running has said something that others wait for."""
+    sys.stdout.flush()
+
+
 def _plain(value: Any) -> Any:
     """`value` in JSON's own types: numbers of numpy and torch unwrapped, NaN and infinity (not JSON) as null."""
     if isinstance(value, Mapping):

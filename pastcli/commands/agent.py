@@ -16,12 +16,17 @@ from ._options import DryRun, Force, Json, Resume, complete_model, finished_befo
 
 if TYPE_CHECKING:
     from ..agent.player import Result
+    from ..api import ToolEnv
     from ..tools.load import ToolSet
 
 EXAMPLE = "Example: `past agent --tools toolbench.json --limit 10`"
 
 
-TOOLS = typer.Option("--tools", metavar="FILE", help="ToolBench queries or OpenAI functions (JSON, JSONL).")
+TOOLS = typer.Option(
+    "--tools",
+    metavar="FILE",
+    help="Tools file or folder (ToolBench, OpenAI functions, OpenAPI, MCP, BFCL), mcp.json, or a Python module.",
+)
 QUERY = typer.Option("--query", metavar="TEXT", help="Ask this, not the file's queries; may repeat.")
 MODEL = typer.Option(
     "--model",
@@ -56,7 +61,7 @@ def command(
         _replay(replay, tools, as_json)
         return
     if tools is None:
-        raise UsageError("no tools named", "give --tools FILE: ToolBench queries or OpenAI functions")
+        raise UsageError("no tools named", "give --tools PATH: a tools file or folder, mcp.json, or a Python module")
     loaded = _load(tools, query or [], config)
     load = registry.load("chat", config.backend)
     path = _model_path(model, getattr(load, "local", True))
@@ -137,7 +142,6 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
 def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.transcript import Transcript
-    from ..tools.load import open_environment
 
     tasks = _tasks(loaded, config)
     judge = registry.load("judge", config.judge)
@@ -148,13 +152,21 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume:
             run.add_input("model", extra["model"])
             transcript = Transcript(run.dir / "transcript.jsonl")
             file = Path(extra["tools"])
-            with closing(open_environment(loaded, file)) as env, output.progress("agent", "episodes") as progress:
+            with closing(_environment(loaded, file, config)) as env, output.progress("agent", "episodes") as progress:
                 transcript.begin(header(file, extra["queries"], extra["model"], config, env, judge))
                 results = run_tasks(chat, env, judge, tasks, config, transcript, progress)
             _write(run, results, loaded, config)
     finally:
         chat.close()
     return runs.read(run.final)
+
+
+def _environment(loaded: ToolSet, tools: Path, config: AgentConfig) -> ToolEnv:
+    """What answers the calls; a model of its own for the environment `llm`."""
+    from ..tools.load import open_environment
+
+    options = {"model": config.simulator_model, "backend": config.simulator_backend}
+    return open_environment(loaded, tools, config.environment, **options)
 
 
 def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any) -> None:
@@ -221,7 +233,7 @@ def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
     from ..agent.drivers import run_tasks, same_version
     from ..agent.transcript import Transcript, config_of, read_header
     from ..hashing import is_hash_of
-    from ..tools.load import load_tools, open_environment
+    from ..tools.load import load_tools
 
     if not path.is_file():
         raise UsageError(f"no transcript {path}", "give the transcript.jsonl of a `past agent` run")
@@ -234,7 +246,7 @@ def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
     transcript = Transcript(path, replay=True)
     tasks = _tasks(loaded, config)
     judge = registry.load("judge", config.judge)
-    with closing(open_environment(loaded, file)) as env:
+    with closing(_environment(loaded, file, config)) as env:
         results = run_tasks(None, env, judge, tasks, config, transcript)
     document = {
         "transcript": str(path),

@@ -27,6 +27,7 @@ from .stages import (
     InjectConfig,
     ProbeConfig,
     RlConfig,
+    ServeConfig,
     SftConfig,
     SweepConfig,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "ProbeConfig",
     "Resolved",
     "RlConfig",
+    "ServeConfig",
     "SftConfig",
     "SweepConfig",
     "default_of",

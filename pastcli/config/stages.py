@@ -175,8 +175,28 @@ class AgentConfig:
         "off", "what the output is held to by a grammar", choices=("off", "format", "names", "schema")
     )
     show_schemas: bool = setting(False, "put the documentation of the tools into the prompt (not names-only)")
+    environment: str = setting(
+        "", "environment plugin that answers calls (default: the tools' own, else the simulator)"
+    )
+    simulator_model: str = setting("", "model that answers in the environment `llm`")
+    simulator_backend: str = setting("openai", "chat plugin that runs that model")
     strict_tools: bool = setting(False, "a broken field in the tools file is an error, not a warning")
     seed: int = setting(0, "run seed; each call's seed is derived from it", at_least=0)
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """`past serve`: tools for other programs."""
+
+    host: str = setting("127.0.0.1", "address to listen on; any other than this machine's own opens it to the network")
+    port: int = setting(8080, "port to listen on; 0 takes a free one", at_least=0, at_most=65535)
+    environment: str = setting("", "environment plugin that answers (default: the tools' own, else the simulator)")
+    simulator_model: str = setting("", "model that answers in the environment `llm`")
+    simulator_backend: str = setting("openai", "chat plugin that runs that model")
+    max_body: int = setting(1_048_576, "longest request, in bytes", at_least=1024)
+    body_seconds: float = setting(10.0, "time a client has to send a request", above=0)
+    waiting: int = setting(64, "calls of a model or live tool under way at once", at_least=1)
+    strict_tools: bool = setting(False, "a broken field in the tools file is an error, not a warning")
 
 
 STAGES: dict[str, type] = {
@@ -191,4 +211,5 @@ STAGES: dict[str, type] = {
     "probe": ProbeConfig,
     "eval": EvalConfig,
     "agent": AgentConfig,
+    "serve": ServeConfig,
 }

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ..api.tools import Key
 
@@ -24,9 +25,19 @@ def standardize(text: str) -> str:
     >>> standardize("2. List Artist-Concerts!")
     'get_2_list_artist_concerts'
     """
-    text = re.sub(r"[^a-zA-Z0-9_\u4e00-\u9fff]+", "_", text)
-    text = re.sub(r"_+", "_", text).lower().strip("_")
+    return _remembered(text) if len(text) <= 4 * MAX_NAME else _standardize(text)
+
+
+def _standardize(text: str) -> str:
+    text = _OTHERS.sub("_", text)
+    text = _RUNS.sub("_", text).lower().strip("_")
     return f"get_{text}" if text[:1].isdigit() else text
+
+
+_OTHERS = re.compile(r"[^a-zA-Z0-9_\u4e00-\u9fff]+")
+_RUNS = re.compile(r"_{2,}")
+_remembered = lru_cache(maxsize=65_536)(_standardize)
+"""A simulator asks for the same names over and over; long ones are nobody's names, and are not kept."""
 
 
 def exposed_parameter(text: str) -> str:

@@ -100,7 +100,7 @@ class _Names:
 
 def _names_a_thing(parameter: Parameter) -> bool:
     words = values.words_of(parameter.raw_name or parameter.name).removeprefix("is_")
-    return bool(re.search(r"(^|_)(ids?|uuid|guid)$", words)) and words.split("_")[0] not in _CALLERS
+    return values.is_identifier(words.removesuffix("s")) and words.split("_")[0] not in _CALLERS
 
 
 def _each(value: Any) -> list[Any]:

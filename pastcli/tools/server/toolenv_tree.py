@@ -1,0 +1,72 @@
+"""The folder of documentation that StableToolBench's client opens: `CATEGORY/TOOL.json`, a file a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...api import Parameter, ToolSpec
+from ...files import write_json
+from ..names import standardize
+from .directory import spelled_category
+
+_TYPES = {"number": "NUMBER", "integer": "NUMBER", "boolean": "BOOLEAN", "array": "ARRAY", "object": "OBJECT"}
+
+
+def write_tree(specs: Iterable[ToolSpec], folder: Path) -> int:
+    """Write the tree into an empty folder; how many files. What the client reads unguarded is always there, as text."""
+    files: dict[Path, dict[str, Any]] = {}
+    for spec in specs:
+        tool = spec.tool or spec.category
+        path = folder / _folder(spec.category) / f"{standardize(tool) or 'tool'}.json"
+        document = files.setdefault(path, {"tool_name": tool, "tool_description": "", "title": tool, "api_list": []})
+        document["api_list"].append(_api(spec))
+    for path, document in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, document)
+    return len(files)
+
+
+def is_tree(folder: Path) -> bool:
+    """True for a folder in which there is nothing but `CATEGORY/TOOL.json`: what may be replaced by another such one."""
+    inside = list(folder.rglob("*")) if folder.is_dir() else [folder]
+    return all(
+        (path.is_dir() and path.parent == folder) or (path.suffix == ".json" and path.parent.parent == folder)
+        for path in inside
+    )
+
+
+def _folder(category: str) -> str:
+    """The client opens the folder as a query spells it, so that is its name wherever a file system allows it."""
+    plain = category if "/" not in category and "\0" not in category else spelled_category(category).replace("\0", "")
+    return plain if plain.strip(". ") else "tools"
+
+
+def _api(spec: ToolSpec) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": spec.api,
+        "url": "",
+        "description": spec.description,
+        "method": spec.method or "GET",
+        "required_parameters": [_parameter(p) for p in spec.parameters if p.required],
+        "optional_parameters": [_parameter(p) for p in spec.parameters if not p.required],
+    }
+    if spec.response_template is not None:
+        row["template_response"] = spec.response_template
+    if spec.response_schema:
+        row["schema"] = spec.response_schema
+    return row
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    kind = "DATE (YYYY-MM-DD)" if parameter.schema.get("format") == "date" else _TYPES.get(parameter.type, "STRING")
+    loose = parameter.schema.get("type")
+    if isinstance(loose, list) and loose[0] in _TYPES:
+        kind = _TYPES[loose[0]]
+    return {
+        "name": parameter.raw_name or parameter.name,
+        "type": kind,
+        "description": parameter.description,
+        "default": "" if parameter.default is None else parameter.default,
+    }
