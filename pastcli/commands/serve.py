@@ -47,7 +47,7 @@ def command(
     from ..tools.load import read_tools
 
     if tools is None:
-        raise UsageError("no tools named", "give --tools PATH: a tools file or folder, mcp.json, or a Python module")
+        raise UsageError("no tools named", "give --tools PATH: ToolBench queries, OpenAI functions, OpenAPI, mcp.json, a Python module, …")
     loaded = read_tools(tools, config.strict_tools)
     for line in loaded.warnings.lines():
         output.warn(line)
