@@ -61,7 +61,10 @@ def command(
         _replay(replay, tools, as_json)
         return
     if tools is None:
-        raise UsageError("no tools named", "give --tools PATH: ToolBench queries, OpenAI functions, OpenAPI, mcp.json, a Python module, …")
+        raise UsageError(
+            "no tools named",
+            "give --tools PATH: ToolBench queries, OpenAI functions, OpenAPI, mcp.json, a Python module, …",
+        )
     loaded = _load(tools, query or [], config)
     load = registry.load("chat", config.backend)
     path = _model_path(model, getattr(load, "local", True))

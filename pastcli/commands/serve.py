@@ -47,7 +47,10 @@ def command(
     from ..tools.load import read_tools
 
     if tools is None:
-        raise UsageError("no tools named", "give --tools PATH: ToolBench queries, OpenAI functions, OpenAPI, mcp.json, a Python module, …")
+        raise UsageError(
+            "no tools named",
+            "give --tools PATH: ToolBench queries, OpenAI functions, OpenAPI, mcp.json, a Python module, …",
+        )
     loaded = read_tools(tools, config.strict_tools)
     for line in loaded.warnings.lines():
         output.warn(line)
