@@ -120,6 +120,7 @@ class _Kept:
     def __init__(self, server: str, configuration: Mapping[str, Any], loop: asyncio.AbstractEventLoop):
         self.server = server
         self.client: Any = None
+        self._failure: BaseException | None = None
         self._configuration = configuration
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (the process writes on)
         self._ready = threading.Event()
@@ -128,14 +129,13 @@ class _Kept:
 
     def wait(self) -> None:
         """Until the session stands; raises `PastError` with the server's own last words if it does not come to that."""
-        self._ready.wait(START_SECONDS)
+        stands = self._ready.wait(START_SECONDS)
         if self.client is not None:
             return
-        problem = f"it did not answer in {START_SECONDS:g} seconds"
-        if self.task.done() and not self.task.cancelled():
-            problem = _reason(self.task.exception() or PastError("it ended at once"))
-        else:
+        problem = _reason(self._failure) if self._failure else "it ended at once"
+        if not stands:
             self.task.cancel()
+            problem = f"it did not answer in {START_SECONDS:g} seconds"
         raise PastError(f"MCP server {self.server} cannot be used: {problem}", self.last_words())
 
     def last_words(self) -> str | None:
@@ -152,6 +152,9 @@ class _Kept:
                 self.client = client
                 self._ready.set()
                 await self.stop.wait()
+        except BaseException as error:
+            self._failure = error
+            raise
         finally:
             self._ready.set()
 
