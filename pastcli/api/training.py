@@ -21,6 +21,7 @@ class TrainJob:
     (`model/` or `adapter/` inside it). `state` is where resumable checkpoints live; when it holds one
     and `resume` is set, training continues from it. `config` is the stage's dataclass of `pastcli.config`.
     `watch` is a directory where `log.jsonl` (a line a step) and `rollouts.jsonl` grow while training runs.
+    `dev` holds held-out rows of the same kind as `examples`: they are measured while training runs, and choose the result.
     """
 
     model: Path
@@ -32,11 +33,15 @@ class TrainJob:
     progress: Progress | None = None
     rewards: Sequence[tuple[str, float, Reward]] = ()
     watch: Path | None = None
+    dev: Path | None = None
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """`path` is the HF directory or adapter directory made; `log` one dict a logged step."""
+    """`path` is the HF directory or adapter directory made; `log` one dict a logged step.
+
+    Where held-out rows chose a step before the last, `best_step` is that step, and `last` the directory of the last weights.
+    """
 
     path: Path
     kind: str
@@ -46,6 +51,8 @@ class TrainResult:
     initial_hash: str
     final_hash: str
     log: list[dict[str, float]] = field(default_factory=list)
+    last: Path | None = None
+    best_step: int | None = None
 
 
 class Trainer(Protocol):

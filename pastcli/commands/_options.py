@@ -56,7 +56,9 @@ def option(stage: str, name: str, *flags: str, **more: Any) -> Any:
     if choices := one.metadata["choices"]:
         more.setdefault("metavar", "|".join(choices))
         more.setdefault("autocompletion", lambda incomplete: [c for c in choices if c.startswith(incomplete)])
-    return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=text, show_default=False, **more)
+    flag = name.replace("_", "-")
+    usual = f"--{flag}/--no-{flag}" if default is True else f"--{flag}"
+    return typer.Option(*(flags or (usual,)), help=text, show_default=False, **more)
 
 
 def with_settings(stage: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

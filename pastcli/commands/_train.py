@@ -109,16 +109,21 @@ def train(
     resume: bool,
     rewards: Sequence[tuple[str, float, api.Reward]] = (),
     label: str = "",
+    dev: Sequence[dict[str, Any]] = (),
 ) -> api.TrainResult:
     """One training in `folder`: examples.jsonl, log.jsonl and the model or adapter made; its checkpoints are removed.
 
-    A failure before the first checkpoint leaves nothing that could be taken for something to resume.
+    `dev` are held-out rows, measured while it runs. A failure before the first checkpoint leaves nothing that could be
+    taken for something to resume.
     """
     examples, state = folder / "examples.jsonl", folder / "state"
     write_rows(examples, rows)
+    held_out = folder / "dev.jsonl" if dev else None
+    if held_out:
+        write_rows(held_out, dev)
     trainer = registry.load("trainer", config.trainer)
     with output.progress(label or stage, "steps") as progress:
-        job = api.TrainJob(model, examples, folder, state, config, resume, progress, rewards, watch=folder)
+        job = api.TrainJob(model, examples, folder, state, config, resume, progress, rewards, folder, held_out)
         try:
             result = trainer.sft(job) if stage == "sft" else trainer.rl(job)
         except Exception:
@@ -138,6 +143,11 @@ def record(run: runs.Run, result: api.TrainResult) -> None:
     merged = run.dir / "sft"
     if merged.is_dir():  # RL began from an adapter: the merged model is what its skill is measured against
         run.add_output("sft", merged)
+    if result.last is not None:
+        run.add_output("last", result.last)
+    measured = [entry["dev"] for entry in result.log if "dev" in entry]
+    if measured:
+        run.metrics(dev_best=max(measured), dev_last=measured[-1], best_step=result.best_step)
     first, last = (result.log[0], result.log[-1]) if result.log else ({}, {})
     run.metrics(
         steps=result.steps,

@@ -24,12 +24,18 @@ SFT = typer.Option(
 QUESTIONS = typer.Option(
     "--questions", metavar="FILE", help="Questions with answers: JSONL, SQuAD-like JSON or LooGLE."
 )
+DEV = typer.Option(
+    "--dev",
+    metavar="FILE",
+    help="Held-out questions: their reward is measured while training runs, and the best model is the result.",
+)
 
 
 @with_settings("rl")
 def command(
     sft: Annotated[str | None, SFT] = None,
     questions: Annotated[Path | None, QUESTIONS] = None,
+    dev: Annotated[Path | None, DEV] = None,
     *,
     config: RlConfig,
     name: Name = "",
@@ -46,12 +52,14 @@ def command(
         raise UsageError("no questions given", "name a file: past rl --questions questions.jsonl")
     found = models.resolve(sft) if sft else _newest_sft()
     extra = {"sft": str(found.path), "questions": str(questions.resolve()), "name": name}
+    extra |= {"dev": str(dev.resolve())} if dev else {}
     if already_done("rl", config, extra, resume, as_json):
         return
     from ..ingest import read_questions
 
     rewards = _train.rewards_of(config)
     rows = _train.rl_rows(read_questions(questions), questions)
+    held_out = _train.rl_rows(read_questions(dev), dev) if dev else []
     if dry_run:
         answers = config.steps * config.prompts_per_step * config.num_generations
         plan = {"would_train": str(found.path), "questions": len(rows), "steps": config.steps}
@@ -60,7 +68,8 @@ def command(
     with runs.start("rl", config, extra=extra, resume=resume, force=force, name=name) as run:
         _train.add_base(run, "sft", found)
         run.add_input("questions", questions)
-        result = _train.train("rl", found.path, rows, run.dir, config, run.resumed, rewards)
+        run.add_inputs("dev", [dev] if dev else [])
+        result = _train.train("rl", found.path, rows, run.dir, config, run.resumed, rewards, dev=held_out)
         _train.record(run, result)
         run.metrics(questions=len(rows), **_rewarded(result.log))
     show_run(runs.read(run.final), as_json)

@@ -11,7 +11,7 @@ import typer
 
 from .. import output, runs
 from ..errors import UsageError
-from . import _runs_diff, _runs_rm
+from . import _runs_diff, _runs_rm, _runs_watch
 from ._options import DryRun, Json, complete_run
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 
 app.command("diff", epilog=_runs_diff.EXAMPLE)(_runs_diff.command)
 app.command("rm", epilog=_runs_rm.EXAMPLE)(_runs_rm.command)
+app.command("watch", epilog=_runs_watch.EXAMPLE)(_runs_watch.command)
 
 RunName = Annotated[
     str,

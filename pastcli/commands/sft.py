@@ -22,11 +22,17 @@ DOCS = typer.Argument(
     show_default=False,
     help="Documents, folders, a corpus or prompt/completion JSONL (default: the newest corpus of the workspace).",
 )
+DEV = typer.Option(
+    "--dev",
+    metavar="FILE",
+    help="Held-out texts or pairs (JSONL): their loss is measured while training runs, and the best model is the result.",
+)
 
 
 @with_settings("sft")
 def command(
     docs: Annotated[list[Path] | None, DOCS] = None,
+    dev: Annotated[Path | None, DEV] = None,
     *,
     config: SftConfig,
     name: Name = "",
@@ -44,16 +50,19 @@ def command(
     found = models.resolve(config.base)
     docs = docs or [_newest_corpus()]
     extra = {"docs": [str(path.resolve()) for path in docs], "base": str(found.path), "name": name}
+    extra |= {"dev": str(dev.resolve())} if dev else {}
     if already_done("sft", config, extra, resume, as_json):
         return
     rows = _train.sft_rows(docs, config, _train.ingest_config(config_file))
+    held_out = _train.read_pairs(dev) if dev else []
     if dry_run:
         output.emit(_plan(rows, config, found), as_json)
         return
     with runs.start("sft", config, extra=extra, resume=resume, force=force, name=name) as run:
         _train.add_base(run, "base", found)
         run.add_inputs("documents", [*docs, *_train.mixed(config, docs)])
-        result = _train.train("sft", found.path, rows, run.dir, config, run.resumed)
+        run.add_inputs("dev", [dev] if dev else [])
+        result = _train.train("sft", found.path, rows, run.dir, config, run.resumed, dev=held_out)
         _train.record(run, result)
         run.metrics(examples=len(rows))
     show_run(runs.read(run.final), as_json)

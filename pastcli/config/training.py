@@ -37,6 +37,10 @@ class TrainingConfig:
     sharding: str = setting(
         "none", "with several processes: a whole model in each (DDP), or one over all (FSDP2)", choices=("none", "full")
     )
+    watchdog: bool = setting(True, "stop a run that can no longer learn, and say why")
+    patience: int = setting(10, "steps without a signal before the watchdog stops a run", at_least=1)
+    dev_every: int = setting(10, "steps between measures of --dev", at_least=1)
+    report_to: list = setting([], "also log to tensorboard, trackio, wandb or mlflow, if it is installed; may repeat")
     launch: str = setting("", "accelerate configuration file that starts the processes, instead of --processes")
     seed: int = setting(0, "random seed", at_least=0)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -83,7 +85,7 @@ def common(job: api.TrainJob, machine: Machine) -> dict[str, Any]:
         save_strategy="no",  # see `checkpoints.Saver`
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to="none",
+        report_to=_reporters(config, job.watch),
         disable_tqdm=True,
         push_to_hub=False,
         dataloader_pin_memory=False,
@@ -92,6 +94,21 @@ def common(job: api.TrainJob, machine: Machine) -> dict[str, Any]:
     if machine.sharded:
         arguments |= dict(fsdp=True, fsdp_config={"version": 2, "state_dict_type": "FULL_STATE_DICT"})
     return arguments
+
+
+def _reporters(config: Any, folder: Path | None) -> list[str]:
+    """transformers' own callbacks of `--report-to`. Raises `UsageError` naming the package that one of them lacks."""
+    if not config.report_to:
+        return ["none"]
+    from transformers.integrations import get_available_reporting_integrations
+
+    present = set(get_available_reporting_integrations())
+    for name in config.report_to:
+        if name not in present:
+            raise UsageError(f"--report-to {name}: its package is not installed", f"pip install {name}")
+    if folder is not None:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+    return list(config.report_to)
 
 
 def stand_in(row: dict[str, Any]) -> Dataset:

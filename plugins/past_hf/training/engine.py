@@ -6,6 +6,7 @@ Everywhere else TRL's own step runs on accelerate as it comes, and the plan is d
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,10 +20,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from pastcli import api
 from pastcli.errors import UsageError
 
-from ..compute import compute_dtype
+from ..compute import WorkingWeights, compute_dtype
 from . import checkpoints
 from .arguments import Machine
+from .held_out import HeldOut
 from .watch import Clock, Watch
+from .watchdog import Watchdog
 
 
 def schedule(kind: str, steps: int, warmup: float) -> Callable[[int], float]:
@@ -53,6 +56,8 @@ class PlannedTrainer(Trainer):
     rows: Any
     batches: Sequence[list[int]]
     dtype: torch.dtype
+    tuned: bool
+    extra: dict[str, float]
     counted: int = 0
     """Rows of the step, over all processes."""
     seen_before: int = 0
@@ -60,11 +65,31 @@ class PlannedTrainer(Trainer):
     def attach(self, job: api.TrainJob, machine: Machine, rows: Any, batches: Sequence[list[int]]) -> None:
         self.job, self.rows, self.batches = job, rows, batches
         self.dtype = compute_dtype(job.config.precision)
-        self.clock, self.watch = Clock(), Watch(job.watch, job.progress)
+        self.clock, self.watch, self.extra = Clock(), Watch(job.watch, job.progress), {}
+        self.tuned = machine.tuned
         self.saver = checkpoints.Saver(self, job.config.save_every, job.config.save_minutes)
         self.remove_callback(PrinterCallback)
         for callback in (self.saver, _Pace(self), self.watch):
             self.add_callback(callback)
+        if job.config.watchdog:
+            self.add_callback(Watchdog(job.config.patience))
+
+    def hold_out(self, rows: list[dict[str, Any]]) -> None:
+        """Measure these rows every `dev_every` steps, and keep the best model."""
+        self.add_callback(HeldOut(self, self.prepared(rows), self.job.config.dev_every))
+
+    def prepared(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return rows
+
+    def held_out(self, rows: list[dict[str, Any]]) -> float:
+        """The measure of held-out rows, higher is better, the same on all processes."""
+        raise NotImplementedError
+
+    def computing(self) -> contextlib.AbstractContextManager:
+        """In the type the training computes in, for what needs no gradient."""
+        if self.tuned:
+            return WorkingWeights(self.model, self.dtype)
+        return self.accelerator.autocast() if self.args.bf16 else contextlib.nullcontext()
 
     @property
     def rank(self) -> int:
@@ -89,6 +114,8 @@ class PlannedTrainer(Trainer):
             seen = self.state.num_input_tokens_seen
             seconds = taken["seconds"] - taken.get("seconds_checkpoint", 0.0)
             logs.update(taken, rows=self.counted, tokens_per_second=(seen - self.seen_before) / max(seconds, 1e-9))
+            logs.update(self.extra)
+            self.extra.clear()
             self.seen_before = seen
         super().log(logs, start_time)
 

@@ -18,13 +18,16 @@ from ..generation import end_tokens, generate, stop_rule
 from . import plans
 from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
-from .rewards import combined
+from .held_out import share, summed
+from .rewards import combined, graded, weighted
 
 BY_ROW = frozenset(
     ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "ref_per_token_logps")
 )
 """Fields of TRL 1.16's batch that have a row for each answer; the package is pinned to the version they are those of."""
 WHOLE = frozenset(("num_items_in_batch",))
+AT_ONCE = 64
+"""Held-out questions decoded together."""
 
 
 def draws(seed: int, step: int, rows: int, length: int) -> torch.Tensor:
@@ -45,30 +48,46 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         with self.clock("rollout"):
             if self.use_vllm:
                 return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations)
-            return self._decode(prompt_ids, num_generations), None
+            return self._sample(prompt_ids, num_generations), None
 
-    def _decode(self, prompt_ids: list[list[int]], group: int) -> list[list[int]]:
+    def _sample(self, prompt_ids: list[list[int]], group: int) -> list[list[int]]:
         whole, mine = self.counted, slice(self.rank * len(prompt_ids), (self.rank + 1) * len(prompt_ids))
         drawn = draws(self.job.config.seed, self.state.global_step, whole, self.max_completion_length)[mine]
         copies = group if len(prompt_ids) % group == 0 else 1  # a group may be shared by two processes
-        self.model.eval()
         with self.accelerator.autocast() if self.args.bf16 else contextlib.nullcontext():
-            answers = generate(
-                self.model,
-                prompt_ids[::copies],
-                max_new_tokens=self.max_completion_length,
-                stopped=self.stopped,
-                pad=self._tokenizer.pad_token_id,
-                copies=copies,
-                temperature=self.temperature,
-                draws=drawn,
-                together=self._any_busy if self.is_fsdp_enabled else None,
-            )
+            return self._decode(prompt_ids[::copies], copies=copies, temperature=self.temperature, draws=drawn)
+
+    def _decode(self, prompt_ids: list[list[int]], **how: Any) -> list[list[int]]:
+        self.model.eval()
+        answers = generate(
+            self.model,
+            prompt_ids,
+            max_new_tokens=self.max_completion_length,
+            stopped=self.stopped,
+            pad=self._tokenizer.pad_token_id,
+            together=self._any_busy if self.is_fsdp_enabled else None,
+            **how,
+        )
         self.model.train()
         return answers
 
     def _any_busy(self, busy: bool) -> bool:
         return bool(self.accelerator.reduce(torch.tensor(float(busy), device=self.args.device)).item())
+
+    def held_out(self, rows: list[dict[str, Any]]) -> float:
+        """Mean reward of the greedy answers to held-out questions."""
+        mine, real = share(rows, self.rank, self.accelerator.num_processes)
+        answers: list[str] = []
+        with self.computing():
+            for start in range(0, len(mine), AT_ONCE):
+                prompts = [self._tokenizer(row["prompt"])["input_ids"] for row in mine[start : start + AT_ONCE]]
+                answers += self.processing_class.batch_decode(self._decode(prompts), skip_special_tokens=True)
+        columns = {key: [row[key] for row in mine[:real]] for key in rows[0] if key != "prompt"}
+        prompts = [row["prompt"] for row in mine[:real]]
+        values = [graded(n, function, prompts, answers[:real], columns) for n, _, function in self.job.rewards]
+        total = weighted(values, [weight for _, weight, _ in self.job.rewards]) if real else []
+        known = [value for value in total if value is not None]
+        return summed(self, sum(known), len(known))
 
     def seen(self, prompts, completions, columns, by_name, total) -> None:
         if self.rank == 0:

@@ -77,7 +77,8 @@ def launch(stage: str, job: api.TrainJob, processes: int) -> api.TrainResult:
     if launcher.returncode or not result.is_file():
         raise _failure(folder, launcher.returncode)
     fields = json.loads(result.read_text(encoding="utf-8"))
-    return api.TrainResult(**{**fields, "path": Path(fields["path"])})
+    last = Path(fields["last"]) if fields["last"] else None
+    return api.TrainResult(**{**fields, "path": Path(fields["path"]), "last": last})
 
 
 def _command(folder: Path, config: Any, processes: int) -> list[str]:

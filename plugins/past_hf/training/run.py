@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,12 @@ from transformers import set_seed
 from pastcli import api
 from pastcli.errors import PastError, UsageError
 
-from ..folder import companions
-from ..materialize import load_model, load_tokenizer, save_model
-from ..portable import make_portable
+from ..materialize import load_model, load_tokenizer
 from . import grpo, sft
 from .arguments import Machine, check_method, common, shard_on_processors
 from .checkpoints import newest_whole
+from .held_out import BEST, NOTE, read_best
+from .saving import gathered, save, weights_hash
 from .watch import logged_steps
 
 BUILD = {"sft": sft.build, "rl": grpo.build}
@@ -37,6 +35,8 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     model = load_model(job.model, machine.weights_dtype(config), machine.attention)
     tokenizer, rows = load_tokenizer(job.model), _rows(job.examples)
     trainer = BUILD[stage](job, machine, model, tokenizer, rows, common(job, machine))
+    if job.dev is not None:
+        trainer.hold_out(_rows(job.dev))
     before = weights_hash(dict(trainer.model.named_parameters()))
     began = time.monotonic()
     checkpoint = newest_whole(job.state) if job.resume else None
@@ -49,15 +49,18 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
             "training changed nothing: every weight is what it was before",
             "is the learning rate above 0? In RL: did all answers to each question earn the same reward?",
         )
-    path = _save(trainer, state, job) if trainer.args.should_save else job.out
+    kind = "adapter" if config.method == "lora" else "model"
+    chosen = _written(trainer, state, job.out, kind) if trainer.args.should_save else {}
     return api.TrainResult(
-        path=path,
-        kind="adapter" if config.method == "lora" else "model",
+        path=job.out / kind,
+        kind=kind,
         steps=trainer.state.global_step,
         tokens=int(trainer.state.num_input_tokens_seen),
         seconds=seconds,
         initial_hash=before,
-        final_hash=after,
+        final_hash=chosen.get("hash", after),
+        last=job.out / "last" if (job.out / "last").is_dir() else None,
+        best_step=chosen.get("step", trainer.state.global_step),
         log=logged_steps(trainer.state.log_history),
     )
 
@@ -70,38 +73,14 @@ def _rows(examples: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def gathered(trainer: Any) -> dict[str, torch.Tensor]:
-    """Name -> trained weight in float32, whole, on rank 0; other ranks get what they hold. All processes call it."""
-    if not trainer.is_fsdp_enabled:
-        return {name: value for name, value in trainer.model.named_parameters() if value.requires_grad}
-    trained = [name for name, value in trainer.model.named_parameters() if value.requires_grad]
-    whole = trainer.accelerator.get_state_dict(trainer.model)
-    return {name: whole[name] for name in trained if name in whole}
-
-
-def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
-    """sha256 over the trainable weights, fp32."""
-    digest = hashlib.sha256()
-    for name, value in weights.items():
-        if getattr(value, "requires_grad", True) or not isinstance(value, torch.nn.Parameter):
-            digest.update(name.encode())
-            digest.update(value.detach().float().cpu().contiguous().numpy())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _save(trainer: Any, state: dict[str, torch.Tensor], job: api.TrainJob) -> Path:
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    whole = state if trainer.is_fsdp_enabled else None
-    if job.config.method == "full":
-        return save_model(model, job.model, job.out / "model", whole)
-    folder = job.out / "adapter"
-    model.peft_config["default"].base_model_name_or_path = str(job.model)
-    try:
-        model.save_pretrained(folder, state_dict=whole)
-    except Exception as error:  # OSError, or safetensors' own type when the disk is full
-        raise PastError(f"the adapter cannot be written to {folder}: {error}", "is the disk full?") from error
-    for file in companions(job.model):
-        if file.name not in ("generation_config.json", "past.json") and file.suffix != ".py":
-            shutil.copyfile(file, folder / file.name)
-    make_portable(folder)
-    return folder
+def _written(trainer: Any, state: dict[str, torch.Tensor], out: Path, kind: str) -> dict[str, Any]:
+    """Write the last weights, or, where held-out rows chose earlier ones, those, and the last beside them."""
+    best = trainer.job.state / BEST
+    note = read_best(best)
+    if note.get("step", trainer.state.global_step) == trainer.state.global_step:
+        save(trainer, state, out / kind)
+        return {}
+    save(trainer, state, out / "last")
+    (best / NOTE).unlink()
+    shutil.move(best, out / kind)
+    return note

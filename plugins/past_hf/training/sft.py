@@ -17,6 +17,7 @@ from ..materialize import encode
 from . import plans
 from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
+from .held_out import summed
 
 IGNORED = -100
 
@@ -96,6 +97,28 @@ class Sft(PlannedTrainer, SFTTrainer):
             self._metrics["train"]["num_tokens"] = [self.state.num_input_tokens_seen]
         super().log(logs, start_time)
 
+    def prepared(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return tokenize(rows, self.processing_class, self.job.config.max_length)
+
+    @torch.no_grad()
+    def held_out(self, rows: list[dict[str, Any]]) -> float:
+        """Minus the mean loss of the labels of held-out rows."""
+        lengths = [len(row["input_ids"]) for row in rows]
+        processes, numbered = self.accelerator.num_processes, Rows(rows)
+        (rounds,) = plans.deal([range(len(rows))], lengths, processes, self.job.config.batch_tokens)
+        total, count = 0.0, 0
+        self.model.eval()
+        with self.computing():
+            for groups in rounds:
+                part = collate([numbered[row] for row in groups[self.rank]], self.processing_class.pad_token_id)
+                count += part.pop("counts")[2]
+                total += float(self._logprobs({key: value.to(self.args.device) for key, value in part.items()}))
+        self.model.train()
+        return summed(self, total, count)
+
+    def _logprobs(self, part: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.model(**part, use_cache=False, fused_lm_head=True).log_probs.sum()
+
 
 class TunedSft(Sft):
     """The step of one process without a card: 16-bit working weights, logits only where there is a label."""
@@ -111,13 +134,15 @@ class TunedSft(Sft):
         total = torch.zeros(())
         with self.clock("train"), WorkingWeights(model, self.dtype) as working:
             for part in inputs:
-                wanted = part["labels"] != IGNORED
-                wanted[:, 0] = False
-                logps, _ = token_logprobs(model, part["input_ids"], wanted)
-                loss = -logps.sum() / self.labels_per_step
+                loss = -self._logprobs(part) / self.labels_per_step
                 working.backward(loss)
                 total += loss.detach()
         return total
+
+    def _logprobs(self, part: dict[str, torch.Tensor]) -> torch.Tensor:
+        wanted = part["labels"] != IGNORED
+        wanted[:, 0] = False
+        return token_logprobs(self.model, part["input_ids"], wanted)[0].sum()
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # transformers guesses from one padded batch; `past` counts tokens and seconds itself

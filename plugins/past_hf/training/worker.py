@@ -57,7 +57,8 @@ def _work(stage: str, job, folder: Path, rank: int) -> None:
         job = dataclasses.replace(job, progress=tell)
     result = run(stage, job, int(os.environ.get("WORLD_SIZE", "1")))
     if rank == 0:
-        write_json(folder / "result.json", {**dataclasses.asdict(result), "path": str(result.path)})
+        last = str(result.last) if result.last else ""
+        write_json(folder / "result.json", {**dataclasses.asdict(result), "path": str(result.path), "last": last})
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

@@ -1,0 +1,45 @@
+"""A training's log as text: a curve in one line, and where the time of a step goes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def read_log(file: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log.jsonl; one that is being written is left for the next look."""
+    if not file.is_file():
+        return []
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def curve(values: Sequence[float], width: int = 48) -> str:
+    """The values as bars between their smallest and largest, `width` characters at most; each bar is a mean."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return ""
+    columns = min(width, len(finite))
+    edges = [len(finite) * column // columns for column in range(columns + 1)]
+    means = [sum(finite[a:b]) / (b - a) for a, b in zip(edges, edges[1:])]
+    low, span = min(means), max(means) - min(means)
+    return "".join(_BARS[round((mean - low) / span * 7) if span else 3] for mean in means)
+
+
+def times(log: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Share of the wall time of each part of a step, the rest as `other`; {} for a log without times."""
+    wall = sum(entry.get("seconds", 0.0) for entry in log)
+    if not wall:
+        return {}
+    parts: dict[str, float] = {}
+    for entry in log:
+        for name, value in entry.items():
+            if name.startswith("seconds_"):
+                parts[name.removeprefix("seconds_")] = parts.get(name.removeprefix("seconds_"), 0.0) + value
+    shares = {name: round(spent / wall, 4) for name, spent in sorted(parts.items(), key=lambda pair: -pair[1])}
+    return {**shares, "other": round(max(0.0, 1 - sum(parts.values()) / wall), 4)}

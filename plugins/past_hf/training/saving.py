@@ -1,0 +1,54 @@
+"""Trained weights out of however many processes, whole and in float32 (METHOD 5: no 16-bit gather)."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pastcli.errors import PastError
+
+from ..folder import companions
+from ..materialize import save_model
+from ..portable import make_portable
+
+
+def gathered(trainer: Any) -> dict[str, torch.Tensor]:
+    """Name -> trained weight in float32, whole, on rank 0; other ranks get what they hold. All processes call it."""
+    if not trainer.is_fsdp_enabled:
+        return {name: value for name, value in trainer.model.named_parameters() if value.requires_grad}
+    trained = [name for name, value in trainer.model.named_parameters() if value.requires_grad]
+    whole = trainer.accelerator.get_state_dict(trainer.model)
+    return {name: whole[name] for name in trained if name in whole}
+
+
+def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over the trainable weights, fp32."""
+    digest = hashlib.sha256()
+    for name, value in weights.items():
+        if getattr(value, "requires_grad", True) or not isinstance(value, torch.nn.Parameter):
+            digest.update(name.encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def save(trainer: Any, state: dict[str, torch.Tensor], folder: Path) -> Path:
+    """Write the model, or the adapter, that `gathered` gave; for rank 0."""
+    job, model = trainer.job, trainer.accelerator.unwrap_model(trainer.model)
+    whole = state if trainer.is_fsdp_enabled else None
+    if job.config.method == "full":
+        return save_model(model, job.model, folder, whole)
+    model.peft_config["default"].base_model_name_or_path = str(job.model)
+    try:
+        model.save_pretrained(folder, state_dict=whole)
+    except Exception as error:  # OSError, or safetensors' own type when the disk is full
+        raise PastError(f"the adapter cannot be written to {folder}: {error}", "is the disk full?") from error
+    for file in companions(job.model):
+        if file.name not in ("generation_config.json", "past.json") and file.suffix != ".py":
+            shutil.copyfile(file, folder / file.name)
+    make_portable(folder)
+    return folder

@@ -1,0 +1,131 @@
+"""Stops a training that can no longer learn, and says why: each rule looks at what the log already has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from pastcli.errors import PastError
+
+from .watch import logged, logged_steps
+
+Step = dict[str, float]
+Reason = tuple[str, str]
+"""What is wrong, and what may mend it."""
+
+
+def not_finite(log: Sequence[Step], patience: int) -> Reason | None:
+    """The loss or the gradient's norm is NaN or infinite."""
+    for name in ("loss", "grad_norm"):
+        if not math.isfinite(log[-1].get(name, 0.0)):
+            return f"the {name.replace('_', ' ')} is {log[-1][name]}", "lower --lr or --clip, or use --precision fp32"
+    return None
+
+
+def dead_groups(log: Sequence[Step], patience: int) -> Reason | None:
+    """All answers to every question earned the same reward, `patience` steps long: no advantage, no gradient."""
+    last = log[-patience:]
+    if len(last) < patience or any(step.get("dead_groups", 0.0) < 1.0 for step in last):
+        return None
+    rewards = [step["reward"] for step in last if "reward" in step]
+    mean = f" ({sum(rewards) / len(rewards):.3g} on average)" if rewards else ""
+    return (
+        f"in {patience} steps on end all answers to each question earned the same reward{mean}",
+        "see rollouts.jsonl: can the reward tell these answers apart? Then answers must differ more "
+        "(--temperature, --num-generations) or be right sometimes (more SFT, the answer format)",
+    )
+
+
+def collapsed_entropy(log: Sequence[Step], patience: int) -> Reason | None:
+    """The answers' entropy is below a hundredth of where it began: sampling draws the same answer again and again."""
+    rows = [step["entropy"] for step in log if "entropy" in step and "reward" in step]
+    if len(rows) < 2 * patience:
+        return None
+    first, last = _mean(rows[:patience]), max(rows[-patience:])
+    if last >= 0.01 * first:
+        return None
+    return f"the entropy of the answers fell from {first:.3g} to {last:.3g} nats", "lower --lr, or hold on with --beta"
+
+
+def exploding_length(log: Sequence[Step], patience: int) -> Reason | None:
+    """Answers are three times as long as they began, and nearly all are cut off."""
+    rows = [(step["completion_length"], step.get("clipped", 0.0)) for step in log if "completion_length" in step]
+    if len(rows) < 2 * patience:
+        return None
+    first, last = _mean([length for length, _ in rows[:patience]]), rows[-patience:]
+    if min(length for length, _ in last) < 3 * first or min(cut for _, cut in last) < 0.95:
+        return None
+    return (
+        f"answers grew from {first:.0f} to {last[-1][0]:.0f} tokens and are cut off at --max-new-tokens",
+        "the reward pays for length: see rollouts.jsonl, and audit it",
+    )
+
+
+def repetition(log: Sequence[Step], patience: int) -> Reason | None:
+    """More than half of the answers' word triples repeat earlier ones, and did not at first."""
+    rows = [step["repetition"] for step in log if "repetition" in step]
+    if len(rows) < 2 * patience or min(rows[-patience:]) < 0.5 or _mean(rows[:patience]) > 0.25:
+        return None
+    return (
+        f"answers repeat themselves: {rows[-1]:.0%} of their word triples, {_mean(rows[:patience]):.0%} at first",
+        "the reward pays for repetition: see rollouts.jsonl, and audit it",
+    )
+
+
+RULES: tuple[Callable[[Sequence[Step], int], Reason | None], ...] = (
+    not_finite,
+    dead_groups,
+    collapsed_entropy,
+    exploding_length,
+    repetition,
+)
+
+
+class Watchdog(TrainerCallback):
+    """Asks the rules after every step, and every `patience` steps whether any weight has moved. Raises `PastError`."""
+
+    def __init__(self, patience: int):
+        self.patience = patience
+        self.log: list[Step] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        self.log = logged_steps(state.log_history)
+        self.first = _samples(model)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict | None = None, model: Any = None, **_: Any
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        self.log.append(logged({**logs, "step": state.global_step}))
+        for rule in RULES:
+            if reason := rule(self.log, self.patience):
+                self._stop(state.global_step, *reason)
+        if len(self.log) % self.patience == 0:
+            now = _samples(model)
+            if all(torch.equal(a, b) for a, b in zip(self.first, now, strict=True)):
+                self._stop(state.global_step, f"no weight moved in {self.patience} steps", "raise --lr")
+            self.first = now
+
+    def _stop(self, step: int, what: str, mend: str) -> None:
+        raise PastError(
+            f"stopped at step {step}, it cannot learn like this: {what}", f"{mend}; --no-watchdog goes on regardless"
+        )
+
+
+def _samples(model: Any, size: int = 256) -> list[torch.Tensor]:
+    """The first weights of every trained tensor that this process holds."""
+    found = []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            local = getattr(parameter.data, "_local_tensor", parameter.data)
+            found.append(local.flatten()[:size].clone())
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
