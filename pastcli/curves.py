@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def curve(values: Sequence[float], width: int = 48) -> str:
         return ""
     columns = min(width, len(finite))
     edges = [len(finite) * column // columns for column in range(columns + 1)]
-    means = [sum(finite[a:b]) / (b - a) for a, b in zip(edges, edges[1:])]
+    means = [sum(finite[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     low, span = min(means), max(means) - min(means)
     return "".join(_BARS[round((mean - low) / span * 7) if span else 3] for mean in means)
 
