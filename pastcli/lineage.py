@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .errors import MismatchError
 from .records import Record, located, owner_of, records
 
 TEXTS = ("documents", "questions", "tools")
@@ -39,6 +40,15 @@ def stale(path: Path, digest: str, beside: Mapping[Path, str]) -> list[str]:
         if _differ(entry["hash"], now.get(there, "")):
             found.append(f"run {run.id} began from another {name}: {there} has changed since")
     return found
+
+
+def refuse_stale(given: Mapping[Path, str], allowed: bool) -> list[str]:
+    """What is stale about the inputs of one command, by path and hash; raises `MismatchError` unless that is `allowed`."""
+    reasons = list(dict.fromkeys(reason for path, digest in given.items() for reason in stale(path, digest, given)))
+    if reasons and not allowed:
+        hint = "make it again from what is there now, or take it as it is with --allow-stale"
+        raise MismatchError(reasons[0], hint)
+    return reasons
 
 
 def _began_from(run: Record, known: Mapping[str, Record]) -> Iterator[tuple[Record, str, Mapping[str, Any]]]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from . import output, publish
 from .destinations import Claim, allowed, claim
-from .errors import MismatchError, UsageError
+from .errors import UsageError
 from .files import writable, write_json
 from .hashing import hash_path
-from .lineage import stale
+from .lineage import refuse_stale
 from .records import Record, located, owner_of, runs_dir, stored, workspace
 
 
@@ -81,11 +81,7 @@ class Run:
         return named
 
     def _check_lineage(self) -> None:
-        given = self.inputs()
-        for reason in (reason for path, digest in given.items() for reason in stale(path, digest, given)):
-            if not self.allow_stale:
-                hint = "make it again from what is there now, or take it as it is with --allow-stale"
-                raise MismatchError(reason, hint)
+        for reason in refuse_stale(self.inputs(), self.allow_stale):
             if reason not in self.manifest["stale"]:
                 self.manifest["stale"].append(reason)
                 output.warn(f"{reason} (--allow-stale)")

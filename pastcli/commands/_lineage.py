@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import models, output, runs
-from ..errors import PastError, UsageError
+from ..errors import MismatchError, PastError, UsageError
 from ..hashing import is_hash_of
 
 
@@ -57,7 +57,12 @@ def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models
         after = model(rl)
         record = runs.owner_of(after.path)
     if sft is not None:
-        return model(sft), after
+        before = made_by(model(sft), "sft", "rl")
+        if (owner := runs.owner_of(after.path)) and owner.stage != "rl":
+            output.note(
+                f"rl: {owner.id} is an {owner.stage} run: what it has over the SFT model is a control, no skill"
+            )
+        return before, after
     merged = record.output("sft") if record else None
     if merged is not None:  # the SFT run was a LoRA: RL began from its merge, kept beside the adapter
         return model(merged), after
@@ -65,6 +70,14 @@ def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models
     if before is None:
         raise UsageError(f"cannot tell which SFT model {rl or record.id} grew from", "name it with --sft PATH")
     return model_of(before, "sft"), after
+
+
+def made_by(found: models.ModelRef, role: str, never: str) -> models.ModelRef:
+    """`found`, unless a run of the stage `never` trained it: raises `MismatchError`, for it cannot play this `role`."""
+    owner = runs.owner_of(found.path)
+    if owner is not None and owner.stage == never and owner.output("sft") != found.path.resolve():
+        raise MismatchError(f"--{role} {found.name} was made by the {never} run {owner.id}", "are the two swapped?")
+    return found
 
 
 def skill(name: str) -> Path:
@@ -94,6 +107,10 @@ def _skill_of(record: runs.Record) -> Path:
     made = record.output("skill")
     if made is None or not made.is_file():
         raise UsageError(f"run {record.id} has no skill", "name a skill file")
+    if not record.unchanged("skill"):
+        raise MismatchError(
+            f"{made} is not what run {record.id} made", "to use what lies there now, name it by its path"
+        )
     return made
 
 

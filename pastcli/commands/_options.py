@@ -25,6 +25,14 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an output that exi
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the same command after it was killed.", rich_help_panel="Common")
 ]
+AllowStale = Annotated[
+    bool,
+    typer.Option(
+        "--allow-stale",
+        help="Take models and files that have changed since the runs behind them; recorded.",
+        rich_help_panel="Common",
+    ),
+]
 Name = Annotated[
     str,
     typer.Option(

@@ -12,7 +12,7 @@ from .. import models, output, registry, runs
 from ..config import AgentConfig
 from ..errors import MismatchError, UsageError
 from ._lineage import model_of, newest
-from ._options import DryRun, Force, Json, Resume, complete_model, finished_before, with_settings
+from ._options import AllowStale, DryRun, Force, Json, Resume, complete_model, finished_before, with_settings
 
 if TYPE_CHECKING:
     from ..agent.player import Result
@@ -51,6 +51,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
 ) -> None:
     """Let a model answer queries by calling tools it knows by name only (ReAct), on a simulated server.
 
@@ -74,7 +75,7 @@ def command(
         return
     record = finished_before("agent", config, extra, resume)
     if record is None:
-        record = _run(loaded, load, config, extra, resume, force)
+        record = _run(loaded, load, config, extra, resume, force, allow_stale)
     _show(record, config, show if show is not None else len(_tasks(loaded, config)) * config.attempts == 1, as_json)
 
 
@@ -142,7 +143,9 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
     }
 
 
-def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool) -> runs.Record:
+def _run(
+    loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool, allow_stale: bool
+) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.transcript import Transcript
 
@@ -150,7 +153,7 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume:
     judge = registry.load("judge", config.judge)
     chat = load(extra["model"])
     try:
-        with runs.start("agent", config, extra=extra, resume=resume, force=force) as run:
+        with runs.start("agent", config, extra=extra, resume=resume, force=force, allow_stale=allow_stale) as run:
             run.add_input("tools", extra["tools"])
             run.add_input("model", extra["model"])
             transcript = Transcript(run.dir / "transcript.jsonl")

@@ -17,7 +17,7 @@ from .. import config as configs
 from ..config import DistillConfig
 from ..errors import UsageError
 from . import _train
-from ._options import DryRun, Force, Json, Resume, already_done, option, show_run, with_settings
+from ._options import AllowStale, DryRun, Force, Json, Name, Resume, already_done, option, show_run, with_settings
 
 EXAMPLE = "Example: `past distill docs/source --questions questions.jsonl --base smol --rounds 2 -o skill.safetensors`"
 
@@ -44,10 +44,12 @@ def command(
     *,
     config: DistillConfig,
     out: Annotated[Path | None, OUT] = None,
+    name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
     config_file: Path | None = None,
 ) -> None:
     """Distil a skill in K rounds on disjoint parts of a source: SFT from the base, plus the last skill, then GRPO.
@@ -64,7 +66,8 @@ def command(
         "source": [str(path.resolve()) for path in source],
         "questions": str(questions.resolve()),
         "base": str(found.path),
-        "out": str(out.resolve()) if out else "",
+        "out": str(out.absolute()) if out else "",
+        "name": name,
         "sft": configs.to_dict(sft),
         "rl": configs.to_dict(rl),
     }
@@ -78,14 +81,16 @@ def command(
         sizes = [{"passages": len(part.passages), "questions": len(part.questions)} for part in parts]
         output.emit({"would_train": sft.base, "rounds": sizes, "rl_steps": rl.steps * len(parts)}, as_json)
         return
-    with runs.start("distill", config, extra=extra, resume=resume, force=force) as run:
+    with runs.start(
+        "distill", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale
+    ) as run:
         _train.add_base(run, "base", found)
         run.add_input("questions", questions)
         run.add_inputs("documents", source)
+        destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
         skill = None
         for number, part in enumerate(parts, 1):
             skill = _round(run, number, part, skill, found, (sft, rl), rewards, source)
-        destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
         shutil.copyfile(skill, destination)
         if not out:
             run.add_output("skill", destination)

@@ -16,7 +16,19 @@ import typer
 from .. import models, narration, output, registry, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
-from ._options import DryRun, Force, Json, Resume, close, complete_model, finished_before, show_plan, with_settings
+from ._options import (
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    close,
+    complete_model,
+    finished_before,
+    show_plan,
+    with_settings,
+)
 from ._retained import Measured
 
 if TYPE_CHECKING:
@@ -59,10 +71,12 @@ def command(
     plot: Annotated[Path | None, PLOT] = None,
     min_f1: Annotated[float | None, MIN_F1] = None,
     min_gain: Annotated[float | None, MIN_GAIN] = None,
+    name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
     sources: dict[str, str] | None = None,
 ) -> None:
     """Ask models questions without the documents: exact match, contains and token F1, with intervals and paired tests.
@@ -83,11 +97,14 @@ def command(
         "models": [vars(c) for c in candidates],
         "questions": str(questions.resolve()),
         "reference": reference,
-        "plot": str(plot.resolve()) if plot else "",
+        "plot": str(plot.absolute()) if plot else "",
+        "name": name,
     }
     record = None if dry_run else finished_before("eval", config, extra, resume)
     if record is None:
-        with runs.start("eval", config, extra=extra, resume=resume, force=force, dry_run=dry_run) as run:
+        with runs.start(
+            "eval", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run
+        ) as run:
             _add_inputs(run, candidates, extra)
             if dry_run:
                 show_plan(_plan(asked, candidates, config, extra), config, sources, as_json)

@@ -15,6 +15,7 @@ from . import _lineage
 from ._options import (
     RL_MODEL,
     SFT_MODEL,
+    AllowStale,
     DryRun,
     Force,
     Json,
@@ -48,6 +49,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
     sources: dict[str, str] | None = None,
 ) -> None:
     """Lift the skill vector out of an RL run: v = RL - SFT.
@@ -62,7 +64,15 @@ def command(
     if not dry_run and already_done("extract", config, extra, resume, as_json):
         return
     with runs.start(
-        "extract", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name, dry_run=dry_run
+        "extract",
+        config,
+        extra=extra,
+        resume=resume,
+        force=force,
+        keep_partial=False,
+        name=name,
+        allow_stale=allow_stale,
+        dry_run=dry_run,
     ) as run:
         run.add_input("sft", before.path)
         run.add_input("rl", after.path)

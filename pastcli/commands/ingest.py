@@ -11,7 +11,7 @@ import typer
 from .. import narration, output, runs
 from ..config import IngestConfig
 from ..errors import UsageError
-from ._options import DryRun, Force, Json, Name, Resume, already_done, close, with_settings
+from ._options import AllowStale, DryRun, Force, Json, Name, Resume, already_done, close, with_settings
 
 if TYPE_CHECKING:
     from ..ingest import Collection
@@ -36,6 +36,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
     name: Name = "",
 ) -> None:
     """Read documents into passages with provenance: one corpus.jsonl for `past sft`.
@@ -45,7 +46,7 @@ def command(
     if config.max_chars < config.min_chars:
         sizes = f"passages of {config.min_chars} to {config.max_chars} characters"
         raise UsageError(f"{sizes}: nothing fits", "max_chars may not be below min_chars")
-    target = str(out.resolve()) if out else ""
+    target = str(out.absolute()) if out else ""
     extra = {"docs": [str(path.resolve()) for path in docs], "out": target, "strict": strict, "name": name}
     if already_done("ingest", config, extra, resume, as_json):
         return
@@ -60,7 +61,16 @@ def command(
         plan = {"would_write": target, "metrics": found.counts(), "files": files}
         output.emit(plan, as_json, lambda: _show(found, f"would write {target}"))
         return
-    with runs.start("ingest", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name) as run:
+    with runs.start(
+        "ingest",
+        config,
+        extra=extra,
+        resume=resume,
+        force=force,
+        keep_partial=False,
+        name=name,
+        allow_stale=allow_stale,
+    ) as run:
         run.add_inputs("documents", docs)
         corpus = run.external("corpus", out) if out else run.dir / "corpus.jsonl"
         write_corpus(corpus, found.passages)

@@ -15,7 +15,20 @@ from ..errors import UsageError
 from ..files import remove, size_of
 from ..hashing import hash_path
 from . import _lineage
-from ._options import TARGET, DryRun, Force, Json, Name, Resume, already_done, disk, show_plan, show_run, with_settings
+from ._options import (
+    TARGET,
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    already_done,
+    disk,
+    show_plan,
+    show_run,
+    with_settings,
+)
 from ._weights import weights_progress
 
 EXAMPLE = "Example: `past inject --vector skill.safetensors --scale 1.0 --target runs/sft-2 -o model/`"
@@ -58,6 +71,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
     sources: dict[str, str] | None = None,
 ) -> None:
     """Add skill vectors to a model: target + λ v, computed in float32 and rounded once to the stored type.
@@ -75,7 +89,15 @@ def command(
     if not dry_run and already_done("inject", config, plan.key(), resume, as_json):
         return
     with runs.start(
-        "inject", config, extra=plan.key(), resume=resume, force=force, keep_partial=False, name=name, dry_run=dry_run
+        "inject",
+        config,
+        extra=plan.key(),
+        resume=resume,
+        force=force,
+        keep_partial=False,
+        name=name,
+        allow_stale=allow_stale,
+        dry_run=dry_run,
     ) as run:
         run.add_input("target", plan.target)
         run.add_inputs("vector", [path for path, _ in vectors])

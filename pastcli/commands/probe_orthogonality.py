@@ -13,7 +13,7 @@ from .. import output, qa, runs
 from ..config import ProbeConfig
 from ..errors import UsageError
 from . import _lineage
-from ._options import RL_MODEL, SFT_MODEL, DryRun, Force, Json, Name, Resume, finished_before, with_settings
+from ._options import RL_MODEL, SFT_MODEL, AllowStale, DryRun, Force, Json, Name, Resume, finished_before, with_settings
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
 ) -> None:
     """Measure the angle between what SFT changed and what RL changed, against chance and controls.
 
@@ -77,13 +78,18 @@ def command(
     if done is not None:
         _show_again(done, as_json)
         return
-    with runs.start("probe", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name) as run:
+    with runs.start(
+        "probe", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name, allow_stale=allow_stale
+    ) as run:
         for role, path in paths.items():
             run.add_input(role, path)
         known = _lineage.began_from(models["sft"], models["base"])
+        folder = run.external("figures", out, folder=True) if out and figures else run.dir / "figures"
         measured, document = _probe(paths, texts, known, config, run)
         if figures:
-            _draw(measured, run, out)
+            _draw(measured, folder)
+            if not out:
+                run.add_output("figures", folder)
     for warning in measured.warnings:
         output.warn(warning)
     record = runs.read(run.final)
@@ -118,13 +124,10 @@ def _probe(
     return measured, document
 
 
-def _draw(measured: Probe, run: runs.Run, out: Path | None) -> None:
+def _draw(measured: Probe, folder: Path) -> None:
     from ..vectors.probe.figures import figures
 
-    folder = run.external("figures", out, folder=True) if out else run.dir / "figures"
     figures(measured, folder)
-    if not out:
-        run.add_output("figures", folder)
 
 
 def _texts(path: Path) -> list[str]:
@@ -156,9 +159,9 @@ def _models(
     if target is None and sft is None:
         other = _lineage.other_sft(before)
         found |= {"target_sft": other} if other else {}
-    for name, given in (("target_sft", target), ("sft2", sft2), ("rl2", rl2)):
+    for name, given, never in (("target_sft", target, "rl"), ("sft2", sft2, "rl"), ("rl2", rl2, "sft")):
         if given:
-            found[name] = _lineage.model(given)
+            found[name] = _lineage.made_by(_lineage.model(given), name.replace("_", "-"), never)
     return found
 
 

@@ -11,7 +11,18 @@ from .. import models, output, runs
 from ..config import RlConfig
 from ..errors import UsageError
 from . import _lineage, _train
-from ._options import DryRun, Force, Json, Name, Resume, already_done, complete_model, show_run, with_settings
+from ._options import (
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    already_done,
+    complete_model,
+    show_run,
+    with_settings,
+)
 
 EXAMPLE = "Example: `past rl --sft runs/sft-1 --questions questions.jsonl --reward f1:0.5 --reward exact_match:0.5`"
 
@@ -43,6 +54,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
 ) -> None:
     """GRPO on questions without the passage in the prompt: the model learns to use what SFT put into its weights.
 
@@ -65,7 +77,7 @@ def command(
         plan = {"would_train": str(found.path), "questions": len(rows), "steps": config.steps}
         output.emit({**plan, "answers_sampled": answers}, as_json)
         return
-    with runs.start("rl", config, extra=extra, resume=resume, force=force, name=name) as run:
+    with runs.start("rl", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale) as run:
         _train.add_base(run, "sft", found)
         run.add_input("questions", questions)
         run.add_inputs("dev", [dev] if dev else [])

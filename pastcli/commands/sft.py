@@ -13,7 +13,7 @@ from .. import models, output, runs
 from ..config import SftConfig
 from ..errors import UsageError
 from . import _train
-from ._options import DryRun, Force, Json, Name, Resume, already_done, show_run, with_settings
+from ._options import AllowStale, DryRun, Force, Json, Name, Resume, already_done, show_run, with_settings
 
 EXAMPLE = "Example: `past sft docs/ --base smol`"
 
@@ -40,6 +40,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
     config_file: Path | None = None,
 ) -> None:
     """Fine-tune a model on documents, so that it knows what they say.
@@ -58,7 +59,7 @@ def command(
     if dry_run:
         output.emit(_plan(rows, config, found), as_json)
         return
-    with runs.start("sft", config, extra=extra, resume=resume, force=force, name=name) as run:
+    with runs.start("sft", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale) as run:
         _train.add_base(run, "base", found)
         run.add_inputs("documents", [*docs, *_train.mixed(config, docs)])
         run.add_inputs("dev", [dev] if dev else [])

@@ -14,7 +14,7 @@ from ..api import RunsModels
 from ..config import SweepConfig
 from ..errors import UsageError
 from . import _lineage
-from ._options import TARGET, DryRun, Force, Json, Name, Resume, finished_before, with_settings
+from ._options import TARGET, AllowStale, DryRun, Force, Json, Name, Resume, finished_before, with_settings
 from .inject import parse_vector
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    allow_stale: AllowStale = False,
 ) -> None:
     """Inject a skill at several scales and see what each gains, and costs in KL to the model without it.
 
@@ -74,7 +75,9 @@ def command(
     }
     record = finished_before("sweep", config, extra, resume)
     if record is None:
-        with runs.start("sweep", config, extra=extra, resume=resume, force=force, name=name) as run:
+        with runs.start(
+            "sweep", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale
+        ) as run:
             run.add_input("target", model.path)
             run.add_input("questions", questions)
             run.add_inputs("vector", [path for path, _ in vectors])
