@@ -79,7 +79,7 @@ PROBE = ("probe-orthogonality", "--base", "base", "--no-figures", "--sft", "A", 
 def test_a_parent_that_was_trained_again_is_refused_and_the_way_out_is_recorded(trained_again, past, past_json, words):
     error = past(*words, code=MISMATCH).stderr
     assert "began from another sft" in error and "has changed since" in error and "--allow-stale" in error
-    assert not [path for path in (trained_again / "runs" / ".partial").iterdir()]
+    assert not list((trained_again / "runs" / ".partial").iterdir())
     if words[0] in ("extract", "eval"):
         done = past(*words, "--allow-stale", "--json")
         run = json.loads(done.stdout)["run"]
