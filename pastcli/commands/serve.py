@@ -117,20 +117,14 @@ def _serve_mcp(loaded: ToolSet, tools: Path, config: ServeConfig) -> None:
 
 
 def _write_tree(loaded: ToolSet, folder: Path, force: bool, as_json: bool) -> None:
-    from .. import files
-    from ..tools.server.toolenv_tree import is_tree, write_tree
+    from ..tools.server.toolenv_tree import is_tree, publish_tree
 
     folder = folder.absolute()
     if folder.exists() and not (force and is_tree(folder)) and not _is_empty(folder):
         raise UsageError(
             f"{folder} exists", "give a new folder; --force replaces one that holds such a tree and nothing else"
         )
-    files.writable(folder.parent)
-    temporary = folder.parent / f".{folder.name}.partial"
-    files.remove(temporary)
-    temporary.mkdir()
-    written = write_tree(loaded.specs, temporary)
-    files.replace(temporary, folder, files.aside(folder, "toolenv"))
+    written = publish_tree(loaded.specs, folder)
     output.emit({"folder": str(folder), "files": written, "tools": loaded.tools}, as_json)
 
 

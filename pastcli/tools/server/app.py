@@ -26,6 +26,9 @@ from .protocol import BadRequest, answer, encode, read_body, refusal
 INLINE = 16_384
 """Bytes of the longest request that is answered on the spot; validating a larger one may hold up the others."""
 
+DISCARDED = 67_108_864
+"""Bytes of a request that are read at most, even if only to throw them away."""
+
 LISTED = 100
 """Tools in one answer of /tools, unless another number is asked for."""
 
@@ -106,19 +109,28 @@ class _Service:
             return refusal(str(error))
 
     async def _body(self, request: Request) -> bytes:
-        """The request's body, if it comes in time and is not too long."""
+        """The request's body, if it comes in time and is not too long.
+
+        Of one that is too long the rest is read and thrown away, within bounds: a connection that is closed with bytes
+        still unread is reset, and the client would never see why.
+        """
         parts, size = [], 0
         try:
             async with asyncio.timeout(self.limits.seconds):
                 async for part in request.stream():
                     size += len(part)
-                    if size > self.limits.body:
-                        raise BadRequest(f"the request is longer than {self.limits.body} bytes")
-                    parts.append(part)
+                    if size <= self.limits.body:
+                        parts.append(part)
+                    elif size > DISCARDED:
+                        break
         except TimeoutError:
-            raise BadRequest(f"the request took longer than {self.limits.seconds:g} seconds to arrive") from None
+            if size <= self.limits.body:
+                seconds = f"{self.limits.seconds:g} seconds"
+                raise BadRequest(f"the request took longer than {seconds} to arrive") from None
         except ClientDisconnect:
             raise BadRequest("the client went away") from None
+        if size > self.limits.body:
+            raise BadRequest(f"the request is longer than {self.limits.body} bytes")
         return b"".join(parts)
 
     async def health(self, request: Request) -> Response:

@@ -24,6 +24,16 @@ def spelled_category(category: str) -> str:
     return re.sub(r"_+", "_", re.sub(r"[ ,/]", "_", category))
 
 
+def spelled_tool(tool: str) -> str:
+    """A tool's name as StableToolBench's client writes it, and names its file: `^` and fewer CJK characters stay.
+
+    >>> spelled_tool("2. a^b!")
+    'get_2_a^b'
+    """
+    text = re.sub(r"_+", "_", re.sub(r"[^\u4e00-\u9fa5^a-zA-Z0-9_]", "_", tool)).lower().strip("_")
+    return f"get_{text}" if text[:1].isdigit() else text
+
+
 class Directory:
     """Looks APIs up by exact and by standardised names, and by the name a model sees."""
 

@@ -93,23 +93,24 @@ def _input(value: Any) -> Any:
 
 
 def _parse(text: str) -> Any:
-    if _depth(text) > MAX_DEPTH:
+    value = _decoder.decode(text)
+    if _is_deeper(value, MAX_DEPTH):
         raise ValueError("nested too deep")
-    return _decoder.decode(text)
+    return value
 
 
-def _depth(text: str) -> int:
-    """Deepest nesting of brackets, those inside texts too, which only errs on the safe side."""
-    if text.count("{") + text.count("[") <= MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    for char in text:
-        if char in "{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in "}]":
-            depth -= 1
-    return deepest
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects are nested deeper than this; level by level, since recursion is what is to be avoided."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ... import files
 from ...api import Parameter, ToolSpec
-from ...files import write_json
-from ..names import standardize
-from .directory import spelled_category
+from .directory import spelled_category, spelled_tool
 
 _TYPES = {"number": "NUMBER", "integer": "NUMBER", "boolean": "BOOLEAN", "array": "ARRAY", "object": "OBJECT"}
 
 
 def write_tree(specs: Iterable[ToolSpec], folder: Path) -> int:
     """Write the tree into an empty folder; how many files. What the client reads unguarded is always there, as text."""
-    files: dict[Path, dict[str, Any]] = {}
+    documents: dict[Path, dict[str, Any]] = {}
     for spec in specs:
         tool = spec.tool or spec.category
-        path = folder / _folder(spec.category) / f"{standardize(tool) or 'tool'}.json"
-        document = files.setdefault(path, {"tool_name": tool, "tool_description": "", "title": tool, "api_list": []})
+        path = folder / _folder(spec.category) / f"{spelled_tool(tool)[:200] or 'tool'}.json"
+        document = documents.setdefault(
+            path, {"tool_name": tool, "tool_description": "", "title": tool, "api_list": []}
+        )
         document["api_list"].append(_api(spec))
-    for path, document in files.items():
+    for path, document in documents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, document)
-    return len(files)
+        files.write_json(path, document)
+    return len(documents)
+
+
+def publish_tree(specs: Iterable[ToolSpec], folder: Path) -> int:
+    """Write the tree beside `folder` and put it there when it is whole, in place of what was; how many files."""
+    files.writable(folder.parent)
+    temporary, old = (folder.parent / f".{folder.name}.{secrets.token_hex(4)}.{end}" for end in ("partial", "old"))
+    try:
+        temporary.mkdir()
+        written = write_tree(specs, temporary)
+        files.sync_tree(temporary)
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(temporary, folder)
+        return written
+    finally:
+        files.remove(temporary)
+        if old.exists() and not folder.exists():
+            os.rename(old, folder)
+        files.remove(old)
 
 
 def is_tree(folder: Path) -> bool:
