@@ -28,6 +28,16 @@ class TrainingConfig:
     )
     rank: int = setting(16, "LoRA rank (method lora)", at_least=1)
     alpha: float = setting(32.0, "LoRA alpha (method lora)", above=0)
+    lora_target: list = setting(
+        [], "layers that get a LoRA, by the end of their names; none: all linear ones but the output; may repeat"
+    )
+    rank_pattern: list = setting([], "rank of some layers' LoRA, as PATTERN=RANK (q_proj=8); may repeat")
+    alpha_pattern: list = setting([], "alpha of some layers' LoRA, as PATTERN=ALPHA; may repeat")
+    rslora: bool = setting(False, "scale a LoRA by alpha / sqrt(rank) instead of alpha / rank (2312.03732)")
+    optimizer: str = setting("adamw", "AdamW, or its 8-bit form by bitsandbytes", choices=("adamw", "adamw_8bit"))
+    gradient_checkpointing: str = setting(
+        "auto", "compute activations twice to save memory; auto: on cards only", choices=("auto", "on", "off")
+    )
     precision: str = setting("auto", "compute type; master weights are always fp32", choices=PRECISIONS)
     save_every: int = setting(0, SAVED, at_least=0)
     save_minutes: float = setting(10.0, "minutes between resumable checkpoints, with --save-every 0", above=0)
@@ -83,5 +93,13 @@ class RlConfig(TrainingConfig):
     temperature: float = setting(1.0, "sampling temperature", above=0)
     beta: float = setting(0.0, "weight of the KL term to the starting model", at_least=0)
     loss: str = setting("dapo", "GRPO loss type", choices=("dapo", "grpo", "dr_grpo", "bnpo"))
+    rollouts: str = setting(
+        "own",
+        "what decodes the answers: past itself, or vLLM by TRL (cards only)",
+        choices=("own", "vllm", "vllm-server"),
+    )
+    vllm_url: str = setting("", "address of the vLLM server (vllm-server)")
+    vllm_memory: float = setting(0.3, "share of a card's memory for vLLM (vllm)", above=0, at_most=1)
+    vllm_tensor_parallel: int = setting(1, "cards over which vLLM spreads one model (vllm)", at_least=1)
     reward: list = setting(["f1:0.5", "contains:0.25", "exact_match:0.25"], "reward as name[:weight]; may repeat")
     save_every: int = setting(10, SAVED, at_least=0)

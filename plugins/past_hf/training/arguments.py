@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,19 +48,8 @@ class Machine:
         arguments._n_gpu = min(arguments.n_gpu, 1)
         return arguments
 
-    def lora(self, config: Any) -> Any:
-        if config.method != "lora":
-            return None
-        from peft import LoraConfig
-
-        return LoraConfig(
-            r=config.rank,
-            lora_alpha=config.alpha,
-            target_modules="all-linear",
-            lora_dropout=0.0,
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
+    def checkpoints_activations(self, config: Any) -> bool:
+        return {"on": True, "off": False, "auto": self.cuda}[config.gradient_checkpointing]
 
 
 def common(job: api.TrainJob, machine: Machine) -> dict[str, Any]:
@@ -77,8 +67,8 @@ def common(job: api.TrainJob, machine: Machine) -> dict[str, Any]:
         num_train_epochs=1,
         use_cpu=not machine.cuda,
         bf16=bf16,
-        gradient_checkpointing=machine.cuda,
-        optim="adamw_torch_fused",
+        gradient_checkpointing=machine.checkpoints_activations(config),
+        optim=_optimizer(config),
         learning_rate=config.lr,
         weight_decay=config.weight_decay,
         max_grad_norm=config.clip,
@@ -94,6 +84,17 @@ def common(job: api.TrainJob, machine: Machine) -> dict[str, Any]:
     if machine.sharded:
         arguments |= dict(fsdp=True, fsdp_config={"version": 2, "state_dict_type": "FULL_STATE_DICT"})
     return arguments
+
+
+def _optimizer(config: Any) -> str:
+    """AdamW's name at transformers. Raises `UsageError` where its 8-bit form lacks its package."""
+    if config.optimizer == "adamw":
+        return "adamw_torch_fused"
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UsageError(
+            "--optimizer adamw_8bit needs bitsandbytes, which is not installed", "pip install bitsandbytes"
+        )
+    return "adamw_8bit"
 
 
 def _reporters(config: Any, folder: Path | None) -> list[str]:
@@ -117,11 +118,6 @@ def stand_in(row: dict[str, Any]) -> Dataset:
     With a fingerprint of its own it is not hashed, which fails where packages lie outside a site-packages folder.
     """
     return Dataset(pyarrow.Table.from_pylist([row]), fingerprint="past")
-
-
-def check_method(config: Any) -> None:
-    if config.method not in ("full", "lora"):
-        raise UsageError(f"unknown method {config.method!r}", "full or lora")
 
 
 def shard_on_processors() -> None:

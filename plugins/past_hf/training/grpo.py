@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from . import plans
 from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
 from .held_out import share, summed
+from .lora import lora_config
 from .rewards import combined, graded, weighted
 
 BY_ROW = frozenset(
@@ -186,6 +188,7 @@ def build(
         temperature=config.temperature,
         beta=config.beta,
         loss_type=config.loss,
+        **rollouts(config, machine, longest),
     )
     reward = combined(job.rewards, lambda *batch: trainer.seen(*batch), lambda part: trainer.clock(part))
     trainer = (TunedGrpo if machine.tuned else Grpo)(
@@ -194,7 +197,7 @@ def build(
         train_dataset=stand_in({"prompt": rows[0]["prompt"]}),
         reward_funcs=[reward],
         processing_class=tokenizer,
-        peft_config=machine.lora(config),
+        peft_config=lora_config(config, model),
     )
     trainer.stopped = stop_rule(tokenizer, end_tokens(model, tokenizer), qa.STOP)
     mine = slice(trainer.rank * answers, (trainer.rank + 1) * answers)
@@ -204,6 +207,34 @@ def build(
     if machine.tuned and trainer.ref_model is not None:
         trainer.ref_model.to(trainer.dtype)
     return trainer
+
+
+def rollouts(config: RlConfig, machine: Machine, longest: int) -> dict[str, Any]:
+    """TRL's arguments for decoding by vLLM, whose importance sampling stays on as TRL has it; {} for our own.
+
+    Raises `UsageError` without a card, without the package, or without the server's address.
+    """
+    if config.rollouts == "own":
+        return {}
+    if not machine.cuda:
+        raise UsageError(f"--rollouts {config.rollouts} needs a card", "leave it out: answers are then decoded here")
+    if importlib.util.find_spec("vllm") is None:
+        raise UsageError(
+            "vLLM is not installed", "pip install 'vllm>=0.22,<0.32', the versions that TRL 1.16 works with"
+        )
+    stop = {"stop": list(qa.STOP), "include_stop_str_in_output": True}
+    shared = dict(use_vllm=True, generation_kwargs=stop)
+    if config.rollouts == "vllm-server":
+        if not config.vllm_url:
+            raise UsageError("--rollouts vllm-server needs --vllm-url", "start one: vllm serve MODEL (see TRL's guide)")
+        return dict(shared, vllm_mode="server", vllm_server_base_url=config.vllm_url)
+    return dict(
+        shared,
+        vllm_mode="colocate",
+        vllm_gpu_memory_utilization=config.vllm_memory,
+        vllm_tensor_parallel_size=config.vllm_tensor_parallel,
+        vllm_max_model_length=longest + config.max_new_tokens,
+    )
 
 
 def _check(job: api.TrainJob) -> None:

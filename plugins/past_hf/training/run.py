@@ -16,7 +16,7 @@ from pastcli.errors import PastError, UsageError
 
 from ..materialize import load_model, load_tokenizer
 from . import grpo, sft
-from .arguments import Machine, check_method, common, shard_on_processors
+from .arguments import Machine, common, shard_on_processors
 from .checkpoints import newest_whole
 from .held_out import BEST, NOTE, read_best
 from .saving import gathered, save, weights_hash
@@ -28,7 +28,6 @@ BUILD = {"sft": sft.build, "rl": grpo.build}
 def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     """Train as `job` says; with several processes each calls this, and rank 0 writes the result."""
     config, machine = job.config, Machine.here(job.config, processes)
-    check_method(config)
     if machine.sharded and not machine.cuda:
         shard_on_processors()
     set_seed(config.seed)

@@ -18,6 +18,7 @@ from . import plans
 from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
 from .held_out import summed
+from .lora import lora_config
 
 IGNORED = -100
 
@@ -177,7 +178,7 @@ def build(
         train_dataset=stand_in(examples[0]),
         processing_class=tokenizer,
         data_collator=parts if machine.tuned else lambda batch: collate(batch, tokenizer.pad_token_id),
-        peft_config=machine.lora(config),
+        peft_config=lora_config(config, model),
     )
     labels = [sum(label != IGNORED for label in row["labels"][1:]) for row in examples]
     trainer.labels_per_step = sum(labels[row] for step in steps for row in step) / len(steps)

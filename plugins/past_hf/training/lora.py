@@ -1,0 +1,76 @@
+"""The LoRA that is trained: on which layers, of what rank and scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pastcli.errors import UsageError
+
+from ..compute import plain
+
+
+def lora_config(config: Any, model: Any) -> Any:
+    """PEFT's configuration for `--method lora` (None for full training).
+
+    All linear layers but the output layer unless `--lora-target` names others. Raises `UsageError` for a pattern that is
+    none, a target the model does not have, and embeddings that are tied: PEFT would change their input side alone.
+    """
+    if config.method != "lora":
+        return None
+    from peft import LoraConfig
+
+    targets = list(config.lora_target)
+    if targets:
+        _check_targets(targets, plain(model))
+    return LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        use_rslora=config.rslora,
+        rank_pattern=patterns(config.rank_pattern, "--rank-pattern", int),
+        alpha_pattern=patterns(config.alpha_pattern, "--alpha-pattern", float),
+        target_modules=targets or "all-linear",
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def patterns(words: list[str], option: str, kind: type) -> dict[str, Any]:
+    """PATTERN=NUMBER words as PEFT takes them: a regular expression that the end of a module's name matches."""
+    found = {}
+    for word in words:
+        pattern, _, number = word.rpartition("=")
+        try:
+            found[pattern] = kind(number)
+        except ValueError:
+            found[pattern] = 0
+        if not pattern or not found[pattern] > 0:
+            raise UsageError(
+                f"{option} {word!r}: write PATTERN=NUMBER, the number above 0", f"for example {option} q_proj=8"
+            )
+    return found
+
+
+def _check_targets(targets: list[str], model: Any) -> None:
+    names = [name for name, _ in model.named_modules()]
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    ends = {id(module): name for name, module in model.named_modules()}
+    for target in targets:
+        hit = [name for name in names if name == target or name.endswith(f".{target}")]
+        if not hit:
+            known = sorted(
+                {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if type(m).__name__ == "Linear"}
+            )
+            raise UsageError(
+                f"--lora-target {target}: the model has no such layer", f"its linear layers: {', '.join(known)}"
+            )
+        if ends[id(head)] in hit:
+            raise UsageError(
+                f"--lora-target {target}: the output layer cannot carry a LoRA here",
+                "TRL scores answers with its weight directly, so it would never be trained",
+            )
+        if ends[id(embedding)] in hit and model.config.get_text_config().tie_word_embeddings:
+            raise UsageError(
+                f"--lora-target {target}: the embeddings of this model are tied to its output layer",
+                "PEFT would change the input side alone; leave them out, or train with --method full",
+            )

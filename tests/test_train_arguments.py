@@ -1,0 +1,182 @@
+"""What reaches TRL, PEFT and accelerate: cards, LoRA variants, optimisers, vLLM."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+
+import pytest
+import torch
+from train_tools import RL, SFT, job_of, rl_rows, sft_rows, variety, weights
+
+from pastcli import qa
+from pastcli.errors import UsageError
+
+
+@pytest.fixture
+def sft(tmp_path, tiny_model):
+    from past_hf.training import HFTrainer
+
+    def call(model=tiny_model, **changes):
+        config = dataclasses.replace(SFT, epochs=1, **changes)
+        return HFTrainer().sft(job_of(tmp_path, "sft", model, sft_rows(), config))
+
+    return call
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """A process that believes in cards and sees two; it computes on the processor all the same."""
+    from past_hf.training.arguments import Machine
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(Machine, "here", classmethod(lambda cls, config, processes: cls(True, processes)))
+
+
+def test_one_process_with_two_cards_in_sight_trains_on_one(sft, two_cards):
+    from past_hf.training.arguments import Machine, common
+    from transformers import TrainingArguments
+
+    made = sft()  # nn.DataParallel would have been refused by TRL, or broken the model
+    assert made.steps > 1 and made.initial_hash != made.final_hash
+    arguments = TrainingArguments(output_dir="x", report_to="none")
+    assert arguments.n_gpu == 2  # what would have happened
+    assert Machine(True).one_card(arguments).n_gpu == 1 and not common.__defaults__
+
+
+def test_stock_path_on_one_process_gives_the_numbers_of_the_tuned_one(sft, two_cards, monkeypatch):
+    stock = weights(sft())
+    monkeypatch.undo()
+    tuned = weights(sft())
+    for name in stock:
+        torch.testing.assert_close(stock[name], tuned[name], rtol=0, atol=1e-5)
+
+
+def test_checkpointed_activations_change_no_number(sft):
+    plain, checkpointed = weights(sft()), weights(sft(gradient_checkpointing="on"))
+    for name in plain:
+        torch.testing.assert_close(plain[name], checkpointed[name], rtol=0, atol=1e-6)
+
+
+def test_lora_variants_are_in_the_adapter_and_in_its_ranks(sft):
+    made = sft(
+        method="lora", rank=4, alpha=8, rslora=True, lora_target=["q_proj", "down_proj"],
+        rank_pattern=["q_proj=2"], alpha_pattern=["layers.0.mlp.down_proj=16"],
+    )  # fmt: skip
+    config = json.loads((made.path / "adapter_config.json").read_text())
+    assert config["use_rslora"] and set(config["target_modules"]) == {"q_proj", "down_proj"}
+    ranks = {name: tensor.shape[0] for name, tensor in weights(made).items() if "lora_A" in name}
+    assert {rank for name, rank in ranks.items() if "q_proj" in name} == {2}
+    assert {rank for name, rank in ranks.items() if "down_proj" in name} == {4}
+    from past_hf.adapter import LoraFormat
+
+    factors = LoraFormat().open(made.path).factors("model.layers.0.mlp.down_proj.weight")
+    assert factors.scale == pytest.approx(16 / 4**0.5)  # the pattern's alpha over the root of the rank
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(lora_target=["q_prj"]), "the model has no such layer"),
+        (dict(lora_target=["lm_head"]), "output layer cannot carry a LoRA"),
+        (dict(lora_target=["embed_tokens"]), "tied to its output layer"),
+        (dict(rank_pattern=["q_proj"]), "write PATTERN=NUMBER"),
+        (dict(alpha_pattern=["q_proj=0"]), "above 0"),
+        (dict(optimizer="adamw_8bit"), "bitsandbytes, which is not installed"),
+    ],
+)
+def test_what_no_lora_or_optimiser_can_do_is_refused(sft, changes, message, monkeypatch):
+    absent(monkeypatch, "bitsandbytes")
+    with pytest.raises(UsageError, match=message):
+        sft(method="lora", **changes)
+
+
+def absent(monkeypatch, package, present=False):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: (present or None) if n == package else find(n, *a))
+
+
+def test_eight_bit_adamw_is_asked_of_transformers_by_its_name(monkeypatch, tmp_path, tiny_model):
+    from past_hf.training.arguments import Machine, common
+
+    absent(monkeypatch, "bitsandbytes", present=True)
+    config = dataclasses.replace(SFT, optimizer="adamw_8bit")
+    assert common(job_of(tmp_path, "sft", tiny_model, [], config), Machine(False))["optim"] == "adamw_8bit"
+
+
+@pytest.mark.parametrize(
+    "changes, wanted",
+    [
+        (
+            dict(rollouts="vllm", vllm_memory=0.4, vllm_tensor_parallel=2),
+            dict(
+                vllm_mode="colocate",
+                vllm_gpu_memory_utilization=0.4,
+                vllm_tensor_parallel_size=2,
+                vllm_max_model_length=46,
+            ),
+        ),
+        (
+            dict(rollouts="vllm-server", vllm_url="http://there:8000"),
+            dict(vllm_mode="server", vllm_server_base_url="http://there:8000"),
+        ),
+    ],
+)
+def test_exactly_these_vllm_arguments_reach_trl(monkeypatch, tmp_path, tiny_model, tiny_tokenizer, changes, wanted):
+    from past_hf.training import grpo
+    from past_hf.training.arguments import Machine
+
+    absent(monkeypatch, "vllm", present=True)
+    config = dataclasses.replace(RL, **changes)
+    assert grpo.rollouts(config, Machine(True), 40) == {
+        "use_vllm": True,
+        "generation_kwargs": {"stop": list(qa.STOP), "include_stop_str_in_output": True},
+        **wanted,
+    }
+    given = {}
+
+    class Stop(Exception):
+        pass
+
+    def capture(**arguments):
+        given.update(arguments)
+        vllm = {name: value for name, value in arguments.items() if "vllm" in name}
+        made = real(output_dir=str(tmp_path), report_to="none", use_cpu=True, bf16=False, **vllm)
+        assert made.use_vllm and made.vllm_mode == wanted["vllm_mode"]  # TRL knows every one of these names
+        raise Stop
+
+    real = grpo.GRPOConfig
+    monkeypatch.setattr(grpo, "GRPOConfig", capture)
+    job = job_of(tmp_path, "rl", tiny_model, rl_rows(), config, rewards=[("variety", 1.0, variety)])
+    with pytest.raises(Stop):
+        grpo.build(job, Machine(True), None, tiny_tokenizer, rl_rows(), {})
+    assert given["vllm_mode"] == wanted["vllm_mode"] and given["generation_kwargs"]["stop"] == list(qa.STOP)
+
+
+def test_vllm_says_what_is_missing(monkeypatch):
+    from past_hf.training import grpo
+    from past_hf.training.arguments import Machine
+
+    absent(monkeypatch, "vllm")
+    colocated = dataclasses.replace(RL, rollouts="vllm")
+    with pytest.raises(UsageError, match="needs a card"):
+        grpo.rollouts(colocated, Machine(False), 40)
+    with pytest.raises(UsageError, match="vLLM is not installed"):
+        grpo.rollouts(colocated, Machine(True), 40)
+
+
+def test_the_private_parts_of_trl_are_those_this_was_written_for():
+    import inspect
+
+    from trl import GRPOTrainer
+
+    wanted = {
+        "_generate_single_turn": ["self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
+        "_compute_loss": ["self", "model", "inputs"],
+        "_prepare_inputs": ["self", "generation_batch"],
+    }  # fmt: skip
+    for name, parameters in wanted.items():
+        assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters
+    scored = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
+    assert scored[:5] == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
