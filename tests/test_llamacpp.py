@@ -80,7 +80,7 @@ def test_converted_model_agrees_with_transformers(make_tiny, tmp_path, arch, tie
     hf = make_tiny(tmp_path / "tuned", arch=arch, tied=tied, seed=7)
     models.write_note(hf, models.ModelRef("tiny", hf, "hf"), template)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(hf), AutoTokenizer.from_pretrained(hf)
-    path, _ = convert.runnable(hf, "f32")
+    path, _ = convert.runnable(hf, "fp32")
     engine = Engine(path, threads=1, extra_buffers=False, precise=True)
     talk = chats.LlamaChat("tiny", engine)
     for messages in ([TALK[1]], TALK, [*TALK, Message("assistant", "a wizard"), Message("user", "what?")]):
@@ -226,7 +226,7 @@ def test_an_adapter_at_run_time_agrees_with_peft(pair, peft_adapter):
 
 def test_an_adapter_directory_is_its_base_with_the_adapter_on(pair, peft_adapter):
     folder, model = peft_adapter
-    talk = load_chat(folder, types="f32", threads=1, extra_buffers=False)
+    talk = load_chat(folder, precision="fp32", threads=1, extra_buffers=False)
     ids = [86, 301, 5]
     np.testing.assert_allclose(llama_logits(talk.engine, ids), hf_logits(model, ids), atol=2e-3)
     talk.close()
@@ -257,10 +257,10 @@ def test_adapters_that_do_not_fit_are_refused(make_tiny, tmp_path, peft_adapter)
 
 
 def test_an_hf_directory_is_converted_once_and_again_when_it_changes(pair, tmp_path, capsys):
-    loaded = [convert.runnable(pair[0], "f16", tmp_path)[0] for _ in range(2)]
+    loaded = [convert.runnable(pair[0], "fp16", tmp_path)[0] for _ in range(2)]
     assert loaded[0] == loaded[1] and len(list(tmp_path.iterdir())) == 1
     os.utime(pair[0] / "model.safetensors", (1, 1))
-    assert convert.runnable(pair[0], "f16", tmp_path)[0] == loaded[0], "the same content is the same model"
+    assert convert.runnable(pair[0], "fp16", tmp_path)[0] == loaded[0], "the same content is the same model"
     weights, stat = pair[0] / "model.safetensors", (pair[0] / "model.safetensors").stat()
     with open(weights, "r+b") as file:
         file.seek(stat.st_size // 2)
@@ -268,7 +268,7 @@ def test_an_hf_directory_is_converted_once_and_again_when_it_changes(pair, tmp_p
         file.seek(stat.st_size // 2)
         file.write(bytes([value[0] ^ 1]))
     os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert convert.runnable(pair[0], "f16", tmp_path)[0] != loaded[0], "same size, same time, another model"
+    assert convert.runnable(pair[0], "fp16", tmp_path)[0] != loaded[0], "same size, same time, another model"
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "architecture"])

@@ -88,5 +88,5 @@ def test_a_truncated_model_is_named_not_traced(tiny_model, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(MismatchError, match="broken safetensors|cannot be loaded"):
+    with pytest.raises(MismatchError, match="is truncated: tensor"):
         load_chat(tmp_path)

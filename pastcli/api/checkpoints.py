@@ -222,7 +222,7 @@ class RunsModels(Protocol):
         float32 (n, in) vectors that it gets. Returns n, the number of tokens read.
         """
 
-    def divergence(self, reference: Path, texts: Sequence[str]) -> Callable[[Path], float]:
+    def divergence(self, reference: Path, texts: Sequence[str], precision: str = "fp32") -> Callable[[Path], float]:
         """A function that gives the mean KL divergence of `reference` from the model at a path, in nats a token, over
-        what `reference` answers to `texts`.
+        what `reference` answers to `texts`, computed in `precision` (`stored`: in each model's own type).
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import os
 from collections.abc import Callable
@@ -90,7 +89,7 @@ def command(
     if plot and plot.suffix.lower() not in SUFFIXES:
         raise UsageError(f"cannot draw a {plot.suffix or 'nameless'} file", f"end --plot in {', '.join(SUFFIXES)}")
     asked = read_questions(questions)[: config.limit or None]
-    load = _loader(config)
+    load = loader(config)
     candidates = _candidates(model or [], getattr(load, "local", True))
     reference = _reference(reference, [candidate.label for candidate in candidates], min_gain)
     extra = {
@@ -147,13 +146,21 @@ def _evaluate(
     folder.mkdir(exist_ok=True)
     kept = Measured(config.retained, load, run.dir / "retained.json")
     results = {
-        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl", kept)
+        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl", kept, run)
         for number, candidate in enumerate(candidates, 1)
     }
     comparison = compare(results, config, extra["reference"])
     document = comparison.to_dict()
     for label, scores in document["models"].items():
         scores["retained"] = kept.found(label)
+    for label, left in _cast(config, candidates, extra["reference"]).items():
+        document["models"][label]["cast_survival"] = left
+    computed = {label: run.manifest["metrics"].get(f"precision {label}", "unknown") for label in results}
+    for label, precision in computed.items():
+        document["models"][label]["precision"] = precision
+    if len(set(computed.values())) > 1:
+        shown = ", ".join(f"{label} in {precision}" for label, precision in computed.items())
+        output.warn(f"the models computed in different types: {shown}; --precision fp32 makes them alike")
     runs.write_json(run.dir / "results.json", document)
     run.add_output("answers", folder)
     run.add_output("results", run.dir / "results.json")
@@ -164,22 +171,48 @@ def _evaluate(
         plot(comparison, figure, config.confidence)
 
 
-def _loader(config: EvalConfig) -> Load:
-    """The backend's `load`, with the precision asked for where it has a choice."""
+def loader(config: Any) -> Load:
+    """The backend's `load`, computing in `config.precision`; raises `UsageError` if the backend has no such choice."""
     load = registry.load("chat", config.backend)
-    known = inspect.signature(load).parameters
-    given = {"precision": config.precision} if "precision" in known else {}
+    if config.precision == "stored":
+        return load
+    if config.precision not in getattr(load, "precisions", ()):
+        hint = "leave --precision at stored"
+        raise UsageError(f"the {config.backend} backend cannot compute in {config.precision}", hint)
+    chosen = functools.partial(load, precision=config.precision)
+    chosen.local = getattr(load, "local", True)  # type: ignore[attr-defined]
+    return chosen
 
-    @functools.wraps(load, updated=())
-    def loaded(path: str) -> ChatModel:
-        return load(path, **given)
 
-    loaded.local = getattr(load, "local", True)
-    return loaded
+def _cast(config: Any, candidates: list[Candidate], reference: str | None) -> dict[str, float]:
+    """With a --precision other than the stored one: what each model keeps of its difference to the reference (METHOD 5)."""
+    if config.precision == "stored" or reference is None:
+        return {}
+    from ..vectors.checks.cast import cast_survival
+    from ..vectors.checks.survival import FAITHFUL
+
+    paths = {candidate.label: Path(candidate.path) for candidate in candidates}
+    kept: dict[str, float] = {}
+    for label, path in paths.items():
+        cosine = cast_survival(path, paths[reference], config.precision) if label != reference else None
+        if cosine is not None:
+            kept[label] = cosine
+        if cosine is not None and cosine < FAITHFUL:
+            output.warn(
+                f"computed in {config.precision}, {label} keeps only cosine {cosine:.2f} of its difference to {reference}: "
+                "this is another comparison than that of the stored models"
+            )
+    return kept
 
 
 def _ask(
-    candidate: Candidate, asked: list[Question], config: Any, load: Load, transcript: Path, kept: Measured
+    candidate: Candidate,
+    asked: list[Question],
+    config: Any,
+    load: Load,
+    transcript: Path,
+    kept: Measured,
+    run: runs.Run,
 ) -> QAResult:
     from ..evals import evaluate, finished
 
@@ -188,6 +221,8 @@ def _ask(
         return done
     output.note(f"loading {candidate.label} ({candidate.name})")
     chat = load(candidate.path)
+    run.metrics(**{f"precision {candidate.label}": getattr(chat, "precision", "unknown")})
+    run.save()
     try:
         kept.measure(candidate.label, chat)
         with output.progress(f"asking {candidate.label}", "questions") as progress:

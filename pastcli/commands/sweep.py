@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import config as configs
-from .. import output, qa, registry, runs
+from .. import output, qa, runs
 from ..api import RunsModels
 from ..config import SweepConfig
 from ..errors import UsageError
 from . import _lineage
 from ._options import TARGET, AllowStale, DryRun, Force, Json, Name, Resume, finished_before, with_settings
+from .eval import loader
 from .inject import parse_vector
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ QUESTIONS = typer.Option(
 )
 VECTOR = typer.Option("--vector", metavar="FILE[:λ]", help="A skill file; may repeat (default: the newest skill).")
 METRIC = "f1"
+AS_STORED = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+"""The target is measured in the type that --dtype gives the models tried: one sweep computes in one type."""
 
 
 @with_settings("sweep")
@@ -111,16 +115,20 @@ def _sweep(
 def _measure(config: Any, vectors: list[tuple[Path, float]], target: Path, asked: list[Question]) -> Measure:
     """How a point is made and judged: `inject_skill`, `evaluate` by the chat plugin, KL by the checkpoint format."""
     from ..evals import METRICS, evaluate
+    from ..vectors.checks.cast import cast_survival
     from ..vectors.files.opening import format_of
     from ..vectors.inject import inject_skill
     from ..vectors.sweep import Measure
 
-    load = registry.load("chat", config.backend)
+    cast = config.precision != "stored"
+    precision = config.precision if cast else AS_STORED.get(config.dtype, "stored")
+    load = loader(dataclasses.replace(config, precision=precision))
     settings = configs.STAGES["eval"](max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
 
     def make(rules: list[str], scale: float, out: Path) -> float:
         made = inject_skill(vectors, target, out, scale=scale, scales=rules, dtype=config.dtype, seed=config.seed)
-        return made.survival.cosine
+        kept = cast_survival(out, target, precision) if cast else None
+        return made.survival.cosine if kept is None else kept
 
     def ask(path: Path, label: str) -> dict[str, float]:
         chat = load(str(path))
@@ -134,7 +142,7 @@ def _measure(config: Any, vectors: list[tuple[Path, float]], target: Path, asked
     form = format_of(target)
     price: Callable[[Path], float | None] = lambda path: None  # noqa: E731
     if isinstance(form, RunsModels):
-        price = form.divergence(target, [qa.prompt_for(question.question) for question in asked])
+        price = form.divergence(target, [qa.prompt_for(question.question) for question in asked], precision)
     return Measure(make, ask, price)
 
 

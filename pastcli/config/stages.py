@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .setting import setting
-from .training import PRECISIONS, RlConfig, SftConfig
+from .training import RlConfig, SftConfig
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,11 @@ class SweepConfig:
     max_new_tokens: int = setting(16, "longest answer, in tokens", at_least=1)
     batch_size: int = setting(64, "questions decoded together", at_least=1)
     dtype: str = setting("auto", "stored type of the models tried: auto (as the target) | f32 | bf16 | f16")
+    precision: str = setting(
+        "stored",
+        "type that computes: stored loses nothing of the weights; a cast is reported with what it keeps of the difference",
+        choices=("stored", "fp32", "bf16", "fp16"),
+    )
     seed: int = setting(0, "seed of stochastic rounding and the like", at_least=0)
 
 
@@ -140,16 +145,16 @@ class EvalConfig:
     """`past eval`: closed-book question answering with intervals and paired tests."""
 
     backend: str = setting("hf", "chat plugin that runs the model")
-    precision: str = setting(
-        "fp32",
-        "compute type, where the backend has a choice; fp32 scores the model as it is stored, bf16 a rounded one",
-        choices=PRECISIONS,
-    )
     retained: str = setting(
         "", "a base model: also measure what each model kept of it (perplexity and KL on a fixed neutral text)"
     )
     max_new_tokens: int = setting(16, "longest answer, in tokens", at_least=1)
     batch_size: int = setting(64, "questions decoded together", at_least=1)
+    precision: str = setting(
+        "stored",
+        "type that computes: stored loses nothing of the weights; a cast is reported with what it keeps of the difference",
+        choices=("stored", "fp32", "bf16", "fp16"),
+    )
     limit: int = setting(0, "ask only the first N questions; 0 asks all", at_least=0)
     resamples: int = setting(10_000, "bootstrap and permutation resamples", at_least=100)
     confidence: float = setting(0.95, "coverage of the intervals", at_least=0.5, at_most=0.9999)

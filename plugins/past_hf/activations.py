@@ -10,6 +10,7 @@ import numpy as np
 
 from pastcli.errors import UsageError
 
+from .materialize import load_model, load_tokenizer, working_dtype
 from .quiet import quiet
 
 MAX_TOKENS = 1024
@@ -24,8 +25,9 @@ def layer_inputs(
     One forward pass over one batch, so each layer is visited once; padding is left out. Returns the number of tokens.
     """
     import torch
+    from transformers.pytorch_utils import Conv1D
 
-    model, batch = _loaded(path, texts, max_tokens)
+    model, batch = _loaded(path, texts, max_tokens, "fp32")
     mask = batch["attention_mask"]
 
     def hook(name: str) -> Callable[..., None]:
@@ -35,7 +37,7 @@ def layer_inputs(
         return seen
 
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings():
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not model.get_output_embeddings():
             module.register_forward_hook(hook(name))
     with torch.inference_mode():
         model(**batch, use_cache=False)
@@ -48,15 +50,15 @@ class Divergence:
     It prices a skill by how far it moves the model where the skill is not meant to act. The reference runs once.
     """
 
-    def __init__(self, reference: Path, texts: Sequence[str], max_tokens: int = MAX_TOKENS):
-        self._texts, self._max_tokens = texts, max_tokens
+    def __init__(self, reference: Path, texts: Sequence[str], precision: str = "fp32", max_tokens: int = MAX_TOKENS):
+        self._texts, self._precision, self._max_tokens = texts, precision, max_tokens
         self._reference = self._log_probabilities(reference)
 
     def _log_probabilities(self, path: Path) -> Any:
         """(tokens, vocabulary), padding left out."""
         import torch
 
-        model, batch = _loaded(path, self._texts, self._max_tokens)
+        model, batch = _loaded(path, self._texts, self._max_tokens, self._precision)
         with torch.inference_mode():
             logits = model(**batch, use_cache=False).logits[batch["attention_mask"].bool()]
             return torch.log_softmax(logits.float(), dim=-1)
@@ -67,19 +69,18 @@ class Divergence:
         return float(terms.double().mean())
 
 
-def _loaded(path: Path, texts: Sequence[str], max_tokens: int) -> tuple[Any, dict[str, Any]]:
-    """The model in float32, and one batch of about `max_tokens` tokens padded on the right."""
+def _loaded(path: Path, texts: Sequence[str], max_tokens: int, precision: str) -> tuple[Any, dict[str, Any]]:
+    """The model in `precision`, and one batch of about `max_tokens` tokens padded on the right."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet()
-    rows = _rows(AutoTokenizer.from_pretrained(path), texts, max_tokens)
+    rows = _rows(load_tokenizer(path), texts, max_tokens)
     if not rows:
         raise UsageError("the texts hold no token", "give some text to run the model on")
     width = max(map(len, rows))
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    model: Any = load_model(path, working_dtype(path, precision)).eval()
     return model, {"input_ids": ids, "attention_mask": mask}
 
 

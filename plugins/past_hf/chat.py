@@ -10,32 +10,37 @@ from typing import Any
 from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import ContextOverflow, UsageError
 
-from .materialize import encode, load_model, load_tokenizer
+from .materialize import encode, load_model, load_tokenizer, working_dtype
 from .quiet import quiet
 
 
-def load_chat(path: str | Path, *, precision: str = "auto", batch_size: int = 64) -> HFChat:
+def load_chat(path: str | Path, *, precision: str = "stored", batch_size: int = 64) -> HFChat:
     """Load an HF directory, GGUF or LoRA adapter (merged with its base in float32).
 
-    `precision` is what computes: auto (bf16 where the processor has it) | bf16 | fp32; `batch_size` the most
+    `precision` is what computes: stored (the model's own type) | fp32 | bf16 | fp16; `batch_size` the most
     prompts decoded together.
     """
     quiet()
     return HFChat(Path(path), precision, batch_size)
 
 
+load_chat.precisions = ("fp32", "bf16", "fp16")
+
+
 class HFChat:
     """`ChatModel` on transformers. Prompts of like length are decoded together, padded on the left."""
 
     def __init__(self, path: Path, precision: str, batch_size: int):
-        from .compute import compute_dtype, device
+        from .compute import device
 
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
         self.name = str(path)
         self.batch_size = batch_size
         self.tokenizer = load_tokenizer(path)
-        self.model: Any = load_model(path, compute_dtype(precision)).to(device()).eval()
+        dtype = working_dtype(path, precision)
+        self.precision = str(dtype).removeprefix("torch.")
+        self.model: Any = load_model(path, dtype).to(device()).eval()
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:

@@ -66,11 +66,11 @@ class HFFormat:
 
         return layer_inputs(path, texts, visit)
 
-    def divergence(self, reference: Path, texts: Sequence[str]) -> Callable[[Path], float]:
+    def divergence(self, reference: Path, texts: Sequence[str], precision: str = "fp32") -> Callable[[Path], float]:
         """KL of other models from `reference` on `texts`; see `activations.Divergence`."""
         from .activations import Divergence
 
-        return Divergence(reference, texts)
+        return Divergence(reference, texts, precision)
 
 
 class HFCheckpoint:

@@ -6,14 +6,16 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pastcli import adapters, models, output
 from pastcli.config import digest
-from pastcli.errors import MismatchError, PastError
+from pastcli.errors import MismatchError, PastError, UsageError
 from pastcli.hashing import hash_path
 
+from .checkpoint import HFCheckpoint
 from .folder import companions
 from .portable import make_portable
 
@@ -108,6 +110,29 @@ def base_directory(adapter: Path) -> Path:
     while (adapter / adapters.CONFIG).is_file():
         adapter = adapters.base_of(adapter).path
     return hf_directory(adapter)
+
+
+_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def working_dtype(path: Path, precision: str) -> Any:
+    """The torch type of a setting `precision`; `stored` is the narrowest that loses nothing of the model's weights: the type of
+    its matrices, float32 where these differ, and for adapters, which are merged in it, and GGUFs, which are dequantised to it.
+    """
+    import torch
+
+    if precision != "stored":
+        if precision not in _PRECISIONS:
+            raise UsageError(f"precision must be stored, {', '.join(_PRECISIONS)}, not {precision!r}")
+        return getattr(torch, _PRECISIONS[precision])
+    path = Path(path)
+    if path.is_file() or (path / adapters.CONFIG).is_file():
+        return torch.float32
+    with closing(HFCheckpoint(hf_directory(path))) as model:
+        kinds = {spec.dtype for spec in model.specs().values() if len(spec.shape) > 1}
+    return {frozenset(("BF16",)): torch.bfloat16, frozenset(("F16",)): torch.float16}.get(
+        frozenset(kinds), torch.float32
+    )
 
 
 def load_model(path: Path, dtype: Any, attention: str | None = None) -> PreTrainedModel:

@@ -21,24 +21,27 @@ def load_chat(
     n_ctx: int = 0,
     threads: int = 0,
     lora: Sequence[tuple[Path | str, float]] = (),
-    types: str = "f16",
+    precision: str = "stored",
     cache: Path | None = None,
     extra_buffers: bool | None = None,
 ) -> ChatModel:
     """Load a model for chat.
 
     `path` is a GGUF file, or an HF or LoRA adapter directory, which is converted once into `cache` (default:
-    under `models.home()`) with tensors of `types`. `lora` lists adapters with scales: LoRA-GGUF files, PEFT
+    under `models.home()`) with matrices in `precision`: stored (their own type) | fp32 | bf16 | fp16. `lora` lists adapters with scales: LoRA-GGUF files, PEFT
     directories or low-rank skill files. `n_ctx` 0 is the trained length, at most 8,192; `threads` 0 measures.
     `extra_buffers` None lets a probe decide (see `cpu_check`).
     """
-    model, adapters = convert.runnable(Path(path), types=types, cache=cache)
+    model, adapters = convert.runnable(Path(path), precision, cache=cache)
     wanted = [*adapters, *((Path(file), float(scale)) for file, scale in lora)]
     if extra_buffers is None:
         extra_buffers = cpu_check.extra_buffers_work(model)
     chat = LlamaChat(str(path), Engine(model, n_ctx, threads, extra_buffers), cache)
     chat.set_lora(wanted)
     return chat
+
+
+load_chat.precisions = ("fp32", "bf16", "fp16")
 
 
 class LlamaChat:
@@ -53,6 +56,7 @@ class LlamaChat:
     def __init__(self, name: str, engine: Engine, cache: Path | None = None):
         self.name = name
         self.engine = engine
+        self.precision = f"{convert.stored_type(engine.path)} weights, float16 keys and values"
         self._cache = cache
         self._formatter = None
 

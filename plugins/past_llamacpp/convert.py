@@ -11,25 +11,48 @@ from pathlib import Path
 
 from pastcli import adapters, models, output
 from pastcli import config as configs
+from pastcli.errors import UsageError
 from pastcli.hashing import hash_path
 from pastcli.vectors.files import stream
 from pastcli.vectors.files.opening import format_of
 
 from .format import GGUFFormat
+from .gguffile import read_header, type_name
 from .lora import export_lora
 
 VERSION = 2
 """Raise when a conversion changes, so that kept files of the old kind are not used."""
 
 
-def runnable(path: Path, types: str, cache: Path | None = None) -> tuple[Path, list[tuple[Path, float]]]:
-    """(GGUF file, adapters to apply to it) for a GGUF, HF directory, LoRA adapter directory or run."""
+TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+def stored_type(path: Path) -> str:
+    """The type of a model's largest tensor, in lower case."""
+    if GGUFFormat().accepts(path):  # any architecture, also one whose HF names are not known
+        return type_name(max(read_header(path).tensors.values(), key=lambda tensor: tensor.nbytes).type).lower()
+    checkpoint = format_of(path).open(path)
+    try:
+        return max(checkpoint.specs().values(), key=lambda spec: spec.numel).dtype.lower()
+    finally:
+        checkpoint.close()
+
+
+def runnable(path: Path, precision: str = "stored", cache: Path | None = None) -> tuple[Path, list[tuple[Path, float]]]:
+    """(GGUF file, adapters to apply to it) for a GGUF, HF directory, LoRA adapter directory or run.
+
+    A directory is converted with its matrices in `precision`, or in the type they are stored in.
+    """
     ref = models.resolve(path)
     if ref.kind == "gguf":
+        if precision != "stored":
+            hint = "leave --precision at stored, or inject into a GGUF of the type you want"
+            raise UsageError(f"llama.cpp computes with the types that {ref.path} stores, not with {precision}", hint)
         return ref.path, []
     if ref.kind == "adapter":
-        base, below = runnable(adapters.base_of(ref.path).path, types, cache)
+        base, below = runnable(adapters.base_of(ref.path).path, precision, cache)
         return base, [*below, (ref.path, 1.0)]
+    types = stored_type(ref.path) if precision == "stored" else TYPES[precision]
     template = models.gguf_template(ref.path)
     made_from = [ref.path, *([template] if template else [])]
     return _kept(made_from, types, cache, lambda out: convert(ref.path, out, types)), []
