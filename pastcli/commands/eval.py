@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import models, narration, output, registry, runs
+from .. import models, narration, output, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
 from ._options import (
@@ -28,6 +27,7 @@ from ._options import (
     show_plan,
     with_settings,
 )
+from ._precision import cast, loader, tell_apart
 from ._retained import Measured
 
 if TYPE_CHECKING:
@@ -153,14 +153,12 @@ def _evaluate(
     document = comparison.to_dict()
     for label, scores in document["models"].items():
         scores["retained"] = kept.found(label)
-    for label, left in _cast(config, candidates, extra["reference"]).items():
+    for label, left in cast(config, {c.label: Path(c.path) for c in candidates}, extra["reference"]).items():
         document["models"][label]["cast_survival"] = left
     computed = {label: run.manifest["metrics"].get(f"precision {label}", "unknown") for label in results}
     for label, precision in computed.items():
         document["models"][label]["precision"] = precision
-    if len(set(computed.values())) > 1:
-        shown = ", ".join(f"{label} in {precision}" for label, precision in computed.items())
-        output.warn(f"the models computed in different types: {shown}; --precision fp32 makes them alike")
+    tell_apart(computed)
     runs.write_json(run.dir / "results.json", document)
     run.add_output("answers", folder)
     run.add_output("results", run.dir / "results.json")
@@ -169,40 +167,6 @@ def _evaluate(
         from ..evals.plot import plot
 
         plot(comparison, figure, config.confidence)
-
-
-def loader(config: Any) -> Load:
-    """The backend's `load`, computing in `config.precision`; raises `UsageError` if the backend has no such choice."""
-    load = registry.load("chat", config.backend)
-    if config.precision == "stored":
-        return load
-    if config.precision not in getattr(load, "precisions", ()):
-        hint = "leave --precision at stored"
-        raise UsageError(f"the {config.backend} backend cannot compute in {config.precision}", hint)
-    chosen = functools.partial(load, precision=config.precision)
-    chosen.local = getattr(load, "local", True)  # type: ignore[attr-defined]
-    return chosen
-
-
-def _cast(config: Any, candidates: list[Candidate], reference: str | None) -> dict[str, float]:
-    """With a --precision other than the stored one: what each model keeps of its difference to the reference (METHOD 5)."""
-    if config.precision == "stored" or reference is None:
-        return {}
-    from ..vectors.checks.cast import cast_survival
-    from ..vectors.checks.survival import FAITHFUL
-
-    paths = {candidate.label: Path(candidate.path) for candidate in candidates}
-    kept: dict[str, float] = {}
-    for label, path in paths.items():
-        cosine = cast_survival(path, paths[reference], config.precision) if label != reference else None
-        if cosine is not None:
-            kept[label] = cosine
-        if cosine is not None and cosine < FAITHFUL:
-            output.warn(
-                f"computed in {config.precision}, {label} keeps only cosine {cosine:.2f} of its difference to {reference}: "
-                "this is another comparison than that of the stored models"
-            )
-    return kept
 
 
 def _ask(

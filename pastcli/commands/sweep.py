@@ -16,7 +16,7 @@ from ..config import SweepConfig
 from ..errors import UsageError
 from . import _lineage
 from ._options import TARGET, AllowStale, DryRun, Force, Json, Name, Resume, finished_before, with_settings
-from .eval import loader
+from ._precision import loader
 from .inject import parse_vector
 
 if TYPE_CHECKING:
