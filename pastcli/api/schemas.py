@@ -148,6 +148,17 @@ def _parts(schema: Schema, root: Schema, depth: int, always: bool = True) -> Ite
             yield from _parts(resolve(schema[key], root), root, depth - 1, False)
 
 
+def merged(schema: Schema, part: Schema, instead_of: str) -> dict[str, Any]:
+    """Two schemas as one: members and required names of both, else what the first says, its keyword `instead_of` apart."""
+    whole = {**part, **{key: value for key, value in schema.items() if key != instead_of}}
+    for key in ("properties", "$defs"):
+        if key in part and key in schema:
+            whole[key] = {**part[key], **schema[key]}
+    if "required" in part and "required" in schema:
+        whole["required"] = list(dict.fromkeys([*schema["required"], *part["required"]]))
+    return whole
+
+
 def parameters(schema: Schema, aliases: Mapping[str, str]) -> tuple[Parameter, ...]:
     """The flat view of an object schema; `aliases` gives the shown name of a name as the source spells it."""
     raw = {shown: spelled for spelled, shown in aliases.items()}

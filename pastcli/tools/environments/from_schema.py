@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...api.schemas import kinds, resolve
+from ...api.schemas import kinds, merged, resolve
 from .. import types
 from . import values
 
@@ -53,13 +53,13 @@ class _Filler:
             branches = [resolve(branch, self.root) for branch in schema.get(key, [])] if depth else []
             real = [branch for branch in branches if branch.get("type") != "null"]
             if real:
-                schema = _laid(schema, real[values.draw_of(self.seed, f"{path}|{key}") % len(real)], key)
+                schema = merged(schema, real[values.draw_of(self.seed, f"{path}|{key}") % len(real)], key)
                 return self._narrowed(schema, path, depth - 1)
         if schema.get("allOf") and depth:
             parts = [resolve(part, self.root) for part in schema["allOf"]]
             schema = {key: value for key, value in schema.items() if key != "allOf"}
             for part in parts:
-                schema = _laid(schema, part, "")
+                schema = merged(schema, part, "")
             return self._narrowed(schema, path, depth - 1)
         return schema
 
@@ -110,17 +110,6 @@ class _Filler:
         wanted = min(least if depth <= 0 else wanted, 1_000) if depth > -DEEPEST else 0
         each = [tuples[n] if n < len(tuples) else schema.get("items", {}) for n in range(max(wanted, len(tuples)))]
         return [self.value(item, f"{path}/{n}", depth - 1) for n, item in enumerate(each)]
-
-
-def _laid(schema: Mapping[str, Any], part: Mapping[str, Any], instead_of: str) -> dict[str, Any]:
-    """Two schemas as one: members and required names of both, else what the first says."""
-    whole = {**part, **{key: value for key, value in schema.items() if key != instead_of}}
-    for key in ("properties", "$defs"):
-        if key in part and key in schema:
-            whole[key] = {**part[key], **schema[key]}
-    if "required" in part and "required" in schema:
-        whole["required"] = list(dict.fromkeys([*schema["required"], *part["required"]]))
-    return whole
 
 
 def _bounds(schema: Mapping[str, Any], whole: bool) -> tuple[float | None, float | None]:
