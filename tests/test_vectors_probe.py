@@ -13,6 +13,7 @@ from pastcli.vectors.probe import report as probe_report
 from pastcli.vectors.probe.figures import figures
 from pastcli.vectors.probe.interference import Interference
 from pastcli.vectors.probe.measure import probe
+from pastcli.vectors.probe.places import kind_of, layer_of
 
 UP = "model.layers.1.mlp.up_proj.weight"
 
@@ -53,19 +54,14 @@ def test_the_cosine_put_in_comes_out_at_every_level(models):
     found = probe(models / "base", models / "sft", models / "rl", target_sft=models / "target")
     pairs = found.pairs()
     assert set(pairs) == {"sft_rl", "target_rl", "sft_target"}
-    for row in (
-        found.whole(),
-        *found.rows.values(),
-        *found.group(probing.layer_of).values(),
-        *found.group(probing.kind_of).values(),
-    ):
+    for row in (found.whole(), *found.rows.values(), *found.group(layer_of).values(), *found.group(kind_of).values()):
         assert probing.cosine(row, pairs["sft_rl"]).cosine == pytest.approx(-0.3, abs=1e-4)
         assert probing.cosine(row, pairs["sft_target"]).cosine == pytest.approx(0.5, abs=1e-4)
     whole = probing.cosine(found.whole(), pairs["sft_rl"])
     total = sum(value.size for value in read_model(models / "base").values())
     assert whole.n == total and whole.z == pytest.approx(-0.3 * math.sqrt(total), rel=0.15) and whole.z_rows < -10
-    assert set(found.group(probing.layer_of)) == {"embedding", "0", "1", "2", "final norm"}
-    assert {"q_proj", "up_proj", "input_layernorm", "embed_tokens"} <= set(found.group(probing.kind_of))
+    assert set(found.group(layer_of)) == {"embedding", "0", "1", "2", "final norm"}
+    assert {"q_proj", "up_proj", "input_layernorm", "embed_tokens"} <= set(found.group(kind_of))
 
 
 def test_controls_see_every_entry_and_lie_within_chance(models):

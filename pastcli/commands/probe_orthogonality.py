@@ -61,7 +61,8 @@ def command(
     """Measure the angle between what SFT changed and what RL changed, against chance and controls.
 
     Cosines by tensor, layer, module kind and for the whole model, each beside what random signs give; with
-    --subspaces the principal angles, with --activations the interference on real inputs.
+    --subspaces the principal angles, with --activations the interference on real inputs, with --geometry where each
+    update lies in the weights.
     """
     texts = _texts(activations) if activations else []
     models = _models(base, sft, rl, target_sft, sft2, rl2)
@@ -166,7 +167,7 @@ def _models(
 
 
 def _show(measured: Probe, places: dict[str, str]) -> None:
-    from ..vectors.probe import interference, report, subspaces
+    from ..vectors.probe import geometry_report, interference, report, subspaces
 
     title, columns, cells, colour = report.heat_map(measured, "sft_rl")
     output.table(title, columns, cells, style=colour, boxed=False)
@@ -177,5 +178,8 @@ def _show(measured: Probe, places: dict[str, str]) -> None:
     if measured.interference:
         output.table("on real inputs", ("measure", "value"), interference.summary(measured.interference).items())
     output.line(report.verdict(measured))
+    if measured.geometry is not None:
+        output.table("the updates in the weights", *geometry_report.table(measured.geometry))
+        output.line(geometry_report.sentence(measured.geometry))
     if "figures" in places:
         output.note(f"figures: {places['figures']}")

@@ -15,7 +15,7 @@ import numpy as np
 OVERSAMPLE = 10
 """Vectors iterated beyond those asked for."""
 
-DEPTH, WIDE, CYCLES = 4, 64, 30
+DEPTH, WIDE, CYCLES = 8, 40, 30
 """Blocks of a Krylov space before a restart (half as many where they are wider than WIDE), and restarts at most."""
 
 NUMERICAL_RANK = 1e-6

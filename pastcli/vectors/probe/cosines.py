@@ -9,16 +9,16 @@ allows for entries of one output that depend on each other, and is the more care
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ..checks.grid_noise import GridNoise
 from ..numbers.moments import Moments
+from .geometry import Geometry
 from .interference import Interference
+from .places import grouped
 from .subspaces import Overlap
 
 PAIRS = {
@@ -91,6 +91,7 @@ class Probe:
     warnings: list[str] = field(default_factory=list)
     subspaces: dict[str, Overlap] = field(default_factory=dict)
     interference: dict[str, Interference] = field(default_factory=dict)
+    geometry: Geometry | None = None
 
     def pairs(self) -> dict[str, tuple[int, int]]:
         """Reported pairs whose two changes were given, as ascending indices into `changes`."""
@@ -105,15 +106,6 @@ class Probe:
     def whole(self) -> Row:
         """The whole model as one vector."""
         return self.group(lambda name: "")[""]
-
-
-def grouped(rows: dict[str, Any], key: Callable[[str], str]) -> dict[str, Any]:
-    """Things that can be added, by `key(name)`, in order of first occurrence."""
-    found: dict[str, Any] = {}
-    for name, row in rows.items():
-        label = key(name)
-        found[label] = found[label] + row if label in found else row
-    return found
 
 
 def cosine(row: Row, pair: tuple[int, int]) -> Cosine | None:
@@ -140,21 +132,3 @@ def random_direction(row: Row) -> Cosine | None:
     """The first change against random signs of every entry; its standard deviation is 1/sqrt(n)."""
     norm = math.sqrt(row.gram[0, 0]) * math.sqrt(row.n)
     return Cosine(row.signs / norm, row.n, 1 / math.sqrt(row.n), 1 / math.sqrt(row.n)) if norm else None
-
-
-def layer_of(name: str) -> str:
-    """`12` for a tensor of the 13th layer; `embedding`, `head`, `final norm` or `other` outside the layers."""
-    found = re.search(r"\.(?:layers|h|blocks)\.(\d+)\.", name)
-    if found:
-        return found[1]
-    for part, label in (("embed", "embedding"), ("wte", "embedding"), ("lm_head", "head"), ("norm", "final norm")):
-        if part in name:
-            return label
-    return "other"
-
-
-def kind_of(name: str) -> str:
-    """The module's own name, such as `q_proj` or `input_layernorm`; biases apart from weights."""
-    parts = name.split(".")
-    module = parts[-2] if len(parts) > 1 else parts[0]
-    return f"{module}.bias" if parts[-1] == "bias" else module

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ...drawing import blank
-from .cosines import PAIRS, Probe, cosine, layer_of
+from . import geometry_figures
+from .cosines import PAIRS, Probe, cosine
+from .places import layer_of
 from .report import grid
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
@@ -33,7 +35,7 @@ def figures(probe: Probe, folder: Path) -> list[Path]:
         made.append(folder / f"heatmap_{pair}.png")
         figure.savefig(made[-1], dpi=200)
     made.append(_depth_figure(probe, folder / "cosine_by_layer.png"))
-    return made
+    return made + (geometry_figures.figures(probe.geometry, folder) if probe.geometry is not None else [])
 
 
 def _depth_figure(probe: Probe, path: Path) -> Path:

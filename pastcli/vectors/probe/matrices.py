@@ -1,4 +1,4 @@
-"""A matrix of a checkpoint, or a change of one, as something that multiplies: read block by block, never whole in memory."""
+"""A matrix of a checkpoint, or a change of one, as something that multiplies: large ones are read block by block each time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from ..files.stream import cut
 ROWS = 1 << 20
 """Elements read at once."""
 
+KEPT = 1 << 22
+"""Elements up to which a matrix is kept in memory once read (16 MiB): reading it again takes longer than multiplying."""
+
 Read = Callable[[int, int], np.ndarray]
 """Elements [start, stop) as 1-D float32."""
 
@@ -21,15 +24,26 @@ class Matrix:
 
     def __init__(self, read: Read, shape: tuple[int, int]):
         self.read, self.shape = read, shape
+        self._kept: np.ndarray | None = None
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Rows, and what they hold; raises `MismatchError` if that is not finite."""
         columns = self.shape[1]
+        if self._kept is not None:
+            yield slice(0, self.shape[0]), self._kept
+            return
+        if self.shape[0] * columns <= KEPT:
+            self._kept = self._checked(0, self.shape[0] * columns)
+            yield from self.blocks()
+            return
         for start, stop in cut(0, self.shape[0] * columns, columns, max(ROWS, columns)):
-            block = self.read(start, stop).reshape(-1, columns)
-            if not np.isfinite(block).all():
-                raise MismatchError("a matrix holds NaN or infinity")
-            yield slice(start // columns, stop // columns), block
+            yield slice(start // columns, stop // columns), self._checked(start, stop)
+
+    def _checked(self, start: int, stop: int) -> np.ndarray:
+        block = self.read(start, stop).reshape(-1, self.shape[1])
+        if not np.isfinite(block).all():
+            raise MismatchError("a matrix holds NaN or infinity")
+        return block
 
     def __matmul__(self, right: np.ndarray) -> np.ndarray:
         out = np.empty((self.shape[0], right.shape[1]), np.float32)

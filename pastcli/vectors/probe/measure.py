@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from ...errors import MismatchError, UsageError
 from ..checks import grid_noise
 from ..checks.grid_noise import GridNoise
 from ..deltas.difference import difference
-from ..files.opening import format_of
+from ..files.opening import format_of, open_model
 from ..files.stream import Span, run, spans
 from ..numbers.moments import Moments, moments
+from . import geometry as geometries
 from .cosines import Probe, Row
+from .geometry import Geometry
 from .interference import Meter
 from .subspaces import overlaps
 
@@ -35,6 +37,7 @@ def probe(
     sft2: Path | None = None,
     rl2: Path | None = None,
     subspaces: int = 0,
+    geometry: int = 0,
     texts: Sequence[str] = (),
     started_from_base: bool = False,
     allow_lossy: bool = False,
@@ -43,7 +46,8 @@ def probe(
 ) -> Probe:
     """Cosines between the changes base -> sft, sft -> rl, base -> target_sft, base -> sft2, sft2 -> rl2.
 
-    `subspaces` > 0 also compares the leading singular subspaces of that dimension of the first two changes, and
+    `subspaces` > 0 also compares the leading singular subspaces of that dimension of the first two changes; `geometry` > 0
+    how each update moves that many leading singular directions of the weights, and which entries (see `geometry`); and
     `texts` their interference on the inputs that the layers of `sft` get when it reads these. `started_from_base` says
     that SFT is known to have begun from the very weights of `base`, which may then be quantised. Raises
     `MismatchError` if the models do not fit together, hold NaN or infinity, or differ mostly by the rounding of their
@@ -70,6 +74,10 @@ def probe(
         measured.rows = rows(changes, seed, progress)
         if subspaces:
             measured.subspaces = dict(overlaps(changes["sft"], changes["rl"], subspaces, seed, progress))
+        if geometry:
+            paths = {"base": base, "sft": sft, "rl": rl} | ({"target_sft": target_sft} if target_sft else {})
+            models = {name: stack.enter_context(closing(open_model(Path(path)))) for name, path in paths.items()}
+            measured.geometry = updates_of(models, geometry, seed, progress)
         if texts:
             meter = Meter(changes["sft"], changes["rl"])
             form = format_of(sft)
@@ -80,6 +88,27 @@ def probe(
             form.layer_inputs(Path(sft), texts, meter.visit)
             measured.interference = meter.found
     return measured
+
+
+def updates_of(
+    models: Mapping[str, Checkpoint], rank: int, seed: int, progress: Callable[[int, int], None] | None
+) -> Geometry:
+    """Geometry of SFT, of RL, of the target's SFT, and of SFT with the skill added: the target's, else the source's."""
+    readers = {name: model.read for name, model in models.items()}
+    updates = {"sft": ("base", "sft"), "rl": ("sft", "rl"), "sft_skill": ("base", "rl")}
+    if "target_sft" in models:
+        updates |= {"target_sft": ("base", "target_sft"), "sft_skill": ("base", "target_skill")}
+        readers["target_skill"] = _injected(models["target_sft"], models["sft"], models["rl"])
+    return geometries.measure(readers, updates, models["base"].specs(), rank, seed, progress)
+
+
+def _injected(target: Checkpoint, sft: Checkpoint, rl: Checkpoint) -> geometries.Reader:
+    """target + (rl - sft), as `inject` would make it in float32."""
+
+    def read(name: str, start: int, stop: int) -> np.ndarray:
+        return target.read(name, start, stop) + (rl.read(name, start, stop) - sft.read(name, start, stop))
+
+    return read
 
 
 def _noise(found: dict[str, GridNoise], name: str, change: Any, known: bool, allow_lossy: bool) -> list[str]:

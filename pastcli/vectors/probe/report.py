@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from . import interference, subspaces
-from .cosines import PAIRS, Cosine, Probe, cosine, kind_of, layer_of, random_direction, shuffled
+from . import geometry_report, interference, subspaces
+from .cosines import PAIRS, Cosine, Probe, cosine, random_direction, shuffled
+from .places import kind_of, layer_of
 
 NOISY = 0.99
 """Estimated cosine of a stored difference to the true one below which the verdict speaks of it."""
@@ -41,6 +42,8 @@ def to_dict(probe: Probe) -> dict[str, Any]:
             **interference.summary(probe.interference),
             "by_layer": {k: vars(v) for k, v in probe.interference.items()},
         }
+    if probe.geometry is not None:
+        document["geometry"] = geometry_report.to_dict(probe.geometry)
     return document
 
 
