@@ -134,6 +134,12 @@ class ProbeConfig:
     """`past probe-orthogonality` (METHOD 4)."""
 
     subspaces: int = setting(0, "compare the top-K singular subspaces of every matrix as well; 0 is off", at_least=0)
+    geometry: int = setting(
+        0,
+        "measure which entries each update moves, and how it turns the K leading singular directions of the weights; 0 is "
+        "off: it takes about a hundred times as long as the rest",
+        at_least=0,
+    )
     allow_lossy: bool = setting(
         False, "probe checkpoints whose difference is mostly the rounding of their stored types"
     )
