@@ -82,7 +82,10 @@ def test_an_update_that_lies_anywhere_is_at_chance(matrix):
         rng = np.random.default_rng(seed)
         found = row(measured(w, w + 1e-4 * rng.standard_normal(w.shape), w, seed=seed))
         ratios.append(
-            [found[key] / found[f"{key}_chance"] for key in ("sparsity", "principal_overlap", "rotation_left", "rotation_right")]
+            [
+                found[key] / found[f"{key}_chance"]
+                for key in ("sparsity", "principal_overlap", "rotation_left", "rotation_right")
+            ]
         )
     assert np.mean(ratios, axis=0)[:2] == pytest.approx([1, 0.97], abs=0.05)
     assert np.mean(ratios, axis=0)[2:] == pytest.approx([1, 1], abs=0.15)
@@ -98,7 +101,10 @@ def test_updates_on_and_off_the_principals_are_told_apart(matrix):
     outside *= np.linalg.norm(inside) / np.linalg.norm(outside)
     found = measured(w, w + inside, w + inside + outside)
     sft, rl = row(found), row(found, "rl")
-    assert sft["spectral_shift"] == pytest.approx(0.01, rel=0.01) and sft["spectral_shift"] > 3 * sft["spectral_shift_chance"]
+    assert (
+        sft["spectral_shift"] == pytest.approx(0.01, rel=0.01)
+        and sft["spectral_shift"] > 3 * sft["spectral_shift_chance"]
+    )
     assert rl["spectral_shift"] < 0.5 * sft["spectral_shift"]
     assert rl["principal_overlap"] < 0.1 < rl["principal_overlap_chance"]
     assert sft["rotation_left"] < 0.2 * sft["rotation_left_chance"], "scaling its own directions turns nothing"
@@ -146,7 +152,9 @@ def test_geometry_through_the_command_line(past, past_json, tmp_path):
     assert geometry["rank"] == 4 and set(geometry["whole"]) == {"sft", "rl", "target_sft", "sft_skill", "sft_and_rl"}
     assert set(geometry["tensors"]) == set(base) and len(geometry["layers"]) == 5
     whole = geometry["whole"]
-    assert whole["rl"]["sparsity"] > whole["sft"]["sparsity"] and whole["sft_and_rl"]["norm_ratio"] == pytest.approx(20, rel=0.05)
+    assert whole["rl"]["sparsity"] > whole["sft"]["sparsity"] and whole["sft_and_rl"]["norm_ratio"] == pytest.approx(
+        20, rel=0.05
+    )
     target = {k: np.float64(v) - base[k] for k, v in moved(base, 3, 2e-3).items()}
     skill = {k: np.float64(v) - sft[k] for k, v in moved(sft, 2, 1e-4).items()}
     norm = np.sqrt(sum(np.sum((target[k] + skill[k]) ** 2) for k in base))
