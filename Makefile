@@ -36,8 +36,11 @@ dist: $(VENV)/.dev  ## wheel and sdist, installed into an empty environment and 
 bench: $(READY)  ## timings against peers, by ratio, interleaved
 	$(PYTEST) -m bench -s
 
-results: $(READY)  ## the quickstart chain over three seeds, into docs/results (about 45 minutes on two cores)
-	$(BIN)/python examples/quickstart/seeds.py -o docs/results/quickstart.json
+results: $(READY)  ## the studies, and docs/RESULTS.md made from their items (hours on two cores; stopped anywhere, it goes on)
+	$(BIN)/past -C results-workspace study run examples/quickstart/study.toml -o docs/results/quickstart
+	@for name in squad loogle; do test ! -e examples/studies/$$name || \
+	    $(BIN)/past -C results-workspace study run examples/studies/$$name.toml -o docs/results/$$name || exit 1; done
+	$(BIN)/past study report docs/results/*/results.json --into docs/RESULTS.md
 
 setup: $(READY)
 

@@ -11,6 +11,9 @@ import time
 
 import numpy as np
 import pytest
+from conftest import QUICKSTART, ROOT
+
+from pastcli.errors import UsageError
 
 STUDY = """
 title = "tiny"
@@ -392,3 +395,63 @@ def test_the_table_and_the_json_agree(tmp_path):
     one = document["summary"]["effects"]["SFT + v"]["metrics"]["f1"]
     assert f"{one['mean']:+.3f} [{one['low']:+.3f}" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "effects.png").stat().st_size > 1000
+    again = report.refreshed(tmp_path / "results.json")
+    assert again["summary"]["effects"]["SFT + v"] == document["summary"]["effects"]["SFT + v"]
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter"
+    made = report.into(page, [("r.json", document)])
+    assert made.startswith("before") and made.endswith("after") and "old" not in made and "## made up" in made
+    assert report.into(made, [("r.json", document)]) == made
+    with pytest.raises(UsageError, match="no place"):
+        report.into("nothing", [])
+
+
+def test_the_results_of_the_repository_are_what_their_items_say():
+    """docs/RESULTS.md holds exactly what `past study report` makes of the JSON beside it."""
+    from pastcli.study import report
+
+    page = (ROOT / "docs" / "RESULTS.md").read_text()
+    files = sorted((ROOT / "docs" / "results").glob("*/results.json"))
+    studies = [(str(file.relative_to(ROOT / "docs")), report.refreshed(file)) for file in files]
+    assert report.into(page, studies) == page
+
+
+# ---------------------------------------------------------------- the quickstart's data
+
+
+def test_the_quickstart_target_shares_no_question_template_with_the_source():
+    """The mirrored documents do, and are a stratum of their own: 44 of their 96 questions occur word for word."""
+    from pastcli.ingest import read_questions
+    from pastcli.study.data import template, templates
+
+    source = read_questions(QUICKSTART / "source_questions.jsonl")
+    target = read_questions(QUICKSTART / "target_questions.jsonl")
+    mirrored = read_questions(QUICKSTART / "mirrored_questions.jsonl")
+    seen = templates(source)
+    assert len(target) == 96 == len(mirrored) and len({question.doc for question in target}) == 12
+    assert not seen & templates(target)
+    assert sum(template(question.question, question.doc) in seen for question in mirrored) >= 44
+    bags = [set(text.split()) for text in seen]
+    close = [
+        max(len(words & bag) / len(words | bag) for bag in bags)
+        for words in (set(t.split()) for t in templates(target))
+    ]
+    assert max(close) < 0.75 and np.mean(close) < 0.45, "nor nearly one"
+
+
+def test_the_quickstart_answers_stand_in_their_documents():
+    from pastcli import qa
+    from pastcli.ingest import read_documents, read_questions
+
+    for part in ("source", "target", "mirrored"):
+        texts = {}
+        for passage in read_documents([QUICKSTART / "docs" / part]):
+            texts[passage.doc] = texts.get(passage.doc, "") + " " + qa.normalize(passage.text)
+        for question in read_questions(QUICKSTART / f"{part}_questions.jsonl"):
+            assert any(qa.contains(texts[question.doc], [answer]) for answer in question.answers), question.id
+
+
+def test_every_study_file_of_the_repository_can_be_read():
+    from pastcli.study import load
+
+    files = [*(ROOT / "examples" / "studies").glob("*.toml"), QUICKSTART / "study.toml"]
+    assert len(files) >= 4 and all(load(file).arms for file in files)

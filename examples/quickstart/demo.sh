@@ -34,7 +34,7 @@ run agent --tools "$here/toolbench.json" --model injected --limit 1 --decoding n
 
 # 5. Is the skill orthogonal to the knowledge, and what does it do on questions about the target documents?
 run probe-orthogonality --base smol --sft sft-source --rl rl-source --target-sft sft-target
-run eval --questions "$here/target_questions.jsonl" --reference SFT --plot transfer.png \
+run eval --questions "$here/target_questions.jsonl" --reference SFT --retained smol --plot transfer.png \
     --model base=smol --model base+skill=models/base+skill \
     --model SFT=sft-target --model SFT+skill=injected --model SFT+random=models/sft+random
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,10 @@ FILE = typer.Argument(metavar="FILE", help="The study file (TOML); `past study a
 OUT = typer.Option(
     "-o", "--output", metavar="DIR", help="Where results.json, table.md and the plots go (default: studies/NAME)."
 )
+COLLECT = typer.Option(
+    "--collect", help="Make nothing: only the tables of what is there, also while a study is running."
+)
+INTO = typer.Option("--into", metavar="FILE", help="Put the tables between the two marks for studies in this file.")
 JOBS = typer.Option("--jobs", min=1, help="Stages run side by side; each takes the memory of a training.")
 
 
@@ -31,6 +36,7 @@ def run(
     file: Annotated[Path, FILE],
     out: Annotated[Path | None, OUT] = None,
     jobs: Annotated[int, JOBS] = 1,
+    collect: Annotated[bool, COLLECT] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -46,8 +52,32 @@ def run(
     if dry_run:
         output.emit(plan(study, runs.workspace()), as_json)
         return
-    document = run(study, runs.workspace(), folder, jobs)
+    document = run(study, runs.workspace(), folder, jobs, collect)
     output.emit(document["summary"], as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
+
+
+@app.command("report", epilog="Example: `past study report docs/results/*/results.json --into docs/RESULTS.md`")
+def report(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="results.json files of studies.")],
+    into: Annotated[Path | None, INTO] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the tables anew from the items of finished studies, and print them or put them into a Markdown file."""
+    from ..files import write_text
+    from ..study import report as reports
+
+    found = [(path, reports.refreshed(path)) for path in results]
+    if into is not None:
+        links = [(os.path.relpath(path, into.parent), document) for path, document in found]
+        write_text(into, reports.into(into.read_text(encoding="utf-8"), links))
+        output.note(f"{len(found)} studies into {into}")
+    summaries = {str(path): document["summary"] for path, document in found}
+
+    def human() -> None:
+        if into is None:
+            print("\n".join(reports.markdown(document) for _, document in found), end="")
+
+    output.emit(summaries, as_json, human)
 
 
 @app.command("arms", epilog="Example: `past study arms > my-study.toml`")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .setting import default_of, setting
 
@@ -18,8 +18,10 @@ STAGE_TABLES = ("ingest", "sft", "rl", "inject", "eval")
 class Part:
     """[source] or [target]: documents, and questions about them."""
 
-    documents: str = setting("", "what SFT learns: a file of records (SQuAD, LooGLE, JSONL), a corpus, or a folder")
-    questions: str = setting(
+    documents: Any = setting(
+        "", "what SFT learns: a file of records (SQuAD, LooGLE, JSONL), a corpus, a folder; or a list of such"
+    )
+    questions: Any = setting(
         "", "questions with answers, `doc` naming the document (default: those inside `documents`)"
     )
     limit: int = setting(0, "use only so many documents, after `skip`; 0 uses all")
@@ -50,7 +52,7 @@ class Vector:
     rl: dict = setting(None, "changes to [rl]")
     imitation: dict = setting(None, "changes to [imitation] (kind imitation) or [format] (kind format)")
     source: dict = setting(None, "changes to [source]")
-    seed_shift: int = setting(0, "take the vector of this many seeds further: the skill of another seed")
+    seed_shift: int = setting(0, "take the vector of the seed so many places further in `seeds`: the skill of another seed")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Arm:
         help="what the vectors are added to. sft: SFT on the target | base | source: SFT on the source, asked about the source | rl: SFT and then RL on the target's own questions (upper bound)",
     )
     add: list = setting([], "vectors to add, as NAME or NAME:FACTOR")
-    scale: typing.Any = setting(1.0, "the scale of the sum; a list is a grid, of which the dev questions choose one")
+    scale: Any = setting(1.0, "the scale of the sum; a list is a grid, of which the dev questions choose one")
     control: str = setting("none", "replace each vector by a control of `past inject`: random, shuffled, layers, zero")
     sft: dict = setting(None, "changes to [sft] for this arm's target model, e.g. { mix = ['qa'] }")
     inject: dict = setting(None, "changes to [inject]")

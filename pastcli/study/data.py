@@ -51,7 +51,7 @@ class Material:
 
 def source(study: Study, part: Part, folder: Path) -> Material:
     """The source: all questions but the held-out ones are for RL; held-out and as many practised ones can be asked."""
-    taken = _titles(_of(study, study.target)) if part.apart else frozenset()
+    taken = _titles(_chosen(study, study.target, frozenset())) if part.apart else frozenset()
     documents, questions, titles = _taken(study, part, folder, taken)
     held = set(_drawn([question.id for question in questions], part.held_out))
     practice = [question for question in questions if question.id not in held]
@@ -74,15 +74,26 @@ def _material(documents, practice, asked, where, titles, folder) -> Material:
     return Material(documents, *files, where, tuple(asked), titles, counts)
 
 
+def _chosen(study: Study, part: Part, taken: frozenset[str]) -> list[dict[str, Any]]:
+    """The records that are used; [] when the documents are no file of records."""
+    found = _of(study, part)
+    left = [record for record in found if not _title(record) or _title(record) not in taken]
+    left = left[part.skip : part.skip + part.limit if part.limit else None]
+    if found and not left:
+        hint = "check skip, limit, and whether source and target share all titles"
+        raise UsageError(f"nothing of {part.documents} is left", hint)
+    return left
+
+
 def _of(study: Study, part: Part) -> list[dict[str, Any]]:
     """The records a part uses, in order; [] when its documents are no file of records."""
-    path = place(study, part.documents)
-    if not _is_records(path):
+    paths = places(study, part.documents)
+    if len(paths) > 1 or not _is_records(paths[0]):
         return []
-    found = [record for _, record in records(path)]
+    found = [record for _, record in records(paths[0])]
     kept = [record for record in found if not part.kinds or _texts(record, part.kinds)]
     if not kept:
-        raise UsageError(f"no record of {path} has a text of the kinds {', '.join(part.kinds)}", _kinds(found))
+        raise UsageError(f"no record of {paths[0]} has a text of the kinds {', '.join(part.kinds)}", _kinds(found))
     return kept
 
 
@@ -90,40 +101,39 @@ def _taken(
     study: Study, part: Part, folder: Path, taken: frozenset[str]
 ) -> tuple[tuple[Path, ...], list[Question], frozenset]:
     """Documents, questions and titles of a part after `apart`, `skip`, `limit` and `per_document`."""
-    path = place(study, part.documents)
-    found = _of(study, part)
-    if found:
-        chosen = [record for record in found if not _title(record) or _title(record) not in taken]
-        chosen = chosen[part.skip : part.skip + part.limit if part.limit else None]
-        if not chosen:
-            raise UsageError(
-                f"nothing of {path} is left", "check skip, limit, and whether source and target share all titles"
-            )
-        documents: tuple[Path, ...] = (_write(_rows(chosen, part.kinds, path), folder, ".json"),)
-    elif part.skip or part.limit:
-        raise UsageError(f"skip and limit count records, and {path} is no file of records")
+    paths = places(study, part.documents)
+    shown = ", ".join(map(str, paths))
+    chosen = _chosen(study, part, taken)
+    if chosen:
+        documents: tuple[Path, ...] = (_write(_rows(chosen, part.kinds, paths[0]), folder, ".json"),)
+    elif part.skip or part.limit or part.kinds:
+        raise UsageError(f"skip, limit and kinds choose among records, and {shown} is no single file of records")
     else:
-        documents, chosen = (path,), []
-    asked = read_questions(place(study, part.questions) if part.questions else documents[0])
+        documents = tuple(paths)
+    files = places(study, part.questions) if part.questions else documents
+    asked = [question for file in files for question in read_questions(file)]
     names = {passage.doc for passage in read_documents(documents)}
     asked = [question for question in asked if question.answers and (not chosen or question.doc in names)]
     if part.per_document:
         asked = _at_most(asked, part.per_document)
     if not asked:
-        raise UsageError(
-            f"no question with an answer is about the documents of {path}", "`doc` of a question names its document"
-        )
+        hint = "`doc` of a question names its document"
+        raise UsageError(f"no question with an answer is about the documents of {shown}", hint)
+    if len({question.id for question in asked}) < len(asked):
+        raise UsageError(f"two questions on {shown} have one id", "give every question an id of its own")
     return documents, asked, _titles(chosen)
 
 
-def place(study: Study, name: str) -> Path:
-    """A path of the study file: relative to the folder it lies in."""
-    if not name:
-        raise UsageError("[source] and [target] need `documents`", "name a file or folder, relative to the study file")
-    path = study.folder / Path(name).expanduser()
-    if not path.exists():
-        raise UsageError(f"no file or folder {path}", "paths are relative to the study file")
-    return path
+def places(study: Study, names: str | Sequence[str]) -> list[Path]:
+    """Paths of the study file: relative to the folder it lies in."""
+    wanted = [names] if isinstance(names, str) else names
+    if not names or not isinstance(wanted, list) or not all(isinstance(name, str) and name for name in wanted):
+        raise UsageError("[source] and [target] need `documents`", "a file or folder, or a list, relative to the study")
+    found = [study.folder / Path(name).expanduser() for name in wanted]
+    for path in found:
+        if not path.exists():
+            raise UsageError(f"no file or folder {path}", "paths are relative to the study file")
+    return found
 
 
 def _is_records(path: Path) -> bool:
@@ -219,26 +229,30 @@ def _write(rows: Sequence[Mapping[str, Any]], folder: Path, suffix: str) -> Path
 # ---------------------------------------------------------------- strata
 
 
-def template(question: str) -> str:
-    """A question without its names: words with a capital (but the first) and numbers go, so that two questions of one
-    pattern about two things are equal."""
-    words = re.findall(r"[\w'’-]+", question)
-    kept = [
-        word.lower() for number, word in enumerate(words) if number == 0 or not (word[0].isupper() or word[0].isdigit())
-    ]
-    return " ".join(kept)
+def template(question: str, name: str = "") -> str:
+    """A question without its names, so that two questions of one pattern about two things are equal: words with a capital
+    (but the first) and numbers go, and the words of `name`, its document's."""
+    own = set(re.findall(r"\w+", name.lower()))
+    words = re.findall(r"[\w'’]+", question)
+    kept = [words[0].lower()] if words else []
+    kept += [word.lower() for word in words[1:] if not (word[0].isupper() or word[0].isdigit())]
+    return " ".join(word for word in kept if word not in own and word.rstrip("s") not in own)
+
+
+def templates(questions: Iterable[Question]) -> set[str]:
+    return {template(question.question, question.doc) for question in questions}
 
 
 def strata(study: Study, target: Material, source: Material) -> list[dict[str, str]]:
     """Of each question asked about the target: whether its template occurs among those RL may see, and whether its answer
     is stated often in what SFT reads of its document."""
-    seen = {template(question.question) for question in read_questions(source.practice)}
+    seen = templates(read_questions(source.practice))
     texts = _texts_by_doc(study, target)
     found = []
     for question in target.questions:
         answers = [f" {qa.normalize(answer)} " for answer in question.answers]
         stated = sum(any(answer in text for answer in answers) for text in texts.get(question.doc, []))
-        known = "seen" if template(question.question) in seen else "new"
+        known = "seen" if template(question.question, question.doc) in seen else "new"
         found.append({"template": known, "stated": "often" if stated >= OFTEN else "rarely"})
     return found
 
@@ -256,6 +270,6 @@ def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
 
 def overlap(source: Material, target: Material) -> dict[str, Any]:
     """What source and target share: titles, and the target questions whose template RL may see."""
-    seen = {template(question.question) for question in read_questions(source.practice)}
-    same = sum(template(question.question) in seen for question in target.questions)
+    seen = templates(read_questions(source.practice))
+    same = sum(template(question.question, question.doc) in seen for question in target.questions)
     return {"titles": len(source.titles & target.titles), "templates_seen": same, "questions": len(target.questions)}

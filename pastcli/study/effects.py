@@ -47,29 +47,26 @@ class Answers:
         return [items[i]["doc"] or items[i]["id"] for i in rows]
 
     def seeds(self, arm: str) -> list[str]:
-        scale = self.scales.get(arm, {}).get("scale")
-        return [seed for seed, scales in self.document["arms"].get(arm, {}).items() if scale in scales]
+        return self.scales[arm]["seeds"] if arm in self.scales else []
 
     def column(self, arm: str, seed: str, name: str, rows: Sequence[int], scale: str = "") -> list[Any]:
         values = self.document["arms"][arm][seed][scale or self.scales[arm]["scale"]]["answers"][name]
         return [values[i] for i in rows]
 
     def _chosen(self, arm: str) -> dict[str, Any]:
-        """The scale of an arm: its only one, or of a grid the one with the best mean F1 over seeds on the dev questions."""
-        by_seed = self.document["arms"][arm]
-        common = [
-            scale for scale in next(iter(by_seed.values())) if all(scale in scales for scales in by_seed.values())
-        ]
-        grid = self.arms[arm]["scale"] if isinstance(self.arms[arm]["scale"], list) else [self.arms[arm]["scale"]]
-        if len(grid) == 1 or not common:
-            return {"scale": f"{float(grid[0]):g}"}
+        """The scale of an arm: its only one, or of a grid the one with the best mean F1 over seeds on the dev questions.
+        Seeds at which the grid is not complete yet do not count."""
+        wanted = self.arms[arm]["scale"]
+        grid = [f"{float(scale):g}" for scale in (wanted if isinstance(wanted, list) else [wanted])]
+        complete = [seed for seed, scales in self.document["arms"][arm].items() if all(one in scales for one in grid)]
+        if len(grid) == 1 or not complete:
+            return {"scale": grid[0], "seeds": complete}
         rows = self.rows(arm, {"part": "dev"})
         means = {
-            scale: sum(sum(self.column(arm, seed, "f1", rows, scale)) for seed in by_seed) / (len(by_seed) * len(rows))
-            for scale in common
+            scale: _mean([_mean(self.column(arm, seed, "f1", rows, scale)) for seed in complete]) for scale in grid
         }
         best = max(means, key=lambda scale: (means[scale], -abs(float(scale))))
-        return {"scale": best, "dev_f1": means}
+        return {"scale": best, "seeds": complete, "dev_f1": means}
 
 
 def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str, Any]:

@@ -23,6 +23,10 @@ from .spec import Study, added, build
 Input = "Node | Path"
 
 
+NO_PART = ("base", "retained")
+"""Settings that decide no result: the base is an input, and by its content; what is retained is measured beside."""
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One run of a stage. `inputs` are (role, node or file); `work` is in tokens, to tell the time it will take."""
@@ -37,8 +41,8 @@ class Node:
     @cached_property
     def key(self) -> str:
         settings = configs.to_dict(self.config)
-        settings.pop("base", None)  # an input, and by its content
-        settings.pop("retained", None)  # measured beside the answers, and no part of them
+        for name in NO_PART:
+            settings.pop(name, None)
         inputs = [(role, it.key if isinstance(it, Node) else hash_path(it)) for role, it in self.inputs]
         return configs.digest([self.stage, settings, inputs, dict(self.extra), __version__])
 
@@ -126,7 +130,8 @@ class Graph:
 
     def vector(self, vector: Vector, seed: int, what: str) -> Node:
         """The skill file of [vectors.NAME] at one seed."""
-        seed += vector.seed_shift
+        seeds = self.study.seeds
+        seed = seeds[(seeds.index(seed) + vector.seed_shift) % len(seeds)]
         config = configs.STAGES["extract"]()
         if vector.kind == "format":
             everyday = Path(str(resources.files("pastcli.ingest") / "qa_format.jsonl"))

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..drawing import blank
-from ..files import write_text
-from .effects import CLAIMED, METRICS
-from .sentences import NAMES, gain
+from ..errors import MismatchError, UsageError
+from ..files import read_json, write_text
+from .effects import CLAIMED, METRICS, summarise
+from .sentences import NAMES, gain, sentences
 
 
 def write(document: Mapping[str, Any], out: Path) -> None:
@@ -189,3 +190,25 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].invert_yaxis()
     figure.savefig(path, dpi=130)
+
+
+# ---------------------------------------------------------------- a document made of several studies
+
+BEGIN, END = "<!-- studies: made by `past study report`, do not edit -->", "<!-- studies: end -->"
+
+
+def refreshed(path: Path) -> dict[str, Any]:
+    """A results document with its summary made anew from its items, so that no table can differ from its data."""
+    document = read_json(path)
+    if not {"study", "items", "arms"} <= document.keys():
+        raise MismatchError(f"{path} is no result of a study", "name a results.json that `past study run` wrote")
+    summary = summarise(document)
+    return {**document, "summary": {**summary, "sentences": sentences({**document, "summary": summary}, summary)}}
+
+
+def into(text: str, studies: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """`text` with what stands between the two marks replaced by the studies; (link to the data, document) each."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise UsageError("the file has no place for studies", f"put these two lines into it: {BEGIN} and {END}")
+    parts = [f"{markdown(document, 2)}\nEvery item: [{link}]({link}).\n" for link, document in studies]
+    return text[: text.index(BEGIN)] + BEGIN + "\n\n" + "\n".join(parts) + "\n" + text[text.index(END) :]

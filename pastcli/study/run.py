@@ -52,8 +52,9 @@ def _float32_bytes(base: Path) -> int:
     return size_of(base) * (6 if base.suffix == ".gguf" else 1)
 
 
-def run(study: Study, workspace: Path, out: Path, jobs: int = 1) -> dict[str, Any]:
-    """Make what is missing, and write `results.json`, the table and the plots into `out` after every arm."""
+def run(study: Study, workspace: Path, out: Path, jobs: int = 1, collect_only: bool = False) -> dict[str, Any]:
+    """Make what is missing, and write `results.json`, the table and the plot into `out` after every arm; with
+    `collect_only` of what is there already, also while another process is at it."""
     graph, store = Graph(study, workspace / "data"), Store(workspace)
     nodes = graph.nodes()
     left = needed(nodes, store)
@@ -71,7 +72,7 @@ def run(study: Study, workspace: Path, out: Path, jobs: int = 1) -> dict[str, An
         report.write(document, out)
         return document
 
-    if left:
+    if left and not collect_only:
         make(left, store, jobs, write)
     return write()
 

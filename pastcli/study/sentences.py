@@ -7,6 +7,9 @@ from typing import Any
 
 from .effects import CLAIMED, NIL
 
+SILENT = 0.2
+"""From this share of empty answers on, an arm fails for saying nothing rather than for not knowing."""
+
 KEPT = 0.02
 """Perplexity that may be lost on the neutral text."""
 
@@ -41,7 +44,11 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
         if one["detectable"] is not None:
             smallest.append(f"{one['detectable']:.3f} {NAMES[name]}")
     count = len(metrics[CLAIMED[0]]["by_seed"])
+    other = metrics["f1"]["against"]
+    silent = summary["scores"][other]["empty"]
     text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {summary['scores'][arm]['documents']} documents. "
+    if silent >= SILENT:
+        text += f"{other} leaves {silent:.0%} of the questions without any answer, so this is also the gain of answering at all. "
     if count < 2:
         return text + "One seed says nothing over seeds: no claim."
     if shown:
@@ -59,8 +66,8 @@ def price(effect: Mapping[str, Any]) -> str:
     if "perplexity_change" not in effect:
         return ""
     change = effect["perplexity_change"]
-    within = "within" if abs(change) <= KEPT else "beyond"
-    return f" Perplexity of the neutral text {change:+.1%} ({within} {KEPT:.0%})."
+    verdict = "lost" if change > KEPT else "nothing lost"
+    return f" Perplexity of the neutral text {change:+.1%}: {verdict}."
 
 
 def control(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

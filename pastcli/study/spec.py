@@ -87,6 +87,9 @@ def _check(study: Study) -> None:
         raise UsageError(f"the reference {study.reference!r} is no arm", f"arms: {', '.join(study.arms)}")
     for name, vector in study.vectors.items():
         study.stage("sft", vector.sft), study.stage("rl", vector.rl)
+        used = any(name == one for arm in study.arms.values() for one, _ in added(arm))
+        if used and vector.seed_shift and vector.seed_shift % len(study.seeds) == 0:
+            raise UsageError(f"[vectors.{name}] takes the vector of another seed, and there is none", "name more seeds")
         build(Part, {**dataclasses.asdict(study.source), **(vector.source or {})}, f"source of [vectors.{name}]")
     for name, arm in study.arms.items():
         study.stage("sft", arm.sft), study.stage("inject", arm.inject)
