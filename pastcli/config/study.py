@@ -52,7 +52,9 @@ class Vector:
     rl: dict = setting(None, "changes to [rl]")
     imitation: dict = setting(None, "changes to [imitation] (kind imitation) or [format] (kind format)")
     source: dict = setting(None, "changes to [source]")
-    seed_shift: int = setting(0, "take the vector of the seed so many places further in `seeds`: the skill of another seed")
+    seed_shift: int = setting(
+        0, "take the vector of the seed so many places further in `seeds`: the skill of another seed"
+    )
 
 
 @dataclass(frozen=True)
