@@ -53,7 +53,8 @@ def test_input_3_an_observation_of_the_models_own_ends_the_step():
         ("\nAction:f\nAction Input:{}", []),
         (" t\r\nAction: f\r\nAction Input: {}\r\n", []),
         ("\nAction: f\nAction Input:\n```json\n{}\n```\nDone.", ["fence"]),
-        ("\nAction: f", ["empty_input"]),
+        ("\nAction: f\nAction Input:", ["empty_input"]),
+        ("\nAction 1: f\nAction Input 1: {}", []),
         ("<think>Action: x</think>\nAction: f\nAction Input: {}", []),
         ("Action: x</think>\nAction: f\nAction Input: {}", []),
         ("\naction: f\naction input: {}", []),
@@ -62,6 +63,49 @@ def test_input_3_an_observation_of_the_models_own_ends_the_step():
 )
 def test_input_4_formats_models_invent(text, repairs):
     assert said(text) == ("f", {}, repairs, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "action", "arguments"),
+    [
+        ('Action: f\nArguments: {"a": 1}', "f", {"a": 1}),
+        ('Action: f\nInput: {"a": 1}', "f", {"a": 1}),
+        ('Action: f\nParameters: {"a": 1}', "f", {"a": 1}),
+        ('Action: f\n{"a": 1}', "f", {"a": 1}),
+        ('Action: f({"a": 1})', "f", {"a": 1}),
+        ('Action: f(a=1, b="x")', "f", {"a": 1, "b": "x"}),
+        ('Action 2: f\nAction Input 2: {"a": 1}', "f", {"a": 1}),
+        ('Action: f\nAction Input: {"a": "one\ntwo\tthree"}', "f", {"a": "one\ntwo\tthree"}),
+        ('Action: f\nAction Input: {"a": "one\nAction: g\nObservation: no"}', "f", {"a": "one\nAction: g\nObservation: no"}),
+        ('I see.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>', "f", {"a": 1}),
+        ('<tool_call>{"name": "f", "arguments": "{\\"a\\": 1}"}', "f", {"a": 1}),
+        ("I know it.\nFinal Answer: It is 12.\nThanks", "Finish", {"return_type": "give_answer", "final_answer": "It is 12.\nThanks"}),
+        ('Input: looks odd.\nAction: f\nAction Input: {"a": 1}', "f", {"a": 1}),
+    ],
+)
+def test_calls_in_other_spellings_keep_their_arguments(text, action, arguments):
+    step = parse(text)
+    assert (step.action, step.arguments, step.error) == (action, arguments, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Action: f",
+        "Action: f\nThought: and now?",
+        "Action: f(1, 2)",
+        'Action: f\nWith {"a": 1}',
+        'Action: f\nAction Input: {"a": 1} {"a": 2}',
+        'Action: f({"a": 1})\nAction Input: {"a": 2}',
+        '<tool_call>{"name": "f"}</tool_call>',
+        '<tool_call>f {"a": 1}</tool_call>',
+        'Action: f\nArguments: a = 1',
+        "Action: f(",
+    ],
+)
+def test_no_call_is_made_with_arguments_that_were_not_written(text):
+    step = parse(text)
+    assert step.error and step.arguments is None
 
 
 def test_input_4_an_unclosed_thought_holds_no_action():

@@ -21,8 +21,8 @@ class _Refused(ValueError):
 def parse_arguments(text: str) -> tuple[Any, list[str], str]:
     """(value, repairs, error): `error` is '' when there is a value; `repairs` names what had to be mended.
 
-    Repairs: `empty_input` (nothing is an empty object), `fence` (Markdown code fence), `trailing_text` (something
-    after the value), `trailing_comma`, `python_literal` (single quotes, None, True, tuples).
+    Repairs: `empty_input` (nothing is an empty object), `fence` (Markdown code fence), `raw_newline` (a control
+    character written raw in a string), `trailing_text` (words after the value), `trailing_comma`, `python_literal` (single quotes, None, True, tuples).
     """
     repairs: list[str] = []
     text = text.strip().strip("\ufeff")
@@ -36,8 +36,11 @@ def parse_arguments(text: str) -> tuple[Any, list[str], str]:
     if _depth(text) > MAX_DEPTH:
         return None, repairs, f"Action Input is nested deeper than {MAX_DEPTH}"
     try:
-        value, end = _decoder.raw_decode(text)
-        if text[end:].strip().strip("`"):
+        value, end = _decode(text, repairs)
+        rest = text[end:].strip().strip("`")
+        if "{" in rest or "[" in rest:
+            return None, repairs, "Action Input holds more than one JSON value; write one object"
+        if rest:
             repairs.append("trailing_text")
         return _clean(value), repairs, ""
     except (ValueError, RecursionError) as error:
@@ -51,6 +54,18 @@ def parse_arguments(text: str) -> tuple[Any, list[str], str]:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     return None, repairs, problem
+
+
+def _decode(text: str, repairs: list[str]) -> tuple[Any, int]:
+    """(the first JSON value, where it ends); line breaks and tabs written raw inside its strings are taken as they are."""
+    try:
+        return _decoder.raw_decode(text)
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Invalid control character"):
+            raise
+        found = _lenient.raw_decode(text)
+        repairs.append("raw_newline")
+        return found
 
 
 def _constant(name: str) -> None:
@@ -67,6 +82,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _decoder = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object)
+_lenient = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object, strict=False)
 
 
 def _without_trailing_commas(text: str) -> Any:
