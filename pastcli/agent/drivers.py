@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,17 @@ from .tokens import takes_tokens
 from .transcript import FORMAT, EndOfTranscript, Transcript
 
 
-def header(
-    tools: Path, queries: Sequence[str], model: str, config: AgentConfig, env: ToolEnv, judge: Judge
-) -> dict[str, Any]:
-    """The first event of a transcript: all that decides the rest, so that a replay needs nothing but the tools file."""
-    return {
-        "event": "run",
-        "format": FORMAT,
-        "tools": str(tools.resolve()),
-        "tools_hash": hash_path(tools),
-        "queries": list(queries),
-        "model": model,
+def header(named: Mapping[str, Any], config: AgentConfig, env: ToolEnv, judge: Judge) -> dict[str, Any]:
+    """The first event of a transcript: all that decides the rest, so that a replay needs nothing but the tools file.
+
+    `named` is what the user named: `tools` and perhaps `tasks` (files), `queries`, `model`.
+    """
+    event = {"event": "run", "format": FORMAT, "tools": named["tools"], "tools_hash": hash_path(Path(named["tools"]))}
+    if "tasks" in named:
+        event |= {"tasks": named["tasks"], "tasks_hash": hash_path(Path(named["tasks"]))}
+    return event | {
+        "queries": list(named["queries"]),
+        "model": named["model"],
         "environment": getattr(env, "version", ""),
         "judge": getattr(judge, "version", ""),
         "config": dataclasses.asdict(config),

@@ -58,6 +58,7 @@ def _behaviour(episodes: Sequence[Episode]) -> dict[str, Any]:
         "finish_rate": _share(episode.status == "finished" for episode in episodes),
         "calls": len(calls),
         "valid_call_rate": _share(step.outcome == "ok" for step in calls),
+        "first_call_parameter_recall": _mean(r for episode in episodes for r in _parameter_recalls(episode, first=True)),
         "parameter_recall": _mean(recall for episode in episodes for recall in _parameter_recalls(episode)),
         "relevant_api_recall": _mean(_relevant_recall(episode) for episode in episodes if episode.task.relevant),
         "hallucinated_calls": sum(step.outcome == "unknown" for step in steps),
@@ -75,9 +76,16 @@ def _tool(episode: Episode, step: Step) -> ToolSpec | None:
     return next((spec for spec in episode.task.tools if spec.name == step.action), None)
 
 
-def _parameter_recalls(episode: Episode) -> Iterable[float]:
-    """For each call of an API with required parameters, the share of them that the model named."""
+def _parameter_recalls(episode: Episode, first: bool = False) -> Iterable[float]:
+    """For each call of an API with required parameters, the share of them that the model named.
+
+    With `first` only the first call of each API counts: it alone shows what the model knew, since errors name what is missing.
+    """
+    called: set[str] = set()
     for step in episode.steps:
+        if first and step.action in called:
+            continue
+        called.add(step.action)
         spec = _tool(episode, step) if step.outcome in ("ok", "invalid") else None
         required = {p.name for p in spec.parameters if p.required} if spec else set()
         if spec and required:

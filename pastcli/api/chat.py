@@ -52,7 +52,10 @@ class Completion:
 
 @runtime_checkable
 class ChatModel(Protocol):
-    """A loaded language model: raw completion in batches, and chat through the model's own template."""
+    """A loaded language model: raw completion in batches, and chat through the model's own template.
+
+    One that may be asked from several threads at once says `concurrent = True`; a server is best asked so.
+    """
 
     name: str
 

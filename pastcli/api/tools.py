@@ -183,7 +183,9 @@ class Judge(Protocol):
     """The `past.judges` role. May be asked from several threads at once (`--parallel`).
 
     A judge that always says the same of the same episode may have `deterministic = True` and a `version`: a replay then
-    asks it again and compares, if the version is that of the transcript.
+    asks it again and compares, if the version is that of the transcript. One that needs a model has
+    `open(chat, identity, votes) -> Judge` instead: it is given the loaded `ChatModel` of `--judge-model` (None without
+    one), a text that says which model it is, and `--judge-votes`.
     """
 
     name: str

@@ -27,6 +27,7 @@ TOOLS = typer.Option(
     metavar="FILE",
     help="Tools file or folder (ToolBench, OpenAI functions, OpenAPI, MCP, BFCL), mcp.json, or a Python module.",
 )
+TASKS = typer.Option("--tasks", metavar="FILE", help="Queries of your own with what is expected of a good run (JSON, JSONL).")
 QUERY = typer.Option("--query", metavar="TEXT", help="Ask this, not the file's queries; may repeat.")
 MODEL = typer.Option(
     "--model",
@@ -42,6 +43,7 @@ REPLAY = typer.Option("--replay", metavar="TRANSCRIPT", help="Run a transcript a
 def command(
     tools: Annotated[Path | None, TOOLS] = None,
     query: Annotated[list[str] | None, QUERY] = None,
+    tasks: Annotated[Path | None, TASKS] = None,
     model: Annotated[str | None, MODEL] = None,
     *,
     config: AgentConfig,
@@ -56,20 +58,24 @@ def command(
     """Let a model answer queries by calling tools it knows by name only (ReAct), on a simulated server.
 
     Each step is in the run's transcript before the next begins, so a killed run goes on with `--resume` where it
-    stopped. Answers are judged by rules and also written in ToolEval's format.
+    stopped. Answers are judged by rules, by a model (--judge llm --judge-model NAME) or by what --tasks expects, and also
+    written in ToolEval's format.
     """
     if replay is not None:
-        _replay(replay, tools, as_json)
+        _replay(replay, tools, tasks, as_json)
         return
     if tools is None:
         raise UsageError(
             "no tools named",
             "give --tools PATH: ToolBench queries, OpenAI functions, OpenAPI, mcp.json, a Python module, …",
         )
-    loaded = _load(tools, query or [], config)
+    if query and tasks:
+        raise UsageError("--query and --tasks both say what to ask", "give one of them")
+    loaded = _load(tools, query or [], tasks, config)
     load = registry.load("chat", config.backend)
     path = _model_path(model, getattr(load, "local", True))
     extra = {"tools": str(tools.resolve()), "queries": query or [], "model": path}
+    extra |= {"tasks": str(tasks.resolve())} if tasks else {}
     if dry_run:
         output.emit(_plan(loaded, config, path), as_json)
         return
@@ -79,33 +85,30 @@ def command(
     _show(record, config, show if show is not None else len(_tasks(loaded, config)) * config.attempts == 1, as_json)
 
 
-def _load(tools: Path, queries: list[str], config: Any) -> ToolSet:
+def _load(tools: Path, queries: list[str], tasks: Path | None, config: Any) -> ToolSet:
     """The tools file, its warnings said, and settings that flags alone cannot check."""
-    from ..agent.grammar import MODES
-    from ..tools.load import load_tools
-
-    if config.decoding not in MODES:
-        raise UsageError(f"no decoding mode {config.decoding!r}", f"modes: {', '.join(MODES)}")
-    lowest = {
-        "attempts": 1,
-        "parallel": 1,
-        "max_turns": 1,
-        "max_new_tokens": 1,
-        "limit": 0,
-        "observation_chars": 16,
-        "temperature": 0,
-    }
-    for name, bound in lowest.items():
-        if getattr(config, name) < bound:
-            raise UsageError(f"{name} must be at least {bound}, not {getattr(config, name)}")
     if config.attempts > 1 and config.temperature == 0:
         output.warn("greedy decoding gives the same attempt every time", "add --temperature 0.7")
     if config.decoding == "schema":
         output.warn("decoding mode `schema` shows the model what it is to recall: not comparable with other modes")
-    loaded = load_tools(tools, queries, config.strict_tools)
+    loaded = _read(tools, queries, tasks, config.strict_tools)
     for line in loaded.warnings.lines():
         output.warn(line)
     return loaded
+
+
+def _read(tools: Path, queries: list[str], tasks: Path | None, strict: bool) -> ToolSet:
+    """The tools with the file's own queries, those typed, or those of a tasks file."""
+    from dataclasses import replace
+
+    from ..tools.load import load_tools
+    from ..tools.tasks import expected_tasks, read_tasks
+
+    if tasks is None:
+        return load_tools(tools, queries, strict)
+    entries = read_tasks(tasks)
+    loaded = load_tools(tools, [entry["query"] for entry in entries], strict)
+    return replace(loaded, tasks=tuple(expected_tasks(entries, loaded.tasks, tasks)))
 
 
 def _tasks(loaded: ToolSet, config: Any) -> tuple[Any, ...]:
@@ -148,22 +151,24 @@ def _run(
 ) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.transcript import Transcript
+    from ..tools.judging.opening import close_judge, open_judge
 
-    tasks = _tasks(loaded, config)
-    judge = registry.load("judge", config.judge)
+    judge = open_judge(config.judge, config.judge_backend, config.judge_model, config.judge_votes)
     chat = load(extra["model"])
     try:
         with runs.start("agent", config, extra=extra, resume=resume, force=force, allow_stale=allow_stale) as run:
-            run.add_input("tools", extra["tools"])
-            run.add_input("model", extra["model"])
+            for name in ("tools", "tasks", "model"):
+                if name in extra:
+                    run.add_input(name, extra[name])
             transcript = Transcript(run.dir / "transcript.jsonl")
             file = Path(extra["tools"])
             with closing(_environment(loaded, file, config)) as env, output.progress("agent", "episodes") as progress:
-                transcript.begin(header(file, extra["queries"], extra["model"], config, env, judge))
-                results = run_tasks(chat, env, judge, tasks, config, transcript, progress)
-            _write(run, results, loaded, config)
+                transcript.begin(header(extra, config, env, judge))
+                results = run_tasks(chat, env, judge, _tasks(loaded, config), config, transcript, progress)
+                _write(run, results, loaded, config, env)
     finally:
         chat.close()
+        close_judge(judge)
     return runs.read(run.final)
 
 
@@ -175,12 +180,16 @@ def _environment(loaded: ToolSet, tools: Path, config: AgentConfig) -> ToolEnv:
     return open_environment(loaded, tools, config.environment, **options)
 
 
-def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any) -> None:
+def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any, env: Any) -> None:
     """Transcript, summary and ToolEval files as outputs of the run."""
     from ..agent.summary import summarise
     from ..agent.tooleval import export
+    from ..tools.baseline import floor
+    from ..tools.judging.rules import argument_grounding
 
     summary = summarise(results, len(_tasks(loaded, config)))
+    summary["argument_grounding"] = argument_grounding(result.episode for result in results)
+    summary["know_nothing"] = floor(_tasks(loaded, config), env)
     summary["tool_warnings"] = loaded.warnings.counts()
     summary |= {"decoding": config.decoding, "comparable": config.decoding != "schema" and not config.show_schemas}
     runs.write_json(run.dir / "summary.json", summary)
@@ -229,35 +238,37 @@ def _table(summary: dict[str, Any], caption: str) -> None:
         if name == "sopr" and value is not None:
             value = f"{value:.3f} [{summary['sopr_low']:.3f}, {summary['sopr_high']:.3f}]"
         if isinstance(value, dict):
+            value = {key: f"{count:.3f}" if isinstance(count, float) else count for key, count in value.items()}
             value = ", ".join(f"{key} {count}" for key, count in value.items()) or "none"
         rows.append((name.replace("_", " "), value))
     output.table("", ("measure", "value"), rows, caption)
 
 
-def _replay(path: Path, tools: Path | None, as_json: bool) -> None:
+def _replay(path: Path, tools: Path | None, tasks: Path | None, as_json: bool) -> None:
     """Run a transcript again from its own words: same parsing, same observations, same verdicts, to the byte."""
     from ..agent.drivers import run_tasks, same_version
     from ..agent.transcript import Transcript, config_of, read_header
     from ..hashing import is_hash_of
-    from ..tools.load import load_tools
 
     if not path.is_file():
         raise UsageError(f"no transcript {path}", "give the transcript.jsonl of a `past agent` run")
     recorded = read_header(path)
     config = config_of(recorded)
     file = tools or Path(recorded["tools"])
-    loaded = load_tools(file, recorded["queries"], config.strict_tools)
-    if not is_hash_of(recorded["tools_hash"], file):
-        raise MismatchError(f"{file} is not the tools file of the transcript any more", "give that file: --tools FILE")
+    asked = tasks or (Path(recorded["tasks"]) if recorded.get("tasks") else None)
+    loaded = _read(file, recorded["queries"], asked, config.strict_tools)
+    for name, given in (("tools", file), ("tasks", asked)):
+        if given is not None and not (given.exists() and is_hash_of(recorded.get(f"{name}_hash", ""), given)):
+            raise MismatchError(f"{given} is not the {name} file of the transcript any more", f"give that file: --{name} FILE")
     transcript = Transcript(path, replay=True)
-    tasks = _tasks(loaded, config)
-    judge = registry.load("judge", config.judge)
+    wanted = _tasks(loaded, config)
+    judge = registry.load("judge", config.judge)  # without a model: its verdicts are in the record
     with closing(_environment(loaded, file, config)) as env:
-        results = run_tasks(None, env, judge, tasks, config, transcript)
+        results = run_tasks(None, env, judge, wanted, config, transcript)
     document = {
         "transcript": str(path),
         "identical": True,
-        "complete": len(results) == len(tasks) * config.attempts,
+        "complete": len(results) == len(wanted) * config.attempts,
         "episodes": len(results),
         "lines": transcript.lines,
         "observations": "as computed now" if same_version(env, recorded.get("environment", "")) else "as recorded",

@@ -173,6 +173,9 @@ class AgentConfig:
 
     backend: str = setting("llamacpp", "chat plugin that runs the model")
     judge: str = setting("rules", "judge plugin")
+    judge_model: str = setting("", "model of a judge that needs one (llm)")
+    judge_backend: str = setting("openai", "chat plugin that runs the judge's model")
+    judge_votes: int = setting(3, "votes of a judge that votes", at_least=1)
     max_turns: int = setting(12, "turns before an episode is cut off", at_least=1)
     max_new_tokens: int = setting(256, "longest turn, in tokens", at_least=1)
     observation_chars: int = setting(1024, "longest observation shown to the model, in characters", at_least=16)

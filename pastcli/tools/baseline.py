@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ..api import Completion, Episode, Observation, Step, Task, ToolEnv, ToolSpec
+from .judging.rules import rules
 
 TRIES = 4
 """Calls of one API: an error names what is missing, the next its type, the next its enum."""
@@ -29,6 +32,18 @@ def know_nothing(task: Task, env: ToolEnv) -> Episode:
             if not observation.error:
                 seen.append(observation.response)
     return Episode(task, 0, tuple(steps), "finished", json.dumps(seen, ensure_ascii=False))
+
+
+def floor(tasks: Sequence[Task], env: ToolEnv) -> dict[str, float] | None:
+    """What the program scores on these queries under the rules judge: `sopr` and the share of `ungraded`.
+
+    None for tools that are not simulated: they are not called for nothing.
+    """
+    if not getattr(env, "deterministic", False) or not tasks:
+        return None
+    labels = Counter(rules.judge(know_nothing(task, env)).label for task in tasks)
+    earned = labels["Solved"] + 0.5 * labels["Partially Solved"]
+    return {"sopr": earned / len(tasks), "ungraded": labels["Ungraded"] / len(tasks)}
 
 
 def step_of(index: int, action: str, arguments: Any, observation: Observation) -> Step:

@@ -61,6 +61,9 @@ load_chat.local = False  # names are not looked up as models on disk
 class OpenAIChat:
     """See `pastcli.api.ChatModel`. Raw texts go to /completions, or as a chat where a server has no such thing."""
 
+    concurrent = True
+    """Requests may come from several threads at once."""
+
     def __init__(self, client: openai.OpenAI, name: str, parallel: int = 8):
         self.name = name
         self._client = client

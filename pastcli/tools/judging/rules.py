@@ -8,6 +8,7 @@ expected, that decides (`expected`). A right answer that shares no value with th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +90,13 @@ def weigh(episode: Episode) -> Evidence:
             if spec.key in places:
                 evidence.called[places[spec.key]] = True
     return evidence
+
+
+def argument_grounding(episodes: Iterable[Episode]) -> float | None:
+    """Share of the values in valid calls that come from somewhere; None if there were none."""
+    weighed = [weigh(episode) for episode in episodes]
+    values = sum(evidence.values for evidence in weighed)
+    return sum(evidence.grounded for evidence in weighed) / values if values else None
 
 
 def _taken_from(arguments: Any, facts: Facts) -> set[int]:
