@@ -76,10 +76,18 @@ def test_input_4_formats_models_invent(text, repairs):
         ('Action: f(a=1, b="x")', "f", {"a": 1, "b": "x"}),
         ('Action 2: f\nAction Input 2: {"a": 1}', "f", {"a": 1}),
         ('Action: f\nAction Input: {"a": "one\ntwo\tthree"}', "f", {"a": "one\ntwo\tthree"}),
-        ('Action: f\nAction Input: {"a": "one\nAction: g\nObservation: no"}', "f", {"a": "one\nAction: g\nObservation: no"}),
+        (
+            'Action: f\nAction Input: {"a": "one\nAction: g\nObservation: no"}',
+            "f",
+            {"a": "one\nAction: g\nObservation: no"},
+        ),
         ('I see.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>', "f", {"a": 1}),
         ('<tool_call>{"name": "f", "arguments": "{\\"a\\": 1}"}', "f", {"a": 1}),
-        ("I know it.\nFinal Answer: It is 12.\nThanks", "Finish", {"return_type": "give_answer", "final_answer": "It is 12.\nThanks"}),
+        (
+            "I know it.\nFinal Answer: It is 12.\nThanks",
+            "Finish",
+            {"return_type": "give_answer", "final_answer": "It is 12.\nThanks"},
+        ),
         ('Input: looks odd.\nAction: f\nAction Input: {"a": 1}', "f", {"a": 1}),
     ],
 )
@@ -99,7 +107,7 @@ def test_calls_in_other_spellings_keep_their_arguments(text, action, arguments):
         'Action: f({"a": 1})\nAction Input: {"a": 2}',
         '<tool_call>{"name": "f"}</tool_call>',
         '<tool_call>f {"a": 1}</tool_call>',
-        'Action: f\nArguments: a = 1',
+        "Action: f\nArguments: a = 1",
         "Action: f(",
     ],
 )

@@ -51,7 +51,16 @@ def test_the_majority_of_votes_at_temperature_zero(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["", "Solved", "[]", vote("Great"), '{"answer_status": "Solved"}', vote("Solved") + " ok", PastError("server down"), '{"reason": 3, "answer_status": "Solved"}'],
+    [
+        "",
+        "Solved",
+        "[]",
+        vote("Great"),
+        '{"answer_status": "Solved"}',
+        vote("Solved") + " ok",
+        PastError("server down"),
+        '{"reason": 3, "answer_status": "Solved"}',
+    ],
 )
 def test_a_failed_vote_is_no_vote_and_without_a_majority_the_run_is_ungraded(tmp_path, line):
     assert judged(tmp_path / "a", vote("Solved"), vote("Solved"), line)[0].label == "Solved"
@@ -81,7 +90,19 @@ def test_a_judge_without_its_model_says_what_is_missing():
         open_judge("llm", "echo", "", 3)
 
 
-FUNCTIONS = [{"type": "function", "function": {"name": "get_fare", "parameters": {"type": "object", "properties": {"sailing": {"type": "string"}, "class": {"type": "string"}}, "required": ["sailing"]}}}]
+FUNCTIONS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_fare",
+            "parameters": {
+                "type": "object",
+                "properties": {"sailing": {"type": "string"}, "class": {"type": "string"}},
+                "required": ["sailing"],
+            },
+        },
+    }
+]
 
 
 @pytest.fixture
@@ -141,19 +162,44 @@ def test_wrong_expectations_are_told_before_anything_runs(files, past):
 
 def test_a_judge_with_a_model_through_the_command(files, past_json, monkeypatch, tmp_path):
     monkeypatch.setenv("PAST_HOME", str(tmp_path / "home"))
-    Path("tools.json").write_text(json.dumps([{"query": "Fare of SK-1?", "query_id": 1, "api_list": [API], "relevant APIs": []}]))
+    Path("tools.json").write_text(
+        json.dumps([{"query": "Fare of SK-1?", "query_id": 1, "api_list": [API], "relevant APIs": []}])
+    )
     Path("judge.json").write_text(json.dumps([vote("Partially Solved")]))
-    done = past_json(*files, "--judge", "llm", "--judge-backend", "echo", "--judge-model", "judge.json", "--judge-votes", "2")
+    done = past_json(
+        *files, "--judge", "llm", "--judge-backend", "echo", "--judge-model", "judge.json", "--judge-votes", "2"
+    )
     assert done["labels"] == {"Partially Solved": 1} and done["sopr"] == 0.5
     Path("judge.json").write_text(json.dumps(["I think it is solved."]))
-    done = past_json(*files, "--judge", "llm", "--judge-backend", "echo", "--judge-model", "judge.json", "--seed", "1", "--judge-votes", "1", env={"PAST_HOME": str(tmp_path / "other")})
+    done = past_json(
+        *files,
+        "--judge",
+        "llm",
+        "--judge-backend",
+        "echo",
+        "--judge-model",
+        "judge.json",
+        "--seed",
+        "1",
+        "--judge-votes",
+        "1",
+        env={"PAST_HOME": str(tmp_path / "other")},
+    )
     assert done["labels"] == {"Ungraded": 1} and done["sopr"] is None
 
 
 def test_the_summary_says_what_the_weights_knew_and_what_knowing_nothing_is_worth(workspace, past_json):
-    Path("tools.json").write_text(json.dumps([{"query": "Fare of SK-1?", "query_id": 1, "api_list": [API], "relevant APIs": [["Skelvik", "Get Fare"]]}]))
+    Path("tools.json").write_text(
+        json.dumps(
+            [{"query": "Fare of SK-1?", "query_id": 1, "api_list": [API], "relevant APIs": [["Skelvik", "Get Fare"]]}]
+        )
+    )
     wrong = ' x\nAction: get_fare_for_skelvik\nAction Input: {"ship": "SK-1"}'
     Path("script.json").write_text(json.dumps([wrong, call("SK-1"), finish("x")]))
     done = past_json("agent", "--tools", "tools.json", "--backend", "echo", "--model", "script.json")
-    assert (done["first_call_parameter_recall"], done["parameter_recall"], done["argument_grounding"]) == (0.0, 0.5, 1.0)
+    assert (done["first_call_parameter_recall"], done["parameter_recall"], done["argument_grounding"]) == (
+        0.0,
+        0.5,
+        1.0,
+    )
     assert done["know_nothing"] == {"sopr": 0.0, "ungraded": 0.0}

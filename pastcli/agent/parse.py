@@ -88,7 +88,9 @@ def _without_action(
         return Said(thought, action, arguments, text[: tagged.end()], (*repairs, "tool_call", *mended), error)
     answer = parts.get("answer", "").strip()
     if answer and not cut:
-        return Said(thought, FINISH, {"return_type": "give_answer", ANSWER: answer}, text[:end], (*repairs, "final_answer"), "")
+        return Said(
+            thought, FINISH, {"return_type": "give_answer", ANSWER: answer}, text[:end], (*repairs, "final_answer"), ""
+        )
     error = "the answer was cut off before an Action" if cut else NO_ACTION
     return Said(thought, "", None, text[:end], tuple(repairs), error)
 
@@ -118,8 +120,13 @@ def _parts(text: str) -> tuple[dict[str, str], list[str], int]:
     for index, found in enumerate(labels):
         label = found["label"].lower()
         name = "answer" if label.startswith("final") else _PARTS.get(label, "input")
-        over = name == "observation" or (name in parts and name != "thought") or (name == "thought" and "action" in parts)
-        if over or (name in ("action", "answer") and ("input" in parts or "answer" in parts or (name == "answer" and "action" in parts))):
+        over = (
+            name == "observation" or (name in parts and name != "thought") or (name == "thought" and "action" in parts)
+        )
+        if over or (
+            name in ("action", "answer")
+            and ("input" in parts or "answer" in parts or (name == "answer" and "action" in parts))
+        ):
             repairs.append("own_observation" if name == "observation" else "extra_step")
             end = found.start()
             break
@@ -138,7 +145,11 @@ def _parts(text: str) -> tuple[dict[str, str], list[str], int]:
 def _inside_value(text: str, place: int, parts: dict[str, str]) -> bool:
     """True if a label stands inside a JSON string or object that the input began: it is a value's text."""
     begun = text.rfind("{", 0, place)
-    before = re.search(r"(?:Input|Arguments?|Parameters?)[*_`]*[ \t]*[:：][*_` \t\n]*\Z", text[:begun], re.IGNORECASE) if begun >= 0 else None
+    before = (
+        re.search(r"(?:Input|Arguments?|Parameters?)[*_`]*[ \t]*[:：][*_` \t\n]*\Z", text[:begun], re.IGNORECASE)
+        if begun >= 0
+        else None
+    )
     if not before:
         return False
     depth, quoted, escaped = 0, False, False

@@ -58,7 +58,9 @@ def _behaviour(episodes: Sequence[Episode]) -> dict[str, Any]:
         "finish_rate": _share(episode.status == "finished" for episode in episodes),
         "calls": len(calls),
         "valid_call_rate": _share(step.outcome == "ok" for step in calls),
-        "first_call_parameter_recall": _mean(r for episode in episodes for r in _parameter_recalls(episode, first=True)),
+        "first_call_parameter_recall": _mean(
+            r for episode in episodes for r in _parameter_recalls(episode, first=True)
+        ),
         "parameter_recall": _mean(recall for episode in episodes for recall in _parameter_recalls(episode)),
         "relevant_api_recall": _mean(_relevant_recall(episode) for episode in episodes if episode.task.relevant),
         "hallucinated_calls": sum(step.outcome == "unknown" for step in steps),

@@ -27,7 +27,9 @@ TOOLS = typer.Option(
     metavar="FILE",
     help="Tools file or folder (ToolBench, OpenAI functions, OpenAPI, MCP, BFCL), mcp.json, or a Python module.",
 )
-TASKS = typer.Option("--tasks", metavar="FILE", help="Queries of your own with what is expected of a good run (JSON, JSONL).")
+TASKS = typer.Option(
+    "--tasks", metavar="FILE", help="Queries of your own with what is expected of a good run (JSON, JSONL)."
+)
 QUERY = typer.Option("--query", metavar="TEXT", help="Ask this, not the file's queries; may repeat.")
 MODEL = typer.Option(
     "--model",
@@ -259,7 +261,9 @@ def _replay(path: Path, tools: Path | None, tasks: Path | None, as_json: bool) -
     loaded = _read(file, recorded["queries"], asked, config.strict_tools)
     for name, given in (("tools", file), ("tasks", asked)):
         if given is not None and not (given.exists() and is_hash_of(recorded.get(f"{name}_hash", ""), given)):
-            raise MismatchError(f"{given} is not the {name} file of the transcript any more", f"give that file: --{name} FILE")
+            raise MismatchError(
+                f"{given} is not the {name} file of the transcript any more", f"give that file: --{name} FILE"
+            )
     transcript = Transcript(path, replay=True)
     wanted = _tasks(loaded, config)
     judge = registry.load("judge", config.judge)  # without a model: its verdicts are in the record

@@ -31,14 +31,18 @@ def read_tasks(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             entries = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise UsageError(f"tasks file {path} cannot be read: {error}", "expected a JSON list or JSONL of queries") from error
+        raise UsageError(
+            f"tasks file {path} cannot be read: {error}", "expected a JSON list or JSONL of queries"
+        ) from error
     entries = entries if isinstance(entries, list) else [entries]
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict) or not isinstance(entry.get("query"), str) or not entry["query"].strip():
             raise UsageError(f"entry {number} of {path} has no query", 'write {"query": "…", "expected_answer": "…"}')
         unknown = sorted(set(entry) - _KNOWN)
         if unknown:
-            raise UsageError(f"entry {number} of {path}: unknown field {unknown[0]}", f"known: {', '.join(sorted(_KNOWN))}")
+            raise UsageError(
+                f"entry {number} of {path}: unknown field {unknown[0]}", f"known: {', '.join(sorted(_KNOWN))}"
+            )
     if not entries:
         raise UsageError(f"{path} holds no queries")
     return entries
@@ -64,7 +68,11 @@ def expected_tasks(entries: Sequence[dict[str, Any]], tasks: Sequence[Task], pat
 
 
 def _call(call: Any, tools: Sequence[ToolSpec], where: str) -> ExpectedCall:
-    if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not isinstance(call.get("arguments", {}), dict):
+    if (
+        not isinstance(call, dict)
+        or not isinstance(call.get("name"), str)
+        or not isinstance(call.get("arguments", {}), dict)
+    ):
         raise UsageError(f'{where}: an expected call is {{"name": …, "arguments": {{…}}}}')
     spec = _named(call["name"], tools, where)
     values = {}
