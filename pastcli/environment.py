@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "trl", "peft", "llama-cpp-python", "gguf", "numpy", "safetensors")
 
 
+def cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS does not bind processes to cores
+
+
 def versions() -> dict[str, str]:
     """Installed versions of the packages that decide results; reads metadata, imports none of them."""
     from importlib.metadata import PackageNotFoundError, distribution

@@ -17,7 +17,9 @@ from past_hf.checkpoint import HFFormat
 from vectors_tools import factors_for, moved, weights, write_adapter, write_file, write_model
 
 from pastcli.errors import MismatchError, PastError
+from pastcli.vectors import extract_skill, inject_skill
 from pastcli.vectors.files.safetensors import SafeReader, SafeWriter, header_text, read_header
+from pastcli.vectors.numbers import arithmetic
 from pastcli.vectors.numbers.arithmetic import STORAGE, widen
 
 
@@ -295,3 +297,35 @@ def test_what_is_viewed_does_not_stay_resident(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "large"], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 16
+
+
+@pytest.mark.skipif(not arithmetic.compiled(), reason="built without a C compiler")
+@pytest.mark.parametrize("stored", ["F32", "BF16", "F16"])
+@pytest.mark.parametrize("dtype", ["auto", "f32", "bf16", "f16"])
+def test_injecting_through_the_stored_bytes_or_block_by_block_is_the_same(tmp_path, monkeypatch, stored, dtype):
+    """The compiled pass against reading, adding and writing in numpy: every type into every type, file for file."""
+    base = weights(layers=3, hidden=48, vocab=1111)
+    base["model.norm.weight"][5] = -0.0
+    write_model(tmp_path / "sft", base, vocab=1111)
+    changed = {**moved(base, 1, 1e-3), "model.norm.weight": base["model.norm.weight"]}
+    write_model(tmp_path / "rl", changed, vocab=1111)
+    write_model(
+        tmp_path / "target",
+        moved(base, 2, 1e-3) | {"model.norm.weight": base["model.norm.weight"]},
+        stored,
+        3,
+        vocab=1111,
+    )
+    extract_skill(tmp_path / "sft", tmp_path / "rl", tmp_path / "skill")
+    made = {}
+    for way in ("fast", "plain"):
+        if way == "plain":
+            monkeypatch.setattr(arithmetic, "_kernels", None)
+        made[way] = inject_skill([(tmp_path / "skill", 0.5)], tmp_path / "target", tmp_path / way, dtype=dtype)
+    files = sorted(file.name for file in (tmp_path / "fast").iterdir())
+    assert len([name for name in files if name.endswith(".safetensors")]) == 3
+    for name in files:
+        assert (tmp_path / "fast" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes(), name
+    fast, plain = made["fast"].survival, made["plain"].survival
+    assert fast.cosine == pytest.approx(plain.cosine, abs=1e-12) and fast.norm == pytest.approx(plain.norm, rel=1e-12)
+    assert fast.tensors.keys() == plain.tensors.keys() == base.keys() - {"model.norm.weight"}

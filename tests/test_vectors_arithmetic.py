@@ -14,10 +14,13 @@ from hypothesis.extra import numpy as hnp
 from pastcli.vectors.numbers import arithmetic
 from pastcli.vectors.numbers.arithmetic import (
     SIGNIFICAND_BITS,
+    STORAGE,
     Sums,
+    add_stored,
     gram,
     narrow,
     narrow_stochastic,
+    recast,
     seeded,
     squared_norm,
     widen,
@@ -229,3 +232,84 @@ def test_requantising_refuses_arrays_and_codecs_that_do_not_fit(source, target, 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler here, numpy does the work")
 def test_kernels_are_built_where_there_is_a_compiler():
     assert arithmetic._kernels is not None
+
+
+kinds = st.sampled_from(["F32", "BF16", "F16"])
+
+
+def same_bits(one, other):
+    """Equal bit for bit; of a NaN only that it is one."""
+    nan = np.isnan(other) if other.dtype != np.uint16 else (other & 0x7FFF) > 0x7F80
+    ours = np.isnan(one) if one.dtype != np.uint16 else (one & 0x7FFF) > 0x7F80
+    kind = np.uint32 if one.dtype == np.float32 else np.uint16
+    return np.array_equal(nan, ours) and np.array_equal(one.view(kind)[~nan], other.view(kind)[~nan])
+
+
+def stored_as(values, dtype):
+    """Any float32 bit patterns as stored values: those of 16 bits take every pattern, too."""
+    return values if dtype == "F32" else values.view(np.uint16).view(STORAGE[dtype])[: values.size].copy()
+
+
+@needs_kernels
+@given(any_floats, any_floats, kinds, kinds)
+@settings(max_examples=400, deadline=None)
+def test_adding_to_stored_weights_is_widening_adding_and_narrowing(weights, changes, source, target):
+    size = min(weights.size, changes.size)
+    raw, change = stored_as(weights[:size], source), changes[:size]
+    with np.errstate(all="ignore"):
+        made, sums = add_stored(source, target, raw, change)
+        theta = widen(raw, source)
+        plain = narrow(theta + change, target)
+        assert same_bits(made, plain)
+        wanted = Sums()
+        wanted.add(change, widen(plain, target), theta)
+    assert sums.finite == wanted.finite
+    if wanted.finite:
+        scale = np.sqrt(wanted.aa * wanted.bb)
+        for found, expected in ((sums.aa, wanted.aa), (sums.ab, wanted.ab), (sums.bb, wanted.bb)):
+            assert found == pytest.approx(expected, rel=1e-9, abs=1e-12 * scale)
+
+
+@needs_kernels
+@pytest.mark.parametrize("source", ["BF16", "F16"])
+@pytest.mark.parametrize("target", ["F32", "BF16", "F16"])
+def test_every_16_bit_pattern_is_recast_as_numpy_does(source, target):
+    """All of them at once with nothing to add: also -0 stays -0, and subnormal halves stay what they are."""
+    raw = np.arange(1 << 16, dtype=np.uint16).view(STORAGE[source])
+    with np.errstate(all="ignore"):
+        assert same_bits(add_stored(source, target, raw, None)[0], narrow(widen(raw, source), target))
+    finite = raw[np.isfinite(widen(raw, source))]
+    kept, plain = _both(recast, finite[:1000], source, target)
+    assert np.array_equal(kept, plain) and recast(raw, source, target) is None
+
+
+@needs_kernels
+def test_rounding_to_halves_is_right_around_every_one_of_them():
+    """The neighbours in float32 of every half and of every midpoint between two: where rounding can go wrong."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    halves = np.sort(halves[np.isfinite(halves)].astype(np.float32))
+    edges = np.concatenate([halves, (halves[1:] + halves[:-1]) / 2, np.float32([65519.9, 65520.0, 1e30])])
+    values = np.concatenate([edges, np.nextafter(edges, np.float32(np.inf)), np.nextafter(edges, np.float32(-np.inf))])
+    with np.errstate(over="ignore"):
+        assert same_bits(add_stored("F32", "F16", values, None)[0], values.astype(np.float16))
+        assert same_bits(add_stored("F32", "F16", -values, None)[0], (-values).astype(np.float16))
+
+
+@needs_kernels
+def test_the_compiled_sum_refuses_what_does_not_fit():
+    raw, change, out = np.zeros(8, np.uint16), np.zeros(8, np.float32), np.zeros(8, np.uint16)
+    add = arithmetic._kernels.add
+    odd = np.zeros(17, np.uint8)[1:].view(np.uint8)
+    for words in (
+        (3, 1, raw, change, out),
+        (-1, 1, raw, change, out),
+        (1, 1, raw[:7], change, out),
+        (1, 1, raw, change[:7], out),
+        (1, 1, raw, change.astype(np.float64), out),
+        (0, 1, raw, change, out),
+        (1, 1, odd, change, out),
+    ):
+        with pytest.raises(ValueError):
+            add(*words)
+    with pytest.raises(BufferError):
+        add(1, 1, raw, change, out.tobytes())

@@ -133,3 +133,33 @@ def test_short_reads_and_writes_are_continued(models, tmp_path, monkeypatch):
     real = os.preadv
     monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: real(fd, [buffers[0][:100]], offset))
     assert np.array_equal(opened.read(name), whole)
+
+
+ELSEWHERE = """
+import mmap, os, sys
+for module, name in ((os, "sched_getaffinity"), (os, "posix_fallocate"), (os, "preadv"), (mmap, "MADV_DONTNEED")):
+    delattr(module, name)
+from pastcli import cli
+sys.argv = ["past", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def test_systems_without_linuxs_own_calls_get_the_same_bytes(models, workspace, past):
+    """macOS has none of them; they are taken away before `past` starts."""
+    sft, rl, target = (models / name for name in ("sft", "rl", "target"))
+    past("extract", "--sft", sft, "--rl", rl, "-o", "here.safetensors")
+    past("inject", "--vector", "here.safetensors", "--target", target, "-o", "here")
+    for words in (
+        ("extract", "--sft", sft, "--rl", rl, "-o", "there.safetensors"),
+        ("inject", "--vector", "here.safetensors", "--target", target, "-o", "there"),
+        ("doctor",),
+    ):
+        done = subprocess.run([sys.executable, "-c", ELSEWHERE, *map(str, words)], capture_output=True, text=True)
+        assert "Traceback" not in done.stderr and (done.returncode == 0 or words == ("doctor",)), done.stderr
+    shards = sorted(file.name for file in (workspace / "here").glob("*.safetensors"))
+    assert len(shards) == 2
+    for name in shards:
+        assert (workspace / "here" / name).read_bytes() == (workspace / "there" / name).read_bytes()
+    here, there = open_skill(workspace / "here.safetensors"), open_skill(workspace / "there.safetensors")
+    assert all(np.array_equal(here.block(name), there.block(name)) for name in here.parts)

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from .. import models, output, registry, runs
+from ..environment import cores
 from ..errors import PastError
 from . import _imports
 from ._options import Json
@@ -146,8 +147,7 @@ def _kernels() -> Finding:
 def _machine() -> Iterator[Finding]:
     flags = set(re.findall(r"\w+", _first_match("/proc/cpuinfo", r"^flags\s*:(.*)$")))
     features = [name for name in CPU_FEATURES if name in flags]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("cpu", "info", f"{cores} cores, {platform.machine()}, {' '.join(features) or 'features unknown'}")
+    yield Finding("cpu", "info", f"{cores()} cores, {platform.machine()}, {' '.join(features) or 'features unknown'}")
     total = int(_first_match("/proc/meminfo", r"^MemTotal:\s+(\d+)") or 0) * 1024
     free = int(_first_match("/proc/meminfo", r"^MemAvailable:\s+(\d+)") or 0) * 1024
     limit = _first_match("/sys/fs/cgroup/memory.max", r"^(\d+)$")

@@ -21,7 +21,6 @@ from pastcli.files import read_json
 from pastcli.hashing import shapes_sha256
 from pastcli.vectors.files.recent import Recent
 from pastcli.vectors.files.safetensors import SafeReader
-from pastcli.vectors.files.stream import threads
 from pastcli.vectors.numbers import arithmetic
 from pastcli.vectors.numbers.lowrank import product_block
 
@@ -71,7 +70,7 @@ class LoraAdapter:
         try:
             self._pairs = self._match()
             self._specs = {name: self._spec(name) for name in self._pairs}
-            self._recent = Recent(self.factors, 2 * threads())
+            self._recent = Recent(self.factors)
         except BaseException:
             self._file.close()
             raise

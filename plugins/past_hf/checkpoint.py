@@ -162,6 +162,11 @@ class HFCheckpoint:
             )
         return arithmetic.widen(self.raw(name, start, stop), dtype)
 
+    def stored(self, name: str, start: int, stop: int) -> np.ndarray:
+        """As `raw`, of a tensor of floats, but read-only and where they lie in the page cache (`SafeReader.view`)."""
+        reader = self.shards[self._where[name]]
+        return reader.view(name, arithmetic.STORAGE[reader.entries[name].dtype], start, stop)
+
     def bits(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """As `read`, but as it is stored where `arithmetic.gram` takes that: float32, or bit patterns of bfloat16.
 
@@ -222,6 +227,16 @@ class HFWriter:
         self._writers[self.template.shard_of(name)].write(name, start, raw)
         return arithmetic.widen(raw, kind)
 
+    def add(self, name: str, start: int, change: np.ndarray) -> tuple[float, float, float] | None:
+        """See `api.AddingWriter`: from the template's bytes, where they lie in the page cache, to ours in one pass."""
+        source, target = self._specs[name].dtype, self._types[name]
+        if self.rounding != "nearest" or not arithmetic.compiled() or not {source, target} <= arithmetic.KINDS.keys():
+            return None
+        raw = self.template.stored(name, start, start + change.size)
+        made, sums = arithmetic.add_stored(source, target, raw, change)
+        self._writers[self.template.shard_of(name)].write(name, start, made)
+        return sums.aa, sums.ab, sums.bb
+
     def copy(self, name: str) -> None:
         spec, kind = self._specs[name], self._types[name]
         writer = self._writers[self.template.shard_of(name)]
@@ -231,13 +246,12 @@ class HFWriter:
         for start, stop in cut(0, items, BLOCK, BLOCK):
             raw = self.template.raw(name, start, stop)
             if spec.dtype in arithmetic.STORAGE:
-                value = arithmetic.widen(raw, spec.dtype)
-                if not np.isfinite(value).all():
-                    raise MismatchError(f"{self.template.path}: tensor {name} holds NaN or infinity")
-                if kind != spec.dtype:
-                    raw = arithmetic.narrow(value, kind)
-                    if kind == "F16" and not np.isfinite(raw).all():
-                        raise arithmetic.overflow(name)
+                made = arithmetic.recast(raw, spec.dtype, kind)
+                if made is None:
+                    finite = np.isfinite(arithmetic.widen(raw, spec.dtype)).all()
+                    broken = MismatchError(f"{self.template.path}: tensor {name} holds NaN or infinity")
+                    raise arithmetic.overflow(name) if finite else broken
+                raw = made
             writer.write(name, start, raw)
 
     def finish(self) -> None:

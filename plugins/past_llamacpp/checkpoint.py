@@ -16,6 +16,7 @@ import numpy as np
 
 from pastcli.api import Identity, TensorSpec
 from pastcli.errors import MismatchError
+from pastcli.files import read_at
 from pastcli.hashing import shapes_sha256, tokens_sha256
 from pastcli.vectors.files.memory_map import Mapped
 
@@ -78,7 +79,7 @@ class GGUFCheckpoint:
         data = np.empty(stop - start, np.uint8)
         view, at = memoryview(data), tensor.offset + start
         while view:
-            count = os.preadv(self._fd, [view], at)
+            count = read_at(self._fd, view, at)
             if count == 0:
                 raise MismatchError(f"{self.path} ends inside the tensor {tensor.name}", "it changed while it was read")
             view, at = view[count:], at + count

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pastcli import environment
 from pastcli.errors import ContextOverflow, MismatchError, PastError
 
 from .ggml import F32
@@ -56,7 +57,7 @@ class Engine:
         params = self.lib.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, min(BATCH, n_ctx), min(BATCH, n_ctx)
         params.n_seq_max, params.no_perf = 1, True
-        params.n_threads = params.n_threads_batch = len(os.sched_getaffinity(0))
+        params.n_threads = params.n_threads_batch = environment.cores()
         if precise:
             params.type_k = params.type_v = F32
             params.flash_attn_type = self.lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -193,7 +194,7 @@ class Engine:
 
         As many threads as cores can be many times slower than fewer when the machine is busy.
         """
-        cores = len(os.sched_getaffinity(0))
+        cores = environment.cores()
         counts = sorted({cores, max(cores // 2, 1), min(cores, 8)}, reverse=True)
         if len(counts) == 1:
             return cores

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...api import Checkpoint
-from ..files.stream import Span, run, spans
+from ..files.stream import Span, interleaved, run, spans
 from ..numbers.arithmetic import Sums
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def sums_by_tensor(
 ) -> dict[str, dict[str, Sums]]:
     """Run `work`, which gives the sums of one span by what they are of, over the whole model; added up by tensor."""
     totals: dict[str, dict[str, Sums]] = {}
-    for span, found in run(spans(model.specs().values()), work, progress):
+    for span, found in run(interleaved(spans(model.specs().values())), work, progress):
         for what, sums in found.items():
             mine = totals.setdefault(what, {}).setdefault(span.spec.name, Sums())
             mine += sums

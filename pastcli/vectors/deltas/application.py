@@ -20,6 +20,9 @@ from .delta import Delta
 
 Progress = Callable[[int, int], None]
 
+AT_ONCE = 1 << 18
+"""Elements added in one call: what is stored of them is still in the second-level cache when it is written."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -105,9 +108,13 @@ class _Adding:
         """Through the stored bytes, where the writer can and there is nothing but the skill to look at."""
         if changes.keys() != {SKILL} or not isinstance(self._writer, AddingWriter):
             return None
-        name = span.spec.name
-        sums = Sums.of(self._writer.add(name, span.start, changes[SKILL].block(name, span.start, span.stop)))
-        return {SKILL: sums} if sums is not None else None
+        name, total = span.spec.name, Sums()
+        for start, stop in span.blocks(AT_ONCE):
+            sums = Sums.of(self._writer.add(name, start, changes[SKILL].block(name, start, stop)))
+            if sums is None:
+                return None
+            total += sums
+        return {SKILL: total}
 
     def _blockwise(self, changes: Mapping[str, Delta], span: Span) -> dict[str, Sums]:
         name, found = span.spec.name, {what: Sums() for what in changes}

@@ -14,7 +14,6 @@ import numpy as np
 from ...api import TensorSpec
 from ...errors import UsageError
 from ..files.recent import Recent
-from ..files.stream import threads
 from ..numbers.arithmetic import seeded
 from ..numbers.svd import svd
 from .delta import Delta, blocks, whole
@@ -35,7 +34,7 @@ class Projected:
 
     def __init__(self, delta: Delta, change: Delta, rank: int, seed: int):
         self._delta, self._change, self._rank, self._seed = delta, change, rank, seed
-        self._part = Recent(self._make, 2 * threads())
+        self._part = Recent(self._make)
 
     def specs(self) -> Mapping[str, TensorSpec]:
         return self._delta.specs()

@@ -11,12 +11,15 @@ AROUND = 1 << 21
 """Bytes before and after a view that are let go of with it: the kernel maps neighbouring pages along, by windows of 64 KiB or
 whole folios, and what is left of them at each view's edge would add up with the size of the file."""
 
+WINDOW = 1 << 22
+"""Bytes that a thread may look at, piece by piece, before any are let go of."""
+
 
 class Mapped:
     """Read-only views of an open file; safe for several threads. The descriptor stays the caller's.
 
-    Mapped pages count as resident memory until they are let go of: a thread's next view does that to its last one
-    (which may still be used, and is then mapped again). A file that somebody cuts short meanwhile ends the process
+    Mapped pages count as resident memory until they are let go of: a thread's views do that to its last ones when they
+    leave the WINDOW that these began (they may still be used, and are then mapped again). A file that somebody cuts short meanwhile ends the process
     with SIGBUS, so this is for work that a kill at any moment leaves nothing of.
     """
 
@@ -30,11 +33,12 @@ class Mapped:
         with self._lock:
             if self._map is None:
                 self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
-        last = getattr(self._mine, "last", None)
-        if last is not None:
-            self._map.madvise(mmap.MADV_DONTNEED, *last)
-        first = max(0, offset - AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
-        self._mine.last = (first, min(offset + nbytes + AROUND, len(self._map)) - first)
+        begin, end = getattr(self._mine, "window", (0, 0))
+        if not begin <= offset <= offset + nbytes <= end:
+            if end and hasattr(mmap, "MADV_DONTNEED"):
+                first = max(0, begin - AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
+                self._map.madvise(mmap.MADV_DONTNEED, first, min(end + AROUND, len(self._map)) - first)
+            self._mine.window = (offset, offset + max(nbytes, WINDOW))
         return np.frombuffer(self._map, np.uint8, nbytes, offset)
 
     def close(self) -> None:

@@ -14,7 +14,6 @@ from ...api import Adapter, Checkpoint, DirectoryOf, Identity, TensorSpec
 from ...errors import MismatchError, PastError
 from ..numbers.lowrank import product_block
 from .recent import Recent
-from .stream import threads
 
 
 def format_of(path: Path) -> Any:
@@ -98,7 +97,7 @@ class Products:
 
     def __init__(self, laid: Sequence[Adapter]):
         self.laid = list(laid)
-        self._factors = [Recent(adapter.factors, 2 * threads()) for adapter in self.laid]
+        self._factors = [Recent(adapter.factors) for adapter in self.laid]
         self._specs = {name: spec for adapter in self.laid for name, spec in adapter.specs().items()}
 
     def specs(self) -> Mapping[str, TensorSpec]:

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from .stream import REGIONS, threads
+
 Value = TypeVar("Value")
 
 
 class Recent(Generic[Value]):
-    """`make(key)`, called once for each key while it is among the `count` last used. Different keys are made at the same
-    time by different threads; who asks for one that is being made waits for it."""
+    """`make(key)`, called once for each key while it is among the last used, of which more are kept than threads work on.
+    Different keys are made at the same time by different threads; who asks for one that is being made waits for it."""
 
-    def __init__(self, make: Callable[[str], Value], count: int):
-        self._make, self._count = make, count
+    def __init__(self, make: Callable[[str], Value]):
+        self._make, self._count = make, 2 * (REGIONS + threads())
         self._cells: OrderedDict[str, tuple[Lock, list[Any]]] = OrderedDict()
         self._lock = Lock()
 

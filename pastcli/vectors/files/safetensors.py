@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MismatchError, PastError
-from ...files import claim
+from ...files import claim, read_at
 from .memory_map import Mapped
 
 ITEM_BYTES = {
@@ -142,9 +142,9 @@ class SafeReader:
         entry = self.entries[name]
         stop = entry.nbytes // kind.itemsize if stop is None else stop
         block = np.empty(stop - start, kind)
-        view, done = block.view(np.uint8), 0
-        while done < view.size:
-            got = os.preadv(self._fd, [view[done:]], entry.offset + start * kind.itemsize + done)
+        view, done = memoryview(block.view(np.uint8)), 0
+        while done < len(view):
+            got = read_at(self._fd, view[done:], entry.offset + start * kind.itemsize + done)
             if got == 0:
                 raise MismatchError(f"{self.path} was cut short while being read: tensor {name!r} is incomplete")
             done += got

@@ -25,7 +25,6 @@ from . import skill_description as description
 from .recent import Recent
 from .safetensors import SafeReader
 from .skill_description import Part
-from .stream import threads
 
 F32, I64, I32 = np.dtype("<f4"), np.dtype("<i8"), np.dtype("<i4")
 
@@ -50,7 +49,7 @@ class Skill:
             self._file.close()
             raise
         self._specs = {name: part.spec for name, part in self.parts.items()}
-        self.factors = Recent(self._read_factors, 2 * threads())
+        self.factors = Recent(self._read_factors)
 
     def _check(self, part: Part) -> None:
         """The stored pieces must be there, of the right type and shape."""

@@ -7,7 +7,6 @@ cache. Cuts depend on shapes alone, so sums come out the same for any number of 
 from __future__ import annotations
 
 import ctypes
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from ...api import TensorSpec
+from ...environment import cores
 
 Result = TypeVar("Result")
 
@@ -26,6 +26,9 @@ BLOCK = 1 << 17
 
 SPAN = 1 << 21
 """Elements a span has at most: long enough that handing it over costs nothing, short enough to balance threads."""
+
+REGIONS = 4
+"""Stretches of a model that are worked on at once. The same on every machine, so that sums are taken in one order."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Span:
     start: int
     stop: int
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """(start, stop) of each block of at most BLOCK elements: whole rows, or pieces of longer ones."""
-        return cut(self.start, self.stop, self.spec.columns, BLOCK)
+    def blocks(self, limit: int = BLOCK) -> Iterator[tuple[int, int]]:
+        """(start, stop) of each block of at most `limit` elements: whole rows, or pieces of longer ones."""
+        return cut(self.start, self.stop, self.spec.columns, limit)
 
 
 def cut(start: int, stop: int, columns: int, limit: int) -> Iterator[tuple[int, int]]:
@@ -59,9 +62,16 @@ def spans(specs: Iterable[TensorSpec]) -> list[Span]:
     return [Span(spec, start, stop) for spec in specs for start, stop in cut(0, spec.numel, spec.columns, SPAN)]
 
 
+def interleaved(tasks: Sequence[Span]) -> list[Span]:
+    """The same tasks, drawn in turn from REGIONS stretches of the model: neighbours then belong to different files where
+    the model has several, and threads that write to one do not wait for each other's turn."""
+    length = -(-len(tasks) // REGIONS)
+    return [tasks[place] for first in range(length) for place in range(first, len(tasks), length)]
+
+
 def threads() -> int:
-    """Threads for streaming: the cores this process may use, at most 8."""
-    return max(1, min(8, len(os.sched_getaffinity(0))))
+    """Threads for streaming: as many as there are cores for this process."""
+    return cores()
 
 
 def run(

@@ -87,6 +87,33 @@ address of `void narrow(const float *, void *, int64_t)`, or of a function like 
 for the latter, -1 for the former; values and bytes of a block)."""
 
 
+KINDS = {"F32": 0, "BF16": 1, "F16": 2}
+"""The float types that `add_stored` knows, by their numbers in compiled code."""
+
+
+def add_stored(source: str, target: str, raw: np.ndarray, change: np.ndarray | None) -> tuple[np.ndarray, Sums]:
+    """Stored weights `raw` (type `source`, as in `STORAGE`) plus float32 `change` (None: none), rounded to type `target`:
+    stored again, and the inner products of `change` and of what became of it, not finite if a weight is not.
+
+    Only where `compiled()`, and for types of `KINDS`.
+    """
+    out = np.empty(raw.size, STORAGE[target])
+    if change is not None:
+        change = np.ascontiguousarray(change)
+    aa, ab, bb = _kernels.add(KINDS[source], KINDS[target], raw, change, out)
+    return out, Sums(aa, bb, ab)
+
+
+def recast(raw: np.ndarray, source: str, target: str) -> np.ndarray | None:
+    """Stored weights `raw` in another type, or as they are in the same; None unless all of them stay finite."""
+    if compiled() and {source, target} <= KINDS.keys():
+        made, sums = add_stored(source, target, raw, None)
+        return made if sums.finite else None
+    value = widen(raw, source)
+    made = raw if source == target else narrow(value, target)
+    return made if np.isfinite(value).all() and (made is raw or np.isfinite(widen(made, target)).all()) else None
+
+
 def requantize(source: Codec, target: Codec, raw: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, Sums]:
     """Stored weights `raw` (bytes, type `source`) plus float32 `change`, in type `target`: bytes, and the inner products
     of `change` and of what became of it (not finite if a sum is not). Only where `compiled()`.

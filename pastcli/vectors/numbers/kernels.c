@@ -1,4 +1,4 @@
-/* The inner loops of `arithmetic`: one pass over a block where numpy takes ten.
+/* The inner loops of `arithmetic`, and the module they are in: one pass over a block where numpy takes ten.
  *
  * Built with the package where there is a C compiler; `arithmetic` falls back to numpy where there is none, and a
  * test holds both to the same results. Everything is float32 in, float64 accumulated; a product of two float32 is
@@ -6,30 +6,6 @@
  * the processor's width, so they do not depend on it either. The GIL is released while a block is worked on.
  */
 #include "kernels.h"
-
-/* bfloat16 is the upper half of a float32. */
-FOR_EACH_WIDTH static void widen(const void *from, void *to, Py_ssize_t n)
-{
-    const uint16_t *restrict raw = from;
-    float *restrict value = to;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        uint32_t bits = (uint32_t)raw[i] << 16;
-        memcpy(value + i, &bits, 4);
-    }
-}
-
-/* Round to nearest, ties to even; a NaN stays one, whatever its payload. */
-FOR_EACH_WIDTH static void narrow(const void *from, void *to, Py_ssize_t n)
-{
-    const float *restrict value = from;
-    uint16_t *restrict raw = to;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, value + i, 4);
-        uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-        raw[i] = (uint16_t)((bits & 0x7FFFFFFFu) > 0x7F800000u ? (bits >> 16) | 0x40u : rounded);
-    }
-}
 
 /* The two bfloat16 of a 32-bit word as float32: cheaper than widening them one by one. */
 static inline float lower(uint32_t word)
@@ -95,7 +71,7 @@ static const float *widened(const Side *side, Py_ssize_t start, Py_ssize_t n, fl
 {
     if (side->wide)
         return (const float *)side->view.buf + start;
-    widen((const uint16_t *)side->view.buf + start, room, n);
+    widen_bf16((const uint16_t *)side->view.buf + start, room, n);
     return room;
 }
 
@@ -159,8 +135,6 @@ int acquire(PyObject *array, Side *side, Py_ssize_t items, int writable)
     return 0;
 }
 
-typedef void (*Conversion)(const void *, void *, Py_ssize_t);
-
 static PyObject *converted(PyObject *args, Conversion conversion, int from_wide)
 {
     PyObject *source, *target;
@@ -188,12 +162,12 @@ static PyObject *converted(PyObject *args, Conversion conversion, int from_wide)
 
 static PyObject *py_widen(PyObject *module, PyObject *args)
 {
-    return converted(args, widen, 0);
+    return converted(args, widen_bf16, 0);
 }
 
 static PyObject *py_narrow(PyObject *module, PyObject *args)
 {
-    return converted(args, narrow, 1);
+    return converted(args, narrow_bf16, 1);
 }
 
 int acquire_all(PyObject *arrays, Side *sides)
@@ -274,6 +248,9 @@ static PyMethodDef methods[] = {
     {"moments", py_moments, METH_VARARGS,
      "moments(arrays, edges, columns, seed, out): the probe's sums of the differences, row by row of `columns` elements,\n"
      "into 3 k k + 5 float64: a.b, squares of products, squares of row sums; then the controls (see moments.c)."},
+    {"add", py_add, METH_VARARGS,
+     "add(source, target, raw, change, out): stored weights plus float32 changes (None: none), stored again; a.a, a.b and\n"
+     "b.b of the changes asked for and made. Kinds: 0 F32, 1 BF16, 2 F16."},
     {"requantize", py_requantize, METH_VARARGS,
      "requantize(source, target, raw, change, out): stored weights plus changes, stored again; a.a, a.b and b.b of the\n"
      "changes asked for and made, NaN if a sum is not finite. Codecs: (widen, narrow, number, values, bytes)."},

@@ -8,8 +8,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default"))) /* chosen when loaded */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) /* chosen when loaded */
+#if __GNUC__ >= 12
+#define FOR_EACH_WIDTH __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
 #else
 #define FOR_EACH_WIDTH
 #endif
@@ -40,6 +44,13 @@ void inner(const float *a, const float *b, Py_ssize_t n, double *sums);
 
 void subtract(const float *after, const float *before, float *to, Py_ssize_t n);
 
+/* n values of one type into another. */
+typedef void (*Conversion)(const void *from, void *to, int64_t n);
+
+void widen_bf16(const void *from, void *to, int64_t n);
+void narrow_bf16(const void *from, void *to, int64_t n);
+
+PyObject *py_add(PyObject *module, PyObject *args);
 PyObject *py_requantize(PyObject *module, PyObject *args);
 PyObject *py_moments(PyObject *module, PyObject *args);
 

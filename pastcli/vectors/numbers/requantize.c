@@ -5,7 +5,7 @@
  */
 #include "kernels.h"
 
-enum { TILE = 2048 };
+enum { TILE = 1024 };
 
 typedef void (*Convert)(const void *, void *, int64_t);
 typedef size_t (*Quantize)(int, const float *, void *, int64_t, int64_t, int64_t, const float *);
