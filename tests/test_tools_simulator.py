@@ -35,8 +35,9 @@ def test_camel_case_is_split_into_words(name, words):
 
 @given(st.integers(0, 2**64 - 1))
 def test_every_date_made_up_exists(draw):
-    for field in ("createdDate", "updated", "birthDay", "date"):
+    for field in ("createdDate", "updated", "birthDay", "date", "born", "dateOfBirth"):
         date.fromisoformat(values.text(values.words_of(field), draw))
+    assert 1930 <= int(values.text("birth_year", draw)) <= 2004 and values.text("birth_date", draw) < "2001"
     assert values.text("created_at", draw)[10] == "T" and values.text("x", draw, "date-time").endswith("Z")
     assert values.integer("timestamp", draw) > 10**9 and 1 <= values.integer("month", draw) <= 12
 

@@ -49,6 +49,7 @@ def open(path: Path, tools: Sequence[ToolSpec], tasks: Sequence[Task], **_: Any)
 class FunctionsEnv:
     """A `ToolEnv` that calls the functions of a module; what one raises is an error of the call, as a server's would be."""
 
+    name = "functions"
     deterministic = False
 
     def __init__(self, path: Path):

@@ -69,6 +69,7 @@ class LlmSimulator:
     """A `ToolEnv`. Calls may come from many threads; the model is asked by one at a time unless it says `concurrent`."""
 
     version = VERSION
+    name = "llm"
     deterministic = False
 
     def __init__(self, chat: ChatModel, identity: str, checked: Checked):

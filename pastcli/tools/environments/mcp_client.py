@@ -61,6 +61,7 @@ def open(path: Path, tools: Sequence[ToolSpec], tasks: Sequence[Task], timeout: 
 class McpEnv:
     """A `ToolEnv` over live servers. A server that is gone stops the run (`PastError`): that is not the model's doing."""
 
+    name = "mcp"
     deterministic = False
 
     def __init__(self, path: Path, timeout: float = 60.0):

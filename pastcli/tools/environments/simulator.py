@@ -66,6 +66,7 @@ class SchemaSimulator:
     """A `ToolEnv`: answers from the documentation, seeded by the cache key, repeating arguments by name."""
 
     version = VERSION
+    name = "simulator"
     deterministic = True
 
     def __init__(self, specs: Iterable[ToolSpec], tasks: Sequence[Task] = (), asked: Sequence[str] = ()):

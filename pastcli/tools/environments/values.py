@@ -25,6 +25,7 @@ _WORDS = {
     "category": ["standard", "premium", "classic", "outdoor", "family", "express"],
     "colour": ["red", "navy", "olive", "amber", "teal", "ivory"],
     "weather": ["light rain", "clear sky", "scattered clouds", "strong breeze", "fog in the morning", "snow showers"],
+    "profession": ["actor", "director", "writer", "engineer", "teacher", "musician", "editor", "producer"],
     "adjective": ["Silver", "Quiet", "Northern", "Golden", "Hidden", "Second", "Open", "Winter"],
     "noun": ["Harbour", "Garden", "Signal", "Crossing", "Lantern", "Meadow", "Archive", "Horizon"],
 }
@@ -34,7 +35,8 @@ _HINTS = (
     (r"currency", "currency"),
     (r"lang|locale", "language"),
     (r"iso|(?<!bar)code|symbol|abbr|ticker", "code"),
-    (r"author|artist|actor|director|player|user|person|coach|(first|last|full)_?name|by$", "person"),
+    (r"author|artist|actor|director|player|user|person|coach|(first|last|full|birth)_?name|by$", "person"),
+    (r"profession|occupation|(^|_)job", "profession"),
     (r"company|brand|publisher|team|club|operator|carrier|vendor", "company"),
     (r"status|state|availability", "status"),
     (r"type|category|kind|class|genre|tag|level|mode", "category"),
@@ -46,7 +48,8 @@ _HINTS = (
 _NUMBERS = (
     (r"(^|_)lat", -60, 60, 4),
     (r"(^|_)lon|lng", -170, 170, 4),
-    (r"year", 1985, 2027, 0),
+    (r"(birth|born|death).*year|year.*(birth|born|death)", 1930, 2004, 0),
+    (r"year|(^|_)(released|founded|established|since)$", 1985, 2026, 0),
     (r"percent|probab|humid|proportion", 1, 99, 1),
     (r"temp|celsius", -4, 31, 1),
     (r"rating|score|stars", 1, 5, 1),
@@ -72,6 +75,7 @@ _ENGLISH = re.compile(r"(ac|b|br|cand|cov|dro|flu|gr|hum|hybr|inval|k|liqu|pa|py
 """Words that end in `id` and name nothing."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _EPOCH = date(2023, 1, 1)
+_BORN = date(1950, 1, 1)
 _DAYS = 4 * 365
 """Days lie in the four years from here: every one of them exists."""
 
@@ -152,8 +156,9 @@ def _within(first: float, last: float, low: float | None, high: float | None) ->
     return first, last
 
 
-def day(draw: int) -> date:
-    return _EPOCH + timedelta(days=draw // 4 % _DAYS)
+def day(draw: int, first: date = _EPOCH) -> date:
+    """A day in the four years from `first`, or in the fifty years from the first birthday."""
+    return first + timedelta(days=draw // 4 % (_DAYS if first == _EPOCH else 50 * 365))
 
 
 def text(field: str, draw: int, format: str = "") -> str:
@@ -198,7 +203,11 @@ def _by_name(field: str, draw: int, name: str, slug: str, clock: str) -> str:
         return f"+1-555-{draw % 900 + 100}-{draw // 900 % 9000 + 1000}"
     if re.search(r"date_?time|timestamp|(^|_)(created|updated|published|modified)_at$", field):
         return f"{day(draw)}T{clock}:00Z"
-    if re.search(r"date|updated|created|published|(^|_)day$|birth", field):
+    if "year" in field:
+        return str(integer(field, draw))
+    if re.search(r"(^|_)(birth_?(day|date)|date_of_birth|dob|born)$", field):
+        return f"{day(draw, _BORN)}"
+    if re.search(r"date|updated|created|published|released|(^|_)day$|birthday", field):
         return f"{day(draw)}"
     if re.search(r"time|hour|depart|arriv|_at$|opens|closes|water", field):
         return clock
@@ -207,11 +216,9 @@ def _by_name(field: str, draw: int, name: str, slug: str, clock: str) -> str:
         return f"{stem}-{check_digits(stem)}"
     if re.search(r"price|fare|amount|cost|rate$|count|total|score", field):
         return str(number(field, draw))
-    if re.search(r"description|summary|text|message|bio|overview|content|body|comment|note|info", field):
+    if re.search(r"description|summary|text|message|(^|_)bio|overview|synopsis|plot|content|body|comment|note|info", field):
         return f"{name}: {pick('category')}, {pick('status')} since {day(draw)}."
     if "version" in field:
         return f"{1 + draw % 4}.{draw // 4 % 12}.{draw // 48 % 20}"
-    if field == "year":
-        return str(day(draw).year)
     words = next((words for hint, words in _HINTS if re.search(hint, field)), None)
     return pick(words) if words else name
