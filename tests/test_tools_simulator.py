@@ -99,6 +99,24 @@ def test_a_response_keeps_its_documented_schema_whole(query):
     assert len(found["items"]) == 2 and found["items"][0] != found["items"][1] and len(json.dumps(found)) < 200_000
 
 
+def test_a_thing_says_the_identifier_it_was_asked_by_and_does_not_hold_itself_for_ever():
+    pet = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "integer"},
+            "parent": {"$ref": "#/$defs/Pet"},
+            "young": {"type": "array", "items": {"$ref": "#/$defs/Pet"}},
+        },
+    }
+    spec = spec_of("Get Pet", None, {"$ref": "#/$defs/Pet", "$defs": {"Pet": pet}}, petId="integer")
+    found = answer(spec, petId=17).response
+    assert found["id"] == 17 and set(found) <= {"id", "parent", "young"}
+    assert all(
+        "parent" not in inner and inner["id"] != 17
+        for inner in [*found.get("young", []), found.get("parent", {"id": 0})]
+    )
+
+
 def test_an_identifier_exists_if_query_documentation_or_an_earlier_answer_names_it():
     listing = spec_of("List Orders", [{"orderId": "str", "_list_length": 3}])
     one = ToolSpec(

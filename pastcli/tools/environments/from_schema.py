@@ -26,8 +26,19 @@ class _Filler:
         self.root = root
         self.seed = seed
         self.echo = echo
+        self._inside: list[str] = []
 
     def value(self, schema: Any, path: str, depth: int) -> Any:
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if reference is None:
+            return self._value(schema, path, depth)
+        self._inside.append(reference)
+        try:
+            return self._value(schema, path, depth)
+        finally:
+            self._inside.pop()
+
+    def _value(self, schema: Any, path: str, depth: int) -> Any:
         found = self._narrowed(resolve(schema, self.root), path, 8)
         draw = values.draw_of(self.seed, path)
         if "const" in found:
@@ -96,12 +107,19 @@ class _Filler:
 
     def _object(self, schema: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
         properties, required = schema.get("properties", {}), schema.get("required", [])
-        names = [name for name in properties if depth > 0 or name in required] if depth > -DEEPEST else []
+        names = [name for name in properties if name in required or (depth > 0 and not self._repeats(properties[name]))]
+        names = names if depth > -DEEPEST else []
         found = {name: self.value(properties[name], f"{path}/{name}", depth - 1) for name in names}
         others = schema.get("additionalProperties")
         if not properties and isinstance(others, Mapping) and depth > 0:
             found = {f"{key}": self.value(others, f"{path}/{key}", depth - 1) for key in ("first", "second")}
         return found
+
+    def _repeats(self, schema: Any) -> bool:
+        """True for what holds the very thing that it is inside of: a real answer does not go on for ever."""
+        found = resolve(schema, self.root)
+        within = [schema, found.get("items"), *found.get("anyOf", ()), *found.get("oneOf", ()), *found.get("allOf", ())]
+        return any(isinstance(part, Mapping) and part.get("$ref") in self._inside for part in within)
 
     def _array(self, schema: Mapping[str, Any], path: str, draw: int, depth: int) -> list[Any]:
         least, most = schema.get("minItems", 0), schema.get("maxItems", LONGEST_LIST)

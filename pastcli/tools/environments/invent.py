@@ -38,6 +38,11 @@ class Echo:
             if value is not None:
                 for name in (parameter.name, parameter.raw_name):
                     self._values[_squeezed(name)] = value
+        things = [
+            p.name for p in spec.parameters if p.name in arguments and values.is_identifier(values.words_of(p.name))
+        ]
+        if len(things) == 1:  # asked by its `petId` a pet says so as its `id`
+            self._values.setdefault("id", arguments[things[0]])
 
     def get(self, field: str, kind: str, place: str) -> Any:
         """The argument that a field of this kind repeats; None if it repeats none.

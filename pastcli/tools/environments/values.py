@@ -216,7 +216,9 @@ def _by_name(field: str, draw: int, name: str, slug: str, clock: str) -> str:
         return f"{stem}-{check_digits(stem)}"
     if re.search(r"price|fare|amount|cost|rate$|count|total|score", field):
         return str(number(field, draw))
-    if re.search(r"description|summary|text|message|(^|_)bio|overview|synopsis|plot|content|body|comment|note|info", field):
+    if re.search(
+        r"description|summary|text|message|(^|_)bio|overview|synopsis|plot|content|body|comment|note|info", field
+    ):
         return f"{name}: {pick('category')}, {pick('status')} since {day(draw)}."
     if "version" in field:
         return f"{1 + draw % 4}.{draw // 4 % 12}.{draw // 48 % 20}"

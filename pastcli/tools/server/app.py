@@ -134,7 +134,13 @@ class _Service:
         return b"".join(parts)
 
     async def health(self, request: Request) -> Response:
-        return _json({"status": "ok", "tools": len(self.directory.specs), "environment": getattr(self.env, "name", type(self.env).__name__)})
+        return _json(
+            {
+                "status": "ok",
+                "tools": len(self.directory.specs),
+                "environment": getattr(self.env, "name", type(self.env).__name__),
+            }
+        )
 
     async def tools(self, request: Request) -> Response:
         """`?q=` words that all must occur, `?offset=` and `?limit=`."""

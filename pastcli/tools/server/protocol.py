@@ -84,7 +84,7 @@ def _input(value: Any) -> Any:
     """The model's own text read as JSON; an object that needs no reading is taken as it is."""
     if not isinstance(value, str):
         return value
-    if value.strip() == "":
+    if value == "":
         return {}
     try:
         return _parse(value)
