@@ -108,6 +108,10 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
 
 def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     scale = metrics.get("best_scale")
+    if scale is None:
+        scale = metrics.get("unlabelled_scale", 0.0)
+        ask = "chosen without answers: measure it on questions that have some"
+        return Closing(f"λ = {scale:g} is {ask}", f"past inject --scale {scale:g}")
     if scale == 0:
         return Closing("no scale beat the target itself on these questions: this skill does not help here")
     held_out = "on the questions it was chosen by; measure it on others"

@@ -120,13 +120,15 @@ class SweepConfig:
     backend: str = setting("hf", "chat plugin that runs the models")
     max_new_tokens: int = setting(16, "longest answer, in tokens", at_least=1)
     batch_size: int = setting(64, "questions decoded together", at_least=1)
+    samples: int = setting(5, "answers sampled to each question without labels", at_least=2)
+    temperature: float = setting(0.7, "temperature of those samples", above=0)
     dtype: str = setting("auto", "stored type of the models tried: auto (as the target) | f32 | bf16 | f16")
     precision: str = setting(
         "stored",
         "type that computes: stored loses nothing of the weights; a cast is reported with what it keeps of the difference",
         choices=("stored", "fp32", "bf16", "fp16"),
     )
-    seed: int = setting(0, "seed of stochastic rounding and the like", at_least=0)
+    seed: int = setting(0, "seed of stochastic rounding and of sampled answers", at_least=0)
 
 
 @dataclass(frozen=True)

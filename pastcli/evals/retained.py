@@ -54,7 +54,7 @@ class Yardstick:
         """Raises `ValueError` if the model cuts the texts into other tokens: the two could not be compared."""
         found = [model.log_probabilities(texts) for texts in self._texts]
         divergences = [_divergence(base, other) for base, other in zip(self._base, found, strict=True)]
-        return Retained(_perplexity(found[0]), _perplexity(self._base[0]), *divergences)
+        return Retained(perplexity(found[0]), perplexity(self._base[0]), *divergences)
 
 
 def yardstick(base: ChatModel) -> Yardstick | None:
@@ -65,7 +65,7 @@ def yardstick(base: ChatModel) -> Yardstick | None:
 Scored = Sequence[tuple[Sequence[int], np.ndarray]]
 
 
-def _perplexity(scored: Scored) -> float:
+def perplexity(scored: Scored) -> float:
     """exp of the mean negative log-probability of the tokens after the first of each text."""
     losses = [-logs[np.arange(len(ids) - 1), np.asarray(ids[1:])].astype(np.float64) for ids, logs in scored]
     return math.exp(float(np.concatenate(losses).mean()))

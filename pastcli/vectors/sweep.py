@@ -1,7 +1,8 @@
 """The scale lambda as a choice with a price: score on a development set against the KL to the unchanged target.
 
 METHOD 1 takes lambda = 1 and calls it worth a sweep. Every point is written down when it is measured, so a sweep
-that was killed goes on where it stopped.
+that was killed goes on where it stopped. Without answers lambda is chosen by two measures that need none, the
+consistency of sampled answers and the perplexity of the questions (METHOD 6; 2605.00610).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from ..errors import UsageError
 ALL = "all"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
-    """One model tried: scores in [0, 1] by metric, `kl` in nats per token (None if not measured)."""
+    """One model tried: scores by metric (in [0, 1], and `perplexity`), `kl` in nats per token (None if not measured)."""
 
     group: str
     scale: float
@@ -101,6 +102,48 @@ def _measured(group: str, scale: float, target: Path, measure: Measure, candidat
 def best(points: Iterable[Point], metric: str) -> Point:
     """The highest score; among equals the smallest KL, then the smallest scale."""
     return max(points, key=lambda point: (point.scores[metric], -(point.kl or 0.0), -abs(point.scale)))
+
+
+def front(points: Iterable[Point]) -> list[Point]:
+    """Those that no other point beats: as consistent and as little perplexed, and better in one of the two (Pareto)."""
+    points = list(points)
+    goals = {point: (point.scores["consistency"], -point.scores["perplexity"]) for point in points}
+    beaten = lambda one: any(  # noqa: E731
+        all(a >= b for a, b in zip(goals[other], goals[one])) and goals[other] != goals[one] for other in points
+    )
+    return [point for point in points if not beaten(point)]
+
+
+def unlabelled_choice(points: Iterable[Point]) -> Point:
+    """The point of the front nearest to the best of both, each measure (perplexity by its logarithm) taken from 0 to 1 over
+    the front (compromise programming, Yu 1973); among equals the smallest scale."""
+    found = front(points)
+    consistency = [point.scores["consistency"] for point in found]
+    loss = [math.log(point.scores["perplexity"]) for point in found]
+    spread = lambda values: max(max(values) - min(values), 1e-12)  # noqa: E731
+
+    def away(index: int) -> float:
+        short = (max(consistency) - consistency[index]) / spread(consistency)
+        return math.hypot(short, (loss[index] - min(loss)) / spread(loss))
+
+    return found[min(range(len(found)), key=lambda index: (round(away(index), 9), abs(found[index].scale)))]
+
+
+def plot_front(points: Sequence[Point], chosen: Point, path: Path) -> None:
+    """Consistency against perplexity, each point with its lambda; the front is a line, the choice a ring."""
+    figure = blank(5.2, 3.8)
+    axes: Any = figure.subplots()
+    place = lambda point: (point.scores["perplexity"], point.scores["consistency"])  # noqa: E731
+    for group in dict.fromkeys(point.group for point in points):
+        axes.plot(*zip(*(place(p) for p in points if p.group == group)), "o", markersize=5, label=group)
+    axes.plot(*zip(*sorted(map(place, front(points)))), "-", color="grey", linewidth=1, zorder=0, label="Pareto front")
+    axes.plot(*place(chosen), "o", markersize=12, markerfacecolor="none", color="black", label="chosen")
+    for point in points:
+        axes.annotate(f"{point.scale:g}", place(point), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="perplexity of the questions", ylabel="consistency of sampled answers")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False)
+    figure.savefig(path, dpi=200)
 
 
 def plot(points: Sequence[Point], metric: str, path: Path) -> None:
