@@ -185,7 +185,7 @@ def test_ingest_command_writes_one_corpus_and_never_over_another(past, past_json
     again = past("ingest", QUICKSTART / "docs" / "source", "-o", "corpus.jsonl", "--resume")
     assert "already finished" in again.stderr
     plan = past_json("ingest", QUICKSTART / "docs", "--dry-run")
-    assert plan["metrics"]["passages"] == 24 and len(list((workspace / "runs").glob("ingest-*"))) == 1
+    assert plan["metrics"]["passages"] == 36 and len(list((workspace / "runs").glob("ingest-*"))) == 1
 
 
 def test_ingest_command_refuses_an_empty_folder_and_leaves_nothing(past, workspace):

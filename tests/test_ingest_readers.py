@@ -299,3 +299,38 @@ def test_questions_files_say_what_is_wrong_and_where(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)))
     first, second = ingest.read_questions(path)
     assert (first.id, first.answers, second.id, second.answers) == ("a", ("1", "2"), "a~2", ("7",))
+
+
+def test_a_passage_and_its_questions_share_one_document_in_every_layout_of_squad(tmp_path):
+    """Else the questions on one passage would count as independent, and intervals would be too narrow."""
+    from pastcli.ingest import read_documents, read_questions
+
+    def qa(name, question, answer):
+        return {"id": name, "question": question, "answers": [{"text": answer, "answer_start": 0}]}
+
+    pairs = [qa("q1", "Who?", "Ann"), qa("q2", "Where?", "Rome")]
+    texts = ("Ann lives in Rome.", "Ben lives in Bonn.")
+    nested = {"data": [{"title": "T", "paragraphs": [{"context": text, "qas": pairs} for text in texts]}]}
+    records = [{"title": "T", "context": text, "questions": pairs} for text in texts]
+    named = [{"id": f"p{n}", **record} for n, record in enumerate(records)]
+    flat = [
+        {
+            "id": f"{n}-{pair['id']}",
+            "title": "T",
+            "context": text,
+            "question": pair["question"],
+            "answers": {"text": ["Ann"]},
+        }
+        for n, text in enumerate(texts)
+        for pair in pairs
+    ]
+    for name, layout in (("nested", nested), ("records", records), ("named", named), ("flat", flat)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(layout))
+        docs = [question.doc for question in read_questions(path)]
+        assert len(docs) == 4 and docs[0] == docs[1] != docs[2] == docs[3], name
+        assert {passage.doc for passage in read_documents([path])} == set(docs), name
+        assert len({question.id for question in read_questions(path)}) == 4
+    lines = tmp_path / "flat.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in flat))
+    assert {question.doc for question in read_questions(lines)} == {p.doc for p in read_documents([lines])}

@@ -201,7 +201,7 @@ def a_study(folder, base, **changes):
 
 
 def test_dev_held_out_and_shared_titles(workspace, tiny_model):
-    from pastcli.study import data
+    from pastcli.study import data, strata
 
     both = records("Velmora", 8)
     (workspace / "source.json").write_text(json.dumps(both))
@@ -217,8 +217,32 @@ def test_dev_held_out_and_shared_titles(workspace, tiny_model):
     dev = {q.doc for q in target.questions if target.where[q.id] == "dev"}
     test = {q.doc for q in target.questions if target.where[q.id] == "test"}
     assert len(dev) == 2 and len(test) == 6 and not dev & test
-    found = data.strata(study, target, source)
+    found = strata.strata(study, target, source)
     assert {one["template"] for one in found} == {"seen"}, "the same questions were practised"
+
+
+def test_rows_of_one_question_each_are_one_document_a_passage(workspace, tiny_model):
+    """Hugging Face's layout of SQuAD: `limit` counts passages, and the questions on one share its `doc`."""
+    from pastcli.study import data
+
+    nested = records("Velmora", 3)
+    flat = [
+        {
+            "id": f"{n}-{m}",
+            "title": one["title"],
+            "context": one["context"],
+            "question": q["question"],
+            "answers": {"text": [q["answer"]]},
+        }
+        for n, one in enumerate(nested)
+        for m, q in enumerate(one["questions"])
+    ]
+    (workspace / "source.json").write_text(json.dumps(flat))
+    (workspace / "target.json").write_text(json.dumps(flat))
+    study = a_study(workspace, tiny_model, **{"dev = 0.25": "limit = 2", "held_out = 0.25": "apart = false"})
+    target = data.target(study, study.target, workspace / "data")
+    assert target.counts["documents"] == 2 and target.counts["questions"] == 8
+    assert [question.doc for question in target.questions] == ["velmora-0-1"] * 4 + ["velmora-1-2"] * 4
 
 
 @pytest.mark.parametrize(
@@ -229,7 +253,7 @@ def test_dev_held_out_and_shared_titles(workspace, tiny_model):
     ],
 )
 def test_a_template_is_a_question_without_its_names(one, other, same):
-    from pastcli.study.data import template
+    from pastcli.study.strata import template
 
     assert (template(one) == template(other)) is same
 
@@ -266,6 +290,64 @@ def test_a_node_is_named_by_what_decides_its_result(workspace, tiny_model):
     assert set(names("data", **{"seeds = [0]": "seeds = [1]"}).values()).isdisjoint(grown.values())
 
 
+MORE = """
+[targets.A]
+documents = "a.json"
+[targets.B]
+documents = "b.json"
+[vectors.two-rounds]
+kind = "distill"
+sft = { mix = ["none"] }
+[arms."SFT + two rounds"]
+add = ["two-rounds"]
+[arms.none]
+sequence = ["A", "B"]
+[arms.end]
+sequence = ["A", "B"]
+add = ["rl"]
+against = "none"
+[arms.each]
+sequence = ["A", "B"]
+add = ["rl"]
+when = "each"
+[arms.kept]
+sequence = ["A", "B"]
+add = ["rl"]
+when = "kept"
+against = "none"
+"""
+
+
+def test_a_sequence_trains_one_domain_after_the_other(workspace, tiny_model):
+    """`end` and `kept` train on the same chain of plain SFT; `each` trains on with the skill inside."""
+    from pastcli.study.graph import Graph
+
+    for name, place in (("source", "Velmora"), ("target", "Harsk"), ("a", "Orr"), ("b", "Tund")):
+        (workspace / f"{name}.json").write_text(json.dumps(records(place, 4)))
+    study = a_study(workspace, tiny_model, **{'add = ["rl"]\ntest = true\n': 'add = ["rl"]\ntest = true\n' + MORE})
+    graph = Graph(study, workspace / "data")
+    found = {one.arm: one for one in graph.asked}
+
+    def model(label):
+        return dict(found[label].node.inputs)["model"]
+
+    def parent(node, role):
+        return dict(node.inputs)[role]
+
+    first, second = model("none: A after A"), model("none: B after B")
+    assert (
+        first.stage == second.stage == "sft" and parent(second, "base") is first and model("none: A after B") is second
+    )
+    assert model("end: A after A") is first and parent(model("end: A after B"), "target") is second
+    assert parent(model("kept: A after A"), "target") is first and model("kept: A after B") is model("end: A after B")
+    middle = model("each: A after A")
+    assert middle.stage == "inject" and parent(parent(model("each: B after B"), "target"), "base") is middle
+    assert graph.arms["end: A after B"]["against"] == "none: A after B"
+    assert graph.arms["none: A after B"]["against"] == "none: A after A" and found["none: A after B"].about == "A"
+    rounds = parent(model("SFT + two rounds"), "vector")
+    assert rounds.stage == "distill" and rounds.config.rounds == 2 and rounds.extra["rl"]["steps"] == 2
+
+
 # ---------------------------------------------------------------- the numbers
 
 
@@ -296,7 +378,7 @@ def results(gains, seeds=5, docs=12, per=4, arms=None, rng_seed=0):
             columns = {m: got.tolist() for m in ("exact", "contains", "f1")}
             columns |= {"prediction": ["x"] * len(items), "tokens": [3] * len(items), "finish": ["stop"] * len(items)}
             found[name][str(seed)] = {"1": {"injection": {}, "answers": columns}}
-    base = {"model": "sft", "scale": 1.0, "control": "none", "against": "", "test": True}
+    base = {"about": "target", "model": "sft", "scale": 1.0, "control": "none", "against": "", "test": True}
     told = {name: {**base, "test": name != "SFT", **arms.get(name, {})} for name in names}
     return {
         "title": "made up",
@@ -389,7 +471,7 @@ def test_the_table_and_the_json_agree(tmp_path):
             "rl": {"steps": 2, "prompts_per_step": 3, "num_generations": 4, "max_new_tokens": 4, "lr": 1e-3},
         },
     }
-    document |= {"versions": {"past": "0"}, "machine": {"platform": "here"}}
+    document |= {"seconds": {"sft": 1.0}, "versions": {"past": "0"}, "machine": {"platform": "here"}}
     report.write(document, tmp_path)
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(document))
     one = document["summary"]["effects"]["SFT + v"]["metrics"]["f1"]
@@ -421,7 +503,7 @@ def test_the_results_of_the_repository_are_what_their_items_say():
 def test_the_quickstart_target_shares_no_question_template_with_the_source():
     """The mirrored documents do, and are a stratum of their own: 44 of their 96 questions occur word for word."""
     from pastcli.ingest import read_questions
-    from pastcli.study.data import template, templates
+    from pastcli.study.strata import template, templates
 
     source = read_questions(QUICKSTART / "source_questions.jsonl")
     target = read_questions(QUICKSTART / "target_questions.jsonl")

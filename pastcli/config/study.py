@@ -9,9 +9,11 @@ from typing import Any
 
 from .setting import default_of, setting
 
-KINDS = ("rl", "imitation", "format")
+KINDS = ("rl", "imitation", "format", "distill")
+CONTROLS = ("none", "random", "shuffled", "layers", "zero")
+WHEN = ("end", "each", "kept")
 MODELS = ("sft", "base", "source", "rl")
-STAGE_TABLES = ("ingest", "sft", "rl", "inject", "eval")
+STAGE_TABLES = ("ingest", "sft", "rl", "distill", "inject", "eval")
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class Vector:
     kind: str = setting(
         "rl",
         choices=KINDS,
-        help="rl: RL minus source SFT | imitation: SFT on the source's question-answer pairs, minus source SFT | format: base + SFT on everyday pairs, minus base",
+        help="rl: RL minus source SFT | imitation: SFT on the source's question-answer pairs, minus source SFT | format: base + SFT on everyday pairs, minus base | distill: K rounds on disjoint parts of the source",
     )
+    distill: dict = setting(None, "changes to [distill] (kind distill)")
     sft: dict = setting(None, "changes to [sft] for the source model it starts from, e.g. { mix = ['qa'] }")
     rl: dict = setting(None, "changes to [rl]")
     imitation: dict = setting(None, "changes to [imitation] (kind imitation) or [format] (kind format)")
@@ -68,9 +71,19 @@ class Arm:
     )
     add: list = setting([], "vectors to add, as NAME or NAME:FACTOR")
     scale: Any = setting(1.0, "the scale of the sum; a list is a grid, of which the dev questions choose one")
-    control: str = setting("none", "replace each vector by a control of `past inject`: random, shuffled, layers, zero")
+    control: str = setting("none", "replace each vector by a control of `past inject`", choices=CONTROLS)
     sft: dict = setting(None, "changes to [sft] for this arm's target model, e.g. { mix = ['qa'] }")
     inject: dict = setting(None, "changes to [inject]")
+    sequence: list = setting(
+        [],
+        "continual adaptation: SFT on these [targets] one after the other; after each step all of them so far are asked",
+    )
+    when: str = setting(
+        "end",
+        "with a sequence, when the vectors are added: once at the end | after each step, for the next to start from | "
+        "kept: taken out before every SFT and put back after it",
+        choices=WHEN,
+    )
     against: str = setting("", "the arm it is compared with (default: `reference`); `a|b` is the better of several")
     test: bool = setting(False, "a claim: its p-values count in Holm's correction")
 
@@ -87,10 +100,10 @@ def reference() -> str:
     """The study file's keys with their meaning, as Markdown."""
     blocks = ["**The file**, TOML. `[source]` and `[target]` with `documents` are all it needs; the rest has defaults."]
     blocks.append("\n".join(f"- `{name}`: {text}" for name, text in TOP.items()))
-    for title, cls in (("[source] and [target]", Part), ("[vectors.NAME]", Vector), ("[arms.NAME]", Arm)):
+    for title, cls in (("[source], [target], [targets.NAME]", Part), ("[vectors.NAME]", Vector), ("[arms.NAME]", Arm)):
         blocks += [f"**{title}**", "\n".join(_lines(cls))]
     blocks.append(
-        "**[ingest] [sft] [rl] [inject] [eval]**: settings of the stages, as in past.toml. **[imitation] [format]**: settings of the SFT that makes these vectors, as in [sft]."
+        "**[ingest] [sft] [rl] [distill] [inject] [eval]**: settings of the stages, as in past.toml. **[imitation] [format]**: settings of the SFT that makes these vectors, as in [sft]."
     )
     return "\n\n".join(blocks)
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from ..errors import PastError, UsageError
 from . import markup
 from .decode import decode, read_text
-from .records import TEXT_KEYS, records
+from .records import TEXT_KEYS, document_of, records
 
 
 @dataclass(frozen=True)
@@ -109,17 +109,19 @@ def read_docx(path: Path) -> list[Document]:
 
 def read_records(path: Path) -> list[Document]:
     """Rows with a text: `{"title", "text"}` JSONL, SQuAD-like JSON with `completions`, LooGLE JSONL."""
-    documents = []
+    documents, first = [], {}
     for number, record in records(path):
         text = next((record[key] for key in TEXT_KEYS if isinstance(record.get(key), str)), None)
         if text is None:
             hint = "questions go to `past rl` and `past eval`, prompt/completion pairs to `past sft --mix`"
             raise UsageError(f"record {number} has no text (keys: {', '.join(map(str, record)) or 'none'})", hint)
-        name = next((str(record[key]) for key in ("doc", "id") if record.get(key)), "")
+        name, row = document_of(record, number, first)
+        if row != number and "question" in record:  # the passage again, for its next question
+            continue
         title = str(record.get("title") or "")
         if "context" in record:  # SQuAD names its articles as their addresses do: Jehovah%27s_Witnesses
             title = unquote(title).replace("_", " ")
-        documents.append(Document(title, text, name=name, row=number, completions=_completions(record)))
+        documents.append(Document(title, text, name=name, row=row, completions=_completions(record)))
     return documents
 
 

@@ -130,11 +130,11 @@ def read_questions(path: Path) -> list[Question]:
         raise UsageError(f"no questions file {path}", 'expected JSONL rows like {"question": "...", "answer": "..."}')
     found: list[Question] = []
     used: dict[str, int] = {}
+    first: dict[str, int] = {}
     for number, record in records(path):
-        doc = record.get("doc")
         nested = record.get("questions", record.get("qa_pairs"))
-        if nested is not None and doc is None:
-            doc = f"{path.stem}-{number}"
+        name, row = document_of(record, number, first)
+        doc = name or (f"{path.stem}-{row}" if row else "")
         rows = [record] if nested is None else _list(nested, path, number)
         for index, row in enumerate(rows, 1):
             question = row.get("question", row.get("Q")) if isinstance(row, dict) else None
@@ -147,6 +147,21 @@ def read_questions(path: Path) -> list[Question]:
     if not found:
         raise UsageError(f"{path} holds no questions", 'expected JSONL rows like {"question": "...", "answer": "..."}')
     return found
+
+
+def document_of(record: Mapping[str, Any], number: int, first: dict[str, int]) -> tuple[str, int]:
+    """What tells the document of record `number` from others: the name it has, or else the first record with its text.
+
+    So a passage and all questions on it have one document, in each of SQuAD's layouts: nested, a record a passage, and
+    Hugging Face's, which has a record a question and repeats the passage. The `id` of a record with a question is the
+    question's. ("", 0) for a question that says nothing of its document; `first` is kept from record to record.
+    """
+    text = next((record[key] for key in TEXT_KEYS if isinstance(record.get(key), str)), None)
+    row = number if text is None else first.setdefault(text, number)
+    single = "question" in record or "Q" in record
+    if record.get("doc") or (record.get("id") and not single):
+        return str(record.get("doc") or record["id"]), row
+    return "", 0 if single and text is None else row
 
 
 def answers_of(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ from .. import qa
 from ..api import Question
 from ..config.study import Part
 from ..errors import UsageError
-from ..ingest import read_documents, read_questions, sniff, training_texts
-from ..ingest.records import TEXT_KEYS, records
+from ..ingest import read_documents, read_questions, sniff
+from ..ingest.records import TEXT_KEYS, document_of, records
 from .spec import Study
 
 DRAW = 0
@@ -30,9 +30,6 @@ DRAW = 0
 
 ALL_SETS = 99
 """Sets of implications read of a record: all that `kinds` chose."""
-
-OFTEN = 3
-"""A fact counts as stated often when its answer stands in at least so many training texts of its document."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def _of(study: Study, part: Part) -> list[dict[str, Any]]:
     paths = places(study, part.documents)
     if len(paths) > 1 or not _is_records(paths[0]):
         return []
-    found = [record for _, record in records(paths[0])]
+    found = _by_passage(record for _, record in records(paths[0]))
     kept = [record for record in found if not part.kinds or _texts(record, part.kinds)]
     if not kept:
         raise UsageError(f"no record of {paths[0]} has a text of the kinds {', '.join(part.kinds)}", _kinds(found))
@@ -122,6 +119,25 @@ def _taken(
     if len({question.id for question in asked}) < len(asked):
         raise UsageError(f"two questions on {shown} have one id", "give every question an id of its own")
     return documents, asked, _titles(chosen)
+
+
+def _by_passage(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One record a passage, its questions inside: of Hugging Face's layout of SQuAD too, with a record a question."""
+    made: list[dict[str, Any]] = []
+    first: dict[str, int] = {}
+    for number, record in enumerate(found):
+        name, row = document_of(record, number + 1, first)
+        if "question" not in record:
+            made.append(dict(record))
+            continue
+        if row == number + 1:
+            kept = {key: value for key, value in record.items() if key not in ("id", "question", "answer", "answers")}
+            made.append({**kept, "questions": [], "row": row, **({"doc": name} if name else {})})
+        passage = next(one for one in reversed(made) if one.get("row") == row)
+        passage["questions"].append(
+            {key: record[key] for key in ("id", "question", "answer", "answers") if key in record}
+        )
+    return [{key: value for key, value in record.items() if key != "row"} for record in made]
 
 
 def places(study: Study, names: str | Sequence[str]) -> list[Path]:
@@ -224,52 +240,3 @@ def _write(rows: Sequence[Mapping[str, Any]], folder: Path, suffix: str) -> Path
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     return path
-
-
-# ---------------------------------------------------------------- strata
-
-
-def template(question: str, name: str = "") -> str:
-    """A question without its names, so that two questions of one pattern about two things are equal: words with a capital
-    (but the first) and numbers go, and the words of `name`, its document's."""
-    own = set(re.findall(r"\w+", name.lower()))
-    words = re.findall(r"[\w'’]+", question)
-    kept = [words[0].lower()] if words else []
-    kept += [word.lower() for word in words[1:] if not (word[0].isupper() or word[0].isdigit())]
-    return " ".join(word for word in kept if word not in own and word.rstrip("s") not in own)
-
-
-def templates(questions: Iterable[Question]) -> set[str]:
-    return {template(question.question, question.doc) for question in questions}
-
-
-def strata(study: Study, target: Material, source: Material) -> list[dict[str, str]]:
-    """Of each question asked about the target: whether its template occurs among those RL may see, and whether its answer
-    is stated often in what SFT reads of its document."""
-    seen = templates(read_questions(source.practice))
-    texts = _texts_by_doc(study, target)
-    found = []
-    for question in target.questions:
-        answers = [f" {qa.normalize(answer)} " for answer in question.answers]
-        stated = sum(any(answer in text for answer in answers) for text in texts.get(question.doc, []))
-        known = "seen" if template(question.question, question.doc) in seen else "new"
-        found.append({"template": known, "stated": "often" if stated >= OFTEN else "rarely"})
-    return found
-
-
-def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
-    """Every training text of each document, normalised as answers are."""
-    passages: dict[str, list[Any]] = {}
-    for passage in read_documents(material.documents, study.stage("ingest", {"implication_sets": ALL_SETS})):
-        passages.setdefault(passage.doc, []).append(passage)
-    augment = study.stage("sft").augment
-    return {
-        doc: [f" {qa.normalize(text)} " for text in training_texts(found, augment)] for doc, found in passages.items()
-    }
-
-
-def overlap(source: Material, target: Material) -> dict[str, Any]:
-    """What source and target share: titles, and the target questions whose template RL may see."""
-    seen = templates(read_questions(source.practice))
-    same = sum(template(question.question, question.doc) in seen for question in target.questions)
-    return {"titles": len(source.titles & target.titles), "templates_seen": same, "questions": len(target.questions)}

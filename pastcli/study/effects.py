@@ -34,7 +34,7 @@ class Answers:
         self.scales = {name: self._chosen(name) for name in self.arms if document["arms"].get(name)}
 
     def asked(self, arm: str) -> str:
-        return "source" if self.arms[arm]["model"] == "source" else "target"
+        return self.arms[arm]["about"]
 
     def rows(self, arm: str, keep: Mapping[str, str] | None = None) -> list[int]:
         """Indices of the questions an arm is judged by: the test part of the target, or every asked one of the source."""
@@ -52,6 +52,10 @@ class Answers:
     def column(self, arm: str, seed: str, name: str, rows: Sequence[int], scale: str = "") -> list[Any]:
         values = self.document["arms"][arm][seed][scale or self.scales[arm]["scale"]]["answers"][name]
         return [values[i] for i in rows]
+
+    def kept(self, arm: str, seed: str) -> dict[str, float] | None:
+        """What the arm kept of the base at a seed, where it was measured."""
+        return self.document["arms"][arm][seed][self.scales[arm]["scale"]].get("retained")
 
     def _chosen(self, arm: str) -> dict[str, Any]:
         """The scale of an arm: its only one, or of a grid the one with the best mean F1 over seeds on the dev questions.
@@ -99,7 +103,7 @@ def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
     found["empty"] = _mean(
         [float(not text) for seed in seeds for text in answers.column(arm, seed, "prediction", rows)]
     )
-    kept = [answers.document["arms"][arm][seed][answers.scales[arm]["scale"]].get("retained") for seed in seeds]
+    kept = [answers.kept(arm, seed) for seed in seeds]
     if all(kept):
         found["retained"] = {
             "perplexity_ratio": _mean([one["perplexity"] / one["base_perplexity"] for one in kept]),
@@ -127,15 +131,16 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
     if len(metrics) < len(METRICS):
         return None
     found = {"against": others, "metrics": metrics}
-    both = [scores[name].get("retained") for name in (arm, metrics["f1"]["against"])]
-    if all(both):  # the price of the change: how much more the neutral text surprises the model
-        found["perplexity_change"] = both[0]["perplexity_ratio"] / both[1]["perplexity_ratio"] - 1
+    other = metrics["f1"]["against"]
+    pairs = [(answers.kept(arm, seed), answers.kept(other, theirs)) for seed, theirs in _shared(answers, arm, other)]
+    if all(mine and theirs for mine, theirs in pairs):  # the price: how much more the neutral text surprises the model
+        found["perplexity_change"] = _mean([mine["perplexity"] / theirs["perplexity"] - 1 for mine, theirs in pairs])
     return found
 
 
 def against(answers: Answers, arm: str) -> list[str]:
     named = answers.arms[arm]["against"] or answers.document["study"]["reference"]
-    return named.split("|")
+    return [named] if named in answers.arms else named.split("|")
 
 
 def difference(

@@ -22,7 +22,7 @@ from ..files import remove, write_json
 from ..vectors.files.opening import as_directory
 from .graph import Node
 
-RATES = {"sft": 250.0, "rl": 250.0, "answers": 700.0}
+RATES = {"sft": 250.0, "rl": 250.0, "distill": 250.0, "answers": 700.0}
 """Tokens a second assumed before anything was measured: a model of 135 million weights on two cores without a GPU."""
 
 FIXED = 20.0
@@ -105,6 +105,16 @@ def measured_rates(nodes: Sequence[Node], store: Store) -> dict[str, float]:
     return rates
 
 
+def mean_seconds(nodes: Sequence[Node], store: Store) -> dict[str, float]:
+    """What one run of each stage took here: the cost of an update beside that of RL."""
+    made: dict[str, list[float]] = {}
+    for node in nodes:
+        seconds = store.seconds(node) if store.done(node) else None
+        if seconds:
+            made.setdefault(node.stage, []).append(seconds)
+    return {stage: round(sum(found) / len(found), 1) for stage, found in made.items()}
+
+
 def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], None]) -> None:
     """Make every node, at most `jobs` at a time, parents first; `after` is called whenever answers are complete.
 
@@ -166,6 +176,8 @@ def _words(node: Node, store: Store) -> list[str]:
         return ["sft", *by_role["documents"], "--base", by_role["base"][0]]
     if node.stage == "rl":
         return ["rl", "--sft", by_role["sft"][0], "--questions", by_role["questions"][0]]
+    if node.stage == "distill":
+        return ["distill", *by_role["documents"], "--base", by_role["base"][0], "--questions", by_role["questions"][0]]
     if node.stage == "extract":
         return ["extract", "--sft", by_role["sft"][0], "--rl", by_role["rl"][0]]
     vectors = [f"{path}:{factor:g}" for path, factor in zip(by_role["vector"], node.extra["factors"], strict=True)]
@@ -206,10 +218,11 @@ def _past(node: Node, store: Store, *words: str) -> dict[str, Any]:
     settings = store.logs / f"{node.name}.toml"
     stage = "eval" if node.stage == "answers" else node.stage
     tables = configs.to_toml(stage, node.config)
-    if node.extra.get("ingest"):
-        import tomli_w
+    for name in ("ingest", "sft", "rl"):  # the stages that a run takes settings of beside its own
+        if node.extra.get(name):
+            import tomli_w
 
-        tables += tomli_w.dumps({"ingest": dict(node.extra["ingest"])})
+            tables += tomli_w.dumps({name: dict(node.extra[name])})
     settings.write_text(tables, encoding="utf-8")
     command = [sys.executable, "-m", "pastcli", *words, "--config", str(settings), "--json", "--resume"]
     log = store.logs / f"{node.name}.log"

@@ -70,6 +70,7 @@ class Asked:
     seed: int
     scale: float
     node: Node
+    about: str = "target"
 
 
 class Graph:
@@ -79,10 +80,15 @@ class Graph:
         self.study, self.folder = study, folder
         self.base = models.resolve(study.base).path
         self.target = data.target(study, study.target, folder)
+        self.domains = {name: data.target(study, part, folder) for name, part in study.targets.items()}
         self._sources: dict[str, data.Material] = {}
         self._nodes: dict[str, Node] = {}
+        self.arms: dict[str, dict[str, Any]] = {}
         self.asked = [
-            one for seed in study.seeds for name, arm in study.arms.items() for one in self._arm(name, arm, seed)
+            one
+            for seed in study.seeds
+            for name, arm in study.arms.items()
+            for one in (self._sequence(name, arm, seed) if arm.sequence else self._arm(name, arm, seed))
         ]
 
     def source(self, changes: Mapping[str, Any] | None = None) -> data.Material:
@@ -92,6 +98,10 @@ class Graph:
         if key not in self._sources:
             self._sources[key] = data.source(self.study, part, self.folder)
         return self._sources[key]
+
+    def material(self, about: str) -> data.Material:
+        """What an arm is asked about: `target`, `source` or a domain."""
+        return {"target": self.target, **self.domains}.get(about) or self.source()
 
     def nodes(self) -> list[Node]:
         """Every node once, in an order in which they can be made: seed by seed, arm by arm."""
@@ -105,10 +115,17 @@ class Graph:
 
     # ---------------------------------------------------------------- models
 
-    def sft(self, material: data.Material, changes: Mapping[str, Any] | None, seed: int, what: str) -> Node:
-        """Documents into the base."""
+    def sft(
+        self,
+        material: data.Material,
+        changes: Mapping[str, Any] | None,
+        seed: int,
+        what: str,
+        start: Node | None = None,
+    ) -> Node:
+        """Documents into the base, or into `start`."""
         config = self.study.stage("sft", changes, seed=seed)
-        inputs = [("base", self.base), *(("documents", path) for path in material.documents)]
+        inputs = [("base", start or self.base), *(("documents", path) for path in material.documents)]
         ingest = configs.to_dict(self.study.stage("ingest", {"implication_sets": data.ALL_SETS}))
         work = (
             config.epochs * sum(_tokens(path) for path in material.documents) * (2 if config.augment != "none" else 1)
@@ -133,6 +150,8 @@ class Graph:
         seeds = self.study.seeds
         seed = seeds[(seeds.index(seed) + vector.seed_shift) % len(seeds)]
         config = configs.STAGES["extract"]()
+        if vector.kind == "distill":
+            return self.distilled(vector, seed)
         if vector.kind == "format":
             everyday = Path(str(resources.files("pastcli.ingest") / "qa_format.jsonl"))
             before: Node | Path = self.base
@@ -157,27 +176,64 @@ class Graph:
         sft = self.sft(self.target, arm.sft, seed, "target")
         return self.rl(sft, self.target, None, seed, "target") if arm.model == "rl" else sft
 
+    def distilled(self, vector: Vector, seed: int) -> Node:
+        """The skill of K rounds (METHOD 2), one run of `past distill`."""
+        config = self.study.stage("distill", vector.distill, seed=seed)
+        material = self.source(vector.source)
+        sft = self.sft(material, vector.sft, seed, "source")
+        rl = self.rl(sft, material, vector.rl, seed, "source")
+        inputs = [*sft.inputs, ("questions", material.practice)]
+        tables = {name: configs.to_dict(node.config) for name, node in (("sft", sft), ("rl", rl))}
+        tables["sft"].pop("base")
+        work = sft.work + config.rounds * rl.work
+        return self._node(
+            "distill", config, inputs, work, f"distill, seed {seed}", ingest=sft.extra["ingest"], **tables
+        )
+
     # ---------------------------------------------------------------- arms
 
     def _arm(self, name: str, arm: Arm, seed: int) -> Iterator[Asked]:
+        about = "source" if arm.model == "source" else "target"
+        self.arms.setdefault(name, {**vars(arm), "about": about})
         model = self.model(arm, seed)
-        material = self.source() if arm.model == "source" else self.target
         for scale in arm.scale if isinstance(arm.scale, list) else [arm.scale]:
-            asked = model
-            if arm.add:
-                vectors = [("vector", self.vector(self.study.vectors[v], seed, v)) for v, _ in added(arm)]
-                changes = {**(arm.inject or {}), "scale": float(scale), "control": arm.control, "seed": seed}
-                config = self.study.stage("inject", changes)
-                factors = [factor for _, factor in added(arm)]
-                asked = self._node(
-                    "inject", config, [("target", model), *vectors], 0.0, f"inject {name}, seed {seed}", factors=factors
-                )
-            config = self.study.stage("eval", {"retained": str(self.base)})
-            work = len(material.questions) * (20.0 + config.max_new_tokens)
-            node = self._node(
-                "answers", config, [("model", asked), ("questions", material.asked)], work, f"ask {name}, seed {seed}"
-            )
-            yield Asked(name, seed, float(scale), node)
+            injected = self._injected(model, name, arm, seed, float(scale))
+            yield self._asked(name, injected, about, seed, float(scale))
+
+    def _sequence(self, name: str, arm: Arm, seed: int) -> Iterator[Asked]:
+        """SFT on one domain after the other; after each step everything learnt so far is asked. What is left of a domain
+        is compared with the arm of `against` at the same step, or with what was there right after it was learnt."""
+        model: Node | None = None
+        for step, domain in enumerate(arm.sequence):
+            model = self.sft(self.domains[domain], arm.sft, seed, f"{name} {domain}", model)
+            last = step == len(arm.sequence) - 1
+            shown = self._injected(model, name, arm, seed, float(arm.scale)) if last or arm.when != "end" else model
+            if arm.when == "each":
+                model = shown
+            for about in arm.sequence[: step + 1]:
+                label = f"{name}: {about} after {domain}"
+                other = f"{arm.against}: {about} after {domain}" if arm.against else f"{name}: {about} after {about}"
+                self.arms.setdefault(label, {**vars(arm), "about": about, "against": other})
+                yield self._asked(label, shown, about, seed, float(arm.scale))
+
+    def _injected(self, model: Node | Path, name: str, arm: Arm, seed: int, scale: float) -> Node | Path:
+        """The arm's vectors added to a model; the model itself where there are none."""
+        if not arm.add:
+            return model
+        vectors = [("vector", self.vector(self.study.vectors[v], seed, v)) for v, _ in added(arm)]
+        config = self.study.stage("inject", arm.inject, {"scale": scale, "control": arm.control, "seed": seed})
+        factors = [factor for _, factor in added(arm)]
+        inputs = [("target", model), *vectors]
+        return self._node("inject", config, inputs, 0.0, f"inject {name}, seed {seed}", factors=factors)
+
+    def _asked(self, label: str, model: Node | Path, about: str, seed: int, scale: float) -> Asked:
+        config = self.study.stage("eval", {"retained": str(self.base)})
+        material = self.material(about)
+        inputs = [("model", model), ("questions", material.asked)]
+        work = len(material.questions) * (20.0 + config.max_new_tokens)
+        return Asked(
+            label, seed, scale, self._node("answers", config, inputs, work, f"ask {label}, seed {seed}"), about
+        )
 
 
 def _tokens(path: Path) -> float:

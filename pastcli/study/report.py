@@ -47,10 +47,11 @@ def markdown(document: Mapping[str, Any], level: int = 1) -> str:
     summary, title = document["summary"], "#" * level
     parts = [f"{title} {document['title']}", _recipe(document)]
     parts.append("\n".join(f"- {sentence}" for sentence in summary["sentences"]))
-    for asked, text in (("target", "Questions on the target"), ("source", "Questions on the source")):
-        arms = [arm for arm in summary["scores"] if _asked(document, arm) == asked]
+    for about in document["items"]:
+        arms = [arm for arm in summary["scores"] if document["study"]["arms"][arm]["about"] == about]
         if arms:
-            parts += [f"{title}# {text}", _scores(summary, arms)]
+            named = about if about in ("source", "target") else f"domain {about}"
+            parts += [f"{title}# Questions on the {named}", _scores(summary, arms)]
     if summary["effects"]:
         parts += [f"{title}# Effects", _effects(summary, document["study"]["arms"])]
     for arm, found in summary["scales"].items():
@@ -59,10 +60,6 @@ def markdown(document: Mapping[str, Any], level: int = 1) -> str:
     if summary["strata"]:
         parts += [f"{title}# Effects by stratum", _strata(summary)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _asked(document: Mapping[str, Any], arm: str) -> str:
-    return "source" if document["study"]["arms"][arm]["model"] == "source" else "target"
 
 
 def _recipe(document: Mapping[str, Any]) -> str:
@@ -79,6 +76,7 @@ def _recipe(document: Mapping[str, Any]) -> str:
         f"Base {study['base']}; {source['documents']} source documents with {source['questions']} questions for RL, {target['documents']} target documents; "
         f"SFT {sft['epochs']:g} epochs at {sft['lr']:g}, RL {rl['steps']} steps of {rl['prompts_per_step']} × {rl['num_generations']} answers of {rl['max_new_tokens']} tokens at {rl['lr']:g} "
         f"(each question {seen:.1f} times). Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}. "
+        f"Mean seconds of a run here: {', '.join(f'{stage} {seconds:.0f}' for stage, seconds in document['seconds'].items())}. "
         f"past {document['versions']['past']}, torch {document['versions'].get('torch', '?')}, {document['machine']['platform']}."
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from .. import config as configs
 from .. import environment, output
 from ..config.study import STAGE_TABLES
 from ..files import size_of
-from . import data, report
+from . import report
 from .effects import summarise
-from .execute import Store, duration, estimate, make, measured_rates, needed
+from .execute import Store, duration, estimate, make, mean_seconds, measured_rates, needed
 from .graph import Graph
 from .sentences import sentences
 from .spec import DEFAULTS, Study
+from .strata import overlap, strata
 
 KEPT = ("sft", "rl", "extract")
 """Stages whose results stay, each of the size of a float32 model; injected models are removed when they were asked."""
@@ -61,12 +62,11 @@ def run(study: Study, workspace: Path, out: Path, jobs: int = 1, collect_only: b
     out.mkdir(parents=True, exist_ok=True)
     output.note(f"{study.title}: {len(nodes) - len(left)} of {len(nodes)} results are here already")
     facts = _facts(study, graph)
-    items = {"target": _items(graph.target, data.strata(study, graph.target, graph.source()))}
-    if any(arm.model == "source" for arm in study.arms.values()):
-        items["source"] = _items(graph.source(), [{} for _ in graph.source().questions])
+    items = {about: _items(study, graph, about) for about in dict.fromkeys(one.about for one in graph.asked)}
 
     def write() -> dict[str, Any]:
-        document = {**facts, "items": items, "arms": collect(study, graph, store, items)}
+        seconds = mean_seconds(nodes, store)
+        document = {**facts, "seconds": seconds, "items": items, "arms": collect(graph, store, items)}
         document["summary"] = summarise(document)
         document["summary"]["sentences"] = sentences(document, document["summary"])
         report.write(document, out)
@@ -77,23 +77,25 @@ def run(study: Study, workspace: Path, out: Path, jobs: int = 1, collect_only: b
     return write()
 
 
-def collect(study: Study, graph: Graph, store: Store, items: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def collect(graph: Graph, store: Store, items: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """The answers of every finished arm, as columns in the order of the items: {arm: {seed: {scale: ...}}}."""
-    arms: dict[str, dict[str, Any]] = {name: {} for name in study.arms}
+    arms: dict[str, dict[str, Any]] = {name: {} for name in graph.arms}
     for one in graph.asked:
         if not store.done(one.node):
             continue
         found = json.loads(store.answers_of(one.node).read_text(encoding="utf-8"))
         rows = {row["id"]: row for row in found["answers"]}
-        order = [item["id"] for item in items["source" if study.arms[one.arm].model == "source" else "target"]]
+        order = [item["id"] for item in items[one.about]]
         columns = {name: [rows[question][name] for question in order] for name in COLUMNS}
         entry = {"injection": found["injection"], "retained": found.get("retained"), "answers": columns}
         arms[one.arm].setdefault(str(one.seed), {})[f"{one.scale:g}"] = entry
     return arms
 
 
-def _items(material: data.Material, strata: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """The questions asked, with their strata."""
+def _items(study: Study, graph: Graph, about: str) -> list[dict[str, Any]]:
+    """The questions asked about one part, with their strata (those of the source are practised or held out)."""
+    material = graph.material(about)
+    found = [{} for _ in material.questions] if about == "source" else strata(study, material, graph.source())
     return [
         {
             "id": q.id,
@@ -103,7 +105,7 @@ def _items(material: data.Material, strata: Sequence[Mapping[str, str]]) -> list
             "part": material.where[q.id],
             **one,
         }
-        for q, one in zip(material.questions, strata, strict=True)
+        for q, one in zip(material.questions, found, strict=True)
     ]
 
 
@@ -118,11 +120,11 @@ def _facts(study: Study, graph: Graph) -> dict[str, Any]:
             "seeds": list(study.seeds),
             "reference": study.reference,
             "settings": settings,
-            "arms": {name: vars(arm) for name, arm in study.arms.items()},
+            "arms": graph.arms,
             "vectors": {name: vars(vector) for name, vector in study.vectors.items()},
             "source": {**vars(study.source), "counts": dict(graph.source().counts)},
             "target": {**vars(study.target), "counts": dict(graph.target.counts)},
-            "overlap": data.overlap(graph.source(), graph.target),
+            "overlap": overlap(graph.source(), graph.target),
         },
         "machine": environment.machine(),
         "versions": environment.versions(),

@@ -26,6 +26,7 @@ class Study:
     reference: str
     source: Part
     target: Part
+    targets: Mapping[str, Part]
     arms: Mapping[str, Arm]
     vectors: Mapping[str, Vector]
     tables: Mapping[str, Mapping[str, Any]]
@@ -56,7 +57,7 @@ def default_arms() -> str:
 def load(path: Path) -> Study:
     """Read and check a study file; raises `UsageError` that names the key and the nearest known one."""
     raw = _toml(path)
-    known = [*TOP, "source", "target", "arms", "vectors", *STAGE_TABLES, *DEFAULTS]
+    known = [*TOP, "source", "target", "targets", "arms", "vectors", *STAGE_TABLES, *DEFAULTS]
     _only(raw, known, str(path))
     for part in ("source", "target"):
         if not isinstance(raw.get(part), dict):
@@ -71,6 +72,7 @@ def load(path: Path) -> Study:
         reference=str(raw.get("reference", "SFT")),
         source=build(Part, raw["source"], "[source]"),
         target=build(Part, raw["target"], "[target]"),
+        targets={name: build(Part, table, f"[targets.{name}]") for name, table in raw.get("targets", {}).items()},
         arms={name: build(Arm, table, f"[arms.{name}]") for name, table in arms.items()},
         vectors={name: build(Vector, table, f"[vectors.{name}]") for name, table in vectors.items()},
         tables={name: {**DEFAULTS.get(name, {}), **raw.get(name, {})} for name in (*STAGE_TABLES, *DEFAULTS)},
@@ -83,6 +85,8 @@ def load(path: Path) -> Study:
 def _check(study: Study) -> None:
     for name in STAGE_TABLES:
         study.stage(name)
+    if unknown := {"source", "target"} & set(study.targets):
+        raise UsageError(f"[targets.{unknown.pop()}] has a name that is taken", "call it otherwise")
     if study.reference not in study.arms:
         raise UsageError(f"the reference {study.reference!r} is no arm", f"arms: {', '.join(study.arms)}")
     for name, vector in study.vectors.items():
@@ -97,6 +101,14 @@ def _check(study: Study) -> None:
             _one_of(vector, study.vectors, f"a vector in `add` of [arms.{name}]")
         for other in arm.against.split("|") if arm.against else []:
             _one_of(other, study.arms, f"`against` of [arms.{name}]")
+        for domain in arm.sequence:
+            _one_of(domain, study.targets, f"domain in `sequence` of [arms.{name}]")
+        if arm.sequence and (
+            arm.model != "sft" or isinstance(arm.scale, list) or len(set(arm.sequence)) < len(arm.sequence)
+        ):
+            raise UsageError(
+                f"[arms.{name}] is a sequence", "it starts from the base, has one scale, and each domain once"
+            )
         if isinstance(arm.scale, list) and not study.target.dev:
             raise UsageError(
                 f"[arms.{name}] chooses its scale, and there are no dev questions", "set dev = 0.25 in [target]"

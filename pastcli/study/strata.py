@@ -1,0 +1,62 @@
+"""What kind of question each one is: was its pattern practised, is its fact stated often. Figures are given by stratum."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .. import qa
+from ..api import Question
+from ..ingest import read_documents, read_questions, training_texts
+from .data import ALL_SETS, Material
+from .spec import Study
+
+OFTEN = 3
+"""A fact counts as stated often when its answer stands in at least so many training texts of its document."""
+
+
+def template(question: str, name: str = "") -> str:
+    """A question without its names, so that two questions of one pattern about two things are equal: words with a capital
+    (but the first) and numbers go, and the words of `name`, its document's."""
+    own = set(re.findall(r"\w+", name.lower()))
+    words = re.findall(r"[\w'’]+", question)
+    kept = [words[0].lower()] if words else []
+    kept += [word.lower() for word in words[1:] if not (word[0].isupper() or word[0].isdigit())]
+    return " ".join(word for word in kept if word not in own and word.rstrip("s") not in own)
+
+
+def templates(questions: Iterable[Question]) -> set[str]:
+    return {template(question.question, question.doc) for question in questions}
+
+
+def strata(study: Study, target: Material, source: Material) -> list[dict[str, str]]:
+    """Of each question asked about the target: whether its template occurs among those RL may see, and whether its answer
+    is stated often in what SFT reads of its document."""
+    seen = templates(read_questions(source.practice))
+    texts = _texts_by_doc(study, target)
+    found = []
+    for question in target.questions:
+        answers = [f" {qa.normalize(answer)} " for answer in question.answers]
+        stated = sum(any(answer in text for answer in answers) for text in texts.get(question.doc, []))
+        known = "seen" if template(question.question, question.doc) in seen else "new"
+        found.append({"template": known, "stated": "often" if stated >= OFTEN else "rarely"})
+    return found
+
+
+def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
+    """Every training text of each document, normalised as answers are."""
+    passages: dict[str, list[Any]] = {}
+    for passage in read_documents(material.documents, study.stage("ingest", {"implication_sets": ALL_SETS})):
+        passages.setdefault(passage.doc, []).append(passage)
+    augment = study.stage("sft").augment
+    return {
+        doc: [f" {qa.normalize(text)} " for text in training_texts(found, augment)] for doc, found in passages.items()
+    }
+
+
+def overlap(source: Material, target: Material) -> dict[str, Any]:
+    """What source and target share: titles, and the target questions whose template RL may see."""
+    seen = templates(read_questions(source.practice))
+    same = sum(template(question.question, question.doc) in seen for question in target.questions)
+    return {"titles": len(source.titles & target.titles), "templates_seen": same, "questions": len(target.questions)}
