@@ -31,7 +31,7 @@ def reference_gguf(
     writer.add_vocab_size(config["vocab_size"])
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     pre = "qwen2" if arch == "qwen2" else "gpt-2"  # transformers gives every qwen2 model its own word splitting
-    _tokenizer(writer, hf, config["vocab_size"], chat_template, pre)
+    tokenizer_metadata(writer, hf, config["vocab_size"], pre, chat_template)
     if rope_factors:
         writer.add_tensor("rope_freqs.weight", np.ones(config["hidden_size"] // heads // 2, np.float32))
     key = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
@@ -58,7 +58,8 @@ def permute(weights: np.ndarray, heads: int) -> np.ndarray:
     return halves.swapaxes(1, 2).reshape(weights.shape)
 
 
-def _tokenizer(writer: gguf.GGUFWriter, hf: Path, size: int, chat_template: bool, pre: str) -> None:
+def tokenizer_metadata(writer: gguf.GGUFWriter, hf: Path, size: int, pre: str, chat_template: bool = True) -> None:
+    """The tokenizer of an HF directory, padded to `size` tokens."""
     table = json.loads((hf / "tokenizer.json").read_text())
     vocab = dict(table["model"]["vocab"]) | {token["content"]: token["id"] for token in table["added_tokens"]}
     special = {token["id"] for token in table["added_tokens"]}

@@ -9,29 +9,33 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pastcli.errors import MismatchError
+from pastcli.hashing import parts_of
 
 MAGIC = b"GGUF"
 UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 MAX_DIMS = 4
+MAX_ELEMENTS = 1 << 22
+"""Longest array of the metadata: the largest vocabularies and their merges have a tenth of that."""
 _FIRST_READ = 8 << 20
 U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One row of the tensor table. `shape` is in torch order (rows first), `offset` absolute in the file."""
+    """One row of the tensor table. `shape` is in torch order (rows first), `offset` absolute in the file numbered `part`."""
 
     name: str
     shape: tuple[int, ...]
     type: int
     offset: int
     nbytes: int
+    part: int = 0
 
     @property
     def rows(self) -> int:
@@ -45,7 +49,9 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the data. `metadata` holds scalars, strings and lists; `raw_metadata` its exact bytes."""
+    """What stands before the data. `metadata` holds scalars, strings and lists; `raw_metadata` its exact bytes, `pairs` in
+    number, without what tells the parts of a split model apart; `parts` are its files, one as a rule.
+    """
 
     path: Path
     metadata: Mapping[str, Any]
@@ -53,6 +59,7 @@ class Header:
     pairs: int
     tensors: Mapping[str, Tensor]
     alignment: int
+    parts: tuple[Path, ...]
 
     @property
     def architecture(self) -> str:
@@ -68,7 +75,29 @@ class _Short(Exception):
 
 
 def read_header(path: Path) -> Header:
-    """Read metadata and tensor table; raises `MismatchError` naming the tensor or field that is wrong."""
+    """Read metadata and tensor table, of all parts of a split model as one; raises `MismatchError` naming the tensor or field
+    that is wrong.
+    """
+    parts = parts_of(path)
+    if len(parts) == 1:
+        return _read_part(path)
+    missing = next((part for part in parts if not part.is_file()), None)
+    if missing is not None:
+        raise MismatchError(f"{path} is one of {len(parts)} parts, and {missing.name} is not there", "fetch it as well")
+    headers = [_read_part(part) for part in parts]
+    tensors: dict[str, Tensor] = {}
+    for number, header in enumerate(headers):
+        if twice := header.tensors.keys() & tensors.keys():
+            raise MismatchError(f"{header.path} holds the tensor {sorted(twice)[0]} of another part once more")
+        tensors |= {name: replace(tensor, part=number) for name, tensor in header.tensors.items()}
+    claimed = headers[0].metadata.get("split.tensors.count", len(tensors))
+    if claimed != len(tensors):
+        raise MismatchError(f"{path}: its parts hold {len(tensors)} tensors, {claimed} are announced")
+    return replace(headers[0], tensors=tensors, parts=tuple(parts))
+
+
+def _read_part(path: Path) -> Header:
+    """One file's header."""
     size = path.stat().st_size
     wanted = min(_FIRST_READ, size)
     with open(path, "rb") as file:
@@ -94,14 +123,16 @@ def _parse(path: Path, data: bytes, size: int) -> Header:
     if version not in (2, 3):
         raise MismatchError(f"{path} is GGUF version {version}; versions 2 and 3 can be read (little-endian)")
     tensor_count, pairs = cursor.number(U64), cursor.number(U64)
-    begin = cursor.at
     metadata: dict[str, Any] = {}
+    kept: list[bytes] = []
     for _ in range(pairs):
+        begin = cursor.at
         key = cursor.text()
         if key in metadata:
             raise MismatchError(f"{path}: the metadata key {key!r} stands there twice")
         metadata[key] = cursor.value(cursor.number(U32), key)
-    end = cursor.at
+        if not key.startswith("split."):
+            kept.append(data[begin : cursor.at])
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
         raise MismatchError(f"{path}: general.alignment is {alignment!r}, not a power of two")
@@ -113,7 +144,7 @@ def _parse(path: Path, data: bytes, size: int) -> Header:
             raise MismatchError(f"{path}: the tensor {name} stands there twice")
         tensors[name] = _placed(path, name, shape, kind, start + offset, size, offset % alignment)
     _refuse_overlaps(path, tensors.values())
-    return Header(path, metadata, data[begin:end], pairs, tensors, alignment)
+    return Header(path, metadata, b"".join(kept), len(kept), tensors, alignment, (path,))
 
 
 class _Cursor:
@@ -148,6 +179,8 @@ class _Cursor:
             return self.data[begin : begin + count].decode("utf-8", "replace")
         if kind == ARRAY and depth < 4:
             inner, count = self.number(U32), self.number(U64)
+            if count > MAX_ELEMENTS:
+                raise MismatchError(f"{self.path}: the metadata key {key!r} claims {count} elements, more than any model has")
             if inner in SCALARS:
                 layout = struct.Struct(f"<{SCALARS[inner]}")
                 begin = self._skip(count * layout.size)

@@ -17,6 +17,7 @@ from pastcli.vectors.files.opening import format_of
 from pastcli.vectors.files.skill import open_skill
 
 from . import names
+from .names import expert_of
 from .gguffile import FLOAT32, STRING
 from .gguflayout import pack_metadata, write_layout
 
@@ -77,6 +78,10 @@ def _write(base: Any, factors: dict[str, LowRank], source: Path, out: Path) -> N
         if own is None or base.specs()[name].shape != shape:
             found = f"shape {base.specs()[name].shape}" if own else "no such tensor"
             raise MismatchError(f"{source} changes {name} {shape}, but {base.path} has {found}")
+        if expert_of(name) is not None:
+            raise MismatchError(
+                f"{source} changes single experts ({name}), for which there is no LoRA-GGUF", "inject it into the GGUF instead"
+            )
         if own == EMBEDDING and base.tied:
             raise MismatchError(
                 f"{source} changes the tied embeddings, for which llama.cpp has no LoRA",
@@ -108,6 +113,8 @@ def _write(base: Any, factors: dict[str, LowRank], source: Path, out: Path) -> N
 def _pair(base: Any, name: str, own: str, low: LowRank, fold: bool) -> dict[str, np.ndarray]:
     """The two tensors of one change, in llama.cpp's layout."""
     a, b = low.a, low.b * np.float32(low.scale) if fold else low.b
+    if base.rows[name].transposed:
+        a, b = b.T, a.T
     heads = names.rotary_heads(base.header, name)
     if heads:
         places = names.gguf_rows(np.arange(len(b)), len(b), heads)

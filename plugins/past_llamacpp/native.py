@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 
-WARN = 3  # enum ggml_log_level: 1 info, 2 warn, 3 error, 4 debug, 5 continues the line before
+ERROR = 4  # enum ggml_log_level: 1 debug, 2 info, 3 warn, 4 error, 5 continues the line before
 
 _errors: deque[str] = deque(maxlen=8)
 
@@ -37,15 +37,15 @@ def _on_log(level: int, text: bytes, _data: object) -> None:
     line = text.decode("utf-8", "replace")
     if os.environ.get("PAST_DEBUG") == "1":
         os.write(2, text)
-    if level == WARN and line.strip():
+    if level == ERROR and line.strip():
         _errors.append(line.strip())
 
 
 def last_error() -> str:
-    """What llama.cpp said last that was an error, and forget it; '' if nothing."""
-    text = _errors[-1] if _errors else ""
+    """What llama.cpp said last that was an error, the reason first, and forget it; '' if nothing."""
+    text = "; ".join(dict.fromkeys(_errors))
     _errors.clear()
-    return text
+    return text[:400]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,17 +14,30 @@ from .gguffile import Header, Tensor, type_layout
 
 
 class Rows:
-    """How one tensor's HF elements lie in the file: rows of `width` values, q and k in their own order."""
+    """How one tensor's HF elements lie in the file: rows of `width` values, q and k in their own order.
+
+    `shape` is that of the HF tensor; one expert of several begins at the byte `begin` of the GGUF tensor; `shift` is what the
+    file's values are greater by; a `transposed` tensor has no rows in common with HF's and is read and written whole.
+    """
 
     def __init__(self, header: Header, hf_name: str, tensor: Tensor):
         self.tensor = tensor
         self.heads = names.rotary_heads(header, hf_name)
-        flat = bool(self.heads) and len(tensor.shape) == 1  # a q or k bias: its elements are the rows
-        self.width = 1 if flat else tensor.shape[-1]
-        self.total = tensor.shape[0] if flat else tensor.rows
+        self.shift = names.shift_of(header, hf_name)
+        expert = names.expert_of(hf_name)
+        stored = tensor.shape if expert is None else tensor.shape[1:]
+        self.transposed = names.is_transposed(header, hf_name, stored)
+        self.shape = stored[::-1] if self.transposed else stored
+        flat = bool(self.heads) and len(stored) == 1  # a q or k bias: its elements are the rows
+        self.width = 1 if flat else self.shape[-1]
+        self.total = self.shape[0] if flat else math.prod(self.shape[:-1])
         self.block, self.block_bytes = type_layout(tensor.type, tensor.name)
         if self.heads and (self.total % (2 * self.heads) or self.width % self.block):
             raise MismatchError(f"{header.path}: the tensor {tensor.name} does not divide into {self.heads} heads")
+        self.size = self.nbytes(self.total * self.width)
+        self.begin = (expert or 0) * self.size
+        if self.begin + self.size > tensor.nbytes:
+            raise MismatchError(f"{header.path}: the tensor {tensor.name} holds no expert {expert}")
 
     def nbytes(self, values: int) -> int:
         return values // self.block * self.block_bytes

@@ -40,11 +40,13 @@ class GGUFWriter:
         self._temporary = out.with_name(f".{out.name}.writing")
         self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self._lock, self._written = threading.Lock(), dict.fromkeys(layout.names, 0)
+        self._held: dict[str, tuple[np.ndarray, int]] = {}
         try:
             placed = write_layout(self._fd, metadata, header.pairs, table, header.alignment)
             self._rows = {name: Rows(header, name, placed[own]) for name, own in layout.names.items()}
+            _refuse_blocks(self._rows)
             for name in placed.keys() - set(layout.names.values()):
-                self._copy_bytes(header.tensors[name], placed[name])
+                self._copy_bytes(header.tensors[name], placed[name], 0, placed[name].nbytes)
         except BaseException:
             self.close()
             raise
@@ -60,9 +62,9 @@ class GGUFWriter:
 
     def add(self, name: str, start: int, change: np.ndarray) -> tuple[float, float, float] | None:
         """See `api.AddingWriter`: straight from the stored bytes of the template to ours, if it is a GGUF too."""
-        if self.template is not self.layout or not compiled():
-            return None
         target, sums = self._rows[name], Sums()
+        if self.template is not self.layout or not compiled() or target.transposed:
+            return None
         ggml.refuse_unwritable(target.tensor.type)
         codecs = ggml.codec(self.layout.rows[name].tensor.type), ggml.codec(target.tensor.type)
         for begin, end in target.pieces(start, start + change.size):
@@ -75,19 +77,24 @@ class GGUFWriter:
     def _write_piece(self, name: str, rows: Rows, start: int, value: np.ndarray, stored: np.ndarray) -> None:
         kind = rows.tensor.type
         try:
-            raw = ggml.quantize(value, kind, min(rows.width, value.size))
+            raw = ggml.quantize(value + np.float32(rows.shift) if rows.shift else value, kind, min(rows.width, value.size))
         except MismatchError as error:
             raise MismatchError(f"tensor {name}: {error.message}") from None
         ggml.dequantize(raw, kind, stored)
         if not ggml.finite(stored):
             raise MismatchError(f"tensor {name} holds values that {type_name(kind)} cannot", "store it as f32 or bf16")
+        if rows.shift:
+            stored -= np.float32(rows.shift)
         self._store(rows, start, start + value.size, raw)
 
     def _store(self, rows: Rows, start: int, stop: int, raw: np.ndarray) -> None:
         """The bytes of one piece, given in HF order, to where they belong."""
+        if rows.transposed:
+            self._hold(rows, start, raw)
+            return
         scattered = rows.scattered(start, stop)
         if scattered is None:
-            self._pwrite(raw, rows.tensor.offset + rows.nbytes(start))
+            self._pwrite(raw, rows.tensor.offset + rows.begin + rows.nbytes(start))
             return
         size, inside = rows.nbytes(rows.width), rows.nbytes(start % rows.width)
         order = np.argsort(scattered)
@@ -96,19 +103,33 @@ class GGUFWriter:
         for first, last in zip([0, *ends], ends):  # neighbours in one write: whole heads make a single one
             self._pwrite(lines[first:last].reshape(-1), rows.tensor.offset + int(places[first]) * size + inside)
 
+    def _hold(self, rows: Rows, start: int, raw: np.ndarray) -> None:
+        """Keep a piece of a tensor that the file has transposed, and write the tensor once it is whole (16 or 32 bits an
+        element, which `_refuse_blocks` saw to)."""
+        with self._lock:
+            held, have = self._held.get(rows.tensor.name, (np.empty(rows.size, np.uint8), 0))
+            held[rows.nbytes(start) : rows.nbytes(start) + raw.size] = raw
+            self._held[rows.tensor.name] = (held, have + raw.size)
+            if have + raw.size < rows.size:
+                return
+            del self._held[rows.tensor.name]
+        whole = held.view(f"<u{rows.block_bytes}").reshape(rows.shape)
+        self._pwrite(np.ascontiguousarray(whole.T).reshape(-1).view(np.uint8), rows.tensor.offset)
+
     def copy(self, name: str) -> None:
         rows = self._rows[name]
         if self.template is self.layout and self.layout.rows[name].tensor.type == rows.tensor.type:
-            self._copy_bytes(self.layout.rows[name].tensor, rows.tensor)
+            self._copy_bytes(self.layout.rows[name].tensor, rows.tensor, rows.begin, rows.size)
             self._count(name, rows.total * rows.width)
             return
         step = max(1, COPY_VALUES // rows.width) * rows.width
         for start in range(0, rows.total * rows.width, step):
             self.write(name, start, self.template.read(name, start, min(start + step, rows.total * rows.width)))
 
-    def _copy_bytes(self, source: Tensor, target: Tensor) -> None:
-        for start in range(0, source.nbytes, COPY_BYTES):
-            self._pwrite(self.layout.raw(source, start, min(start + COPY_BYTES, source.nbytes)), target.offset + start)
+    def _copy_bytes(self, source: Tensor, target: Tensor, begin: int, size: int) -> None:
+        for start in range(begin, begin + size, COPY_BYTES):
+            stop = min(start + COPY_BYTES, begin + size)
+            self._pwrite(self.layout.raw(source, start, stop), target.offset + start)
 
     def _pwrite(self, data: np.ndarray, at: int) -> None:
         view = memoryview(data)
@@ -134,6 +155,16 @@ class GGUFWriter:
             self._temporary.unlink(missing_ok=True)
 
 
+def _refuse_blocks(rows: Mapping[str, Rows]) -> None:
+    """A transposed tensor is stored element by element: block types run across what is written together."""
+    for name, where in rows.items():
+        if where.transposed and where.block > 1:
+            raise UsageError(
+                f"{name} is transposed in this architecture's GGUF, and cannot be written as {type_name(where.tensor.type)}",
+                "use --dtype f16, bf16 or f32",
+            )
+
+
 def _refuse_misfit(template: Checkpoint, layout: GGUFCheckpoint) -> None:
     """Both must hold the same tensors in the same shapes, or the result would be part one model, part another."""
     if template is layout:
@@ -152,11 +183,12 @@ def _refuse_misfit(template: Checkpoint, layout: GGUFCheckpoint) -> None:
 def _kinds(layout: GGUFCheckpoint, dtype: str, types: Mapping[str, str]) -> dict[str, int]:
     """ggml type of every tensor by GGUF name. A common `dtype` is for matrices: llama.cpp keeps vectors in float32."""
     kinds = {tensor.name: tensor.type for tensor in layout.header.tensors.values()}
-    for name, own in layout.names.items():
+    for own in set(layout.names.values()) if dtype != "auto" else ():
+        if len(layout.header.tensors[own].shape) > 1:
+            kinds[own] = ggml.parse_type(dtype)
+    for name, own in layout.names.items():  # experts that lie in one tensor have one type: the one asked for any of them
         if name in types:
             kinds[own] = ggml.parse_type(types[name])
-        elif dtype != "auto" and len(layout.header.tensors[own].shape) > 1:
-            kinds[own] = ggml.parse_type(dtype)
     unknown = sorted(set(types) - set(layout.names))
     if unknown:
         raise UsageError(f"{layout.path} has no tensor {unknown[0]}, for which a type was asked")
