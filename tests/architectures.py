@@ -26,7 +26,9 @@ def configs():
     llama3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
     moe = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
     return {
-        "Llama 3": t.LlamaConfig(**SIZES, rope_theta=5e5, rope_scaling={**llama3, "original_max_position_embeddings": 64}),
+        "Llama 3": t.LlamaConfig(
+            **SIZES, rope_theta=5e5, rope_scaling={**llama3, "original_max_position_embeddings": 64}
+        ),
         "Qwen2 / 2.5": t.Qwen2Config(**SIZES, rope_theta=1e6),
         "Qwen3": t.Qwen3Config(**SIZES, rope_theta=1e6, head_dim=16),
         "Mistral": t.MistralConfig(**SIZES, rope_theta=1e6, sliding_window=None),
@@ -43,9 +45,19 @@ def configs():
 
 
 LLAMA_CPP = {
-    **{"Llama 3": "llama", "Qwen2 / 2.5": "qwen2", "Qwen3": "qwen3", "Mistral": "llama", "Gemma 2": "gemma2"},
-    **{"Gemma 3": "gemma3", "Phi-3": "phi3", "SmolLM2": "llama", "SmolLM3": "smollm3", "OLMo 2": "olmo2"},
-    **{"GPT-2": "gpt2", "Qwen3-MoE": "qwen3moe", "Mixtral": "llama"},
+    "Llama 3": "llama",
+    "Qwen2 / 2.5": "qwen2",
+    "Qwen3": "qwen3",
+    "Mistral": "llama",
+    "Gemma 2": "gemma2",
+    "Gemma 3": "gemma3",
+    "Phi-3": "phi3",
+    "SmolLM2": "llama",
+    "SmolLM3": "smollm3",
+    "OLMo 2": "olmo2",
+    "GPT-2": "gpt2",
+    "Qwen3-MoE": "qwen3moe",
+    "Mixtral": "llama",
 }
 
 

@@ -27,6 +27,7 @@ from .chat import ChatModel, Completion, Message, Sampling, ScoresTexts, TokenMo
 from .checkpoints import (
     Adapter,
     AddingWriter,
+    CarriesOthers,
     Checkpoint,
     CheckpointFormat,
     CheckpointWriter,
@@ -48,6 +49,7 @@ from .training import Progress, Reward, Trainer, TrainJob, TrainResult
 __all__ = [
     "Adapter",
     "AddingWriter",
+    "CarriesOthers",
     "ChatModel",
     "Checkpoint",
     "CheckpointFormat",

@@ -72,6 +72,14 @@ class Checkpoint(Protocol):
 
 
 @runtime_checkable
+class CarriesOthers(Protocol):
+    """A checkpoint with tensors that are no weights (integers, booleans): not among `specs`, carried by its writer as they are."""
+
+    def others(self) -> Mapping[str, str]:
+        """A hash of each of them, by name."""
+
+
+@runtime_checkable
 class HasCompanions(Protocol):
     """A checkpoint with files beside its weights that belong to any result made of it (the tokenizer, for one)."""
 

@@ -118,8 +118,12 @@ class LoraAdapter:
     def _spec(self, name: str) -> TensorSpec:
         pair = self._pairs[name]
         rows, columns = self._file.entries[pair["B"]].shape[0], self._file.entries[pair["A"]].shape[1]
-        shape = (columns, rows) if pair["embedding"] else (rows, columns)
+        shape = (columns, rows) if pair["embedding"] or self._turned(name) else (rows, columns)
         return TensorSpec(name, shape, self._file.entries[pair["A"]].dtype)
+
+    def _turned(self, name: str) -> bool:
+        """Whether the base stores this layer as (in, out), as GPT-2 does all but the output layer."""
+        return bool(self.config.get("fan_in_fan_out")) and name != "lm_head.weight"
 
     def specs(self) -> Mapping[str, TensorSpec]:
         return self._specs
@@ -127,7 +131,9 @@ class LoraAdapter:
     def factors(self, name: str) -> LowRank:
         pair = self._pairs[name]
         a, b = self._matrix(pair["A"]), self._matrix(pair["B"])
-        if pair["embedding"]:  # the embedding matrix is stored as (vocabulary, width): the change is (B A)^T
+        if pair["embedding"] or self._turned(
+            name
+        ):  # stored as (vocabulary, width), or (in, out): the change is (B A)^T
             a, b = b.T.copy(), a.T.copy()
         return LowRank(b, a, pair["scale"])
 
@@ -160,7 +166,6 @@ def _refuse(path: Path, config: Mapping[str, Any]) -> None:
         f"trains biases (bias={config.get('bias')!r})": config.get("bias", "none") != "none",
         "adds a bias to B (lora_bias)": config.get("lora_bias"),
         f"saves whole modules ({config.get('modules_to_save')})": config.get("modules_to_save"),
-        "stores transposed weights (fan_in_fan_out)": config.get("fan_in_fan_out"),
         "trains single tokens (trainable_token_indices)": config.get("trainable_token_indices"),
         "adapts bare parameters (target_parameters)": config.get("target_parameters"),
         "duplicates layers (layer_replication)": config.get("layer_replication"),

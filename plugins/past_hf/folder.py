@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pastcli.errors import MismatchError, PastError
 from pastcli.files import read_json
@@ -46,6 +48,37 @@ def no_weights(path: Path) -> PastError:
     return MismatchError(
         f"{path} holds its weights as a pickle ({pickles[0].name}), which can run code when opened: refused",
         f'if you trust it, convert it once: python -c "{code}"',
+    )
+
+
+_DEQUANTISE = {
+    "bitsandbytes": "from transformers import AutoModelForCausalLM as M; "
+    "M.from_pretrained('{path}', dtype='bfloat16').dequantize().save_pretrained('{path}-bf16')",
+    "fp8": "from transformers import AutoModelForCausalLM as M, FineGrainedFP8Config as C; "
+    "M.from_pretrained('{path}', quantization_config=C(dequantize=True), dtype='bfloat16').save_pretrained('{path}-bf16')",
+    "mxfp4": "from transformers import AutoModelForCausalLM as M, Mxfp4Config as C; "
+    "M.from_pretrained('{path}', quantization_config=C(dequantize=True), dtype='bfloat16').save_pretrained('{path}-bf16')",
+    "compressed-tensors": "from transformers import AutoModelForCausalLM as M, CompressedTensorsConfig as C; "
+    "M.from_pretrained('{path}', quantization_config=C(run_compressed=False)).save_pretrained('{path}-bf16')",
+}
+
+
+def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise `MismatchError` for a model whose stored weights are no numbers to add to, with the command that helps."""
+    settings = config.get("quantization_config")
+    if not isinstance(settings, dict):
+        return
+    method = str(
+        settings.get("quant_method") or ("bitsandbytes" if settings.get("load_in_4bit") else "an unknown method")
+    )
+    command = _DEQUANTISE.get(method)
+    hint = (
+        f'write it out once in 16 bits: python -c "{command.format(path=path)}"'
+        if command
+        else ("take the unquantised checkpoint that it was made from (its model card names it): hf download ORIGINAL")
+    )
+    raise MismatchError(
+        f"{path} is quantised ({method}): its stored weights are no numbers that a skill can be added to", hint
     )
 
 

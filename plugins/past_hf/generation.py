@@ -88,7 +88,9 @@ def generate(
     """
     model = plain(model) if together is None else model
     cache = DynamicCache(config=model.config)
-    step = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
+    step: dict[str, Any] = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
+    if getattr(model.config.get_text_config(), "output_router_logits", False):
+        step["output_router_logits"] = False  # a loss for training, which one token at a time has no use for
     logits, mask, positions = _read(model, prompts, pad, copies, step)
     here = logits.device
     results: list[list[int]] = [[] for _ in range(len(logits))]

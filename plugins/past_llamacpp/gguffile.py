@@ -180,7 +180,9 @@ class _Cursor:
         if kind == ARRAY and depth < 4:
             inner, count = self.number(U32), self.number(U64)
             if count > MAX_ELEMENTS:
-                raise MismatchError(f"{self.path}: the metadata key {key!r} claims {count} elements, more than any model has")
+                raise MismatchError(
+                    f"{self.path}: the metadata key {key!r} claims {count} elements, more than any model has"
+                )
             if inner in SCALARS:
                 layout = struct.Struct(f"<{SCALARS[inner]}")
                 begin = self._skip(count * layout.size)

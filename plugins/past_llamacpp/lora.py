@@ -17,9 +17,9 @@ from pastcli.vectors.files.opening import format_of
 from pastcli.vectors.files.skill import open_skill
 
 from . import names
-from .names import expert_of
 from .gguffile import FLOAT32, STRING
 from .gguflayout import pack_metadata, write_layout
+from .names import expert_of
 
 EMBEDDING = "token_embd.weight"
 
@@ -80,7 +80,8 @@ def _write(base: Any, factors: dict[str, LowRank], source: Path, out: Path) -> N
             raise MismatchError(f"{source} changes {name} {shape}, but {base.path} has {found}")
         if expert_of(name) is not None:
             raise MismatchError(
-                f"{source} changes single experts ({name}), for which there is no LoRA-GGUF", "inject it into the GGUF instead"
+                f"{source} changes single experts ({name}), for which there is no LoRA-GGUF",
+                "inject it into the GGUF instead",
             )
         if own == EMBEDDING and base.tied:
             raise MismatchError(

@@ -56,7 +56,11 @@ class Family:
 
 ARCHITECTURES = {
     "llama": Family(
-        "LlamaForCausalLM", "MixtralForCausalLM", permuted=True, experts="block_sparse_moe.experts", router="block_sparse_moe.gate"
+        "LlamaForCausalLM",
+        "MixtralForCausalLM",
+        permuted=True,
+        experts="block_sparse_moe.experts",
+        router="block_sparse_moe.gate",
     ),
     "qwen2": Family("Qwen2ForCausalLM"),
     "qwen3": Family("Qwen3ForCausalLM"),
@@ -99,7 +103,7 @@ def hf_names(header: Header) -> dict[str, str]:
     Raises `MismatchError` for what has no HF name.
     """
     kind = family(header)
-    to_hf = {own: names for own, names in _stems(header, kind)}
+    to_hf = dict(_stems(header, kind))
     found = {}
     for name in header.tensors:
         stem, _, suffix = name.rpartition(".")

@@ -77,7 +77,9 @@ class GGUFWriter:
     def _write_piece(self, name: str, rows: Rows, start: int, value: np.ndarray, stored: np.ndarray) -> None:
         kind = rows.tensor.type
         try:
-            raw = ggml.quantize(value + np.float32(rows.shift) if rows.shift else value, kind, min(rows.width, value.size))
+            raw = ggml.quantize(
+                value + np.float32(rows.shift) if rows.shift else value, kind, min(rows.width, value.size)
+            )
         except MismatchError as error:
             raise MismatchError(f"tensor {name}: {error.message}") from None
         ggml.dequantize(raw, kind, stored)
@@ -186,7 +188,10 @@ def _kinds(layout: GGUFCheckpoint, dtype: str, types: Mapping[str, str]) -> dict
     for own in set(layout.names.values()) if dtype != "auto" else ():
         if len(layout.header.tensors[own].shape) > 1:
             kinds[own] = ggml.parse_type(dtype)
-    for name, own in layout.names.items():  # experts that lie in one tensor have one type: the one asked for any of them
+    for (
+        name,
+        own,
+    ) in layout.names.items():  # experts that lie in one tensor have one type: the one asked for any of them
         if name in types:
             kinds[own] = ggml.parse_type(types[name])
     unknown = sorted(set(types) - set(layout.names))

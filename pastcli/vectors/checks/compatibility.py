@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...api import Checkpoint, Identity, TensorSpec
+from ...api import CarriesOthers, Checkpoint, Identity, TensorSpec
 from ...errors import MismatchError
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ def same_layout(one: Checkpoint, other: Checkpoint) -> None:
     """Raise `MismatchError`, naming the first tensor that differs, unless both have the same tensors and vocabulary."""
     _identities(str(one.path), one.identity(), str(other.path), other.identity())
     _tensors(str(one.path), _shapes(one.specs()), str(other.path), _shapes(other.specs()))
+    if isinstance(one, CarriesOthers) and isinstance(other, CarriesOthers):
+        a, b = one.others(), other.others()
+        name = next((name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)), None)
+        if name is not None:
+            raise MismatchError(
+                f"{one.path} and {other.path} differ in {name}, which holds no floats: no skill can carry that"
+            )
 
 
 def skill_fits(skill: Skill, target: Checkpoint) -> None:
@@ -51,8 +58,16 @@ def _shapes(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int, ...]]:
     return {name: spec.shape for name, spec in specs.items()}
 
 
+SAME_LAYOUT = {"MistralForCausalLM": "LlamaForCausalLM"}
+"""Classes with the tensors and the arithmetic of another one; llama.cpp knows them by one name."""
+
+
+def _family(identity: Identity) -> str:
+    return SAME_LAYOUT.get(identity.architecture, identity.architecture)
+
+
 def _identities(one: str, a: Identity, other: str, b: Identity) -> None:
-    if a.architecture and b.architecture and a.architecture != b.architecture:
+    if a.architecture and b.architecture and _family(a) != _family(b):
         raise MismatchError(f"different architectures: {one} is {a.architecture}, {other} is {b.architecture}")
     if a.tied != b.tied:
         tied, untied = (one, other) if a.tied else (other, one)

@@ -1,0 +1,121 @@
+"""HF model directories written by blocks: shards named and filled as in a template, everything beside them carried along."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from pastcli.api import TensorSpec
+from pastcli.errors import MismatchError, UsageError
+from pastcli.files import write_json
+from pastcli.vectors.files.safetensors import SafeWriter, header_text
+from pastcli.vectors.files.stream import BLOCK, cut
+from pastcli.vectors.numbers import arithmetic
+
+from .checkpoint import HFCheckpoint
+from .folder import INDEX, SINGLE, companions
+from .portable import make_portable
+
+DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
+TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+class HFWriter:
+    """Shards named and filled as in the template; config.json comes last, so that half a model is none."""
+
+    def __init__(self, template: HFCheckpoint, out: Path, dtype: str, types: dict[str, str], rounding: str, seed: int):
+        if dtype != "auto" and dtype not in DTYPES:
+            raise UsageError(f"an HF directory cannot store {dtype!r}", f"one of: auto, {', '.join(DTYPES)}")
+        self.template, self.out, self.rounding, self.seed = template, out, rounding, seed
+        self._specs = template.specs()
+        self._types = {name: self._stored_type(spec, dtype, types) for name, spec in self._specs.items()}
+        self._dtype = DTYPES.get(dtype)
+        self._writers: dict[str, SafeWriter] = {}
+        out.mkdir(parents=True, exist_ok=True)
+        for file in template.shards:
+            mine = [spec for spec in self._specs.values() if template.shard_of(spec.name) == file]
+            layout = {template.stored_name(spec.name): (self._types[spec.name], spec.shape) for spec in mine}
+            for name in template.carried:
+                if template.shard_of(name) == file:
+                    entry = template.shards[file].entries[template.stored_name(name)]
+                    layout[template.stored_name(name)] = (entry.dtype, entry.shape)
+            self._writers[file] = SafeWriter(out / file, len(header_text(layout, {"format": "pt"})))
+            for name, (kind, shape) in layout.items():
+                self._writers[file].add(name, kind, shape)
+            self._writers[file].reserve()
+
+    @staticmethod
+    def _stored_type(spec: TensorSpec, dtype: str, types: dict[str, str]) -> str:
+        wanted = types.get(spec.name) or DTYPES.get(dtype) or ("F32" if spec.dtype == "F64" else spec.dtype)
+        return wanted if spec.dtype in arithmetic.STORAGE else spec.dtype
+
+    def write(self, name: str, start: int, value: np.ndarray) -> np.ndarray:
+        kind = self._types[name]
+        if self.rounding == "stochastic":
+            raw = arithmetic.narrow_stochastic(value, kind, arithmetic.seeded(self.seed, name, start))
+        else:
+            raw = arithmetic.narrow(value, kind)
+        self._writers[self.template.shard_of(name)].write(self.template.stored_name(name), start, raw)
+        return arithmetic.widen(raw, kind)
+
+    def add(self, name: str, start: int, change: np.ndarray) -> tuple[float, float, float] | None:
+        """See `api.AddingWriter`: from the template's bytes, where they lie in the page cache, to ours in one pass."""
+        source, target = self._specs[name].dtype, self._types[name]
+        if self.rounding != "nearest" or not arithmetic.compiled() or not {source, target} <= arithmetic.KINDS.keys():
+            return None
+        raw = self.template.stored(name, start, start + change.size)
+        made, sums = arithmetic.add_stored(source, target, raw, change)
+        self._writers[self.template.shard_of(name)].write(self.template.stored_name(name), start, made)
+        return sums.aa, sums.ab, sums.bb
+
+    def copy(self, name: str) -> None:
+        spec, kind = self._specs[name], self._types[name]
+        writer = self._writers[self.template.shard_of(name)]
+        for start, stop in cut(0, spec.numel, BLOCK, BLOCK):
+            raw = self.template.raw(name, start, stop)
+            made = arithmetic.recast(raw, spec.dtype, kind)
+            if made is None:
+                finite = np.isfinite(arithmetic.widen(raw, spec.dtype)).all()
+                broken = MismatchError(f"{self.template.path}: tensor {name} holds NaN or infinity")
+                raise arithmetic.overflow(name) if finite else broken
+            writer.write(self.template.stored_name(name), start, made)
+
+    def _carry(self) -> None:
+        """The buffers that no arithmetic is done on, byte for byte."""
+        for name in self.template.carried:
+            file, key = self.template.shard_of(name), self.template.stored_name(name)
+            self._writers[file].write(key, 0, self.template.shards[file].read(key, np.dtype("u1")))
+
+    def finish(self) -> None:
+        self._carry()
+        for writer in self._writers.values():
+            writer.finish({"format": "pt"})
+        for file in companions(self.template.path):
+            shutil.copyfile(file, self.out / file.name)
+        if INDEX in {path.name for path in self.template.path.iterdir()} and SINGLE not in self._writers:
+            self._index()
+        config = dict(self.template.config)
+        if self._dtype is not None:
+            config["dtype" if "dtype" in config or "torch_dtype" not in config else "torch_dtype"] = TORCH_NAMES[
+                self._dtype
+            ]
+        write_json(self.out / "config.json", config)
+        make_portable(self.out)
+
+    def _index(self) -> None:
+        sizes = [
+            spec.numel * arithmetic.STORAGE[self._types[spec.name]].itemsize
+            for spec in self._specs.values()
+            if self._types[spec.name] in arithmetic.STORAGE
+        ]
+        weight_map = {
+            self.template.stored_name(name): self.template.shard_of(name)
+            for name in (*self._specs, *self.template.carried)
+        }
+        write_json(self.out / INDEX, {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map})
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
