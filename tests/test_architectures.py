@@ -149,7 +149,9 @@ def test_the_whole_path(name, typed, tiny_tokenizer, workspace):
     if WRITE:
         lines = [old for old in text.splitlines() if not old.startswith(f"| {name} |")]
         rule = next((index for index, old in enumerate(lines) if old.startswith("|---")), len(lines) - 1)
-        TABLE.write_text("\n".join([*lines[: rule + 1], *sorted([*lines[rule + 1 :][:0], line]), *lines[rule + 1 :]]) + "\n")
+        TABLE.write_text(
+            "\n".join([*lines[: rule + 1], *sorted([*lines[rule + 1 :][:0], line]), *lines[rule + 1 :]]) + "\n"
+        )
     else:
         assert line in text, line
     shutil.rmtree(workspace / "runs", ignore_errors=True)
