@@ -15,7 +15,7 @@ from pathlib import Path
 from . import runs
 from .cache import home, recall, remember
 from .errors import MismatchError, UsageError
-from .hashing import hash_path
+from .hashing import hash_path, parts_of
 
 __all__ = ["ALIASES", "ModelRef", "gguf_template", "home", "read_note", "resolve", "write_note"]
 
@@ -72,7 +72,7 @@ def _local(name: str, path: Path) -> ModelRef:
     if path.is_file():
         with open(path, "rb") as handle:
             if handle.read(4) == b"GGUF":
-                return ModelRef(name, path, "gguf")
+                return ModelRef(name, parts_of(path)[0], "gguf")
         if path.suffix == ".safetensors":
             raise MismatchError(
                 f"{path} is a bare tensor file, not a model", "give the directory that holds its config.json"
@@ -84,7 +84,7 @@ def _local(name: str, path: Path) -> ModelRef:
         return ModelRef(name, path, "hf")
     if (path / "manifest.json").is_file():
         return _of_run(name, runs.read(path))
-    ggufs = sorted(path.glob("*.gguf"))
+    ggufs = sorted({parts_of(file)[0] for file in path.glob("*.gguf")})  # a split model is one
     if len(ggufs) == 1:
         return ModelRef(name, ggufs[0], "gguf")
     raise MismatchError(

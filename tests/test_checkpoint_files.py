@@ -209,7 +209,6 @@ def test_lora_scales_are_those_of_peft(tmp_path):
         ({"lora_bias": True}, "bias"),
         ({"modules_to_save": ["lm_head"]}, "lm_head"),
         ({"peft_type": "IA3"}, "IA3"),
-        ({"fan_in_fan_out": True}, "transposed"),
         ({"init_lora_weights": "pissa"}, "pissa"),
         ({"r": 7}, "rank"),
     ],

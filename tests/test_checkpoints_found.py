@@ -1,0 +1,178 @@
+"""Checkpoints as people have them: inner names, buffers, other people's quantisations, split and lying GGUFs."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import gguf
+import numpy as np
+import pytest
+from gguf_tools import reference_gguf
+from past_hf.checkpoint import HFFormat
+from past_llamacpp.format import GGUFFormat
+from safetensors.numpy import load_file, save_file
+from vectors_tools import write_adapter
+
+from pastcli.hashing import hash_path
+
+Q, UP = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.up_proj.weight"
+
+
+def one_layer_skill(past, base, workspace, name=Q, shape=(32, 32)):
+    rng = np.random.default_rng(0)
+    pair = tuple(rng.standard_normal(s).astype(np.float32) for s in ((2, shape[1]), (shape[0], 2)))
+    write_adapter(workspace / "rl", {name: pair}, base=base, alpha=2.0)
+    past("extract", "--sft", base, "--rl", "rl", "-o", "v.safetensors")
+    return workspace / "v.safetensors"
+
+
+def with_extra(folder, **tensors):
+    """The model's file once more, with more tensors in it."""
+    file = folder / "model.safetensors"
+    save_file({**load_file(file), **tensors}, file, metadata={"format": "pt"})
+
+
+def test_integer_and_bool_buffers_are_carried_and_no_obstacle(past, make_tiny, workspace):
+    base = make_tiny(workspace / "base")
+    buffers = {"model.position_ids": np.arange(9, dtype=np.int64), "model.mask": np.array([True, False])}
+    with_extra(base, **buffers)
+    vector = one_layer_skill(past, base, workspace)
+    past("inject", "--vector", vector, "--target", base, "--dtype", "f16", "-o", "made")
+    made = load_file("made/model.safetensors")
+    for name, value in buffers.items():
+        np.testing.assert_array_equal(made[name], value)
+        assert made[name].dtype == value.dtype
+
+
+def test_buffers_that_differ_are_no_skill(past, make_tiny, workspace):
+    base, rl = make_tiny(workspace / "base"), make_tiny(workspace / "rl", seed=1)
+    with_extra(base, ids=np.arange(4, dtype=np.int64))
+    with_extra(rl, ids=np.arange(1, 5, dtype=np.int64))
+    assert "ids, which holds no floats" in past("extract", "--sft", base, "--rl", rl, "-o", "v", code=3).stderr
+
+
+def test_gpt2_as_the_hub_has_it_fits_gpt2_as_transformers_saves_it(past, workspace, tiny_tokenizer):
+    """The hub's file names `h.0.…` and holds attention masks; what transformers saves again says `transformer.h.0.…`."""
+    import architectures
+
+    base = architectures.make("GPT-2", workspace / "base", tiny_tokenizer)
+    again = architectures.make("GPT-2", workspace / "again", tiny_tokenizer)
+    tensors = {
+        name.removeprefix("transformer."): value for name, value in load_file(base / "model.safetensors").items()
+    }
+    tensors["h.0.attn.bias"] = np.tril(np.ones((1, 1, 256, 256), np.float32))
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    assert HFFormat().open(base).identity() == HFFormat().open(again).identity()
+    vector = one_layer_skill(
+        past, again, workspace, "transformer.h.0.attn.c_fc.weight".replace("attn", "mlp"), (64, 256)
+    )
+    past("inject", "--vector", vector, "--target", base, "-o", "made")
+    past("inject", "--vector", vector, "--target", again, "-o", "made-again")
+    ids = list(range(3, 40))
+    np.testing.assert_allclose(
+        architectures.logits(workspace / "made", ids), architectures.logits(workspace / "made-again", ids), atol=1e-5
+    )
+    assert "h.0.attn.bias" in load_file("made/model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"quant_method": "fp8"}, "FineGrainedFP8Config"),
+        ({"load_in_4bit": True, "quant_method": "bitsandbytes"}, "dequantize()"),
+        ({"quant_method": "gptq", "bits": 4}, "hf download"),
+    ],
+)
+def test_quantised_checkpoints_are_refused_with_what_helps(past, make_tiny, workspace, settings, told):
+    base = make_tiny(workspace / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
+    refused = past("extract", "--sft", base, "--rl", base, "-o", "v", code=3).stderr
+    assert settings["quant_method"] in refused and told in refused
+
+
+def test_a_mistral_skill_fits_its_llama_family_gguf(past, workspace, tiny_tokenizer):
+    import architectures
+
+    hf = architectures.make("Mistral", workspace / "hf", tiny_tokenizer)
+    made = architectures.reference("Mistral", hf, workspace / "m.gguf")
+    vector = one_layer_skill(past, hf, workspace, Q, (64, 64))
+    past("inject", "--vector", vector, "--target", made, "-o", "out.gguf")
+
+
+# ---------------------------------------------------------------- GGUF
+
+
+def split(file, folder, parts=3):
+    """The same model in several files, as llama-gguf-split makes them: metadata in the first, tensors spread."""
+    reader = gguf.GGUFReader(file)
+    chunks = np.array_split(np.arange(len(reader.tensors)), parts)
+    made = []
+    for number, chunk in enumerate(chunks):
+        path = folder / f"m-{number + 1:05d}-of-{parts:05d}.gguf"
+        writer = gguf.GGUFWriter(path, "llama")
+        if number == 0:
+            for field in reader.fields.values():
+                if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+                    kind = field.types[0]
+                    sub = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+                    writer.add_key_value(field.name, field.contents(), kind, sub)
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", parts)
+        writer.add_int32("split.tensors.count", len(reader.tensors))
+        for index in chunk:
+            tensor = reader.tensors[index]
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+            write()
+        writer.close()
+        made.append(path)
+    return made
+
+
+def test_a_split_gguf_is_one_model(past, make_tiny, workspace):
+    base = make_tiny(workspace / "base")
+    whole = reference_gguf(base, workspace / "whole.gguf")
+    (workspace / "parts").mkdir()
+    parts = split(whole, workspace / "parts")
+    one, several = GGUFFormat().open(whole), GGUFFormat().open(parts[0])
+    assert one.identity() == several.identity()
+    for name in one.specs():
+        np.testing.assert_array_equal(one.read(name), several.read(name))
+    vector = one_layer_skill(past, base, workspace)
+    past("inject", "--vector", vector, "--target", whole, "-o", "a.gguf")
+    past("inject", "--vector", vector, "--target", "parts", "-o", "b.gguf")
+    past("inject", "--vector", vector, "--target", parts[1], "-o", "c.gguf")
+    assert hash_path(workspace / "b.gguf") == hash_path(workspace / "c.gguf")
+    a, b = GGUFFormat().open(workspace / "a.gguf"), GGUFFormat().open(workspace / "b.gguf")
+    assert not [key for key in b.header.metadata if key.startswith("split.")]
+    for name in a.specs():
+        np.testing.assert_array_equal(a.read(name), b.read(name))
+    parts[2].unlink()
+    assert (
+        "m-00003-of-00003.gguf is not there"
+        in past("inject", "--vector", vector, "--target", "parts", "-o", "d.gguf", code=3).stderr
+    )
+
+
+def test_an_array_that_lies_about_its_length_is_refused_before_memory_is_taken(past, workspace):
+    """A count of billions over a file that is as long (a hole costs nothing) used to end in a MemoryError."""
+    lie = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + struct.pack("<Q", 3) + b"key" + struct.pack("<IIQ", 9, 0, 4 << 30)
+    with open(workspace / "lie.gguf", "wb") as file:
+        file.write(lie)
+        file.truncate(5 << 30)
+    refused = past("inject", "--target", "lie.gguf", "--vector", "lie.gguf", "-o", "x.gguf", code=3).stderr
+    assert "Traceback" not in refused
+    with pytest.raises(Exception, match="claims 4294967296 elements"):
+        GGUFFormat().open(workspace / "lie.gguf")
+
+
+def test_llama_cpp_s_own_reason_is_quoted(make_tiny, workspace, past):
+    base = make_tiny(workspace / "base")
+    file = reference_gguf(base, workspace / "m.gguf")
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"llama.embedding_length", b"llama.embedding_lengtx"))
+    (workspace / "q.jsonl").write_text('{"question": "who", "answer": "fox"}\n')
+    told = past("eval", "--backend", "llamacpp", "--model", file, "--questions", "q.jsonl", code=3).stderr
+    assert "embedding_length" in told, told
