@@ -106,6 +106,14 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     return Closing(f"{how} the skill survived the stored type (survival {survival:.3f}); {mend}", ask)
 
 
+def _export(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    size, kept = f"{metrics['bytes'] / 1e6:.0f} MB", metrics.get("survival_training")
+    if not _numbers(kept):
+        return Closing(f"the model is in {size}")
+    how = "all" if kept >= WHOLE else "most" if kept >= MOST else "only a part"
+    return Closing(f"the model is in {size}; {how} of what its training changed survived (cosine {kept:.3f})")
+
+
 def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     scale = metrics.get("best_scale")
     if scale is None:
@@ -126,6 +134,7 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool], Closin
     "extract": _extract,
     "distill": _distill,
     "inject": _inject,
+    "export": _export,
     "sweep": _sweep,
 }
 

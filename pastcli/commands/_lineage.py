@@ -46,6 +46,14 @@ def model_of(record: runs.Record, why: str) -> models.ModelRef:
     return found
 
 
+def newest_model() -> models.ModelRef:
+    """The model of the newest run that made one."""
+    hint = "give --model PATH, or `past sft` first"
+    record = newest("inject", "rl", "sft", made=models.MODEL_OUTPUTS, hint=hint)
+    output.note(f"model: {record.id}, the newest run that made one")
+    return models.resolve(record.id)
+
+
 def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models.ModelRef]:
     """(sft, rl) as named, else the newest rl run and the sft run it grew from (METHOD 2: not the injected start)."""
     if rl is None:

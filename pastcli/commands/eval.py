@@ -14,6 +14,7 @@ import typer
 from .. import models, narration, output, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
+from . import _lineage
 from ._options import (
     AllowStale,
     DryRun,
@@ -200,7 +201,7 @@ def _candidates(typed: list[str], local: bool) -> list[Candidate]:
     from ..evals import label_for
 
     found: list[Candidate] = []
-    for word in typed or [_newest_model()]:
+    for word in typed or [_lineage.newest_model().name]:
         label, equals, name = word.partition("=")
         if not equals or os.sep in label or Path(word).exists():
             label, name = "", word
@@ -212,15 +213,6 @@ def _candidates(typed: list[str], local: bool) -> list[Candidate]:
             raise UsageError(f"two models are labelled {label!r}", "name them apart: --model LABEL=PATH")
         found.append(Candidate(label, name, path))
     return found
-
-
-def _newest_model() -> str:
-    for record in reversed(runs.records()):
-        made = [record.output(name) for name in models.MODEL_OUTPUTS] if record.stage in ("inject", "rl", "sft") else []
-        if any(path is not None and path.exists() for path in made):
-            output.note(f"model: {record.id}, the newest run that made one")
-            return record.id
-    raise UsageError("no model named, and no run of this workspace made one", "give --model PATH, or `past sft` first")
 
 
 def _reference(reference: str | None, labels: list[str], min_gain: float | None) -> str | None:

@@ -110,6 +110,21 @@ class InjectConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """`past export`: a model in the form that another program runs."""
+
+    to: str = setting(
+        "gguf", "what to write: a Hugging Face directory, a GGUF, a folder for Ollama", choices=("gguf", "hf", "ollama")
+    )
+    dtype: str = setting(
+        "auto", "stored type: auto (as the model) | f32 | bf16 | f16; a GGUF also takes llama.cpp's types"
+    )
+    min_survival: float = setting(
+        0.0, "gate: fail (exit 4) if a cast leaves less of what training changed (cosine)", at_least=-1, at_most=1
+    )
+
+
+@dataclass(frozen=True)
 class SweepConfig:
     """`past sweep`: the scale lambda chosen on a development set, with the KL to the target as its price."""
 
@@ -223,6 +238,7 @@ STAGES: dict[str, type] = {
     "distill": DistillConfig,
     "extract": ExtractConfig,
     "inject": InjectConfig,
+    "export": ExportConfig,
     "sweep": SweepConfig,
     "probe": ProbeConfig,
     "eval": EvalConfig,

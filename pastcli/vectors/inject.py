@@ -77,8 +77,8 @@ def inject_skill(
             change = stack.enter_context(difference(Path(base), Path(target)))
             delta = projection.Projected(delta, change, rank, chosen.seed)
         delta, smaller = _controlled(chosen, delta, model, stack)
-        cast = _is_cast(Path(target), Path(out), chosen.dtype)
-        own = _own_change(model, base, Path(target), cast, stack)
+        cast = is_cast(Path(target), Path(out), chosen.dtype)
+        own = own_change(model, base, Path(target), cast, stack)
         found = add(
             model,
             Change(delta, own),
@@ -90,7 +90,7 @@ def inject_skill(
             progress=progress,
         )
         warnings = [f"{skill.path.name}: {text}" for skill in skills for text in skill.about.warnings]
-        warnings += [text for what, kept in found.items() for text in kept.warnings(what)] + _unmeasured(cast, own)
+        warnings += [text for what, kept in found.items() for text in kept.warnings(what)] + unmeasured(cast, own)
         warnings += smaller
         return Injected(Path(out), found[SKILL], found.get(OWN), len(delta.specs()), len(model.specs()), warnings)
 
@@ -145,7 +145,7 @@ def _controlled(options: InjectConfig, delta: Delta, model: Checkpoint, stack: E
     return Rescaled(other, delta), [f"{text}, such as {alone[0]}"] if alone else []
 
 
-def _own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, stack: ExitStack) -> Delta | None:
+def own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, stack: ExitStack) -> Delta | None:
     """What the target's own training changed, as far as storing the result rounds it: an adapter that is merged on the
     way; of whole models, when they are cast, their difference from `base`."""
     if isinstance(model, Overlay):
@@ -153,13 +153,13 @@ def _own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, 
     return stack.enter_context(difference(base, target)) if cast and base is not None else None
 
 
-def _is_cast(target: Path, out: Path, dtype: str) -> bool:
+def is_cast(target: Path, out: Path, dtype: str) -> bool:
     """Whether the result is stored in other types than the target."""
     form = form_of_suffix(out)
     return dtype not in ("auto", "f32") if form is None else dtype != "auto" or not form.accepts(target)
 
 
-def _unmeasured(cast: bool, own: Delta | None) -> list[str]:
+def unmeasured(cast: bool, own: Delta | None) -> list[str]:
     if not cast or own is not None:
         return []
     return ["how much of the target's own training survives in the stored type is not known: name its base with --base"]
