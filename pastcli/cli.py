@@ -37,6 +37,7 @@ COMMANDS = {
     "probe-orthogonality": "Measure how orthogonal SFT and RL changes are, against chance.",
     "eval": "Closed-book question answering, with intervals and paired tests.",
     "study": "Run an experiment from one file: arms, seeds, controls; the table and what it carries.",
+    "ask": "Ask a model something, or talk with it.",
     "export": "Write a model for other programs: Hugging Face, llama.cpp, Ollama.",
     "agent": "Run a ReAct agent over a file of tools.",
     "serve": "Serve tools to other programs: StableToolBench's protocol, MCP, and a page to try them.",

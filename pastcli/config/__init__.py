@@ -19,6 +19,7 @@ from .setting import default_of, setting
 from .stages import (
     STAGES,
     AgentConfig,
+    AskConfig,
     DistillConfig,
     EvalConfig,
     ExportConfig,
@@ -36,6 +37,7 @@ from .stages import (
 __all__ = [
     "STAGES",
     "AgentConfig",
+    "AskConfig",
     "DistillConfig",
     "EvalConfig",
     "ExportConfig",

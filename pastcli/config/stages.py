@@ -185,6 +185,24 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
+class AskConfig:
+    """`past ask`: one question, or a conversation."""
+
+    backend: str = setting(
+        "auto", "chat plugin that runs the model; auto: llama.cpp for a GGUF, transformers for a folder"
+    )
+    prompt: str = setting(
+        "auto",
+        "qa: the closed-book prompt of training; chat: the model's template; auto: qa for models trained here",
+        choices=("auto", "qa", "chat"),
+    )
+    scale: float = setting(1.0, "lambda: the multiple of the skill vectors to add")
+    max_new_tokens: int = setting(256, "longest answer, in tokens", at_least=1)
+    temperature: float = setting(0.0, "sampling temperature; 0 is greedy", at_least=0)
+    seed: int = setting(0, "seed of the sampling", at_least=0)
+
+
+@dataclass(frozen=True)
 class AgentConfig:
     """`past agent`: a ReAct loop over tools."""
 
@@ -242,6 +260,7 @@ STAGES: dict[str, type] = {
     "sweep": SweepConfig,
     "probe": ProbeConfig,
     "eval": EvalConfig,
+    "ask": AskConfig,
     "agent": AgentConfig,
     "serve": ServeConfig,
 }
