@@ -152,6 +152,20 @@ def test_the_example_plugin_answers_an_evaluation(oracle, past_json, workspace, 
     assert [scores["f1"]["mean"] for scores in made["models"].values()] == [0.5]
 
 
+def test_the_example_environment_answers_an_agent_and_is_served(oracle, past_json, workspace, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(oracle))
+    (workspace / "table.dice").write_text('{"sides": 2}')
+    calls = [
+        ' Roll.\nAction: roll_dice\nAction Input: {"dice": 3}',
+        ' Roll.\nAction: roll_dice\nAction Input: {"dice": 9}',
+    ]
+    done = ' Done.\nAction: Finish\nAction Input: {"final_answer": "x"}'
+    (workspace / "script.json").write_text(json.dumps([*calls, done]))
+    words = ("--tools", "table.dice", "--query", "Roll.", "--backend", "echo", "--model", "script.json")
+    assert past_json("agent", *words)["valid_call_rate"] == 0.5
+    assert past_json("serve", "--tools", "table.dice", "--dry-run")["environment"] == "dice"
+
+
 def test_the_example_plugin_fills_its_roles(oracle, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(oracle)
     registry._all.cache_clear()
