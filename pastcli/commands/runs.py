@@ -11,13 +11,14 @@ import typer
 
 from .. import output, runs
 from ..errors import UsageError
-from . import _runs_diff, _runs_rm, _runs_watch
+from . import _runs_compare, _runs_diff, _runs_rm, _runs_watch
 from ._options import DryRun, Json, complete_run
 
 app = typer.Typer(
     no_args_is_help=True, help="List, show and trace the runs of a workspace; clear unfinished ones away."
 )
 
+app.command("compare", epilog=_runs_compare.EXAMPLE)(_runs_compare.command)
 app.command("diff", epilog=_runs_diff.EXAMPLE)(_runs_diff.command)
 app.command("rm", epilog=_runs_rm.EXAMPLE)(_runs_rm.command)
 app.command("watch", epilog=_runs_watch.EXAMPLE)(_runs_watch.command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ def load_chat(path: str | Path, *, precision: str = "stored", batch_size: int = 
 load_chat.precisions = ("fp32", "bf16", "fp16")
 
 
+UNBOUNDED = 1 << 30
+"""The context of a model whose configuration names no longest one."""
+
+
 class HFChat:
     """`ChatModel` on transformers. Prompts of like length are decoded together, padded on the left."""
 
@@ -41,7 +46,8 @@ class HFChat:
         dtype = working_dtype(path, precision)
         self.precision = str(dtype).removeprefix("torch.")
         self.model: Any = load_model(path, dtype).to(device()).eval()
-        self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
+        self._prefixes: Any = None
 
     def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
         """Continue each text. Raises `ContextOverflow` for a prompt that leaves no room for one token."""
@@ -50,7 +56,7 @@ class HFChat:
         _no_grammar(sampling)
         encoded = [encode(self.tokenizer, prompt) or [self.tokenizer.eos_token_id] for prompt in prompts]
         for ids in encoded:
-            if self.context and len(ids) >= self.context:
+            if len(ids) >= self.context:
                 raise ContextOverflow(f"a prompt of {len(ids)} tokens does not fit the model's {self.context}")
         generator = None
         if sampling.temperature > 0 and sampling.seed is not None:
@@ -71,7 +77,7 @@ class HFChat:
         began = time.monotonic()
         ends = end_tokens(self.model, self.tokenizer)
         stopped = stop_rule(self.tokenizer, ends, sampling.stop)
-        room = self.context - max(map(len, batch)) if self.context else sampling.max_tokens
+        room = self.context - max(map(len, batch))
         answers = generate(
             self.model,
             batch,
@@ -84,17 +90,22 @@ class HFChat:
         )
         seconds = (time.monotonic() - began) / len(batch)
         return [
-            Completion(
-                text=self._text(ids, ends, sampling.stop),
-                finish="stop" if stopped(ids) else "length",
-                prompt_tokens=len(prompt),
-                completion_tokens=len(ids),
-                evaluated_tokens=len(prompt),
-                seconds=seconds,
-                token_ids=tuple(ids),
-            )
+            self._completion(prompt, ids, ends, sampling.stop, stopped(ids), len(prompt), seconds)
             for prompt, ids in zip(batch, answers, strict=True)
         ]
+
+    def _completion(
+        self, prompt: list[int], ids: list[int], ends: set[int], stop: Sequence[str], ended: bool, read: int, seconds: float
+    ) -> Completion:
+        return Completion(
+            text=self._text(ids, ends, stop),
+            finish="stop" if ended else "length",
+            prompt_tokens=len(prompt),
+            completion_tokens=len(ids),
+            evaluated_tokens=read,
+            seconds=seconds,
+            token_ids=tuple(ids),
+        )
 
     def _text(self, ids: list[int], ends: set[int], stop: Sequence[str]) -> str:
         """The answer up to its end token or the first stop string, neither included."""
@@ -116,6 +127,61 @@ class HFChat:
                 found.append((ids, torch.log_softmax(logits.float(), dim=-1).cpu().numpy()))
         return found
 
+    def encode(self, text: str, special: bool) -> list[int]:
+        if special:
+            return encode(self.tokenizer, text)
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    def complete_tokens(self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]) -> list[Completion]:
+        """Continue each prompt, decoded together; what a prompt shares with one of the last is not read again."""
+        done: dict[int, Completion] = {}
+        alike: dict[Sampling, list[int]] = {}
+        for place, sampling in enumerate(samplings):
+            _no_grammar(sampling)
+            alike.setdefault(replace(sampling, seed=None), []).append(place)
+        for sampling, places in alike.items():
+            for start in range(0, len(places), self.batch_size):
+                batch = places[start : start + self.batch_size]
+                seeds = [samplings[place].seed for place in batch]
+                answers = self._continue([list(prompts[place]) for place in batch], sampling, seeds)
+                done |= dict(zip(batch, answers, strict=True))
+        return [done[place] for place in range(len(prompts))]
+
+    def _continue(self, batch: list[list[int]], sampling: Sampling, seeds: Sequence[int | None]) -> list[Completion]:
+        from .generation import end_tokens, generate, stop_rule
+        from .prefixes import Prefixes, together
+
+        began = time.monotonic()
+        if self._prefixes is None:
+            self._prefixes = Prefixes(self.model)
+        ends = end_tokens(self.model, self.tokenizer)
+        stopped = stop_rule(self.tokenizer, ends, sampling.stop)
+        room = min(sampling.max_tokens, self.context - max(map(len, batch)))
+        rows = self._prefixes.read(batch) if self._prefixes.possible else []
+        begun = together(rows, self.model.config) if rows else None
+        answers = generate(
+            self.model,
+            batch,
+            max_new_tokens=room,
+            stopped=stopped,
+            pad=self.tokenizer.pad_token_id,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            draws=_draws(seeds, room) if sampling.temperature > 0 else None,
+            begun=begun,
+        )
+        if begun and len(rows) == 1:
+            self._prefixes.keep(rows[0], [*batch[0], *answers[0][:-1]], begun[0])
+        seconds = (time.monotonic() - began) / len(batch)
+        read = [row.evaluated for row in rows] or [len(prompt) for prompt in batch]
+        return [
+            self._completion(prompt, ids, ends, sampling.stop, stopped(ids), evaluated, seconds)
+            for prompt, ids, evaluated in zip(batch, answers, read, strict=True)
+        ]
+
     def render(self, messages: Sequence[Message]) -> str:
         """The conversation in the model's chat template, ending where the assistant is to speak."""
         if not self.tokenizer.chat_template:
@@ -127,7 +193,19 @@ class HFChat:
         return self.complete([self.render(messages)], sampling)[0]
 
     def close(self) -> None:
-        self.model = None
+        self.model = self._prefixes = None
+
+
+def _draws(seeds: Sequence[int | None], steps: int) -> Any:
+    """(rows, steps) uniform numbers, each row from its own seed, so that an answer does not depend on its neighbours."""
+    import torch
+
+    rows = []
+    for seed in seeds:
+        generator = torch.Generator()
+        _ = generator.seed() if seed is None else generator.manual_seed(seed)
+        rows.append(torch.rand(steps, generator=generator, dtype=torch.float64))
+    return torch.stack(rows)
 
 
 def _no_grammar(sampling: Sampling) -> None:

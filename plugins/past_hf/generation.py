@@ -78,20 +78,22 @@ def generate(
     generator: torch.Generator | None = None,
     draws: torch.Tensor | None = None,
     together: Callable[[bool], bool] | None = None,
+    begun: tuple[DynamicCache, torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
 ) -> list[list[int]]:
     """Continue each token list `copies` times; the results of one prompt are neighbours.
 
     A continuation ends with the token that made `stopped` true, or at `max_new_tokens`. Randomness comes from `draws`
     (rows, `max_new_tokens`), uniform in [0, 1), which makes a row's answer its own affair; else from `generator` (on
     the CPU) or torch's global state. Where the weights are sharded, all processes must make the same number of passes:
-    `together(busy)` says whether any of them is busy, and one that has finished goes on without recording.
+    `together(busy)` says whether any of them is busy, and one that has finished goes on without recording. `begun` are
+    prompts read already (see `prefixes`): cache, logits, mask and positions; the cache then holds what was said as well.
     """
     model = plain(model) if together is None else model
-    cache = DynamicCache(config=model.config)
+    cache = begun[0] if begun else DynamicCache(config=model.config)
     step: dict[str, Any] = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
     if getattr(model.config.get_text_config(), "output_router_logits", False):
         step["output_router_logits"] = False  # a loss for training, which one token at a time has no use for
-    logits, mask, positions = _read(model, prompts, pad, copies, step)
+    logits, mask, positions = begun[1:] if begun else _read(model, prompts, pad, copies, step)
     here = logits.device
     results: list[list[int]] = [[] for _ in range(len(logits))]
     live = list(range(len(logits)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from pastcli.errors import MismatchError, UsageError
 
 from . import convert, cpu_check
 from .engine import Engine
-from .sampler import Sampler
+from .sequences import decoded, together
 
 
 def load_chat(
@@ -71,6 +69,23 @@ class LlamaChat:
     def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
         return [self._complete(prompt, sampling) for prompt in prompts]
 
+    @property
+    def context(self) -> int:
+        return self.engine.n_ctx
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        if not special:
+            return self.engine.tokenize(text, add_special=False, parse_special=False)
+        beginning = self.engine.special_text("bos")
+        return self.engine.tokenize(text, add_special=not (beginning and text.startswith(beginning)))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return decoded(b"".join(map(self.engine.piece, ids)))
+
+    def complete_tokens(self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]) -> list[Completion]:
+        """Continue each prompt in a sequence of its own, one token of all of them in each pass."""
+        return together(self.engine, prompts, samplings)
+
     def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         return self._complete(self.render(messages), sampling)
 
@@ -101,53 +116,8 @@ class LlamaChat:
     # ------------------------------------------------------------ one completion
 
     def _complete(self, prompt: str, sampling: Sampling) -> Completion:
-        began = time.perf_counter()
-        beginning = self.engine.special_text("bos")
-        tokens = self.engine.tokenize(prompt, add_special=not (beginning and prompt.startswith(beginning)))
-        sampler = Sampler(self.engine, sampling)
-        try:
-            evaluated = self.engine.prefill(tokens)
-            text, made, finish = self._generate(sampler, sampling, self.engine.n_ctx - len(tokens))
-        finally:
-            sampler.close()
-        return Completion(
-            text=text,
-            finish=finish,
-            prompt_tokens=len(tokens),
-            completion_tokens=len(made),
-            evaluated_tokens=evaluated,
-            seconds=time.perf_counter() - began,
-            token_ids=tuple(made),
-        )
-
-    def _generate(self, sampler: Sampler, sampling: Sampling, room: int) -> tuple[str, list[int], str]:
-        """Text before the first stop string, the tokens made (end token excluded), and why it ended."""
-        stops = [stop.encode() for stop in sampling.stop if stop]
-        data, made = bytearray(), []
-        while len(made) < min(sampling.max_tokens, room):
-            if made:
-                self.engine.decode(made[-1:])
-            token = sampler.next()
-            if token is None or self.engine.is_end(token):
-                return _decode(data), made, "stop"
-            made.append(token)
-            piece = self.engine.piece(token)
-            data += piece
-            cut = _first_stop(data, stops, len(piece))
-            if cut is not None:
-                return _decode(data[:cut]), made, "stop"
-        return _decode(data), made, "length"
-
-
-def _first_stop(data: bytearray, stops: Sequence[bytes], new: int) -> int | None:
-    """Where the earliest stop string begins, looking only where the last `new` bytes can have completed one."""
-    found = (data.find(stop, max(len(data) - new - len(stop) + 1, 0)) for stop in stops)
-    return min((place for place in found if place >= 0), default=None)
-
-
-def _decode(data: bytes | bytearray) -> str:
-    """UTF-8 to text; a character whose last bytes were not generated is left out."""
-    return codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(data))
+        tokens = self.encode(prompt, special=True)
+        return together(self.engine, [tokens], [sampling])[0]
 
 
 def _formatter(text: str, engine: Engine):

@@ -1,4 +1,4 @@
-"""One model in llama.cpp with one sequence: tokens in, logits and sampled tokens out.
+"""One model in llama.cpp with one or several sequences: tokens in, logits and sampled tokens out.
 
 Thin over the C API rather than over `llama_cpp.Llama`, because four things here have no keyword there:
 `use_extra_bufts`, several LoRA adapters with scales at run time, a count of the tokens really evaluated,
@@ -47,16 +47,17 @@ class Engine:
         self.vocab = self.lib.llama_model_get_vocab(self._model)
         self.vocab_size = self.lib.llama_vocab_n_tokens(self.vocab)
         self._adapters: dict[Path, int] = {}
-        self.adapted = False
-        self.cached: list[int] = []
+        self._applied: list[tuple[Path, float]] = []
+        self._precise = precise
         self._open_context(n_ctx or min(self.lib.llama_model_n_ctx_train(self._model), DEFAULT_CONTEXT), precise)
         self.threads = threads or self._fastest_threads()
         self.lib.llama_set_n_threads(self._context, self.threads, self.threads)
 
-    def _open_context(self, n_ctx: int, precise: bool) -> None:
+    def _open_context(self, n_ctx: int, precise: bool, lanes: int = 1) -> None:
+        """A context of `lanes` sequences, each of `n_ctx` tokens."""
         params = self.lib.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, min(BATCH, n_ctx), min(BATCH, n_ctx)
-        params.n_seq_max, params.no_perf = 1, True
+        params.n_ctx, params.n_batch, params.n_ubatch = n_ctx * lanes, min(BATCH, n_ctx), min(BATCH, n_ctx)
+        params.n_seq_max, params.no_perf = lanes, True
         params.n_threads = params.n_threads_batch = environment.cores()
         if precise:
             params.type_k = params.type_v = F32
@@ -65,8 +66,24 @@ class Engine:
         if not self._context:
             raise PastError(f"llama.cpp cannot make a context of {n_ctx} tokens: {last_error()}", "try a smaller n_ctx")
         # llama.cpp pads the context up to a multiple of 256; the length asked for stays the limit.
-        self.n_ctx = min(n_ctx, self.lib.llama_n_ctx(self._context))
+        self.n_ctx = min(n_ctx, self.lib.llama_n_ctx(self._context) // lanes)
         self.memory = self.lib.llama_get_memory(self._context)
+        self.lanes: list[list[int]] = [[] for _ in range(lanes)]
+
+    def widen(self, lanes: int) -> None:
+        """Have at least this many sequences; what was evaluated is forgotten if there were fewer."""
+        if lanes <= len(self.lanes):
+            return
+        self.lib.llama_free(self._context)
+        self._open_context(self.n_ctx, self._precise, lanes)
+        self.lib.llama_set_n_threads(self._context, self.threads, self.threads)
+        if self._applied:
+            self.set_adapters(self._applied)
+
+    @property
+    def cached(self) -> list[int]:
+        """The tokens in the first sequence."""
+        return self.lanes[0]
 
     def close(self) -> None:
         """Free context and model; adapters go with the model."""
@@ -78,13 +95,13 @@ class Engine:
 
     # ------------------------------------------------------------ text
 
-    def tokenize(self, text: str, add_special: bool) -> list[int]:
-        """Token ids; special tokens written out in the text are recognised, as Hugging Face tokenizers do."""
+    def tokenize(self, text: str, add_special: bool, parse_special: bool = True) -> list[int]:
+        """Token ids; special tokens written out in the text are recognised, as Hugging Face tokenizers do, or only text."""
         data = text.encode("utf-8", "replace")
         size = len(data) + 16
         while True:
             buffer = (self.lib.llama_token * size)()
-            count = self.lib.llama_tokenize(self.vocab, data, len(data), buffer, size, add_special, True)
+            count = self.lib.llama_tokenize(self.vocab, data, len(data), buffer, size, add_special, parse_special)
             if count >= 0:
                 return list(buffer[:count])
             size = -count
@@ -114,8 +131,8 @@ class Engine:
 
     # ------------------------------------------------------------ evaluation
 
-    def prefill(self, tokens: Sequence[int]) -> int:
-        """Bring the KV cache to exactly `tokens`; returns how many were computed (a shared prefix is kept).
+    def prefill(self, tokens: Sequence[int], lane: int = 0) -> int:
+        """Bring a sequence of the KV cache to exactly `tokens`; returns how many were computed (a shared prefix is kept).
 
         The last token is always computed, because its logits are wanted. Raises `ContextOverflow` if no
         room for one new token would be left.
@@ -126,39 +143,60 @@ class Engine:
             raise ContextOverflow(
                 f"the prompt has {len(tokens)} tokens, the context {self.n_ctx}", "shorten the prompt, or raise n_ctx"
             )
-        keep = 0
-        for ours, theirs in zip(self.cached, tokens[:-1]):
-            if ours != theirs:
-                break
-            keep += 1
-        if keep < len(self.cached) and not self.lib.llama_memory_seq_rm(self.memory, 0, keep, -1):
-            self.reset()  # recurrent models cannot forget a part
+        keep = shared(self.lanes[lane], tokens[:-1])
+        if keep < len(self.lanes[lane]) and not self.lib.llama_memory_seq_rm(self.memory, lane, keep, -1):
+            self.lib.llama_memory_seq_rm(self.memory, lane, -1, -1)  # recurrent models cannot forget a part
             keep = 0
-        del self.cached[keep:]
+        del self.lanes[lane][keep:]
         for start in range(keep, len(tokens), BATCH):
-            self.decode(tokens[start : start + BATCH])
+            self.decode(tokens[start : start + BATCH], lane)
         return len(tokens) - keep
 
-    def decode(self, tokens: Sequence[int]) -> None:
-        """Append up to `BATCH` tokens to the KV cache and compute the logits of the last."""
-        if len(self.cached) + len(tokens) > self.n_ctx:
+    def decode(self, tokens: Sequence[int], lane: int = 0) -> None:
+        """Append up to `BATCH` tokens to a sequence and compute the logits of the last."""
+        self._decode([(lane, token) for token in tokens], last_only=True)
+
+    def decode_each(self, tokens: Sequence[tuple[int, int]]) -> None:
+        """Append one token to each of several sequences, as (lane, token), in one pass; `logits(n)` are those of the n-th."""
+        self._decode(tokens, last_only=False)
+
+    def _decode(self, tokens: Sequence[tuple[int, int]], last_only: bool) -> None:
+        count, ends = len(tokens), {lane: len(self.lanes[lane]) for lane, _ in tokens}
+        places = []
+        for lane, _ in tokens:
+            places.append(ends[lane])
+            ends[lane] += 1
+        if max(ends.values()) > self.n_ctx:
             raise ContextOverflow(f"the context of {self.n_ctx} tokens is full", "raise n_ctx")
-        buffer = (self.lib.llama_token * len(tokens))(*tokens)
-        status = self.lib.llama_decode(self._context, self.lib.llama_batch_get_one(buffer, len(tokens)))
+        lanes = (ctypes.c_int * count)(*(lane for lane, _ in tokens))
+        batch = self.lib.llama_batch(
+            n_tokens=count,
+            token=(self.lib.llama_token * count)(*(token for _, token in tokens)),
+            embd=None,
+            pos=(ctypes.c_int * count)(*places),
+            n_seq_id=(ctypes.c_int * count)(*([1] * count)),
+            seq_id=(ctypes.POINTER(ctypes.c_int) * count)(
+                *(ctypes.cast(ctypes.byref(lanes, 4 * n), ctypes.POINTER(ctypes.c_int)) for n in range(count))
+            ),
+            logits=(ctypes.c_byte * count)(*(n == count - 1 or not last_only for n in range(count))),
+        )
+        status = self.lib.llama_decode(self._context, batch)
         if status != 0:
             self.reset()
             raise PastError(f"llama.cpp could not decode (status {status}): {last_error()}")
-        self.cached.extend(tokens)
+        for lane, token in tokens:
+            self.lanes[lane].append(token)
 
-    def logits(self) -> ctypes.Array:
-        """Logits of the last decoded token, as a view of `vocab_size` floats valid until the next decode."""
-        pointer = self.lib.llama_get_logits_ith(self._context, -1)
+    def logits(self, place: int = -1) -> ctypes.Array:
+        """Logits after the token at `place` of the last pass, as a view of `vocab_size` floats valid until the next one."""
+        pointer = self.lib.llama_get_logits_ith(self._context, place)
         return ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float * self.vocab_size)).contents
 
     def reset(self) -> None:
         """Forget everything."""
         self.lib.llama_memory_clear(self.memory, True)
-        self.cached.clear()
+        for lane in self.lanes:
+            lane.clear()
 
     # ------------------------------------------------------------ adapters
 
@@ -184,8 +222,12 @@ class Engine:
         scales = (ctypes.c_float * count)(*wanted.values())
         if self.lib.llama_set_adapters_lora(self._context, pointers, count, scales) != 0:
             raise PastError(f"llama.cpp could not apply the adapters: {last_error()}")
-        self.adapted = bool(count)
+        self._applied = list(wanted.items())
         self.reset()
+
+    @property
+    def adapted(self) -> bool:
+        return bool(self._applied)
 
     # ------------------------------------------------------------ threads
 
@@ -212,3 +254,13 @@ class Engine:
             self.decode([0])
             times.append(time.perf_counter() - began)
         return sorted(times)[len(times) // 2] if times else 0.0
+
+
+def shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    count = 0
+    for ours, theirs in zip(a, b):
+        if ours != theirs:
+            break
+        count += 1
+    return count

@@ -35,9 +35,9 @@ class Sampler:
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
         return [*parts, self.lib.llama_sampler_init_dist(seed & 0xFFFFFFFF)]
 
-    def next(self) -> int | None:
-        """The next token, accepted by the grammar; None when the grammar allows no token at all."""
-        logits = self.engine.logits()
+    def next(self, place: int = -1) -> int | None:
+        """The next token after `place` of the last pass, accepted by the grammar; None when it allows no token at all."""
+        logits = self.engine.logits(place)
         token = self._choose(self._candidates(logits))
         if self.grammar is None:
             return token

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ... import models, registry
-from ...api import Judge
+from ...api import ChatModel, Judge
+from ...errors import UsageError
 from ...hashing import hash_path
+from .llm import Preference
 
 
 def open_judge(name: str, backend: str, model: str, votes: int) -> Judge:
@@ -17,14 +19,24 @@ def open_judge(name: str, backend: str, model: str, votes: int) -> Judge:
     judge = registry.load("judge", name)
     if not hasattr(judge, "open"):
         return judge
+    chat, identity = _loaded(backend, model) if model else (None, "")
+    return judge.open(chat, identity, votes)
+
+
+def open_preference(backend: str, model: str) -> Preference:
+    """A judge of pairs; raises `UsageError` without a model."""
     if not model:
-        return judge.open(None, "", votes)
+        raise UsageError("preferring one of two runs needs a model", "give --judge-model NAME (and --judge-backend)")
+    return Preference(*_loaded(backend, model))
+
+
+def _loaded(backend: str, model: str) -> tuple[ChatModel, str]:
+    """(the chat model, a text that says which it is): its name, or the hash of what lies on disk."""
     load = registry.load("chat", backend)
-    path, identity = model, f"{backend}:{model}"
-    if getattr(load, "local", True):
-        path = str(models.resolve(model).path)
-        identity = f"{backend}:{hash_path(models.resolve(model).path)}"
-    return judge.open(load(path), identity, votes)
+    if not getattr(load, "local", True):
+        return load(model), f"{backend}:{model}"
+    path = models.resolve(model).path
+    return load(str(path)), f"{backend}:{hash_path(path)}"
 
 
 def close_judge(judge: Any) -> None:

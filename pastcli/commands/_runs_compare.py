@@ -1,0 +1,177 @@
+"""`past runs compare`: agent or eval runs on the same queries, pair by pair."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import output, runs
+from ..errors import GateError, UsageError
+from ._options import Json, complete_run
+
+if TYPE_CHECKING:
+    from ..evals.paired import Pair, Table
+
+EXAMPLE = "Example: `past runs compare agent-sft agent-skill --gate solved:0.05`"
+
+RUNS = typer.Argument(metavar="RUN...", help="Two or more agent or eval runs; the first is the reference.", autocompletion=complete_run)
+GATE = typer.Option(
+    "--gate", metavar="METRIC:X", help="Exit 4 unless every other run is at least X above the first on METRIC; may repeat."
+)
+ALPHA = typer.Option("--alpha", min=0.0, max=1.0, help="With --gate: also ask for a corrected p of at most this.")
+SOWR = typer.Option("--sowr", help="Two agent runs: let a judge model prefer one of each pair, in both orders.")
+JUDGE_MODEL = typer.Option("--judge-model", metavar="NAME", help="Model of the judge for --sowr.")
+JUDGE_BACKEND = typer.Option("--judge-backend", metavar="NAME", help="Chat plugin that runs the judge's model.")
+DECIDE = ("decoding", "show_schemas", "format", "judge", "judge_model", "max_turns", "observation_chars", "max_new_tokens")
+"""Settings in which agent runs must agree for a difference to be the model's."""
+
+
+def command(
+    names: Annotated[list[str], RUNS],
+    gate: Annotated[list[str] | None, GATE] = None,
+    alpha: Annotated[float | None, ALPHA] = None,
+    sowr: Annotated[bool, SOWR] = False,
+    judge_model: Annotated[str, JUDGE_MODEL] = "",
+    judge_backend: Annotated[str, JUDGE_BACKEND] = "openai",
+    as_json: Json = False,
+) -> None:
+    """Compare runs on the same queries: paired differences with intervals, McNemar or sign flips, corrected by Holm.
+
+    An eval run of several models stands for each of them, as RUN:LABEL.
+    """
+    from ..evals.paired import as_document, compare_tables
+
+    records = [runs.find(name) for name in names]
+    tables, documents = _tables(records)
+    if len(tables) < 2:
+        raise UsageError("one run cannot be compared", "name two or more runs")
+    wanted = [_gate(text, tables) for text in gate or []]
+    found = compare_tables(tables, documents or None)
+    reasons = _not_comparable(records, tables)
+    for reason in reasons:
+        output.warn(f"not comparable: {reason}")
+    document: dict[str, Any] = {"reference": next(iter(tables)), "runs": list(tables), "comparable": not reasons}
+    document |= {"reasons": reasons, "differences": as_document(found)}
+    if sowr:
+        document["sowr"] = _sowr(records, judge_model, judge_backend)
+    output.emit(document, as_json, lambda: _show(document, found))
+    _gates(wanted, found, alpha, reasons)
+
+
+def _tables(records: list[runs.Record]) -> tuple[dict[str, Table], dict[str, str]]:
+    """Scores by run (and label), and the document of each question."""
+    from ..agent.reading import episodes, scores
+    from ..evals.closed_book import METRICS, read_transcript
+
+    tables: dict[str, Table] = {}
+    documents: dict[str, str] = {}
+    for record in records:
+        if record.stage == "agent":
+            tables[record.id] = scores(episodes(_output(record, "transcript")))
+        elif record.stage == "eval":
+            labels = list(json.loads(_output(record, "results").read_text(encoding="utf-8"))["models"])
+            for number, label in enumerate(labels, 1):
+                answers = read_transcript(_output(record, "answers") / f"{number}.jsonl")
+                name = f"{record.id}:{label}" if len(labels) > 1 else record.id
+                tables[name] = {metric: {a.id: getattr(a, metric) for a in answers} for metric in METRICS}
+                documents |= {a.id: a.doc for a in answers if a.doc}
+        else:
+            raise UsageError(f"{record.id} is a run of {record.stage}", "compare runs of agent or eval")
+    if len({record.stage for record in records}) > 1:
+        raise UsageError("agent and eval runs have no metric in common", "compare runs of one kind")
+    return tables, documents
+
+
+def _output(record: runs.Record, name: str) -> Path:
+    path = record.output(name)
+    if path is None or not path.exists():
+        raise UsageError(f"{record.id} has no {name} any more", "was the run finished, and is its folder whole?")
+    return path
+
+
+def _not_comparable(records: list[runs.Record], tables: dict[str, Table]) -> list[str]:
+    """What else differs between the runs than the model."""
+    first, reasons = records[0], []
+    for record in records[1:]:
+        if record.stage == "agent":
+            for name in DECIDE:
+                old, new = first.manifest["config"].get(name), record.manifest["config"].get(name)
+                if old != new:
+                    reasons.append(f"{name} is {new} in {record.id}, {old} in {first.id}")
+        for name in ("tools", "tasks", "questions"):
+            hashes = [one.manifest["inputs"].get(name, {}).get("hash") for one in (first, record)]
+            if hashes[0] != hashes[1]:
+                reasons.append(f"{record.id} used other {name} than {first.id}")
+    reference = next(iter(tables.values()))
+    for name, table in tables.items():
+        metric = next(iter(table))
+        if set(table[metric]) != set(reference[metric]):
+            reasons.append(f"{name} has other queries than the first; only those in common are compared")
+    return reasons
+
+
+def _sowr(records: list[runs.Record], model: str, backend: str) -> dict[str, Any]:
+    """The win rate of the second run over the first."""
+    from dataclasses import asdict
+
+    from ..agent.reading import episodes
+    from ..evals.paired import win_rate
+    from ..tools.judging.opening import open_preference
+
+    if len(records) != 2 or any(record.stage != "agent" for record in records):
+        raise UsageError("--sowr compares two agent runs", "name exactly two")
+    judge = open_preference(backend, model)
+    try:
+        first, second = ({(r.episode.task.id, r.episode.attempt): r.episode for r in episodes(_output(record, "transcript"))} for record in records)
+        common = [key for key in first if key in second]
+        with output.progress("judging pairs", "queries") as progress:
+            preferences = []
+            for done, key in enumerate(common, 1):
+                preferences.append((judge.prefers(first[key], second[key]), judge.prefers(second[key], first[key])))
+                progress(done, len(common), {})
+    finally:
+        judge.close()
+    return asdict(win_rate(preferences))
+
+
+def _gate(text: str, tables: dict[str, Table]) -> tuple[str, float]:
+    """(metric, least difference) of METRIC:X."""
+    metric, _, bound = text.rpartition(":")
+    known = list(next(iter(tables.values())))
+    try:
+        least = float(bound)
+    except ValueError:
+        raise UsageError(f"--gate {text} names no number", "write METRIC:X, for example solved:0.05") from None
+    if metric not in known:
+        raise UsageError(f"--gate {text}: no metric {metric!r}", f"metrics: {', '.join(known)}")
+    return metric, least
+
+
+def _gates(wanted: list[tuple[str, float]], found: dict[str, dict[str, Pair]], alpha: float | None, reasons: list[str]) -> None:
+    for metric, least in wanted:
+        for name, pairs in found.items():
+            pair = pairs[metric]
+            if pair.difference < least:
+                raise GateError(f"{metric} of {name} differs by {pair.difference:+.4f}, below --gate {metric}:{least:g}")
+            if alpha is not None and pair.p_holm > alpha:
+                raise GateError(f"{metric} of {name}: p is {pair.p_holm:.3g}, above --alpha {alpha:g}")
+    if wanted and reasons:
+        raise GateError(f"the runs are not comparable: {reasons[0]}", "run them with the same settings")
+
+
+def _show(document: dict[str, Any], found: dict[str, dict[str, Pair]]) -> None:
+    rows = []
+    for name, pairs in found.items():
+        for metric, pair in pairs.items():
+            low, high = (f"{bound:+.3f}" if bound is not None else "-" for bound in (pair.low, pair.high))
+            cell = f"{pair.difference:+.3f} [{low}, {high}]"
+            rows.append((name, metric, pair.n, f"{pair.mean:.3f}", cell, f"{pair.better}/{pair.worse}", f"{pair.p:.3g}", f"{pair.p_holm:.3g}", pair.test))
+    columns = ("run", "metric", "n", "mean", f"minus {document['reference']}", "better/worse", "p", "p Holm", "test")
+    output.table("", columns, rows, "paired over queries; Holm over the runs")
+    if "sowr" in document:
+        sowr = document["sowr"]
+        line = f"win rate of the second run {sowr['rate']:.3f} [{sowr['low']:.3f}, {sowr['high']:.3f}], "
+        output.line(line + f"{sowr['wins']} won, {sowr['losses']} lost, {sowr['ties']} tied, p {sowr['p']:.3g}")
