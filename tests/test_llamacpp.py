@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from gguf_tools import reference_gguf
+from past_llamacpp import chat as chats
 from past_llamacpp import convert, cpu_check, load_chat, sequences
 from past_llamacpp.engine import Engine
 

@@ -32,6 +32,8 @@ def header(named: Mapping[str, Any], config: AgentConfig, env: ToolEnv, judge: J
     event = {"event": "run", "format": FORMAT, "tools": named["tools"], "tools_hash": hash_path(Path(named["tools"]))}
     if "tasks" in named:
         event |= {"tasks": named["tasks"], "tasks_hash": hash_path(Path(named["tasks"]))}
+    if named.get("vectors"):
+        event["vectors"] = named["vectors"]
     return event | {
         "queries": list(named["queries"]),
         "model": named["model"],
@@ -67,7 +69,7 @@ def run_tasks(
         check_judge=model is None and same_version(judge, told.get("judge", "")),
     )
     wanted = [(task, attempt) for task in tasks for attempt in range(config.attempts)]
-    strays = set(transcript.keys()) - {(task.id, attempt) for task, attempt in wanted}
+    strays = set(transcript.attempts()) - {(task.id, attempt) for task, attempt in wanted}
     if strays:
         raise MismatchError(f"{transcript.path} goes on where the run ends: it has {min(strays)}")
     counter = _Counter(progress, len(wanted))

@@ -23,7 +23,7 @@ def episodes(path: Path) -> list[Read]:
     read_header(path)
     transcript = Transcript(path, replay=True)
     found = []
-    for key in transcript.keys():
+    for key in transcript.attempts():
         recorded = transcript.recorded(key)
         if recorded.end is None or recorded.opening is None:
             continue

@@ -68,7 +68,7 @@ class Transcript:
         """What there is of an attempt, empty if nothing."""
         return self._episodes.get(key, Recorded())
 
-    def keys(self) -> Iterator[Key]:
+    def attempts(self) -> Iterator[Key]:
         """Every attempt of which there is a record."""
         return iter(self._episodes)
 

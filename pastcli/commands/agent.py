@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import models, output, registry, runs
+from .. import output, registry, runs
 from ..config import AgentConfig
-from ..errors import MismatchError, UsageError
-from ._lineage import model_of, newest
+from ..errors import UsageError
+from ._agent_setup import chat_of, environment, model_path, tasks_of
+from ._agent_setup import load as read_tools
+from ._agent_setup import replay as run_again
 from ._options import AllowStale, DryRun, Force, Json, Resume, complete_model, finished_before, with_settings
+from ._skills import Scale, Vectors, add_inputs, adding, listed, skills
 
 if TYPE_CHECKING:
     from ..agent.player import Result
-    from ..api import ToolEnv
     from ..tools.load import ToolSet
 
 EXAMPLE = "Example: `past agent --tools toolbench.json --limit 10`"
@@ -47,6 +49,8 @@ def command(
     query: Annotated[list[str] | None, QUERY] = None,
     tasks: Annotated[Path | None, TASKS] = None,
     model: Annotated[str | None, MODEL] = None,
+    vector: Vectors = None,
+    scale: Scale = 1.0,
     *,
     config: AgentConfig,
     show: Annotated[bool | None, SHOW] = None,
@@ -64,7 +68,7 @@ def command(
     written in ToolEval's format.
     """
     if replay is not None:
-        _replay(replay, tools, tasks, as_json)
+        run_again(replay, tools, tasks, as_json)
         return
     if tools is None:
         raise UsageError(
@@ -73,66 +77,23 @@ def command(
         )
     if query and tasks:
         raise UsageError("--query and --tasks both say what to ask", "give one of them")
-    loaded = _load(tools, query or [], tasks, config)
-    load = registry.load("chat", config.backend)
-    path = _model_path(model, getattr(load, "local", True))
+    loaded = read_tools(tools, query or [], tasks, config)
+    added = skills(vector, scale)
+    load = adding(registry.load("chat", config.backend), config.backend, added)
+    path = model_path(model, getattr(load, "local", True), injected=not added)
     extra = {"tools": str(tools.resolve()), "queries": query or [], "model": path}
-    extra |= {"tasks": str(tasks.resolve())} if tasks else {}
+    extra |= ({"tasks": str(tasks.resolve())} if tasks else {}) | listed(added)
     if dry_run:
         output.emit(_plan(loaded, config, path), as_json)
         return
     record = finished_before("agent", config, extra, resume)
     if record is None:
         record = _run(loaded, load, config, extra, resume, force, allow_stale)
-    _show(record, config, show if show is not None else len(_tasks(loaded, config)) * config.attempts == 1, as_json)
-
-
-def _load(tools: Path, queries: list[str], tasks: Path | None, config: Any) -> ToolSet:
-    """The tools file, its warnings said, and settings that flags alone cannot check."""
-    if config.attempts > 1 and config.temperature == 0:
-        output.warn("greedy decoding gives the same attempt every time", "add --temperature 0.7")
-    if config.decoding == "schema":
-        output.warn("decoding mode `schema` shows the model what it is to recall: not comparable with other modes")
-    loaded = _read(tools, queries, tasks, config.strict_tools)
-    for line in loaded.warnings.lines():
-        output.warn(line)
-    return loaded
-
-
-def _read(tools: Path, queries: list[str], tasks: Path | None, strict: bool) -> ToolSet:
-    """The tools with the file's own queries, those typed, or those of a tasks file."""
-    from dataclasses import replace
-
-    from ..tools.load import load_tools
-    from ..tools.tasks import expected_tasks, read_tasks
-
-    if tasks is None:
-        return load_tools(tools, queries, strict)
-    entries = read_tasks(tasks)
-    loaded = load_tools(tools, [entry["query"] for entry in entries], strict)
-    return replace(loaded, tasks=tuple(expected_tasks(entries, loaded.tasks, tasks)))
-
-
-def _tasks(loaded: ToolSet, config: Any) -> tuple[Any, ...]:
-    return loaded.tasks[: config.limit] if config.limit else loaded.tasks
-
-
-def _model_path(name: str | None, local: bool) -> str:
-    """What the backend is given: a path for backends that run files, else the name as typed."""
-    if name is not None:
-        return str(models.resolve(name).path) if local else name
-    if not local:
-        raise UsageError("this backend needs the name of a model", "give --model NAME")
-    hint = "give --model PATH, or run `past sft` first"
-    try:
-        record = newest("inject", made=models.MODEL_OUTPUTS, hint=hint)
-    except UsageError:
-        record = newest("rl", "sft", made=models.MODEL_OUTPUTS, hint=hint)
-    return str(model_of(record, "model").path)
+    _show(record, config, show if show is not None else len(tasks_of(loaded, config)) * config.attempts == 1, as_json)
 
 
 def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
-    tasks = _tasks(loaded, config)
+    tasks = tasks_of(loaded, config)
     episodes = len(tasks) * config.attempts
     return {
         "format": loaded.format,
@@ -152,48 +113,46 @@ def _run(
     loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool, allow_stale: bool
 ) -> runs.Record:
     from ..agent.drivers import header, run_tasks
+    from ..agent.served import unlike
     from ..agent.transcript import Transcript
     from ..tools.judging.opening import close_judge, open_judge
 
     judge = open_judge(config.judge, config.judge_backend, config.judge_model, config.judge_votes)
-    chat = load(extra["model"])
+    chat = chat_of(load, extra["model"], config)
     try:
         with runs.start("agent", config, extra=extra, resume=resume, force=force, allow_stale=allow_stale) as run:
             for name in ("tools", "tasks", "model"):
                 if name in extra:
                     run.add_input(name, extra[name])
+            add_inputs(run, [(Path(path), factor) for path, factor in extra.get("vectors", [])])
             transcript = Transcript(run.dir / "transcript.jsonl")
             file = Path(extra["tools"])
-            with closing(_environment(loaded, file, config)) as env, output.progress("agent", "episodes") as progress:
+            with closing(environment(loaded, file, config)) as env, output.progress("agent", "episodes") as progress:
                 transcript.begin(header(extra, config, env, judge))
-                results = run_tasks(chat, env, judge, _tasks(loaded, config), config, transcript, progress)
-                _write(run, results, loaded, config, env)
+                results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, progress)
+                _write(run, results, loaded, config, env, unlike(chat))
     finally:
         chat.close()
         close_judge(judge)
     return runs.read(run.final)
 
 
-def _environment(loaded: ToolSet, tools: Path, config: AgentConfig) -> ToolEnv:
-    """What answers the calls; a model of its own for the environment `llm`."""
-    from ..tools.load import open_environment
-
-    options = {"model": config.simulator_model, "backend": config.simulator_backend}
-    return open_environment(loaded, tools, config.environment, **options)
-
-
-def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any, env: Any) -> None:
+def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any, env: Any, reasons: list[str]) -> None:
     """Transcript, summary and ToolEval files as outputs of the run."""
     from ..agent.summary import summarise
     from ..agent.tooleval import export
     from ..tools.baseline import floor
     from ..tools.judging.rules import argument_grounding
 
-    summary = summarise(results, len(_tasks(loaded, config)))
+    summary = summarise(results, len(tasks_of(loaded, config)))
     summary["argument_grounding"] = argument_grounding(result.episode for result in results)
-    summary["know_nothing"] = floor(_tasks(loaded, config), env)
+    summary["know_nothing"] = floor(tasks_of(loaded, config), env)
     summary["tool_warnings"] = loaded.warnings.counts()
-    summary |= {"decoding": config.decoding, "comparable": config.decoding != "schema" and not config.show_schemas}
+    if config.decoding == "schema" or config.show_schemas:
+        reasons = [*reasons, "the model was shown the documentation that it is to recall"]
+    summary |= {"decoding": config.decoding, "comparable": not reasons, "not_comparable": reasons}
+    for reason in reasons:
+        output.warn(f"not comparable with other runs: {reason}")
     runs.write_json(run.dir / "summary.json", summary)
     runs.write_json(run.dir / "tools_warnings.json", [f"{kind} {text}" for kind, text in loaded.warnings.items])
     export(
@@ -239,43 +198,10 @@ def _table(summary: dict[str, Any], caption: str) -> None:
             continue
         if name == "sopr" and value is not None:
             value = f"{value:.3f} [{summary['sopr_low']:.3f}, {summary['sopr_high']:.3f}]"
+        if isinstance(value, list):
+            value = "; ".join(value) or "none"
         if isinstance(value, dict):
             value = {key: f"{count:.3f}" if isinstance(count, float) else count for key, count in value.items()}
             value = ", ".join(f"{key} {count}" for key, count in value.items()) or "none"
         rows.append((name.replace("_", " "), value))
     output.table("", ("measure", "value"), rows, caption)
-
-
-def _replay(path: Path, tools: Path | None, tasks: Path | None, as_json: bool) -> None:
-    """Run a transcript again from its own words: same parsing, same observations, same verdicts, to the byte."""
-    from ..agent.drivers import run_tasks, same_version
-    from ..agent.transcript import Transcript, config_of, read_header
-    from ..hashing import is_hash_of
-
-    if not path.is_file():
-        raise UsageError(f"no transcript {path}", "give the transcript.jsonl of a `past agent` run")
-    recorded = read_header(path)
-    config = config_of(recorded)
-    file = tools or Path(recorded["tools"])
-    asked = tasks or (Path(recorded["tasks"]) if recorded.get("tasks") else None)
-    loaded = _read(file, recorded["queries"], asked, config.strict_tools)
-    for name, given in (("tools", file), ("tasks", asked)):
-        if given is not None and not (given.exists() and is_hash_of(recorded.get(f"{name}_hash", ""), given)):
-            raise MismatchError(
-                f"{given} is not the {name} file of the transcript any more", f"give that file: --{name} FILE"
-            )
-    transcript = Transcript(path, replay=True)
-    wanted = _tasks(loaded, config)
-    judge = registry.load("judge", config.judge)  # without a model: its verdicts are in the record
-    with closing(_environment(loaded, file, config)) as env:
-        results = run_tasks(None, env, judge, wanted, config, transcript)
-    document = {
-        "transcript": str(path),
-        "identical": True,
-        "complete": len(results) == len(wanted) * config.attempts,
-        "episodes": len(results),
-        "lines": transcript.lines,
-        "observations": "as computed now" if same_version(env, recorded.get("environment", "")) else "as recorded",
-        "verdicts": "as computed now" if same_version(judge, recorded.get("judge", "")) else "as recorded",
-    }
-    output.emit(document, as_json)

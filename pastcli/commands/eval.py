@@ -30,6 +30,7 @@ from ._options import (
 )
 from ._precision import cast, loader, tell_apart
 from ._retained import Measured
+from ._skills import Scale, Vectors, add_inputs, adding, listed, skills
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Question
@@ -66,6 +67,8 @@ def command(
     questions: Annotated[Path, QUESTIONS],
     model: Annotated[list[str] | None, MODEL] = None,
     reference: Annotated[str | None, REFERENCE] = None,
+    vector: Vectors = None,
+    scale: Scale = 1.0,
     *,
     config: EvalConfig,
     plot: Annotated[Path | None, PLOT] = None,
@@ -81,7 +84,7 @@ def command(
 ) -> None:
     """Ask models questions without the documents: exact match, contains and token F1, with intervals and paired tests.
 
-    Every answer is kept in the run. Differences to the reference are tested question by question, and corrected
+    With --vector every model named is asked with those skills added in memory; no file is rewritten. Every answer is kept in the run. Differences to the reference are tested question by question, and corrected
     for the number of models.
     """
     from ..evals.plot import SUFFIXES
@@ -90,7 +93,8 @@ def command(
     if plot and plot.suffix.lower() not in SUFFIXES:
         raise UsageError(f"cannot draw a {plot.suffix or 'nameless'} file", f"end --plot in {', '.join(SUFFIXES)}")
     asked = read_questions(questions)[: config.limit or None]
-    load = loader(config)
+    added = skills(vector, scale)
+    load = adding(loader(config), config.backend, added)
     candidates = _candidates(model or [], getattr(load, "local", True))
     reference = _reference(reference, [candidate.label for candidate in candidates], min_gain)
     extra = {
@@ -99,6 +103,7 @@ def command(
         "reference": reference,
         "plot": str(plot.absolute()) if plot else "",
         "name": name,
+        **listed(added),
     }
     record = None if dry_run else finished_before("eval", config, extra, resume)
     if record is None:
@@ -134,6 +139,7 @@ def _add_inputs(run: runs.Run, candidates: list[Candidate], extra: dict[str, Any
     run.add_input("questions", extra["questions"])
     for number, candidate in enumerate(candidates, 1):
         run.add_input("model" if number == 1 else f"model{number}", candidate.path, label=candidate.label)
+    add_inputs(run, [(Path(path), factor) for path, factor in extra.get("vectors", [])])
 
 
 def _evaluate(

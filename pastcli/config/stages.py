@@ -207,6 +207,9 @@ class AgentConfig:
     """`past agent`: a ReAct loop over tools."""
 
     backend: str = setting("llamacpp", "chat plugin that runs the model")
+    tokenizer: str = setting(
+        "", "for a server: the model whose tokenizer and chat template it has; prompts are then sent raw and checked"
+    )
     judge: str = setting("rules", "judge plugin")
     judge_model: str = setting("", "model of a judge that needs one (llm)")
     judge_backend: str = setting("openai", "chat plugin that runs the judge's model")

@@ -15,14 +15,22 @@ from .materialize import encode, load_model, load_tokenizer, working_dtype
 from .quiet import quiet
 
 
-def load_chat(path: str | Path, *, precision: str = "stored", batch_size: int = 64) -> HFChat:
+def load_chat(
+    path: str | Path,
+    *,
+    precision: str = "stored",
+    batch_size: int = 64,
+    lora: Sequence[tuple[Path | str, float]] = (),
+) -> HFChat:
     """Load an HF directory, GGUF or LoRA adapter (merged with its base in float32).
 
     `precision` is what computes: stored (the model's own type) | fp32 | bf16 | fp16; `batch_size` the most
-    prompts decoded together.
+    prompts decoded together; `lora` are skill files or adapter directories with scales, added in memory: `stored` is then
+    fp32, since a coarser type could round the skill away.
     """
     quiet()
-    return HFChat(Path(path), precision, batch_size)
+    chat = HFChat(Path(path), "fp32" if lora and precision == "stored" else precision, batch_size, lora)
+    return chat
 
 
 load_chat.precisions = ("fp32", "bf16", "fp16")
@@ -35,7 +43,9 @@ UNBOUNDED = 1 << 30
 class HFChat:
     """`ChatModel` on transformers. Prompts of like length are decoded together, padded on the left."""
 
-    def __init__(self, path: Path, precision: str, batch_size: int):
+    def __init__(
+        self, path: Path, precision: str, batch_size: int, lora: Sequence[tuple[Path | str, float]] = ()
+    ):
         from .compute import device
 
         if batch_size < 1:
@@ -45,7 +55,7 @@ class HFChat:
         self.tokenizer = load_tokenizer(path)
         dtype = working_dtype(path, precision)
         self.precision = str(dtype).removeprefix("torch.")
-        self.model: Any = load_model(path, dtype).to(device()).eval()
+        self.model: Any = _with_skills(path, dtype, lora).to(device()).eval()
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
         self._prefixes: Any = None
 
@@ -194,6 +204,19 @@ class HFChat:
 
     def close(self) -> None:
         self.model = self._prefixes = None
+
+
+def _with_skills(path: Path, dtype: Any, skills: Sequence[tuple[Path | str, float]]) -> Any:
+    """The model with its skills added in float32, then in the type that computes."""
+    if not skills:
+        return load_model(path, dtype)
+    import torch
+
+    from .skills import add_skills
+
+    model = load_model(path, torch.float32)
+    add_skills(model, path, skills)
+    return model.to(dtype)
 
 
 def _draws(seeds: Sequence[int | None], steps: int) -> Any:

@@ -82,6 +82,10 @@ class LlamaChat:
     def decode(self, ids: Sequence[int]) -> str:
         return decoded(b"".join(map(self.engine.piece, ids)))
 
+    def written(self, ids: Sequence[int]) -> str:
+        """The text of some tokens with control tokens written out, as a server is given it."""
+        return decoded(b"".join(self.engine.piece(token, special=True) for token in ids))
+
     def complete_tokens(self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]) -> list[Completion]:
         """Continue each prompt in a sequence of its own, one token of all of them in each pass."""
         return together(self.engine, prompts, samplings)

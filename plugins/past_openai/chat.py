@@ -70,6 +70,11 @@ class OpenAIChat:
         self._pool = ThreadPoolExecutor(parallel)
         self._chat_only = False
 
+    @property
+    def raw(self) -> bool:
+        """False once the server turned out to have no raw completions."""
+        return not self._chat_only
+
     def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
         """Continue each text, several at once; results in the order of `prompts`."""
         return list(self._pool.map(lambda prompt: self._complete(prompt, sampling), prompts))

@@ -1,0 +1,63 @@
+"""Skills added to a model while it runs: no file is rewritten, and the scale can be another one the next time."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import runs
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..api import ChatModel
+
+    Load = Callable[[str], ChatModel]
+
+Skills = list[tuple[Path, float]]
+
+Vectors = Annotated[
+    list[str] | None,
+    typer.Option("--vector", metavar="FILE[:FACTOR]", help="Skill or adapter to add while the model runs; may repeat."),
+]
+Scale = Annotated[float, typer.Option("--scale", help="With --vector: multiple of every vector to add (lambda).")]
+
+
+def skills(texts: Sequence[str] | None, scale: float) -> Skills:
+    """The vectors named on the command line with their whole scales."""
+    from .inject import parse_vector
+
+    found = [(path, factor * scale) for path, factor in map(parse_vector, texts or [])]
+    if scale != 1.0 and not found:
+        raise UsageError("--scale without --vector has nothing to act on", "name the skill: --vector FILE")
+    return found
+
+
+def adding(load: Load, backend: str, vectors: Skills) -> Load:
+    """The backend's `load` with skills added to whatever it loads; raises `UsageError` if it cannot add any."""
+    if not vectors:
+        return load
+    plain = load.func if isinstance(load, functools.partial) else load
+    if "lora" not in inspect.signature(plain).parameters:
+        raise UsageError(
+            f"the {backend} backend cannot add a skill while a model runs",
+            "use --backend llamacpp or hf, or put the skill into the model: past inject",
+        )
+    chosen = functools.partial(load, lora=vectors)
+    chosen.local = getattr(load, "local", True)  # type: ignore[attr-defined]
+    return chosen
+
+
+def listed(vectors: Skills) -> dict[str, Any]:
+    """What tells this work from that without the skills."""
+    return {"vectors": [[str(path.resolve()), factor] for path, factor in vectors]} if vectors else {}
+
+
+def add_inputs(run: runs.Run, vectors: Skills) -> None:
+    """Record every skill with its hash and its scale."""
+    for number, (path, factor) in enumerate(vectors, 1):
+        run.add_input("vector" if number == 1 else f"vector{number}", path, scale=factor)
