@@ -48,7 +48,7 @@ def _trained(sft, folder, seed):
 
 @pytest.fixture
 def skills(zoo, past):
-    folder, sft, _, pairs = zoo
+    _folder, sft, _, pairs = zoo
     for rl, out in pairs:
         if not out.exists():
             past("extract", "--sft", sft, "--rl", rl, "--rank", 2, "-o", out)
@@ -97,7 +97,7 @@ FUNCTIONS = [{"name": "f", "description": "d", "parameters": {"type": "object", 
 
 
 def test_the_commands_take_skills_at_run_time(zoo, skills, past, past_json):
-    folder, sft, gguf, _ = zoo
+    _folder, sft, gguf, _ = zoo
     Path("tools.json").write_text(json.dumps(FUNCTIONS))
     Path("q.jsonl").write_text(json.dumps({"question": "who?", "answer": "x"}) + "\n")
     ask = ("agent", "--tools", "tools.json", "--query", "hi", "--max-turns", 1, "--max-new-tokens", 4)
