@@ -96,7 +96,9 @@ def test_transformers_and_llama_cpp_make_the_same_tokens(hf, llama):
 
 def test_lanes_of_llama_cpp_give_what_each_prompt_gives_alone(llama):
     texts = ("the quick brown", "a lazy dog while seven", "who founded", "potions in Velmora and")
-    samplings = [Sampling(max_tokens=10, seed=seed, temperature=t) for seed, t in ((1, 0.0), (2, 0.0), (3, 1.0), (4, 1.0))]
+    samplings = [
+        Sampling(max_tokens=10, seed=seed, temperature=t) for seed, t in ((1, 0.0), (2, 0.0), (3, 1.0), (4, 1.0))
+    ]
     prompts = [llama.encode(text, True) for text in texts]
     alone = [llama.complete_tokens([prompt], [sampling])[0] for prompt, sampling in zip(prompts, samplings)]
     together = llama.complete_tokens(prompts, samplings)

@@ -83,7 +83,19 @@ def test_logits_are_those_of_the_injected_model(zoo, skills, past):
     folder, sft, gguf, _ = zoo
     wanted = folder / "both"
     if not wanted.exists():
-        past("inject", "--vector", f"{skills[0]}:0.8", "--vector", f"{skills[1]}:-0.5", "--target", sft, "--dtype", "f32", "-o", wanted)
+        past(
+            "inject",
+            "--vector",
+            f"{skills[0]}:0.8",
+            "--vector",
+            f"{skills[1]}:-0.5",
+            "--target",
+            sft,
+            "--dtype",
+            "f32",
+            "-o",
+            wanted,
+        )
     pairs = [(skills[0], 0.8), (skills[1], -0.5)]
     before = hf_logits(sft)
     injected = hf_logits(wanted)
@@ -116,7 +128,20 @@ def test_the_commands_take_skills_at_run_time(zoo, skills, past, past_json):
 def test_a_skill_of_another_model_is_refused_at_run_time(zoo, skills, make_tiny, tmp_path, past):
     Path("tools.json").write_text(json.dumps(FUNCTIONS))
     other = make_tiny(tmp_path / "other", tied=False, hidden_size=16)
-    past("agent", "--tools", "tools.json", "--query", "hi", "--backend", "hf", "--model", other, "--vector", skills[0], code=3)
+    past(
+        "agent",
+        "--tools",
+        "tools.json",
+        "--query",
+        "hi",
+        "--backend",
+        "hf",
+        "--model",
+        other,
+        "--vector",
+        skills[0],
+        code=3,
+    )
 
 
 # ---------------------------------------------------------------- a server

@@ -24,13 +24,32 @@ def script(right):
 
 @pytest.fixture
 def agent_runs(workspace, past_json):
-    tools = [{"name": "get_fare_for_skelvik", "parameters": {"type": "object", "properties": {"sailing": {"type": "string"}}}}]
+    tools = [
+        {
+            "name": "get_fare_for_skelvik",
+            "parameters": {"type": "object", "properties": {"sailing": {"type": "string"}}},
+        }
+    ]
     Path("tools.json").write_text(json.dumps(tools))
-    Path("tasks.json").write_text(json.dumps([{"id": f"t{n}", "query": f"Fare of SK-{n}?", "expected_answer": f"{n}.5 crowns"} for n in range(N)]))
+    Path("tasks.json").write_text(
+        json.dumps([{"id": f"t{n}", "query": f"Fare of SK-{n}?", "expected_answer": f"{n}.5 crowns"} for n in range(N)])
+    )
     names = []
     for right in (range(3), range(10), range(N)):
         Path(f"{len(names)}.json").write_text(json.dumps(script(right)))
-        names.append(past_json("agent", "--tools", "tools.json", "--tasks", "tasks.json", "--backend", "echo", "--model", f"{len(names)}.json")["run"])
+        names.append(
+            past_json(
+                "agent",
+                "--tools",
+                "tools.json",
+                "--tasks",
+                "tasks.json",
+                "--backend",
+                "echo",
+                "--model",
+                f"{len(names)}.json",
+            )["run"]
+        )
     return names
 
 
@@ -48,7 +67,10 @@ def test_gates_end_with_exit_code_4(agent_runs, past):
     first, second, third = agent_runs
     past("runs", "compare", first, second, third, "--gate", "solved:0.5", "--alpha", "0.05")
     assert "below --gate" in past("runs", "compare", first, second, "--gate", "solved:0.6", code=4).stderr
-    assert "above --alpha" in past("runs", "compare", second, third, "--gate", "solved:0", "--alpha", "0.05", code=4).stderr
+    assert (
+        "above --alpha"
+        in past("runs", "compare", second, third, "--gate", "solved:0", "--alpha", "0.05", code=4).stderr
+    )
     assert "no metric" in past("runs", "compare", first, second, "--gate", "f1:0", code=2).stderr
     past("runs", "compare", first, code=2)
 
@@ -57,7 +79,11 @@ def test_runs_with_other_settings_are_said_to_be_not_comparable(agent_runs, past
     words = ("agent", "--tools", "tools.json", "--tasks", "tasks.json", "--backend", "echo", "--model", "0.json")
     other = past_json(*words, "--max-turns", 3, "--limit", 5)["run"]
     done = past_json("runs", "compare", agent_runs[0], other)
-    assert not done["comparable"] and any("max_turns" in r for r in done["reasons"]) and any("other queries" in r for r in done["reasons"])
+    assert (
+        not done["comparable"]
+        and any("max_turns" in r for r in done["reasons"])
+        and any("other queries" in r for r in done["reasons"])
+    )
     assert done["differences"][other]["solved"]["n"] == 5
     assert "not comparable" in past("runs", "compare", agent_runs[0], other, "--gate", "solved:-1", code=4).stderr
 
@@ -69,7 +95,17 @@ def test_the_win_rate_counts_only_what_both_orders_say(agent_runs, past, past_js
     rules += [{"match": r'"final_answer": "It costs [^"]*"\}\}\n', "reply": '{"reason": "x", "better": "second"}'}]
     rules += [{"match": ".", "reply": '{"reason": "x", "better": "first"}'}]
     Path("judge.json").write_text(json.dumps(rules))
-    words = ("runs", "compare", agent_runs[0], agent_runs[1], "--sowr", "--judge-backend", "echo", "--judge-model", "judge.json")
+    words = (
+        "runs",
+        "compare",
+        agent_runs[0],
+        agent_runs[1],
+        "--sowr",
+        "--judge-backend",
+        "echo",
+        "--judge-model",
+        "judge.json",
+    )
     done = past_json(*words, env={"PAST_HOME": str(Path("home").resolve())})["sowr"]
     assert (done["wins"], done["losses"], done["ties"]) == (7, 0, 5)
     assert done["rate"] == pytest.approx((7 + 2.5) / 12) and done["p"] == pytest.approx(2 / 2**7)
@@ -84,7 +120,9 @@ def test_eval_runs_are_compared_question_by_question(workspace, past, past_json)
     for right in (4, 14):
         replies = [{"match": rf"q{n}\?", "reply": f" a{n}" if n < right else " no"} for n in reversed(range(16))]
         Path(f"e{right}.json").write_text(json.dumps(replies))
-        names.append(past_json("eval", "--backend", "echo", "--model", f"e{right}.json", "--questions", "q.jsonl")["run"])
+        names.append(
+            past_json("eval", "--backend", "echo", "--model", f"e{right}.json", "--questions", "q.jsonl")["run"]
+        )
     pair = past_json("runs", "compare", *names)["differences"][names[1]]["exact"]
     assert (pair["better"], pair["worse"], pair["n"]) == (10, 0, 16) and pair["p"] < 0.05
 
@@ -97,5 +135,3 @@ def test_pairing_by_hand():
         compare_tables({"a": {"m": {"1": 1.0}}, "b": {"m": {"2": 1.0}}})
     rate = win_rate([("second", "first"), ("first", "first"), ("first", "second"), ("", "first")])
     assert (rate.wins, rate.losses, rate.ties, rate.rate) == (1, 1, 2, 0.5)
-
-

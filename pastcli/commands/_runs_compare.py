@@ -17,15 +17,28 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: `past runs compare agent-sft agent-skill --gate solved:0.05`"
 
-RUNS = typer.Argument(metavar="RUN...", help="Two or more agent or eval runs; the first is the reference.", autocompletion=complete_run)
+RUNS = typer.Argument(
+    metavar="RUN...", help="Two or more agent or eval runs; the first is the reference.", autocompletion=complete_run
+)
 GATE = typer.Option(
-    "--gate", metavar="METRIC:X", help="Exit 4 unless every other run is at least X above the first on METRIC; may repeat."
+    "--gate",
+    metavar="METRIC:X",
+    help="Exit 4 unless every other run is at least X above the first on METRIC; may repeat.",
 )
 ALPHA = typer.Option("--alpha", min=0.0, max=1.0, help="With --gate: also ask for a corrected p of at most this.")
 SOWR = typer.Option("--sowr", help="Two agent runs: let a judge model prefer one of each pair, in both orders.")
 JUDGE_MODEL = typer.Option("--judge-model", metavar="NAME", help="Model of the judge for --sowr.")
 JUDGE_BACKEND = typer.Option("--judge-backend", metavar="NAME", help="Chat plugin that runs the judge's model.")
-DECIDE = ("decoding", "show_schemas", "format", "judge", "judge_model", "max_turns", "observation_chars", "max_new_tokens")
+DECIDE = (
+    "decoding",
+    "show_schemas",
+    "format",
+    "judge",
+    "judge_model",
+    "max_turns",
+    "observation_chars",
+    "max_new_tokens",
+)
 """Settings in which agent runs must agree for a difference to be the model's."""
 
 
@@ -125,7 +138,10 @@ def _sowr(records: list[runs.Record], model: str, backend: str) -> dict[str, Any
         raise UsageError("--sowr compares two agent runs", "name exactly two")
     judge = open_preference(backend, model)
     try:
-        first, second = ({(r.episode.task.id, r.episode.attempt): r.episode for r in episodes(_output(record, "transcript"))} for record in records)
+        first, second = (
+            {(r.episode.task.id, r.episode.attempt): r.episode for r in episodes(_output(record, "transcript"))}
+            for record in records
+        )
         common = [key for key in first if key in second]
         with output.progress("judging pairs", "queries") as progress:
             preferences = []
@@ -150,12 +166,16 @@ def _gate(text: str, tables: dict[str, Table]) -> tuple[str, float]:
     return metric, least
 
 
-def _gates(wanted: list[tuple[str, float]], found: dict[str, dict[str, Pair]], alpha: float | None, reasons: list[str]) -> None:
+def _gates(
+    wanted: list[tuple[str, float]], found: dict[str, dict[str, Pair]], alpha: float | None, reasons: list[str]
+) -> None:
     for metric, least in wanted:
         for name, pairs in found.items():
             pair = pairs[metric]
             if pair.difference < least:
-                raise GateError(f"{metric} of {name} differs by {pair.difference:+.4f}, below --gate {metric}:{least:g}")
+                raise GateError(
+                    f"{metric} of {name} differs by {pair.difference:+.4f}, below --gate {metric}:{least:g}"
+                )
             if alpha is not None and pair.p_holm > alpha:
                 raise GateError(f"{metric} of {name}: p is {pair.p_holm:.3g}, above --alpha {alpha:g}")
     if wanted and reasons:
@@ -168,7 +188,19 @@ def _show(document: dict[str, Any], found: dict[str, dict[str, Pair]]) -> None:
         for metric, pair in pairs.items():
             low, high = (f"{bound:+.3f}" if bound is not None else "-" for bound in (pair.low, pair.high))
             cell = f"{pair.difference:+.3f} [{low}, {high}]"
-            rows.append((name, metric, pair.n, f"{pair.mean:.3f}", cell, f"{pair.better}/{pair.worse}", f"{pair.p:.3g}", f"{pair.p_holm:.3g}", pair.test))
+            rows.append(
+                (
+                    name,
+                    metric,
+                    pair.n,
+                    f"{pair.mean:.3f}",
+                    cell,
+                    f"{pair.better}/{pair.worse}",
+                    f"{pair.p:.3g}",
+                    f"{pair.p_holm:.3g}",
+                    pair.test,
+                )
+            )
     columns = ("run", "metric", "n", "mean", f"minus {document['reference']}", "better/worse", "p", "p Holm", "test")
     output.table("", columns, rows, "paired over queries; Holm over the runs")
     if "sowr" in document:

@@ -50,17 +50,25 @@ def compare_tables(
     reference, others = names[0], names[1:]
     found: dict[str, dict[str, Pair]] = {name: {} for name in others}
     for metric in tables[reference]:
-        pairs = {name: _pair(tables[name], tables[reference], metric, documents, (confidence, resamples, seed)) for name in others if metric in tables[name]}
+        pairs = {
+            name: _pair(tables[name], tables[reference], metric, documents, (confidence, resamples, seed))
+            for name in others
+            if metric in tables[name]
+        }
         corrected = stats.holm([pair.p for pair in pairs.values()])
         for (name, pair), p_holm in zip(pairs.items(), corrected, strict=True):
             found[name][metric] = Pair(**{**asdict(pair), "p_holm": p_holm})
     for name in others:
         if not any(pair.n for pair in found[name].values()):
-            raise UsageError(f"{name} and {reference} have no graded query or question in common", "compare runs on the same file")
+            raise UsageError(
+                f"{name} and {reference} have no graded query or question in common", "compare runs on the same file"
+            )
     return found
 
 
-def _pair(run: Table, reference: Table, metric: str, documents: Mapping[str, Hashable] | None, how: tuple[float, int, int]) -> Pair:
+def _pair(
+    run: Table, reference: Table, metric: str, documents: Mapping[str, Hashable] | None, how: tuple[float, int, int]
+) -> Pair:
     ids = [one for one, score in reference[metric].items() if score is not None and run[metric].get(one) is not None]
     a, b = [float(run[metric][one] or 0) for one in ids], [float(reference[metric][one] or 0) for one in ids]
     if not ids:

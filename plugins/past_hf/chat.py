@@ -16,11 +16,7 @@ from .quiet import quiet
 
 
 def load_chat(
-    path: str | Path,
-    *,
-    precision: str = "stored",
-    batch_size: int = 64,
-    lora: Sequence[tuple[Path | str, float]] = (),
+    path: str | Path, *, precision: str = "stored", batch_size: int = 64, lora: Sequence[tuple[Path | str, float]] = ()
 ) -> HFChat:
     """Load an HF directory, GGUF or LoRA adapter (merged with its base in float32).
 
@@ -43,9 +39,7 @@ UNBOUNDED = 1 << 30
 class HFChat:
     """`ChatModel` on transformers. Prompts of like length are decoded together, padded on the left."""
 
-    def __init__(
-        self, path: Path, precision: str, batch_size: int, lora: Sequence[tuple[Path | str, float]] = ()
-    ):
+    def __init__(self, path: Path, precision: str, batch_size: int, lora: Sequence[tuple[Path | str, float]] = ()):
         from .compute import device
 
         if batch_size < 1:
@@ -105,7 +99,14 @@ class HFChat:
         ]
 
     def _completion(
-        self, prompt: list[int], ids: list[int], ends: set[int], stop: Sequence[str], ended: bool, read: int, seconds: float
+        self,
+        prompt: list[int],
+        ids: list[int],
+        ends: set[int],
+        stop: Sequence[str],
+        ended: bool,
+        read: int,
+        seconds: float,
     ) -> Completion:
         return Completion(
             text=self._text(ids, ends, stop),

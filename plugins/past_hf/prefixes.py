@@ -40,7 +40,9 @@ class Prefixes:
         self._model = plain(model)
         self._rows: list[Row] = []
         # Layers that forget (sliding windows, recurrent states) cannot be cut back to a prefix.
-        self.possible = all(type(layer).__name__ == "DynamicLayer" for layer in DynamicCache(config=self._model.config).layers)
+        self.possible = all(
+            type(layer).__name__ == "DynamicLayer" for layer in DynamicCache(config=self._model.config).layers
+        )
 
     @torch.no_grad()
     def read(self, prompts: Sequence[Sequence[int]]) -> list[Row]:
@@ -61,17 +63,23 @@ class Prefixes:
     def _extended(self, prompt: list[int], kept: list[Row]) -> Row:
         """The prompt's row: the kept one that it carries on, or a copy of the longest common beginning, or a fresh one."""
         shared = [_common(row.ids, prompt) for row in kept]
-        best = max(range(len(shared)), key=lambda place: (shared[place] >= kept[place].settled, shared[place]), default=None)
+        best = max(
+            range(len(shared)), key=lambda place: (shared[place] >= kept[place].settled, shared[place]), default=None
+        )
         start = min(shared[best], len(prompt) - 1) if best is not None else 0
         row = kept[best] if best is not None and shared[best] >= kept[best].settled else None
-        values = [(k[..., :start, :], v[..., :start, :]) for k, v in kept[best].values] if start and best is not None else []
+        values = (
+            [(k[..., :start, :], v[..., :start, :]) for k, v in kept[best].values] if start and best is not None else []
+        )
         if row is None:  # another's beginning stays with its owner
             row = Row([], [], torch.empty(0), 0, 0)
         cache = filled(values, self._model.config)
         here = next(self._model.parameters()).device
         new = torch.tensor([prompt[start:]], device=here)
         positions = torch.arange(start, len(prompt), device=here)[None]
-        out = self._model(input_ids=new, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        out = self._model(
+            input_ids=new, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
         row.ids, row.settled, row.evaluated = prompt, len(prompt), len(prompt) - start
         row.logits = out.logits[:, -1]
         row.values = [(layer.keys, layer.values) for layer in cache.layers]

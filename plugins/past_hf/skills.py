@@ -29,7 +29,9 @@ def add_skills(model: Any, path: Path, skills: Sequence[tuple[Path | str, float]
             for name, spec in delta.specs().items():
                 if name not in parameters or tuple(parameters[name].shape) != tuple(spec.shape):
                     raise MismatchError(f"{file} changes {name} {tuple(spec.shape)}, which {path} does not have")
-                change = np.ascontiguousarray(delta.block(name, 0, math.prod(spec.shape)), np.float32) * np.float32(scale)
+                change = np.ascontiguousarray(delta.block(name, 0, math.prod(spec.shape)), np.float32) * np.float32(
+                    scale
+                )
                 target = parameters[name]
                 target += torch.from_numpy(change).reshape(target.shape).to(target.device)
 
@@ -38,7 +40,9 @@ def add_skills(model: Any, path: Path, skills: Sequence[tuple[Path | str, float]
 def _opened(file: Path, path: Path) -> Iterator[Any]:
     """The change a file makes, after it was found to belong to the model."""
     if file.suffix == ".gguf":
-        raise MismatchError(f"{file} is an adapter for llama.cpp", "use --backend llamacpp, or the skill it was made of")
+        raise MismatchError(
+            f"{file} is an adapter for llama.cpp", "use --backend llamacpp, or the skill it was made of"
+        )
     if not file.is_dir():
         check_fit([file], path)
         skill = open_skill(file)

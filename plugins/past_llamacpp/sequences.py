@@ -99,7 +99,9 @@ def together(engine: Engine, prompts: Sequence[Sequence[int]], samplings: Sequen
 def lanes_for(engine: Engine, prompts: Sequence[Sequence[int]]) -> list[int]:
     """A lane for each prompt, the best matches first: every lane's tokens serve the prompt that shares most with them."""
     matches = [
-        (shared(held, prompt), -lane, place) for lane, held in enumerate(engine.lanes) for place, prompt in enumerate(prompts)
+        (shared(held, prompt), -lane, place)
+        for lane, held in enumerate(engine.lanes)
+        for place, prompt in enumerate(prompts)
     ]
     chosen: dict[int, int] = {}
     for _, lane, place in sorted(matches, reverse=True):

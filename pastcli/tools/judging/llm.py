@@ -144,13 +144,15 @@ class Preference:
         self._chat, self._cache = chat, Cache(identity, cache)
 
     def prefers(self, first: Episode, second: Episode) -> str:
-        """"first", "second", or "" if the answer says neither."""
+        """ "first", "second", or "" if the answer says neither."""
         both = {"first": document(first), "second": document(second)}
         messages = [Message("system", _PREFER), Message("user", json.dumps(both, ensure_ascii=False))]
         kept = self._cache.get(messages)
         if kept is None:
             try:
-                said = json.loads(self._chat.chat(messages, Sampling(max_tokens=200, temperature=0.0, seed=0)).text.strip())
+                said = json.loads(
+                    self._chat.chat(messages, Sampling(max_tokens=200, temperature=0.0, seed=0)).text.strip()
+                )
             except (PastError, ValueError):
                 return ""
             if not isinstance(said, dict) or said.get("better") not in ("first", "second"):
