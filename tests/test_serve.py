@@ -377,7 +377,7 @@ def test_what_a_tool_prints_does_not_come_between_mcp_messages(files, tmp_path):
     from mcp import Client, StdioServerParameters
 
     (tmp_path / "loud.py").write_text(
-        'import sys\nprint("at import")\ndef loud() -> str:\n    """Loud."""\n    print("noise")\n    sys.stdout.write("more noise")\n    return "ok"\n'
+        'import sys\nprint("at import")\nsys.stdout.write("raw")\ndef loud() -> str:\n    """Loud."""\n    print("noise")\n    sys.stdout.write("more noise")\n    return "ok"\n'
     )
     server = StdioServerParameters(
         command=sys.executable, args=["-m", "pastcli", "serve", "--tools", str(tmp_path / "loud.py"), "--mcp"]

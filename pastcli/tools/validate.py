@@ -7,9 +7,12 @@ what the documentation does not require or know: recalling it is the model's tas
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..api import ToolSpec
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
 
 PATTERN_SECONDS = 0.1
 """A pattern that takes longer on a text cannot be decided, and lets the text pass: no call may hold up the others."""
+
+ALL_PATTERNS_SECONDS = 0.5
+"""What the patterns of one call may take together; those that come after it are not tried."""
+
+MOST_FAULTS = 20
+"""Named in one answer; a call can have a hundred thousand, and then more of the same helps nobody."""
 
 _ARTICLES = {"integer": "an integer", "array": "an array", "object": "an object", "null": "null"}
 _FORMATS = {
@@ -66,13 +75,23 @@ def check(spec: ToolSpec, arguments: Any) -> tuple[str, dict[str, Any]]:
         else:
             faults.setdefault(name, []).append(f"unknown parameter {_quote(name)}")
     try:
-        for error in validator.iter_errors(given):
+        _patience.until = time.monotonic() + ALL_PATTERNS_SECONDS
+        for error in islice(validator.iter_errors(given), MOST_FAULTS + 1):
             place = str(error.absolute_path[0]) if error.absolute_path else ""
             faults.setdefault(place, []).extend(_words(error))
     except RecursionError:
         return "the input is nested too deeply", {}
     whole = faults.pop("", [])
-    return "; ".join(dict.fromkeys([*(text for texts in faults.values() for text in texts), *whole])), given
+    texts = list(dict.fromkeys([*(text for texts in faults.values() for text in texts), *whole]))
+    more = ["and more of the kind"] if len(texts) > MOST_FAULTS else []
+    return "; ".join(texts[:MOST_FAULTS] + more), given
+
+
+class _Patience(threading.local):
+    until = float("inf")
+
+
+_patience = _Patience()
 
 
 @lru_cache(maxsize=32_768)
@@ -114,8 +133,9 @@ def _pattern(_: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Valid
     import regex
     from jsonschema import ValidationError
 
+    seconds = min(PATTERN_SECONDS, _patience.until - time.monotonic())
     try:
-        found = not isinstance(instance, str) or regex.search(pattern, instance, timeout=PATTERN_SECONDS)
+        found = not isinstance(instance, str) or seconds <= 0 or regex.search(pattern, instance, timeout=seconds)
     except TimeoutError:
         found = True
     if not found:

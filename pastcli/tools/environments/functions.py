@@ -8,6 +8,7 @@ one because of its content, only because it was named.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import json
@@ -87,7 +88,8 @@ def _module(path: Path) -> Any:
             module.__dict__["print"] = _print
             sys.path.insert(0, str(path.parent))
             try:
-                loader.loader.exec_module(module)  # type: ignore[union-attr]
+                with contextlib.redirect_stdout(sys.stderr):
+                    loader.loader.exec_module(module)  # type: ignore[union-attr]
             except (Exception, SystemExit) as error:
                 del sys.modules[name]
                 raise PastError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ PAGE = 200
 
 
 def serve_stdio(specs: Sequence[ToolSpec], env: ToolEnv) -> None:
-    """Speak MCP until the client closes stdin."""
+    """Speak MCP until the client closes stdin. What tools print goes to stderr meanwhile: the library sees to that."""
     try:
         import anyio
         from mcp.server.stdio import stdio_server
@@ -27,8 +26,6 @@ def serve_stdio(specs: Sequence[ToolSpec], env: ToolEnv) -> None:
 
     async def run() -> None:
         async with stdio_server() as (read, write):
-            # Python functions among the tools may print; what they print must not land between the messages.
-            sys.stdout = sys.stderr
             await server.run(read, write, server.create_initialization_options())
 
     anyio.run(run)
