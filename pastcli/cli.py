@@ -47,6 +47,14 @@ COMMANDS = {
 }
 """In the order of the path; `pastcli.commands` has a module for each, with `command` or `app` (a group)."""
 
+GROUPS = {
+    "The path": ("ingest", "generate", "sft", "rl", "distill", "extract", "inject"),
+    "Measure": ("eval", "sweep", "probe-orthogonality", "study"),
+    "Use": ("ask", "agent", "serve", "export"),
+    "Manage": ("inspect", "runs", "doctor", "plugins"),
+}
+"""How `past --help` shows them."""
+
 
 def _load(title: str) -> Any:
     """The real command behind a name."""
@@ -68,7 +76,11 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, *words: Any, **named: Any):
         super().__init__(*words, **named)
-        self.commands = {title: TyperCommand(title, help=line) for title, line in COMMANDS.items()}
+        self.commands = {
+            title: TyperCommand(title, help=COMMANDS[title], rich_help_panel=panel)
+            for panel, titles in GROUPS.items()
+            for title in titles
+        }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)

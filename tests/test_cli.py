@@ -150,6 +150,13 @@ def test_commands_and_run_ids_are_completed(workspace):
     assert completions("past runs show sf", workspace) == ["sft-1"]
 
 
+def test_help_shows_every_command_once_in_its_group(past):
+    assert sorted(title for titles in cli.GROUPS.values() for title in titles) == sorted(cli.COMMANDS)
+    shown = past("--help").stdout
+    places = [shown.index(f"─ {group} ─") for group in cli.GROUPS]
+    assert places == sorted(places) and shown.index("sft") > places[0]
+
+
 def test_doctor_finds_this_machine_fit(past, past_json):
     report = past_json("doctor", "--fast")
     assert report["ok"] and {row["check"] for row in report["findings"]} >= {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib import import_module
 
+import pytest
 from conftest import ROOT
 
 
@@ -26,3 +29,24 @@ def test_every_command_and_setting_is_in_the_reference():
     for stage, cls in config.STAGES.items():
         assert f"### [{stage}]" in text
         assert all(f"| `{name}` |" in text for name in cls.__dataclass_fields__)
+
+
+def test_every_function_that_the_method_names_is_there():
+    text = (ROOT / "docs" / "METHOD.md").read_text()
+    named = re.findall(r"`(pastcli[\w.]*):(\w+)`", text)
+    assert len(named) > 25
+    for module, name in named:
+        assert hasattr(import_module(module), name), f"{module}:{name}"
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))), "CONTRIBUTING.md"]
+)
+def test_links_between_the_documents_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text()):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_readme_fits_on_a_few_screens():
+    assert (ROOT / "README.md").read_text().count("\n") < 150

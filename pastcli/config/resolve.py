@@ -24,6 +24,9 @@ from .stages import STAGES
 OTHER_VARIABLES = ("PAST_WORKSPACE", "PAST_HOME", "PAST_DEBUG", "PAST_CACHE")
 """Variables of `past` that are no stage's setting."""
 
+OTHER_PREFIXES = ("PAST_OPENAI_",)
+"""Variables that a backend reads by itself."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
@@ -128,7 +131,12 @@ def check_environment(stage: str) -> None:
     known = {f"PAST_{one}_{field.name}".upper() for one, cls in STAGES.items() for field in dataclasses.fields(cls)}
     own, prefix = [field.name for field in dataclasses.fields(STAGES[stage])], f"PAST_{stage}_".upper()
     for variable in os.environ:
-        if not variable.startswith("PAST_") or variable in known or variable in OTHER_VARIABLES:
+        if (
+            not variable.startswith("PAST_")
+            or variable in known
+            or variable in OTHER_VARIABLES
+            or variable.startswith(OTHER_PREFIXES)
+        ):
             continue
         message = f"unknown setting in the environment: {variable}"
         if variable.startswith(prefix):
