@@ -119,7 +119,7 @@ def test_a_study_killed_goes_on_and_makes_nothing_twice(past, study):
     process.wait()
     first = {path.name: path.stat().st_mtime_ns for path in (study / "runs").glob("sft-*")}
     shown = past("study", "run", "study.toml", timeout=1000).stdout
-    assert "SFT + v" in shown and "One seed says nothing over seeds" in shown
+    assert "SFT + v" in shown and "One seed is too few: no claim" in shown
     found = json.loads((study / "studies" / "study" / "results.json").read_text())
     assert set(found["arms"]) == {"SFT", "SFT + v"} and all(found["arms"].values())
     made = {path.name: path.stat().st_mtime_ns for path in (study / "runs").iterdir() if path.name != ".partial"}
@@ -346,6 +346,21 @@ def test_a_sequence_trains_one_domain_after_the_other(workspace, tiny_model):
     assert graph.arms["none: A after B"]["against"] == "none: A after A" and found["none: A after B"].about == "A"
     rounds = parent(model("SFT + two rounds"), "vector")
     assert rounds.stage == "distill" and rounds.config.rounds == 2 and rounds.extra["rl"]["steps"] == 2
+
+
+def test_what_nothing_needs_any_more_is_removed(workspace, tiny_model):
+    from pastcli.study.execute import spared
+    from pastcli.study.graph import Graph
+
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
+    graph = Graph(a_study(workspace, tiny_model), workspace / "data")
+    plain, skilled = (one.node for one in graph.asked)
+    stages = lambda node, others, lean: sorted(one.stage for one in spared(node, others, lean))  # noqa: E731
+    assert stages(skilled, [], False) == ["inject"] and stages(plain, [skilled], False) == []
+    assert stages(skilled, [], True) == ["extract", "inject", "rl", "sft", "sft"]
+    inject = skilled.parents[0]
+    assert stages(plain, [skilled, inject], True) == [], "the injection still needs the SFT model"
 
 
 # ---------------------------------------------------------------- the numbers

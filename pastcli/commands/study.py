@@ -27,6 +27,9 @@ OUT = typer.Option(
 COLLECT = typer.Option(
     "--collect", help="Make nothing: only the tables of what is there, also while a study is running."
 )
+LEAN = typer.Option(
+    "--lean", help="Remove models as soon as no arm of this study needs them; other studies train anew."
+)
 INTO = typer.Option("--into", metavar="FILE", help="Put the tables between the two marks for studies in this file.")
 JOBS = typer.Option("--jobs", min=1, help="Stages run side by side; each takes the memory of a training.")
 
@@ -37,6 +40,7 @@ def run(
     out: Annotated[Path | None, OUT] = None,
     jobs: Annotated[int, JOBS] = 1,
     collect: Annotated[bool, COLLECT] = False,
+    lean: Annotated[bool, LEAN] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -52,7 +56,7 @@ def run(
     if dry_run:
         output.emit(plan(study, runs.workspace()), as_json)
         return
-    document = run(study, runs.workspace(), folder, jobs, collect)
+    document = run(study, runs.workspace(), folder, jobs, collect, lean)
     output.emit(document["summary"], as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
 
 

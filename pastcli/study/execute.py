@@ -30,12 +30,13 @@ FIXED = 20.0
 
 
 class Store:
-    """Where results lie in the workspace: runs by their node's name, answers in `answers/`."""
+    """Where results lie in the workspace: runs by their node's name, the rest in `runs/.study/`."""
 
     def __init__(self, workspace: Path):
         self.workspace = workspace
-        self.answers = workspace / "answers"
-        self.logs = workspace / "logs"
+        self.data, self.answers, self.logs = (
+            workspace / "runs" / ".study" / name for name in ("data", "answers", "logs")
+        )
 
     def done(self, node: Node) -> bool:
         if node.stage == "answers":
@@ -115,11 +116,12 @@ def mean_seconds(nodes: Sequence[Node], store: Store) -> dict[str, float]:
     return {stage: round(sum(found) / len(found), 1) for stage, found in made.items()}
 
 
-def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], None]) -> None:
+def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], object], lean: bool = False) -> None:
     """Make every node, at most `jobs` at a time, parents first; `after` is called whenever answers are complete.
 
-    Injected models are removed once they were asked: they are made again in seconds, and are the bulk of the disk.
-    Raises the first failure when the others in progress have ended.
+    Injected models are removed once they were asked: they are made again in seconds, and are the bulk of the disk. `lean`
+    removes trained models and vectors as well, as soon as no node that is left grows from them. Raises the first failure
+    when the others in progress have ended.
     """
     left = {node.key: node for node in nodes}
     total = len(left)
@@ -137,10 +139,20 @@ def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], Non
             for future in finished:
                 node = running.pop(future)
                 failed = failed or future.exception()
-                if node.stage == "answers" and future.exception() is None:
-                    after()
+                if future.exception() is None:
+                    for spare in spared(node, [*left.values(), *running.values()], lean):
+                        remove(store.workspace / "runs" / spare.name)
+                    if node.stage == "answers":
+                        after()
     if failed is not None:
         raise failed
+
+
+def spared(node: Node, others: Sequence[Node], lean: bool) -> list[Node]:
+    """The runs behind a node just made that nothing else to be made grows from: injected models, and if `lean` all."""
+    needed = {parent.key for other in others for parent in other.parents}
+    behind = {one.key: one for one in node.all() if one.key != node.key}
+    return [one for one in behind.values() if one.key not in needed and (lean or one.stage == "inject")]
 
 
 def _announce(node: Node, left: Sequence[Node], total: int, nodes: Sequence[Node], store: Store) -> None:
@@ -208,12 +220,10 @@ def _ask(node: Node, store: Store) -> None:
         {**about, "settings": configs.to_dict(node.config), "versions": runs.versions(), "answers": rows},
     )
     remove(store.workspace / "runs" / result["run"])
-    if injected:
-        remove(store.workspace / "runs" / injected.name)
 
 
 def _past(node: Node, store: Store, *words: str) -> dict[str, Any]:
-    """One command with the node's settings, and nobody else's; its JSON document. What it says goes to `logs/`."""
+    """One command with the node's settings, and nobody else's; its JSON document. What it says goes to the store's `logs/`."""
     store.logs.mkdir(parents=True, exist_ok=True)
     settings = store.logs / f"{node.name}.toml"
     stage = "eval" if node.stage == "answers" else node.stage

@@ -53,10 +53,13 @@ def _float32_bytes(base: Path) -> int:
     return size_of(base) * (6 if base.suffix == ".gguf" else 1)
 
 
-def run(study: Study, workspace: Path, out: Path, jobs: int = 1, collect_only: bool = False) -> dict[str, Any]:
+def run(
+    study: Study, workspace: Path, out: Path, jobs: int = 1, collect_only: bool = False, lean: bool = False
+) -> dict[str, Any]:
     """Make what is missing, and write `results.json`, the table and the plot into `out` after every arm; with
     `collect_only` of what is there already, also while another process is at it."""
-    graph, store = Graph(study, workspace / "data"), Store(workspace)
+    store = Store(workspace)
+    graph = Graph(study, store.data)
     nodes = graph.nodes()
     left = needed(nodes, store)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ def run(study: Study, workspace: Path, out: Path, jobs: int = 1, collect_only: b
         return document
 
     if left and not collect_only:
-        make(left, store, jobs, write)
+        make(left, store, jobs, write, lean)
     return write()
 
 

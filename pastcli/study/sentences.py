@@ -7,6 +7,9 @@ from typing import Any
 
 from .effects import CLAIMED, NIL
 
+FEWEST_SEEDS = 3
+"""With fewer the interval over seeds rests on one or no degree of freedom."""
+
 SILENT = 0.2
 """From this share of empty answers on, an arm fails for saying nothing rather than for not knowing."""
 
@@ -49,8 +52,8 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
     text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {summary['scores'][arm]['documents']} documents. "
     if silent >= SILENT:
         text += f"{other} leaves {silent:.0%} of the questions without any answer, so this is also the gain of answering at all. "
-    if count < 2:
-        return text + "One seed says nothing over seeds: no claim."
+    if count < FEWEST_SEEDS:
+        return text + f"{seeds(count).capitalize()} {'is' if count == 1 else 'are'} too few: no claim."
     if shown:
         return text + f"A gain is shown on {' and '.join(shown)}."
     return (
