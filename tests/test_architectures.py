@@ -115,7 +115,6 @@ def walk(name: str, typed, tokenizer, folder: Path) -> dict[str, str]:
     typed("inject", "--vector", "v.safetensors", "--target", hf, "-o", "direct")
     one, two = open_model(folder / "direct"), open_model(folder / "direct.gguf")
     worst = max(float(np.abs(one.read(n) - two.read(n)).max()) for n in one.specs())
-    lora = "as adapter"
     typed("sft", "d.md", "--base", hf, *small, "--method", "lora", "--rank", 2, "--name", "lora")
     typed("extract", "--sft", hf, "--rl", "lora", "-o", "low.safetensors")
     typed("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "ad")
@@ -125,7 +124,7 @@ def walk(name: str, typed, tokenizer, folder: Path) -> dict[str, str]:
     assert made["metrics"]["norm"] > 0 and kept > 0.9999 and probed["global"] and scores["precision"] == "float32"
     assert far < CLOSE and worst < 2e-7
     ok = dict.fromkeys(("sft", "rl", "extract", "inject", "probe", "eval"), "✓")
-    return ok | {"llama.cpp": f"`{architectures.LLAMA_CPP[name]}`", "GGUF": "✓", "LoRA": "✓" if lora else ""}
+    return ok | {"llama.cpp": f"`{architectures.LLAMA_CPP[name]}`", "GGUF": "✓", "LoRA": "✓"}
 
 
 def peft_logits(folder: Path, adapter: Path) -> np.ndarray:
@@ -147,11 +146,14 @@ def test_the_whole_path(name, typed, tiny_tokenizer, workspace):
     line = f"| {name} | " + " | ".join(cells[column] for column in COLUMNS) + " |"
     text = TABLE.read_text(encoding="utf-8") if TABLE.is_file() else ""
     if WRITE:
-        lines = [old for old in text.splitlines() if not old.startswith(f"| {name} |")]
-        rule = next((index for index, old in enumerate(lines) if old.startswith("|---")), len(lines) - 1)
-        TABLE.write_text(
-            "\n".join([*lines[: rule + 1], *sorted([*lines[rule + 1 :][:0], line]), *lines[rule + 1 :]]) + "\n"
-        )
+        known = {f"| {each} |": each for each in architectures.LLAMA_CPP}
+        rows = {each: old for old in text.splitlines() for start, each in known.items() if old.startswith(start)} | {
+            name: line
+        }
+        lines = [old for old in text.splitlines() if not old.startswith(tuple(known))]
+        rule = next(index for index, old in enumerate(lines) if old.startswith("|---")) + 1
+        ordered = [rows[each] for each in known.values() if each in rows]
+        TABLE.write_text("\n".join([*lines[:rule], *ordered, *lines[rule:]]) + "\n", encoding="utf-8")
     else:
         assert line in text, line
     shutil.rmtree(workspace / "runs", ignore_errors=True)

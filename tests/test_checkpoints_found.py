@@ -176,3 +176,25 @@ def test_llama_cpp_s_own_reason_is_quoted(make_tiny, workspace, past):
     (workspace / "q.jsonl").write_text('{"question": "who", "answer": "fox"}\n')
     told = past("eval", "--backend", "llamacpp", "--model", file, "--questions", "q.jsonl", code=3).stderr
     assert "embedding_length" in told, told
+
+
+def test_a_file_made_with_an_importance_matrix_is_not_rewritten_without_a_word(past, make_tiny, workspace):
+    base = make_tiny(workspace / "base")
+    file = reference_gguf(base, workspace / "m.gguf", "Q8_0")
+    reader, writer = gguf.GGUFReader(file), gguf.GGUFWriter(workspace / "i.gguf", "llama")
+    for field in reader.fields.values():
+        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+            sub = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(field.name, field.contents(), field.types[0], sub)
+    writer.add_string("quantize.imatrix.file", "/home/x/calibration.dat")
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+    vector = one_layer_skill(past, base, workspace)
+    assert (
+        "importance matrix (calibration.dat)"
+        in past("inject", "--vector", vector, "--target", "i.gguf", "-o", "o.gguf").stderr
+    )
+    assert "importance" not in past("inject", "--vector", vector, "--target", file, "-o", "p.gguf").stderr

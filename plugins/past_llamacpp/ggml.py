@@ -140,6 +140,11 @@ def needs_importance(kind: int) -> bool:
     return _base().ggml_quantize_requires_imatrix(kind)
 
 
+def is_quantised(kind: int) -> bool:
+    """True for the block types, whose values share a scale."""
+    return type_layout(kind, type_name(kind))[0] > 1
+
+
 def finite(value: np.ndarray) -> bool:
     return bool(np.isfinite(value).all())
 

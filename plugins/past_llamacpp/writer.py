@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pastcli import output
 from pastcli.api import Checkpoint
 from pastcli.errors import MismatchError, PastError, UsageError
 from pastcli.vectors.numbers.arithmetic import Sums, compiled, requantize
 
 from . import ggml
-from .gguffile import Tensor, type_name
+from .gguffile import Header, Tensor, type_name
 from .gguflayout import lay_out, patch_file_type, write_layout
 from .rows import Rows
 
@@ -36,6 +37,7 @@ class GGUFWriter:
         header = layout.header
         table = [(tensor.name, tensor.shape, kinds[tensor.name]) for tensor in header.tensors.values()]
         lay_out(table, 0, header.alignment)  # fails for a type that cannot hold a row, before a file is made
+        _warn_of_importance(header, out, kinds)
         metadata = header.raw_metadata if dtype == "auto" else patch_file_type(header.raw_metadata, dtype)
         self._temporary = out.with_name(f".{out.name}.writing")
         self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -155,6 +157,16 @@ class GGUFWriter:
             os.close(self._fd)
             self._fd = -1
             self._temporary.unlink(missing_ok=True)
+
+
+def _warn_of_importance(header: Header, out: Path, kinds: Mapping[str, int]) -> None:
+    """A template that was quantised with an importance matrix: what is quantised anew here has none, and may be a little worse."""
+    matrix = header.metadata.get("quantize.imatrix.file")
+    if matrix and any(ggml.is_quantised(kind) for kind in kinds.values()):
+        output.warn(
+            f"{header.path.name} was quantised with an importance matrix ({Path(str(matrix)).name}); {out.name} is written without "
+            "one, although its metadata still names it: for the last bit of quality, write f16 and quantise that with llama.cpp"
+        )
 
 
 def _refuse_blocks(rows: Mapping[str, Rows]) -> None:

@@ -188,6 +188,7 @@ def build(
         temperature=config.temperature,
         beta=config.beta,
         loss_type=config.loss,
+        router_aux_loss_coef=0.0,  # balancing experts is no part of the reward; and the router's logits are not at hand here
         **rollouts(config, machine, longest),
     )
     reward = combined(job.rewards, lambda *batch: trainer.seen(*batch), lambda part: trainer.clock(part))

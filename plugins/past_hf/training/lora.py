@@ -28,11 +28,25 @@ def lora_config(config: Any, model: Any) -> Any:
         use_rslora=config.rslora,
         rank_pattern=patterns(config.rank_pattern, "--rank-pattern", int),
         alpha_pattern=patterns(config.alpha_pattern, "--alpha-pattern", float),
-        target_modules=targets or "all-linear",
+        target_modules=targets or _linear(plain(model)),
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def _linear(model: Any) -> Any:
+    """All linear layers but the output layer. Where experts lie together in bare parameters these are left out: PEFT would adapt
+    them in a form of its own (`target_parameters`), of which no skill can be extracted.
+    """
+    from torch import nn
+
+    text = model.config.get_text_config()
+    if not any(getattr(text, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
+        return "all-linear"
+    head = model.get_output_embeddings()
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
+    return sorted({name.rpartition(".")[2] for name in linear})
 
 
 def patterns(words: list[str], option: str, kind: type) -> dict[str, Any]:
