@@ -6,6 +6,7 @@ was written a moment ago is not remembered: within one tick of the clock it coul
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -29,7 +30,7 @@ _SPLIT = re.compile(r"^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf$")
 def hash_path(path: Path) -> str:
     """`blake3:…` of a file's bytes; `blake3-tree:…` of a folder (names and hashes inside) or of all parts of a split GGUF."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".lock")
+        files = sorted(p for p in path.rglob("*") if _is_file(p) and p.name != ".lock")
         return _tree((os.fsencode(file.relative_to(path)), file) for file in files)
     parts = parts_of(path)
     if len(parts) > 1:
@@ -67,8 +68,24 @@ def _tree(entries: Iterable[tuple[bytes, Path]]) -> str:
 
     digest = blake3()
     for name, file in entries:
-        digest.update(name + b"\0" + (_digest(file) if file.exists() else "missing").encode() + b"\n")
+        digest.update(name + b"\0" + _known(file).encode() + b"\n")
     return f"blake3-tree:{digest.hexdigest()}"
+
+
+def _known(file: Path) -> str:
+    """A file among others: one that is not there or may not be read is a difference, not an error."""
+    try:
+        return _digest(file)
+    except FileNotFoundError:
+        return "missing"
+    except PermissionError:
+        return "unreadable"
+
+
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(PermissionError):  # in a folder that can be listed and not entered
+        return path.is_file()
+    return True
 
 
 def _digest(file: Path) -> str:

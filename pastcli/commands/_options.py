@@ -25,6 +25,14 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an output that exi
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the same command after it was killed.", rich_help_panel="Common")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Fail on the first file, row or question that cannot be used, instead of skipping it.",
+        rich_help_panel="Common",
+    ),
+]
 AllowStale = Annotated[
     bool,
     typer.Option(

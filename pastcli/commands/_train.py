@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from ..config import IngestConfig, RlConfig, SftConfig
 
 
-def sft_rows(docs: Sequence[Path], config: SftConfig, ingest: IngestConfig) -> list[dict[str, str]]:
+def sft_rows(docs: Sequence[Path], config: SftConfig, ingest: IngestConfig, strict: bool) -> list[dict[str, Any]]:
     """Training texts of documents and corpora, then the rows of prompt/completion files and of `--mix`."""
-    from ..ingest import read_documents, sniff, training_texts
+    from ..ingest import read_documents, read_pairs, sniff, training_texts
 
     pairs = [path for path in docs if sniff(path) == "pairs"]
     others = [path for path in docs if path not in pairs]
-    texts = training_texts(read_documents(others, ingest), config.augment) if others else []
-    rows = [{"text": text} for text in texts]
+    texts = training_texts(read_documents(others, ingest, strict), config.augment) if others else []
+    rows: list[dict[str, Any]] = [{"text": text} for text in texts]
     for path in [*pairs, *mixed(config, docs)]:
-        rows += read_pairs(path)
+        rows += read_pairs(path, strict)
     return rows
 
 
@@ -43,23 +43,6 @@ def mixed(config: SftConfig, docs: Sequence[Path]) -> list[Path]:
     if all(sniff(path) == "pairs" for path in docs):
         named = [name for name in named if name != "qa"]
     return [built_in if name == "qa" else Path(name) for name in named]
-
-
-def read_pairs(path: Path) -> list[dict[str, str]]:
-    """Rows of {"prompt", "completion"} or {"text"}; raises `UsageError` naming the line that is neither."""
-    from ..ingest.records import records
-
-    if not path.is_file():
-        raise UsageError(f"no file {path}", 'expected JSONL rows like {"prompt": "...", "completion": "..."}')
-    rows = []
-    for number, record in records(path):
-        keys = ("text",) if "text" in record else ("prompt", "completion")
-        if not all(isinstance(record.get(key), str) and record[key] for key in keys):
-            raise UsageError(
-                f"{path}, line {number}: no {' or '.join(keys)} text", "rows need prompt and completion, or text"
-            )
-        rows.append({key: record[key] for key in keys})
-    return rows
 
 
 def rl_rows(questions: Sequence[api.Question], where: Path | str) -> list[dict[str, Any]]:

@@ -17,7 +17,19 @@ from .. import config as configs
 from ..config import DistillConfig
 from ..errors import UsageError
 from . import _train
-from ._options import AllowStale, DryRun, Force, Json, Name, Resume, already_done, option, show_run, with_settings
+from ._options import (
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    Strict,
+    already_done,
+    option,
+    show_run,
+    with_settings,
+)
 
 EXAMPLE = "Example: `past distill docs/source --questions questions.jsonl --base smol --rounds 2 -o skill.safetensors`"
 
@@ -50,6 +62,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     allow_stale: AllowStale = False,
+    strict: Strict = False,
     config_file: Path | None = None,
 ) -> None:
     """Distil a skill in K rounds on disjoint parts of a source: SFT from the base, plus the last skill, then GRPO.
@@ -61,6 +74,9 @@ def command(
     rl = configs.resolve("rl", {}, config_file)
     if questions is None:
         raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
+    from ..ingest import from_stdin, read_documents, read_questions
+
+    source, questions = [from_stdin(path) for path in source], from_stdin(questions)
     found = models.resolve(sft.base)
     extra = {
         "source": [str(path.resolve()) for path in source],
@@ -73,10 +89,10 @@ def command(
     }
     if already_done("distill", config, extra, resume, as_json):
         return
-    from ..ingest import read_documents, read_questions
-
     rewards = _train.rewards_of(rl)
-    parts = split(read_documents(source, _train.ingest_config(config_file)), read_questions(questions), config)
+    parts = split(
+        read_documents(source, _train.ingest_config(config_file), strict), read_questions(questions, strict), config
+    )
     if dry_run:
         sizes = [{"passages": len(part.passages), "questions": len(part.questions)} for part in parts]
         output.emit({"would_train": sft.base, "rounds": sizes, "rl_steps": rl.steps * len(parts)}, as_json)
@@ -138,7 +154,7 @@ def _round(
     sources: Sequence[Path],
 ) -> Path:
     """METHOD 2, one round: SFT(base, D_k) + v_{k-1} -> GRPO -> v_k = RL - SFT. Finished stages are not done again."""
-    from ..ingest import training_texts
+    from ..ingest import read_pairs, training_texts
     from ..vectors import extract_skill, inject_skill
 
     sft, rl = settings
@@ -147,7 +163,7 @@ def _round(
     if skill.is_file():
         return skill
     texts = [{"text": text} for text in training_texts(part.passages, sft.augment)]
-    rows = texts + [row for path in _train.mixed(sft, sources) for row in _train.read_pairs(path)]
+    rows = texts + [row for path in _train.mixed(sft, sources) for row in read_pairs(path)]
     before = _stage(run, folder / "sft", "sft", base.path, rows, sft, label=f"{name} sft")
     start = before
     if last is not None:

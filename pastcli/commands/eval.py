@@ -22,6 +22,7 @@ from ._options import (
     Json,
     Name,
     Resume,
+    Strict,
     close,
     complete_model,
     finished_before,
@@ -80,6 +81,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     allow_stale: AllowStale = False,
+    strict: Strict = False,
     sources: dict[str, str] | None = None,
 ) -> None:
     """Ask models questions without the documents: exact match, contains and token F1, with intervals and paired tests.
@@ -88,11 +90,12 @@ def command(
     for the number of models.
     """
     from ..evals.plot import SUFFIXES
-    from ..ingest import read_questions
+    from ..ingest import from_stdin, read_questions
 
     if plot and plot.suffix.lower() not in SUFFIXES:
         raise UsageError(f"cannot draw a {plot.suffix or 'nameless'} file", f"end --plot in {', '.join(SUFFIXES)}")
-    asked = read_questions(questions)[: config.limit or None]
+    questions = from_stdin(questions)
+    asked = read_questions(questions, strict)[: config.limit or None]
     added = skills(vector, scale)
     load = adding(loader(config), config.backend, added)
     candidates = _candidates(model or [], getattr(load, "local", True))
@@ -103,6 +106,7 @@ def command(
         "reference": reference,
         "plot": str(plot.absolute()) if plot else "",
         "name": name,
+        "strict": strict,
         **listed(added),
     }
     record = None if dry_run else finished_before("eval", config, extra, resume)
@@ -153,11 +157,12 @@ def _evaluate(
     folder.mkdir(exist_ok=True)
     kept = Measured(config.retained, load, run.dir / "retained.json")
     results = {
-        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl", kept, run)
+        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl", kept, run, extra["strict"])
         for number, candidate in enumerate(candidates, 1)
     }
-    comparison = compare(results, config, extra["reference"])
-    document = comparison.to_dict()
+    too_long = sorted({name for result in results.values() for name in result.too_long})
+    comparison = compare({k: v.without(too_long) for k, v in results.items()}, config, extra["reference"])
+    document = comparison.to_dict() | {"too_long": too_long}
     for label, scores in document["models"].items():
         scores["retained"] = kept.found(label)
     for label, left in cast(config, {c.label: Path(c.path) for c in candidates}, extra["reference"]).items():
@@ -184,6 +189,7 @@ def _ask(
     transcript: Path,
     kept: Measured,
     run: runs.Run,
+    strict: bool,
 ) -> QAResult:
     from ..evals import evaluate, finished
 
@@ -197,7 +203,7 @@ def _ask(
     try:
         kept.measure(candidate.label, chat)
         with output.progress(f"asking {candidate.label}", "questions") as progress:
-            return evaluate(chat, asked, config, transcript, progress)
+            return evaluate(chat, asked, config, transcript, progress, strict)
     finally:
         chat.close()
 

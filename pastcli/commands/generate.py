@@ -18,6 +18,7 @@ from ._options import (
     Json,
     Name,
     Resume,
+    Strict,
     close,
     complete_model,
     finished_before,
@@ -55,6 +56,7 @@ def command(
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
+    strict: Strict = False,
     config_file: Path | None = None,
     sources: dict[str, str] | None = None,
 ) -> None:
@@ -64,17 +66,17 @@ def command(
     Without --model the kinds that need none are made: verbatim, recall and cloze tasks. A model's answers are read strictly,
     checked against the passage, and kept by content: nothing is paid for twice. Rejects are counted with their reasons.
     """
-    from ..ingest import read_documents
+    from ..ingest import from_stdin, read_documents
     from ..ingest.generate import chosen, plan
 
     if print_prompts is not None:
         _print_prompts(print_prompts, as_json)
         return
     kinds = chosen(config.kind, model is not None)
-    documents = docs or [_newest_corpus()]
+    documents = [from_stdin(path) for path in docs or [_newest_corpus()]]
     if prompts is not None and not prompts.is_dir():
         raise UsageError(f"no folder {prompts}", "make one with: past generate --print-prompts DIR")
-    passages = read_documents(documents, _train.ingest_config(config_file))
+    passages = read_documents(documents, _train.ingest_config(config_file), strict)
     requests = plan(passages, kinds, config.samples, prompts)
     who, path = _writer(model, config.backend)
     written = (

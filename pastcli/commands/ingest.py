@@ -11,7 +11,7 @@ import typer
 from .. import narration, output, runs
 from ..config import IngestConfig
 from ..errors import UsageError
-from ._options import AllowStale, DryRun, Force, Json, Name, Resume, already_done, close, with_settings
+from ._options import AllowStale, DryRun, Force, Json, Name, Resume, Strict, already_done, close, with_settings
 
 if TYPE_CHECKING:
     from ..ingest import Collection
@@ -20,9 +20,11 @@ EXAMPLE = "Example: `past ingest docs/ notes.pdf -o corpus.jsonl`"
 
 COLUMNS = ("format", "files", "documents", "passages", "implications", "characters", "skipped")
 
-DOCS = typer.Argument(metavar="DOCS...", help="Folders or files: txt, md, html, pdf, docx, jsonl, json.")
+DOCS = typer.Argument(
+    metavar="DOCS...",
+    help="Folders or files (txt, md, html, pdf, docx, rst, tex, ipynb, epub, rows with a text); - reads standard input.",
+)
 OUT = typer.Option("-o", "--output", metavar="FILE", help="The corpus (default: inside the run).")
-STRICT = typer.Option("--strict", help="Fail on a file that cannot be read instead of skipping it.")
 
 
 @with_settings("ingest")
@@ -31,7 +33,7 @@ def command(
     out: Annotated[Path | None, OUT] = None,
     *,
     config: IngestConfig,
-    strict: Annotated[bool, STRICT] = False,
+    strict: Strict = False,
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
@@ -46,21 +48,19 @@ def command(
     if config.max_chars < config.min_chars:
         sizes = f"passages of {config.min_chars} to {config.max_chars} characters"
         raise UsageError(f"{sizes}: nothing fits", "max_chars may not be below min_chars")
+    from ..ingest import collect, from_stdin, warn_skipped, write_corpus
+
+    docs = [from_stdin(path) for path in docs]
     target = str(out.absolute()) if out else ""
     extra = {"docs": [str(path.resolve()) for path in docs], "out": target, "strict": strict, "name": name}
     if already_done("ingest", config, extra, resume, as_json):
         return
-    from ..ingest import collect, warn_skipped, write_corpus
-
+    if out and not resume:
+        runs.allowed(out, folder=False, force=force, inputs=docs)  # before all is read
     with output.progress("reading", "files") as progress:
-        found = collect(docs, config, strict, progress)
+        found = collect(docs, config, strict, progress, but=out)
     warn_skipped(found)
     files = [vars(file) for file in found.files]
-    if dry_run:
-        target = target or "corpus.jsonl of a new run"
-        plan = {"would_write": target, "metrics": found.counts(), "files": files}
-        output.emit(plan, as_json, lambda: _show(found, f"would write {target}"))
-        return
     with runs.start(
         "ingest",
         config,
@@ -70,9 +70,15 @@ def command(
         keep_partial=False,
         name=name,
         allow_stale=allow_stale,
+        dry_run=dry_run,
     ) as run:
         run.add_inputs("documents", docs)
         corpus = run.external("corpus", out) if out else run.dir / "corpus.jsonl"
+        if dry_run:
+            target = target or "corpus.jsonl of a new run"
+            plan = {"would_write": target, "metrics": found.counts(), "files": files}
+            output.emit(plan, as_json, lambda: _show(found, f"would write {target}"))
+            return
         write_corpus(corpus, found.passages)
         if not out:
             run.add_output("corpus", corpus)

@@ -18,6 +18,7 @@ from ._options import (
     Json,
     Name,
     Resume,
+    Strict,
     already_done,
     complete_model,
     show_run,
@@ -55,6 +56,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     allow_stale: AllowStale = False,
+    strict: Strict = False,
 ) -> None:
     """GRPO on questions without the passage in the prompt: the model learns to use what SFT put into its weights.
 
@@ -62,16 +64,17 @@ def command(
     """
     if questions is None:
         raise UsageError("no questions given", "name a file: past rl --questions questions.jsonl")
+    from ..ingest import from_stdin, read_questions
+
+    questions = from_stdin(questions)
     found = models.resolve(sft) if sft else _newest_sft()
     extra = {"sft": str(found.path), "questions": str(questions.resolve()), "name": name}
     extra |= {"dev": str(dev.resolve())} if dev else {}
     if already_done("rl", config, extra, resume, as_json):
         return
-    from ..ingest import read_questions
-
     rewards = _train.rewards_of(config)
-    rows = _train.rl_rows(read_questions(questions), questions)
-    held_out = _train.rl_rows(read_questions(dev), dev) if dev else []
+    rows = _train.rl_rows(read_questions(questions, strict), questions)
+    held_out = _train.rl_rows(read_questions(dev, strict), dev) if dev else []
     if dry_run:
         answers = config.steps * config.prompts_per_step * config.num_generations
         plan = {"would_train": str(found.path), "questions": len(rows), "steps": config.steps}

@@ -13,7 +13,7 @@ from .. import models, output, runs
 from ..config import SftConfig
 from ..errors import UsageError
 from . import _train
-from ._options import AllowStale, DryRun, Force, Json, Name, Resume, already_done, show_run, with_settings
+from ._options import AllowStale, DryRun, Force, Json, Name, Resume, Strict, already_done, show_run, with_settings
 
 EXAMPLE = "Example: `past sft docs/ --base smol`"
 
@@ -41,6 +41,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     allow_stale: AllowStale = False,
+    strict: Strict = False,
     config_file: Path | None = None,
 ) -> None:
     """Fine-tune a model on documents, so that it knows what they say.
@@ -48,14 +49,16 @@ def command(
     Each passage and each of its sentences, under the document's title, becomes a training text; texts longer than
     --max-length are split, never cut off. Weights stay float32. The result is an HF model (or LoRA adapter) in a run.
     """
+    from ..ingest import from_stdin, read_pairs
+
     found = models.resolve(config.base)
-    docs = docs or [_newest_corpus()]
+    docs = [from_stdin(path) for path in docs or [_newest_corpus()]]
     extra = {"docs": [str(path.resolve()) for path in docs], "base": str(found.path), "name": name}
     extra |= {"dev": str(dev.resolve())} if dev else {}
     if already_done("sft", config, extra, resume, as_json):
         return
-    rows = _train.sft_rows(docs, config, _train.ingest_config(config_file))
-    held_out = _train.read_pairs(dev) if dev else []
+    rows = _train.sft_rows(docs, config, _train.ingest_config(config_file), strict)
+    held_out = read_pairs(dev, strict) if dev else []
     if dry_run:
         output.emit(_plan(rows, config, found), as_json)
         return
@@ -79,7 +82,7 @@ def _newest_corpus() -> Path:
 
 def _plan(rows: list[dict[str, str]], config: configs.SftConfig, base: models.ModelRef) -> dict[str, Any]:
     """Counts are exact, tokens a guess at 4 characters each, and with them the steps."""
-    tokens = sum(len("".join(row.values())) for row in rows) / 4
+    tokens = sum(len(str(value)) for row in rows for value in row.values()) / 4
     return {
         "would_train": config.base,
         "model": str(base.path),

@@ -15,7 +15,7 @@ from ..api import RunsModels
 from ..config import SweepConfig
 from ..errors import UsageError
 from . import _lineage
-from ._options import TARGET, AllowStale, DryRun, Force, Json, Name, Resume, finished_before, with_settings
+from ._options import TARGET, AllowStale, DryRun, Force, Json, Name, Resume, Strict, finished_before, with_settings
 from ._precision import loader
 from .inject import parse_vector
 
@@ -53,6 +53,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     allow_stale: AllowStale = False,
+    strict: Strict = False,
 ) -> None:
     """Inject a skill at several scales and see what each gains, and costs in KL to the model without it.
 
@@ -61,7 +62,7 @@ def command(
     """
     from ..vectors.sweep import parse_grid
 
-    scales, asked = parse_grid(config.grid), _read(questions, unlabelled)
+    scales, asked = parse_grid(config.grid), _read(questions, unlabelled, strict)
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
     if dry_run:
@@ -100,11 +101,11 @@ def _files(questions: Path | None, unlabelled: Path | None) -> dict[str, Path]:
     return {kind: path for kind, path in given.items() if path is not None}
 
 
-def _read(questions: Path | None, unlabelled: Path | None) -> dict[str, list[Question]]:
+def _read(questions: Path | None, unlabelled: Path | None, strict: bool) -> dict[str, list[Question]]:
     """The questions of each kind that was given."""
     from ..ingest import read_questions
 
-    found = {kind: read_questions(path) for kind, path in _files(questions, unlabelled).items()}
+    found = {kind: read_questions(path, strict) for kind, path in _files(questions, unlabelled).items()}
     if not found:
         raise UsageError("nothing to choose λ by", "name development questions: --questions FILE, or --unlabelled FILE")
     if questions is not None and not any(question.answers for question in found["questions"]):

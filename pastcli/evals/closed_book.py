@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import qa
+from .. import output, qa
 from ..api import ChatModel, Completion, Progress, Question, Sampling
 from ..config import EvalConfig
-from ..errors import UsageError
+from ..errors import ContextOverflow, UsageError
 
 METRICS = ("exact", "contains", "f1")
 
@@ -35,10 +35,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class QAResult:
-    """One model's answers in the order of the questions; `ungradable` counts questions that have no answer."""
+    """One model's answers in the order of the questions; `ungradable` counts questions that have no answer, `too_long`
+    names those that do not fit into the model."""
 
     answers: tuple[Answer, ...]
     ungradable: int = 0
+    too_long: tuple[str, ...] = ()
+
+    def without(self, ids: Collection[str]) -> QAResult:
+        """The same without some questions: models are compared on what all of them were asked."""
+        return replace(self, answers=tuple(answer for answer in self.answers if answer.id not in ids))
 
     def scores(self, metric: str) -> list[float]:
         return [getattr(answer, metric) for answer in self.answers]
@@ -60,11 +66,13 @@ def evaluate(
     config: EvalConfig,
     transcript: Path | None = None,
     progress: Progress | None = None,
+    strict: bool = False,
 ) -> QAResult:
     """Ask every gradable question once, greedily, in batches; raises `UsageError` if there is none.
 
     Rows go to `transcript` (JSONL) batch by batch. Rows it already holds, from an evaluation that was killed,
-    are taken as they are and not asked again; a half-written last line is dropped.
+    are taken as they are and not asked again; a half-written last line is dropped. A question that does not fit into
+    the model is left out, or raised as `UsageError` under `strict`, or if none fits.
     """
     gradable = [question for question in questions if question.answers]
     if not gradable:
@@ -76,13 +84,37 @@ def evaluate(
     progress(len(done), len(gradable), {})
     for start in range(0, len(left), config.batch_size):
         batch = left[start : start + config.batch_size]
-        completions = model.complete([qa.prompt_for(question.question) for question in batch], sampling)
-        rows = [graded(question, completion) for question, completion in zip(batch, completions, strict=True)]
+        rows = [graded(question, completion) for question, completion in _asked(model, batch, sampling, strict)]
         if transcript:
             _append(transcript, rows)
         done |= {row.id: row for row in rows}
-        progress(len(done), len(gradable), {"f1": sum(row.f1 for row in done.values()) / len(done)})
-    return QAResult(tuple(done[question.id] for question in gradable), len(questions) - len(gradable))
+        progress(len(done), len(gradable), {"f1": sum(row.f1 for row in done.values()) / max(1, len(done))})
+    too_long = tuple(question.id for question in gradable if question.id not in done)
+    if len(too_long) == len(gradable):
+        raise UsageError(f"none of the {len(gradable)} questions fits into {model.name}", "are these questions?")
+    answered = tuple(done[question.id] for question in gradable if question.id in done)
+    return QAResult(answered, len(questions) - len(gradable), too_long)
+
+
+def _asked(
+    model: ChatModel, batch: Sequence[Question], sampling: Sampling, strict: bool
+) -> list[tuple[Question, Completion]]:
+    """The questions of a batch with their completions; one that does not fit into the model spoils only itself."""
+    try:
+        prompts = [qa.prompt_for(question.question) for question in batch]
+        return list(zip(batch, model.complete(prompts, sampling), strict=True))
+    except ContextOverflow as error:
+        if strict:
+            raise UsageError(f"{error.message}: {_named(batch)}", "shorten it, or leave out --strict") from error
+        if len(batch) == 1:
+            output.warn(f"skipped question {batch[0].id}: {error.message}")
+            return []
+    return [pair for question in batch for pair in _asked(model, [question], sampling, strict)]
+
+
+def _named(batch: Sequence[Question]) -> str:
+    longest = max(batch, key=lambda question: len(question.question))
+    return f"question {longest.id}, of {len(longest.question)} characters"
 
 
 def finished(transcript: Path, questions: Sequence[Question]) -> QAResult | None:

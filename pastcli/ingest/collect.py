@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .. import output, runs
+from .. import output
 from ..api import Passage
 from ..config import IngestConfig
-from ..errors import UsageError
+from ..errors import PastError, UsageError
+from .faults import Faults
 from .passages import cut, statements
-from .readers import ACCEPTED, READERS, Document, format_of
+from .readers import ACCEPTED, READERS, Document, format_of, read_records
 from .records import is_corpus, read_corpus
+from .walk import Found, walk
 
 
 @dataclass
 class FileReport:
-    """One file: its format and what came of it, or why it was skipped."""
+    """One file: its format and what came of it, why it was skipped, or which of its records were (place, reason)."""
 
     path: str
     format: str = ""
@@ -29,6 +31,7 @@ class FileReport:
     implications: int = 0
     chars: int = 0
     skipped: str = ""
+    faults: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -54,29 +57,27 @@ class Collection:
             "duplicates": self.duplicates,
             "too_short": self.short,
             "skipped": len(self.skipped),
+            "skipped_records": sum(len(file.faults) for file in self.files),
         }
 
 
 Progress = Callable[[int, int], None]
 
 
-def read_documents(paths: Sequence[Path], config: IngestConfig | None = None) -> list[Passage]:
-    """The passages of documents, with a numbered warning on stderr for every file skipped.
+def read_documents(paths: Sequence[Path], config: IngestConfig | None = None, strict: bool = False) -> list[Passage]:
+    """The passages of documents, with a numbered warning on stderr for every file and record skipped.
 
-    Raises `UsageError` if a path does not exist or nothing readable is left.
+    Raises `UsageError` if a path does not exist or nothing readable is left, and under `strict` for the first skipped.
     """
-    found = collect(paths, config or IngestConfig())
+    found = collect(paths, config or IngestConfig(), strict)
     warn_skipped(found)
     return found.passages
 
 
-def warn_skipped(found: Collection, most: int = 20) -> None:
-    """One numbered warning a skipped document, up to `most`; then how many more, and files that are no documents."""
-    broken = [file for file in found.skipped if file.format]
-    for number, file in enumerate(broken[:most], 1):
-        output.warn(f"skipped {number}: {file.path}: {file.skipped}")
-    if len(broken) > most:
-        output.warn(f"skipped {len(broken) - most} more documents", "`--json` lists all of them")
+def warn_skipped(found: Collection) -> None:
+    """A numbered warning for each document and record skipped; then how many files there are that are no documents."""
+    broken = [(file.path, file.skipped) for file in found.skipped if file.format]
+    Faults(items=broken + [fault for file in found.files for fault in file.faults]).warn()
     others = Counter(Path(file.path).suffix or file.path for file in found.skipped if not file.format)
     if others:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in others.most_common(5))
@@ -85,27 +86,24 @@ def warn_skipped(found: Collection, most: int = 20) -> None:
 
 
 def collect(
-    paths: Sequence[Path], config: IngestConfig, strict: bool = False, progress: Progress | None = None
+    paths: Sequence[Path],
+    config: IngestConfig,
+    strict: bool = False,
+    progress: Progress | None = None,
+    but: Path | None = None,
 ) -> Collection:
-    """Read every file, cut it into passages, drop texts seen before.
+    """Read every file (`but` one: the corpus to be written may lie among them), cut it into passages, drop texts seen before.
 
-    A file that cannot be read is skipped with its reason, or raised under `strict`. Raises `UsageError` if a
+    A file or record that cannot be read is skipped with its reason, or raised under `strict`. Raises `UsageError` if a
     path does not exist or no passage remains.
     """
-    files = list(walk(paths))
+    files = [file for file in walk(paths) if but is None or os.path.realpath(file.path) != os.path.realpath(but)]
     found, seen, ids = Collection(), set(), Counter()
     names = _document_names(files)
-    for done, (path, relative) in enumerate(files, 1):
-        report = FileReport(relative)
+    for done, file in enumerate(files, 1):
+        report = FileReport(file.relative)
         found.files.append(report)
-        try:
-            passages = _read(path, names[path], config, report)
-        except (UsageError, OSError) as error:
-            passages = []
-            reason = error.message if isinstance(error, UsageError) else f"{error.strerror or error}"
-            report.skipped = reason.removeprefix(str(path)).lstrip(" ,:")
-            if strict:
-                raise UsageError(f"{path}: {report.skipped}", getattr(error, "hint", None) or ACCEPTED) from error
+        passages = _read_or_skip(file, names[file.path], config, report, strict)
         kept = [passage for passage in passages if len(passage.text) >= config.min_chars]
         found.short += len(passages) - len(kept)
         fresh = [passage for passage in kept if not _seen(passage, seen)]
@@ -119,14 +117,32 @@ def collect(
     return found
 
 
-def _read(path: Path, doc: str, config: IngestConfig, report: FileReport) -> list[Passage]:
+def _read_or_skip(file: Found, doc: str, config: IngestConfig, report: FileReport, strict: bool) -> list[Passage]:
+    """The passages of one file; none, and the reason in its report, if it cannot be read and `strict` is not set."""
+    try:
+        if file.problem:
+            report.format = "unreadable"
+            raise UsageError(file.problem)
+        return _read(file.path, doc, config, report, Faults(strict, report.faults))
+    except (PastError, OSError) as error:
+        reason = error.message if isinstance(error, PastError) else f"{error.strerror or error}"
+        if isinstance(error, PermissionError):
+            report.format = report.format or "unreadable"
+        report.faults.clear()  # the file as a whole is named instead
+        report.skipped = reason.removeprefix(str(file.path)).lstrip(" ,:")
+        if strict:
+            raise UsageError(f"{file.path}: {report.skipped}", getattr(error, "hint", None) or ACCEPTED) from error
+    return []
+
+
+def _read(path: Path, doc: str, config: IngestConfig, report: FileReport, faults: Faults) -> list[Passage]:
     report.format = format_of(path)
     if path.stat().st_size > config.max_file_mb * 1_000_000:
         raise UsageError(f"larger than {config.max_file_mb} MB", "split it, or raise --max-file-mb")
     if report.format == "jsonl" and is_corpus(path):
         report.format = "corpus"
-        return read_corpus(path)
-    documents = READERS[report.format](path)
+        return read_corpus(path, faults)
+    documents = _documents(path, report.format, faults)
     if not any(document.text.strip() for document in documents):
         raise UsageError("no text in it")
     with open(path, "rb") as file:
@@ -138,6 +154,26 @@ def _read(path: Path, doc: str, config: IngestConfig, report: FileReport) -> lis
         name = document.name or (f"{doc}-{document.row}" if document.row else doc)
         passages += passages_of(replace(document, title=document.title or path.stem), name, source, config)
     return passages
+
+
+def _documents(path: Path, form: str, faults: Faults) -> Sequence[Document]:
+    reader = READERS[form]
+    if reader is read_records:
+        return read_records(path, faults)
+    try:
+        return [_whole_characters(document) for document in reader(path)]
+    except (PastError, OSError):
+        raise
+    except Exception as error:  # what the libraries behind the readers make of a broken file is not ours to list
+        raise UsageError(f"cannot be read as {form}: {type(error).__name__}: {error}".rstrip(": ")) from error
+
+
+def _whole_characters(document: Document) -> Document:
+    """Halves of characters, as broken PDFs have them, joined where they meet and else replaced by `�`."""
+    title, text = (
+        part.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for part in (document.title, document.text)
+    )
+    return replace(document, title=title, text=text)
 
 
 def passages_of(document: Document, doc: str, source: dict[str, object], config: IngestConfig) -> list[Passage]:
@@ -158,41 +194,11 @@ def passages_of(document: Document, doc: str, source: dict[str, object], config:
     return made
 
 
-def walk(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """(file, path relative to the root it was found under), sorted, each file once.
-
-    Hidden files, the workspace's own runs and links back to a folder already seen are left out.
-    """
-    visited: set[str] = set()
-    for root in map(Path, paths):
-        if not root.exists():
-            raise UsageError(f"no file or folder {root}", ACCEPTED)
-        for file in sorted(_files(root, visited)) if root.is_dir() else [root]:
-            real = os.path.realpath(file)
-            if real not in visited:
-                visited.add(real)
-                yield file, (file.relative_to(root) if root.is_dir() else Path(file.name)).as_posix()
-
-
-def _files(folder: Path, visited: set[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in visited or real == os.path.realpath(runs.runs_dir()):
-        return
-    visited.add(real)
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _files(entry, visited)
-        else:
-            yield entry
-
-
-def _document_names(files: Sequence[tuple[Path, str]]) -> dict[Path, str]:
+def _document_names(files: Sequence[Found]) -> dict[Path, str]:
     """The shortest name that tells a file from the others: its stem, else more and more of its path."""
     spellings = {
-        path: (path.stem, Path(relative).with_suffix("").as_posix(), relative, path.as_posix())
-        for path, relative in files
+        file.path: (file.path.stem, Path(file.relative).with_suffix("").as_posix(), file.relative, file.path.as_posix())
+        for file in files
     }
     counts = Counter(spelling for several in spellings.values() for spelling in set(several))
     return {path: next((s for s in several if counts[s] == 1), several[-1]) for path, several in spellings.items()}

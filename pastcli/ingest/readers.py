@@ -10,9 +10,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..errors import PastError, UsageError
-from . import markup
+from . import formats, markup
 from .decode import decode, read_text
-from .records import TEXT_KEYS, document_of, records
+from .faults import Faults
+from .pairs import is_pair
+from .questions import document_of, text_of
+from .rows import records
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,23 @@ def read_docx(path: Path) -> list[Document]:
     return [Document(title, "\n\n".join(block for block in blocks if block))]
 
 
-def read_records(path: Path) -> list[Document]:
-    """Rows with a text: `{"title", "text"}` JSONL, SQuAD-like JSON with `completions`, LooGLE JSONL."""
+def read_records(path: Path, faults: Faults | None = None) -> list[Document]:
+    """Rows with a text: `{"title", "text"}` of any kind of rows, SQuAD with `completions` or flat, LooGLE.
+
+    A row without one goes to `faults` (without it, or if no row has one, the first is raised as `UsageError`).
+    """
+    faults = Faults(strict=True) if faults is None else faults
     documents, first = [], {}
-    for number, record in records(path):
-        text = next((record[key] for key in TEXT_KEYS if isinstance(record.get(key), str)), None)
+    before = len(faults.items)
+    for number, record in records(path, faults):
+        text = None if is_pair(record) else text_of(record)
         if text is None:
             hint = "questions go to `past rl` and `past eval`, prompt/completion pairs to `past sft --mix`"
-            raise UsageError(f"record {number} has no text (keys: {', '.join(map(str, record)) or 'none'})", hint)
+            pair = ": a pair, for `past sft`" if is_pair(record) else ""
+            faults.add(
+                f"{path}, record {number}", f"has no text (keys: {', '.join(map(str, record)) or 'none'}){pair}", hint
+            )
+            continue
         name, row = document_of(record, number, first)
         if row != number and "question" in record:  # the passage again, for its next question
             continue
@@ -122,6 +134,10 @@ def read_records(path: Path) -> list[Document]:
         if "context" in record:  # SQuAD names its articles as their addresses do: Jehovah%27s_Witnesses
             title = unquote(title).replace("_", " ")
         documents.append(Document(title, text, name=name, row=row, completions=_completions(record)))
+    if not documents and len(faults.items) > before:
+        raise UsageError(
+            " ".join(faults.items[before]), "questions go to `past rl` and `past eval`, pairs to `past sft`"
+        )
     return documents
 
 
@@ -140,26 +156,29 @@ READERS: dict[str, Callable[[Path], Sequence[Document]]] = {
     "html": read_html,
     "pdf": read_pdf,
     "docx": read_docx,
-    "jsonl": read_records,
-    "json": read_records,
+    "rst": lambda path: [Document(*formats.read_rst(path))],
+    "tex": lambda path: [Document(*formats.read_tex(path))],
+    "ipynb": lambda path: [Document(*formats.read_ipynb(path))],
+    "epub": lambda path: [Document(*formats.read_epub(path))],
+    **dict.fromkeys(("jsonl", "json", "csv", "tsv", "parquet"), read_records),
 }
+"""A reader for every format; those of `read_records` also take the `Faults` of their rows."""
 
 SUFFIXES = {
-    ".txt": "txt",
+    **{f".{name}": name for name in READERS},
     ".text": "txt",
-    ".md": "md",
     ".markdown": "md",
-    ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
-    ".pdf": "pdf",
-    ".docx": "docx",
-    ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "json",
+    ".rest": "rst",
+    ".latex": "tex",
 }
 
-ACCEPTED = "accepted: txt, md, html, pdf (with text), docx, jsonl ({title, text}), json (SQuAD-like), folders of these"
+ACCEPTED = (
+    "accepted: txt, md, html, pdf (with text), docx, rst, tex, ipynb, epub; rows with a text in jsonl ({title, text}), "
+    "json (SQuAD-like), csv, tsv, parquet; folders of these, and - for standard input"
+)
 
 
 def format_of(path: Path) -> str:
@@ -171,10 +190,12 @@ def format_of(path: Path) -> str:
         start = file.read(4096)
     if start.startswith(b"%PDF-"):
         return "pdf"
+    if start.startswith(b"PK\x03\x04") and b"application/epub+zip" in start:
+        return "epub"
     if start.startswith(b"PK\x03\x04") and b"word/" in start + path.read_bytes():
         return "docx"
     if re.match(rb"\s*(<!doctype html|<html)", start, re.I):
         return "html"
-    if path.suffix.lower() in ("", ".log", ".rst", ".tex", ".org", ".adoc") and decode(start)[0]:
+    if path.suffix.lower() in ("", ".log", ".org", ".adoc") and decode(start)[0]:
         return "txt"
     raise UsageError(f"no reader for {path.suffix or 'this kind of'} files", ACCEPTED)

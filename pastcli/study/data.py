@@ -22,7 +22,8 @@ from ..api import Question
 from ..config.study import Part
 from ..errors import UsageError
 from ..ingest import read_documents, read_questions, sniff
-from ..ingest.records import TEXT_KEYS, document_of, records
+from ..ingest.questions import TEXT_KEYS, document_of
+from ..ingest.rows import records
 from .spec import Study
 
 DRAW = 0

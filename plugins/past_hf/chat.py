@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,7 @@ class HFChat:
             generator = torch.Generator().manual_seed(sampling.seed)
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
         done: dict[int, Completion] = {}
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
+        for batch in _batches(order, [len(ids) for ids in encoded], self.batch_size):
             for index, answer in zip(
                 batch, self._decode([encoded[i] for i in batch], sampling, generator), strict=True
             ):
@@ -230,6 +229,22 @@ def _draws(seeds: Sequence[int | None], steps: int) -> Any:
         _ = generator.seed() if seed is None else generator.manual_seed(seed)
         rows.append(torch.rand(steps, generator=generator, dtype=torch.float64))
     return torch.stack(rows)
+
+
+BATCH_TOKENS = 16_384
+"""Most tokens of prompts decoded together, padding included: among many short ones, one long prompt gets its own batch."""
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Prompts in `order` (shortest first) in batches of at most `size` and, if more than one, `BATCH_TOKENS` tokens."""
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) == size or (len(batch) + 1) * lengths[index] > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 def _no_grammar(sampling: Sampling) -> None:

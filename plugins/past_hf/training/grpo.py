@@ -19,6 +19,7 @@ from ..generation import end_tokens, generate, stop_rule
 from . import plans
 from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
+from .examples import fitting
 from .held_out import share, summed
 from .lora import lora_config
 from .rewards import combined, graded, weighted
@@ -175,6 +176,8 @@ def build(
     """The trainer of one `past rl`. Raises `UsageError` for settings GRPO cannot work with."""
     config: RlConfig = job.config
     _check(job)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    rows = fitting(rows, tokenizer, context, config.max_new_tokens)
     longest = max(len(tokenizer(row["prompt"])["input_ids"]) for row in rows)
     rounds = 1 if machine.tuned else plans.rl_rounds(config, machine.processes, longest)
     answers = config.prompts_per_step * config.num_generations // machine.processes

@@ -17,6 +17,7 @@ from ..materialize import encode
 from . import plans
 from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
+from .examples import spoken, warn_too_long
 from .held_out import summed
 from .lora import lora_config
 
@@ -27,10 +28,12 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
     """`input_ids` and `labels` of each text; a text of more than `max_length` tokens becomes several.
 
     Rows are `{"text"}`, every token a label, or `{"prompt", "completion"}`, the prompt masked with -100. The end
-    token is added. Splitting loses nothing, where TRL's truncation would drop facts.
+    token is added. Splitting loses nothing, where TRL's truncation would drop facts. Conversations (`{"messages"}`) are
+    pairs in the model's chat template. A pair longer than `max_length` is left out with a warning.
     """
-    made = []
+    made, long = [], []
     for number, row in enumerate(rows, 1):
+        row = spoken(row, tokenizer)
         if isinstance(row.get("text"), str):
             ids = encode(tokenizer, row["text"]) + [tokenizer.eos_token_id]
             pieces = -(-len(ids) // max_length)
@@ -38,25 +41,25 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
             parts = [ids[start : start + size] for start in range(0, len(ids), size)]
             made += [{"input_ids": part, "labels": part} for part in parts]
         elif isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
-            made.append(_pair(row, tokenizer, max_length, number))
+            pair = _pair(row, tokenizer)
+            if len(pair["input_ids"]) > max_length:
+                long.append(number)
+            else:
+                made.append(pair)
         else:
             keys = ", ".join(row)
             raise UsageError(
                 f"example {number} is neither a text nor a prompt with its completion", f"its keys: {keys}"
             )
+    warn_too_long(long, len(rows), max_length, "raise --max-length, or give them as plain text")
     return [row for row in made if len(row["input_ids"]) > 1]
 
 
-def _pair(row: Mapping[str, str], tokenizer: Any, max_length: int, number: int) -> dict[str, list[int]]:
+def _pair(row: Mapping[str, str], tokenizer: Any) -> dict[str, list[int]]:
     prompt = encode(tokenizer, row["prompt"])
     ids = encode(tokenizer, row["prompt"] + row["completion"]) + [tokenizer.eos_token_id]
     # Tokens may merge across the border: the completion starts where the two encodings part.
     start = next((i for i, (a, b) in enumerate(zip(prompt, ids)) if a != b), len(prompt))
-    if len(ids) > max_length:
-        raise UsageError(
-            f"example {number} has {len(ids)} tokens, and a prompt with its completion cannot be split",
-            f"raise --max-length (now {max_length}), or give it as plain text",
-        )
     return {"input_ids": ids, "labels": [IGNORED] * start + ids[start:]}
 
 

@@ -1,0 +1,49 @@
+"""Which examples a training can use: conversations as text, and what is too long left out by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pastcli import output, qa
+from pastcli.errors import UsageError
+
+
+def spoken(row: Mapping[str, Any], tokenizer: Any) -> Mapping[str, Any]:
+    """A row of `messages` as prompt and completion in the model's chat template; other rows as they are.
+
+    A model without a template gets the question in the plain layout of evaluation, and what came before it line by line.
+    """
+    turns = row.get("messages")
+    if not turns:
+        return row
+    *before, answer = turns
+    if tokenizer.chat_template:
+        prompt = tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)
+        return {"prompt": prompt, "completion": answer["content"]}
+    said = "".join(f"{turn['role']}: {turn['content']}\n" for turn in before[:-1])
+    return {"prompt": said + qa.prompt_for(before[-1]["content"]), "completion": f" {answer['content']}"}
+
+
+def warn_too_long(numbers: Sequence[int], total: int, limit: int, hint: str) -> None:
+    """Say which examples (counted from 1) are longer than `limit` tokens; raises `UsageError` if that is all of them."""
+    if not numbers:
+        return
+    shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    what = f"{len(numbers)} of {total} examples are longer than {limit} tokens and cannot be split: {shown}"
+    if len(numbers) == total:
+        raise UsageError(what, hint)
+    output.warn(f"skipped: {what}", hint)
+
+
+def fitting(rows: list[dict[str, Any]], tokenizer: Any, context: int | None, answer: int) -> list[dict[str, Any]]:
+    """The rows whose prompt leaves the model room for `answer` tokens; the others are left out by number.
+
+    One prompt longer than the model would make every row of its batch as long, and take the memory of all.
+    """
+    if not context:
+        return rows
+    lengths = [len(tokenizer(row["prompt"])["input_ids"]) for row in rows]
+    long = [number for number, length in enumerate(lengths, 1) if length + answer > context]
+    warn_too_long(long, len(rows), context - answer, "shorten these questions: the model holds no more")
+    return [row for row, length in zip(rows, lengths) if length + answer <= context]
