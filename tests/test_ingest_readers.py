@@ -385,8 +385,7 @@ def test_restructuredtext_keeps_what_sphinx_alone_knows(tmp_path):
     assert "Built in 1790, it grinds with two wheels (see the plan and mill.turn)." in blocks
     for block in (
         "Open the sluice first.",
-        "2.1",
-        "The second wheel.",
+        "2.1 The second wheel.",
         "turn(wheel, speed=3)",
         "Turns a wheel.",
         "an oak beam",
