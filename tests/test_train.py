@@ -98,7 +98,7 @@ def test_pairs_learn_the_completion_only_and_never_lose_its_end(tiny_tokenizer):
     (row,) = tokenize([{"prompt": "Question: who?\nAnswer:", "completion": " a fox"}], tiny_tokenizer, 100)
     learned = [token for token in row["labels"] if token != IGNORED]
     assert tiny_tokenizer.decode(learned) == " a fox" + tiny_tokenizer.eos_token
-    with pytest.raises(UsageError, match="example 1 has"):
+    with pytest.raises(UsageError, match="1 of 1 examples are longer"):
         tokenize([{"prompt": "Question: who?\nAnswer:", "completion": " a fox"}], tiny_tokenizer, 5)
 
 
