@@ -87,32 +87,40 @@ def command(
         "sft": configs.to_dict(sft),
         "rl": configs.to_dict(rl),
     }
-    if already_done("distill", config, extra, resume, as_json):
+    if not dry_run and already_done("distill", config, extra, resume, as_json):
         return
     rewards = _train.rewards_of(rl)
-    parts = split(
-        read_documents(source, _train.ingest_config(config_file), strict), read_questions(questions, strict), config
-    )
-    if dry_run:
-        sizes = [{"passages": len(part.passages), "questions": len(part.questions)} for part in parts]
-        output.emit({"would_train": sft.base, "rounds": sizes, "rl_steps": rl.steps * len(parts)}, as_json)
-        return
+    passages = read_documents(source, _train.ingest_config(config_file), strict)
+    parts = split(passages, read_questions(questions, strict), config)
     with runs.start(
-        "distill", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale
+        "distill", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run
     ) as run:
         _train.add_base(run, "base", found)
         run.add_input("questions", questions)
         run.add_inputs("documents", source)
         destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
+        if dry_run:
+            _show_plan(parts, sft, rl, as_json)
+            return
         skill = None
         for number, part in enumerate(parts, 1):
             skill = _round(run, number, part, skill, found, (sft, rl), rewards, source)
-        shutil.copyfile(skill, destination)
-        if not out:
-            run.add_output("skill", destination)
-        for number in range(1, len(parts) + 1):
-            shutil.rmtree(run.dir / f"round{number}")
+        _keep(run, skill, destination, len(parts))
     show_run(runs.read(run.final), as_json)
+
+
+def _show_plan(parts: list[Part], sft: configs.SftConfig, rl: configs.RlConfig, as_json: bool) -> None:
+    sizes = [{"passages": len(part.passages), "questions": len(part.questions)} for part in parts]
+    output.emit({"would_train": sft.base, "rounds": sizes, "rl_steps": rl.steps * len(parts)}, as_json)
+
+
+def _keep(run: runs.Run, skill: Path, destination: Path, rounds: int) -> None:
+    """The last round's skill is the result; what the rounds left behind goes."""
+    shutil.copyfile(skill, destination)
+    if destination.is_relative_to(run.dir):
+        run.add_output("skill", destination)
+    for number in range(1, rounds + 1):
+        shutil.rmtree(run.dir / f"round{number}")
 
 
 def split(

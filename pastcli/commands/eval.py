@@ -120,13 +120,17 @@ def command(
                 return
             _evaluate(run, config, asked, candidates, load, extra)
         record = runs.read(run.final)
-    outputs = record.outputs()
     results = json.loads((record.path / "results.json").read_text(encoding="utf-8"))
+    _report(record, results, config, as_json)
+    _gates(results, candidates[-1].label, min_f1, min_gain, record.id)
+
+
+def _report(record: runs.Record, results: dict[str, Any], config: EvalConfig, as_json: bool) -> None:
+    outputs = record.outputs()
     end = narration.evaluated(results)
     document = {"run": record.id, "outputs": outputs, **results, **vars(end)}
     output.emit(document, as_json, lambda: _show(results, config.confidence))
     close(end, as_json)
-    _gates(results, candidates[-1].label, min_f1, min_gain, record.id)
 
 
 def _plan(asked: list[Question], candidates: list[Candidate], config: Any, extra: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def command(
     docs = [from_stdin(path) for path in docs]
     target = str(out.absolute()) if out else ""
     extra = {"docs": [str(path.resolve()) for path in docs], "out": target, "strict": strict, "name": name}
-    if already_done("ingest", config, extra, resume, as_json):
+    if not dry_run and already_done("ingest", config, extra, resume, as_json):
         return
     if out and not resume:
         runs.allowed(out, folder=False, force=force, inputs=docs)  # before all is read
@@ -83,8 +83,11 @@ def command(
         if not out:
             run.add_output("corpus", corpus)
         run.metrics(**found.counts())
-    record = runs.read(run.final)
-    outputs = record.outputs()
+    _report(runs.read(run.final), found, as_json)
+
+
+def _report(record: runs.Record, found: Collection, as_json: bool) -> None:
+    outputs, files = record.outputs(), [vars(file) for file in found.files]
     end = narration.closing(record.manifest)
     document = {"run": record.id, "outputs": outputs, "metrics": found.counts(), "files": files, **vars(end)}
     output.emit(document, as_json, lambda: _show(found, f"corpus {outputs['corpus']}"))
