@@ -72,7 +72,7 @@ def test_documents_to_sft_to_rl_with_nothing_but_defaults_between(past, past_jso
 
 def test_dry_run_counts_and_writes_nothing(past_json, material, tiny_model):
     plan = past_json("sft", "docs", "--base", tiny_model, "--mix", "none", "--dry-run")
-    assert plan["examples"] == 6 and plan["steps_about"] >= 1 and not (material / "runs").exists()
+    assert plan["examples"] == 6 and plan["steps"] >= 1 and not (material / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,11 @@ class TrainResult:
 
 
 class Trainer(Protocol):
-    """The `past.trainers` role."""
+    """The `past.trainers` role.
+
+    It may also have `plan(stage, model, rows, config, card_gb) -> dict`, which `--dry-run` prints: figures by name, tables
+    as `memory_gb`, `disk_gb`, `seconds`, and a list `would_fit` of {"with", "peak_gb"}.
+    """
 
     name: str
 

@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from .. import adapters, api, cards, models, output, qa, registry, runs
 from .. import config as configs
@@ -117,6 +119,30 @@ def train(
     write_rows(folder / "log.jsonl", result.log)
     shutil.rmtree(state, ignore_errors=True)
     return result
+
+
+Card = Annotated[
+    float, typer.Option("--card", metavar="GB", min=0, help="With --dry-run: plan for cards of this much memory.")
+]
+
+
+def show_plan(
+    stage: str, model: models.ModelRef, rows: Sequence[dict[str, Any]], config: Any, card: float, as_json: bool
+) -> None:
+    """What a training would take, as its trainer plans it; the counts alone where the trainer has no plan."""
+    document = {"would_train": model.name, "model": str(model.path), "method": config.method, "examples": len(rows)}
+    plan = getattr(registry.load("trainer", config.trainer), "plan", None)
+    document |= plan(stage, model.path, rows, config, card) if plan else {}
+
+    def human() -> None:
+        output.pairs({key: value for key, value in document.items() if not isinstance(value, (dict, list))})
+        for title in ("memory_gb", "disk_gb", "seconds"):
+            if isinstance(document.get(title), dict):
+                output.table(title, ["", ""], list(document[title].items()), boxed=False)
+        for way in document.get("would_fit", []):
+            output.line(f"would fit: {way['with']} ({way['peak_gb']} GB)")
+
+    output.emit(document, as_json, human)
 
 
 def record(run: runs.Run, result: api.TrainResult) -> None:

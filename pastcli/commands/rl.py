@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .. import models, output, runs
+from .. import models, runs
 from ..config import RlConfig
 from ..errors import UsageError
 from . import _lineage, _train
@@ -48,6 +48,7 @@ def command(
     sft: Annotated[str | None, SFT] = None,
     questions: Annotated[Path | None, QUESTIONS] = None,
     dev: Annotated[Path | None, DEV] = None,
+    card: _train.Card = 0.0,
     *,
     config: RlConfig,
     name: Name = "",
@@ -76,9 +77,7 @@ def command(
     rows = _train.rl_rows(read_questions(questions, strict), questions)
     held_out = _train.rl_rows(read_questions(dev, strict), dev) if dev else []
     if dry_run:
-        answers = config.steps * config.prompts_per_step * config.num_generations
-        plan = {"would_train": str(found.path), "questions": len(rows), "steps": config.steps}
-        output.emit({**plan, "answers_sampled": answers}, as_json)
+        _train.show_plan("rl", found, rows, config, card, as_json)
         return
     with runs.start("rl", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale) as run:
         _train.add_base(run, "sft", found)

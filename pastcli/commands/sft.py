@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .. import config as configs
 from .. import models, output, runs
 from ..config import SftConfig
 from ..errors import UsageError
@@ -33,6 +31,7 @@ DEV = typer.Option(
 def command(
     docs: Annotated[list[Path] | None, DOCS] = None,
     dev: Annotated[Path | None, DEV] = None,
+    card: _train.Card = 0.0,
     *,
     config: SftConfig,
     name: Name = "",
@@ -60,7 +59,7 @@ def command(
     rows = _train.sft_rows(docs, config, _train.ingest_config(config_file), strict)
     held_out = read_pairs(dev, strict) if dev else []
     if dry_run:
-        output.emit(_plan(rows, config, found), as_json)
+        _train.show_plan("sft", found, rows, config, card, as_json)
         return
     with runs.start("sft", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale) as run:
         _train.add_base(run, "base", found)
@@ -78,17 +77,3 @@ def _newest_corpus() -> Path:
         raise UsageError("no documents given, and no corpus in this workspace", "name files or folders: past sft docs/")
     output.note(f"documents: {record.output('corpus')} (run {record.id})")
     return record.output("corpus")
-
-
-def _plan(rows: list[dict[str, str]], config: configs.SftConfig, base: models.ModelRef) -> dict[str, Any]:
-    """Counts are exact, tokens a guess at 4 characters each, and with them the steps."""
-    tokens = sum(len(str(value)) for row in rows for value in row.values()) / 4
-    return {
-        "would_train": config.base,
-        "model": str(base.path),
-        "model_bytes": runs.size_of(base.path),
-        "method": config.method,
-        "examples": len(rows),
-        "tokens_about": round(tokens * config.epochs),
-        "steps_about": max(1, math.ceil(tokens * config.epochs / config.step_tokens)),
-    }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pastcli import api
 
@@ -25,6 +27,15 @@ class HFTrainer:
         """GRPO on questions. A LoRA adapter as starting point is merged into `out/sft` first, so that the skill
         vector is exactly what RL changed (METHOD 5)."""
         return _train("rl", job)
+
+    def plan(
+        self, stage: str, model: Path, rows: Sequence[dict[str, Any]], config: Any, card_gb: float = 0.0
+    ) -> dict[str, Any]:
+        """What `--dry-run` says: memory, tokens, operations, time and disk; `card_gb` plans for such cards."""
+        quiet()
+        from ..planning import plan
+
+        return plan(stage, model, rows, config, card_gb)
 
 
 def _train(stage: str, job: api.TrainJob) -> api.TrainResult:

@@ -1,0 +1,89 @@
+"""Bytes of one process, part by part, at the moment it holds most.
+
+Weights, gradients and AdamW's two moments are counted as the two paths hold them (see `compute.WorkingWeights`; ZeRO,
+1910.02054, section 3.1, counts the same kinds). Activations are the tensors that a Llama-like block keeps for the backward
+pass (the method of 2205.05198, section 4.1, for gated MLPs, RMSNorm in float32 and grouped keys).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..training.arguments import Machine
+from .shape import Shape
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Load:
+    """The largest batches of a training: of one backward pass (`rows` x `width` tokens, `labels` of them scored) and of one
+    decoding (`decoded` rows of `context` tokens)."""
+
+    rows: int
+    width: int
+    labels: int
+    decoded: int = 0
+    context: int = 0
+    reference: bool = False
+
+
+def parts(shape: Shape, settings: Any, machine: Machine, load: Load, element: int) -> dict[str, float]:
+    """Bytes by part; `element` is the size of the compute type. What is used at different times is not summed by `peak`."""
+    trained = shape.lora or shape.parameters
+    frozen = shape.parameters if shape.lora else 0
+    shards = machine.processes if machine.sharded else 1
+    copies = element if element < 4 else 0
+    if machine.tuned:
+        weights = 4 * (trained + frozen) + copies * (trained + frozen)
+        gradients = 4 * trained + copies * trained
+    else:
+        base = 2 if machine.cuda and shape.lora else 4
+        cast = copies if base == 4 else 0  # autocast's copies of the weights, kept for the backward pass
+        weights = (4 * trained + base * frozen) / shards
+        weights += cast * min(shape.parameters, 2 * shape.largest_layer if shards > 1 else shape.parameters)
+        weights += 4 * 2 * shape.largest_layer if shards > 1 else 0
+        buckets = 4 * trained if machine.processes > 1 and shards == 1 else 0
+        gradients = 4 * trained / shards + buckets
+    moments = 2 if settings.optimizer == "adamw_8bit" else 8
+    return {
+        "weights": weights,
+        "reference": element * shape.parameters if load.reference and not shape.lora else 0,
+        "gradients": gradients,
+        "optimiser": moments * trained / shards,
+        "activations": _activations(shape, machine, load, element, machine.checkpoints_activations(settings)),
+        "logits": _logits(shape, load, element, machine),
+        "kv_cache": load.decoded * load.context * 2 * shape.layers * shape.key * element,
+        "decoding": 26 * min(load.decoded, 4096) * shape.vocabulary if load.decoded else 0,
+    }
+
+
+def peak(bytes_of: dict[str, float], runtime: float) -> float:
+    """What is held all the time, and the larger of a backward pass and a decoding (which has no gradients yet)."""
+    always = runtime + bytes_of["weights"] + bytes_of["reference"] + bytes_of["optimiser"]
+    backward = bytes_of["gradients"] + bytes_of["activations"] + bytes_of["logits"]
+    return always + max(backward, bytes_of["kv_cache"] + bytes_of["decoding"])
+
+
+def _activations(shape: Shape, machine: Machine, load: Load, element: int, checkpointed: bool) -> float:
+    tokens = load.rows * load.width
+    norms = 2 * (4 + 4 if element == 4 else 4 + element) * shape.hidden
+    inputs = 2 * element * shape.hidden
+    attention = 4 * element * shape.query
+    if not machine.cuda:  # eager attention keeps every score: float32 after the softmax, and cast
+        attention += (4 + (element if element < 4 else 0)) * shape.heads * load.width
+    if shape.lora:
+        inputs *= 2  # the dropout-free input of A is the linear's own; its product with A and the sum are kept besides
+    gated = 4 * element * shape.intermediate
+    layer = tokens * (norms + inputs + attention + gated)
+    if checkpointed:
+        return shape.layers * tokens * shape.hidden * element + layer
+    return shape.layers * layer
+
+
+def _logits(shape: Shape, load: Load, element: int, machine: Machine) -> float:
+    """The slopes that the tuned step keeps for the backward pass; TRL's fused head keeps a tile of scores."""
+    if machine.tuned:
+        return load.labels * shape.vocabulary * element + 3 * 128 * shape.vocabulary * 4
+    return load.rows * load.width * min(shape.vocabulary, 32768) * 4

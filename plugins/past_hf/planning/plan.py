@@ -1,0 +1,212 @@
+"""The plan of a training as one document: what `past sft|rl --dry-run` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from pastcli import output
+from pastcli.config import RlConfig, SftConfig
+
+from ..compute import compute_dtype
+from ..materialize import hf_directory, load_tokenizer
+from ..training import plans
+from ..training.arguments import Machine
+from ..training.checkpoints import KEEP
+from ..training.launch import processes_of
+from ..training.sft import IGNORED, tokenize
+from . import memory, probe
+from .memory import GB, Load
+from .shape import Shape, read_config, shape_of
+
+CARD_RUNTIME = 1.0 * GB
+"""Of a card's memory: what CUDA, its libraries and torch's allocator hold beside tensors."""
+Settings = SftConfig | RlConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """How much there is to do: optimiser steps, tokens trained (padding included) and read or decoded besides."""
+
+    steps: int
+    tokens: int
+    padded: int
+    read: int
+    load: Load
+
+
+def plan(
+    stage: str,
+    model: Path,
+    rows: Sequence[dict[str, Any]],
+    settings: Settings,
+    card_gb: float = 0.0,
+    probing: bool = True,
+) -> dict[str, Any]:
+    """What this training would take on this machine, or with `card_gb` on cards of that many GB.
+
+    `model` needs a config.json and no weights; without a tokenizer a token is taken for four characters. Raises
+    `UsageError` for settings that no training takes, `MismatchError` for a config that is none of a language model.
+    """
+    folder = hf_directory(model) if model.is_file() else model
+    config = read_config(folder)
+    machine = Machine(torch.cuda.is_available() or card_gb > 0, processes_of(settings), settings.sharding == "full")
+    shape = shape_of(config, settings)
+    work = measured(stage, rows, _tokenizer(folder), settings, machine)
+    dtype = torch.bfloat16 if card_gb and settings.precision != "fp32" else compute_dtype(settings.precision)
+    room = _room(machine, card_gb)
+    need, parts = _need(shape, settings, machine, work.load, dtype)
+    found = {
+        "parameters": shape.parameters,
+        "trained": shape.lora or shape.parameters,
+        "machine": f"cards of {room / GB:.0f} GB" if machine.cuda else f"processors, {room / GB:.1f} GB free",
+        "processes": machine.processes,
+        "steps": work.steps,
+        "tokens": work.tokens,
+        "tokens_decoded": work.read,
+        "flops": flops(shape, settings, machine, work),
+        "memory_gb": {name: round(size / GB, 3) for name, size in parts.items() if size}
+        | {"peak": round(need / GB, 3)},
+        "fits": need <= room,
+        "disk_gb": _disk(shape),
+    }
+    if not found["fits"]:
+        found["would_fit"] = ways(shape, settings, machine, work.load, dtype, room)
+    if card_gb or not probing:
+        return found
+    return found | _time(config, shape, settings, machine, work, dtype, room)
+
+
+def _tokenizer(folder: Path) -> Any:
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        output.note(f"{folder} has no tokenizer: a token is taken for four characters")
+        return None
+    return load_tokenizer(folder)
+
+
+def measured(stage: str, rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, machine: Machine) -> Work:
+    """The work of the rows, from the plan that training itself would follow."""
+    if stage == "rl":
+        return _rl(rows, tokenizer, settings, machine)
+    if tokenizer:
+        made = tokenize(list(rows), tokenizer, settings.max_length)
+        lengths = [len(row["input_ids"]) for row in made]
+        labels = [sum(label != IGNORED for label in row["labels"]) for row in made]
+    else:
+        lengths = labels = [
+            min(settings.max_length, 1 + sum(len(str(value)) for value in row.values()) // 4) for row in rows
+        ]
+    steps = plans.sft_plan(lengths, settings)
+    dealt = plans.deal(steps, lengths, machine.processes, settings.batch_tokens)
+    groups = [group for rounds in dealt for each in rounds for group in each if group[0] >= 0]
+    sizes = [(len(group) * max(lengths[row] for row in group), group) for group in groups]
+    largest = max(sizes, key=lambda pair: pair[0])[1]
+    load = Load(len(largest), max(lengths[row] for row in largest), max(sum(labels[r] for r in g) for g in groups))
+    return Work(len(steps), sum(lengths[row] for step in steps for row in step), sum(s for s, _ in sizes), 0, load)
+
+
+def _rl(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: RlConfig, machine: Machine) -> Work:
+    prompts = [len(tokenizer(row["prompt"])["input_ids"]) if tokenizer else len(row["prompt"]) // 4 for row in rows]
+    width = max(prompts) + settings.max_new_tokens
+    answers = settings.prompts_per_step * settings.num_generations // machine.processes
+    at_once = min(answers, max(1, settings.batch_tokens // width))
+    if not machine.tuned:
+        at_once = answers // plans.rl_rounds(settings, machine.processes, max(prompts))
+    mean = sum(prompts) / len(prompts)
+    of_step = settings.prompts_per_step * settings.num_generations * (mean + settings.max_new_tokens)
+    load = Load(at_once, width, at_once * settings.max_new_tokens, answers, width, settings.beta > 0)
+    read = settings.steps * settings.prompts_per_step * (mean + settings.num_generations * settings.max_new_tokens)
+    return Work(settings.steps, round(settings.steps * of_step), round(settings.steps * of_step), round(read), load)
+
+
+def flops(shape: Shape, settings: Settings, machine: Machine, work: Work) -> int:
+    """Multiplications and additions, over all processes: 2 for each weight and token forward, 2 for the gradient of what
+    it was given, 2 for its own where it is trained (2001.08361, section 2.1), attention by its length."""
+    attention = 4 * shape.layers * shape.query * work.load.width / 2  # causal: half of all pairs
+    forward = 2 * shape.linear + attention
+    backward = forward + (2 * shape.linear + attention if not shape.lora else 4 * shape.lora)
+    again = forward if machine.checkpoints_activations(settings) else 0
+    return round(work.padded * (forward + backward + again) + work.read * forward)
+
+
+def _room(machine: Machine, card_gb: float) -> float:
+    """Bytes there are for one process."""
+    if card_gb:
+        return card_gb * GB
+    if machine.cuda:
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    return psutil.virtual_memory().available / machine.processes
+
+
+def _need(
+    shape: Shape, settings: Settings, machine: Machine, load: Load, dtype: torch.dtype
+) -> tuple[float, dict[str, float]]:
+    runtime = CARD_RUNTIME if machine.cuda else float(psutil.Process().memory_info().rss)
+    parts = memory.parts(shape, settings, machine, load, dtype.itemsize)
+    return memory.peak(parts, runtime), {"runtime": runtime, **parts}
+
+
+def _disk(shape: Shape) -> dict[str, float]:
+    """A checkpoint holds what is trained and AdamW's two moments in float32; one more is there while it is written."""
+    trained = shape.lora or shape.parameters
+    checkpoint, result = 12 * trained, 4 * trained
+    whole = (KEEP + 1) * checkpoint + result
+    return {name: round(size / GB, 3) for name, size in zip(("checkpoint", "at_most"), (checkpoint, whole))}
+
+
+def ways(
+    shape: Shape, settings: Settings, machine: Machine, load: Load, dtype: torch.dtype, room: float
+) -> list[dict[str, Any]]:
+    """Settings that would make it fit, one change at a time, then two; each with the peak it leads to."""
+    half = max(load.width, settings.batch_tokens // 4)
+    smaller = dataclasses.replace(load, rows=max(1, half // load.width), labels=min(load.labels, half))
+    small = (f"--batch-tokens {half}", {"batch_tokens": half}, machine, smaller)
+    again = ("--gradient-checkpointing on", {"gradient_checkpointing": "on"}, machine, load)
+    eight = ("--optimizer adamw_8bit", {"optimizer": "adamw_8bit"}, machine, load)
+    sharded = [
+        (f"--processes {n} --sharding full", {}, dataclasses.replace(machine, processes=n, sharded=True), load)
+        for n in (2, 4, 8, 16, 32, 64)
+        if machine.cuda and n > machine.processes
+    ]
+    found = []
+    adapter = dataclasses.replace(shape, lora=shape.lora or max(1, shape.parameters // 100))
+    for words, changes, where, what in [small, again, *([eight] if machine.cuda else []), *sharded]:
+        need, _ = _need(shape, dataclasses.replace(settings, **changes), where, what, dtype)
+        if need <= room:
+            found.append({"with": words, "peak_gb": round(need / GB, 1)})
+    if not shape.lora:
+        for words, changes, where, what in [("", {}, machine, load), small, again, *sharded]:
+            need, _ = _need(adapter, dataclasses.replace(settings, **changes), where, what, dtype)
+            if need <= room:
+                found.append({"with": f"--method lora {words}".strip(), "peak_gb": round(need / GB, 1)})
+                break
+    return found
+
+
+def _time(config: Any, shape: Shape, settings: Settings, machine: Machine, work: Work, dtype: Any, room: float) -> dict:
+    """Seconds by the probe; none where even three layers would not fit, or several processes would share the machine."""
+    three = (shape.parameters - (shape.layers - 3) * shape.largest_layer) * 20
+    if machine.processes > 1 or three > room / 2:
+        return {"seconds": None}
+    new = getattr(settings, "max_new_tokens", 0)
+    speed = probe.measure(config, work.load, dtype, machine.attention, new)
+
+    def whole(pair: tuple[float, float]) -> float:
+        return pair[0] + pair[1] * shape.layers
+
+    passes = work.padded / (work.load.rows * work.load.width)
+    rollouts = work.steps * whole(speed.decode) * max(1.0, work.load.decoded / 512) if work.load.decoded else 0.0
+    parts = {
+        "train": passes * whole(speed.backward),
+        "optimiser": work.steps * whole(speed.update),
+        "rollout": rollouts,
+    }
+    return {
+        "seconds": {name: round(value, 1) for name, value in parts.items() if value}
+        | {"all": round(sum(parts.values()), 1)}
+    }
