@@ -348,6 +348,41 @@ def test_a_sequence_trains_one_domain_after_the_other(workspace, tiny_model):
     assert rounds.stage == "distill" and rounds.config.rounds == 2 and rounds.extra["rl"]["steps"] == 2
 
 
+def test_parents_come_first_jobs_are_kept_to_and_a_failure_lets_the_others_end(workspace, tiny_model, monkeypatch):
+    import threading
+
+    from pastcli.errors import PastError
+    from pastcli.study import execute
+    from pastcli.study.graph import Graph
+
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
+    nodes = Graph(a_study(workspace, tiny_model, **{"seeds = [0]": "seeds = [0, 1, 2]"}), workspace / "data").nodes()
+    made, busy, most, lock = [], [0], [0], threading.Lock()
+
+    def one(node, store):
+        with lock:
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+            assert all(parent.key in made for parent in node.parents)
+        time.sleep(0.01)
+        with lock:
+            busy[0] -= 1
+            if node.stage == "rl" and failing:
+                raise PastError("broken", "mend it")
+            made.append(node.key)
+
+    monkeypatch.setattr(execute, "_one", one)
+    failing, written = False, []
+    execute.make(nodes, execute.Store(workspace), 2, lambda: written.append(len(made)))
+    assert sorted(made) == sorted(node.key for node in nodes) and most[0] == 2 and len(written) == 6
+    made.clear()
+    failing = True
+    with pytest.raises(PastError, match="broken"):
+        execute.make(nodes, execute.Store(workspace), 2, lambda: None)
+    assert busy[0] == 0 and len(made) < len(nodes)
+
+
 def test_what_nothing_needs_any_more_is_removed(workspace, tiny_model):
     from pastcli.study.execute import spared
     from pastcli.study.graph import Graph

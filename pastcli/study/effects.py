@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import stats
+from .. import qa, stats
 
 METRICS = ("exact", "contains", "f1")
 CLAIMED = ("contains", "f1")
@@ -87,9 +87,17 @@ def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str
         "confidence": confidence,
         "scores": scores,
         "effects": effects,
+        "echo": {about: _echo(items) for about, items in document["items"].items()},
         "scales": {arm: found for arm, found in answers.scales.items() if "dev_f1" in found},
         "strata": strata(answers, effects, confidence),
     }
+
+
+def _echo(items: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What a model would score that only repeats the question: a skill of speaking that knows nothing."""
+    pairs = [(item["question"], item["answers"]) for item in items if item["part"] != "dev"]
+    score = {"f1": qa.f1, "contains": qa.contains}
+    return {metric: _mean([score[metric](*pair) for pair in pairs]) for metric in CLAIMED}
 
 
 def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:

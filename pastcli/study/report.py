@@ -51,7 +51,7 @@ def markdown(document: Mapping[str, Any], level: int = 1) -> str:
         arms = [arm for arm in summary["scores"] if document["study"]["arms"][arm]["about"] == about]
         if arms:
             named = about if about in ("source", "target") else f"domain {about}"
-            parts += [f"{title}# Questions on the {named}", _scores(summary, arms)]
+            parts += [f"{title}# Questions on the {named}", _scores(summary, arms, summary["echo"][about])]
     if summary["effects"]:
         parts += [f"{title}# Effects", _effects(summary, document["study"]["arms"])]
     for arm, found in summary["scales"].items():
@@ -86,7 +86,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _scores(summary: Mapping[str, Any], arms: Sequence[str]) -> str:
+def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, float]) -> str:
     rows = []
     for arm in arms:
         score = summary["scores"][arm]
@@ -100,6 +100,9 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str]) -> str:
         rows.append([arm, *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", *price, str(len(score["seeds"]))])
     first = summary["scores"][arms[0]]
     caption = f"{first['questions']} questions on {first['documents']} documents; mean over seeds with its {summary['confidence']:.0%} t-interval. "
+    caption += (
+        f"Repeating the question as the answer would score F1 {echo['f1']:.3f}, contains {echo['contains']:.3f}. "
+    )
     caption += "What is kept of the base: perplexity of a fixed neutral text, KL(base || arm) in nats a token on it and on everyday questions."
     return (
         table(

@@ -11,6 +11,7 @@ from typing import Any
 from .. import config as configs
 from .. import environment, output
 from ..config.study import STAGE_TABLES
+from ..errors import Interrupted
 from ..files import size_of
 from . import report
 from .effects import summarise
@@ -76,7 +77,10 @@ def run(
         return document
 
     if left and not collect_only:
-        make(left, store, jobs, write, lean)
+        try:
+            make(left, store, jobs, write, lean)
+        except KeyboardInterrupt as stop:
+            raise Interrupted("interrupted", "run the same command again to continue") from stop
     return write()
 
 
