@@ -198,3 +198,67 @@ def test_a_file_made_with_an_importance_matrix_is_not_rewritten_without_a_word(p
         in past("inject", "--vector", vector, "--target", "i.gguf", "-o", "o.gguf").stderr
     )
     assert "importance" not in past("inject", "--vector", vector, "--target", file, "-o", "p.gguf").stderr
+
+
+# ---------------------------------------------------------------- embeddings of other sizes
+
+
+def resized(base, out, tokenizer, rows, token=None):
+    """`base` with embeddings of `rows` rows, and one more token in its tokenizer, as people add a pad token."""
+    import copy
+
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    model.save_pretrained(out)
+    tokenizer = copy.deepcopy(tokenizer)
+    if token:
+        tokenizer.add_special_tokens({"pad_token": token})
+    tokenizer.save_pretrained(out)
+    return out
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_added_pad_token_is_no_obstacle_and_its_row_is_left_alone(past, make_tiny, workspace, tiny_tokenizer, tied):
+    base, rl = make_tiny(workspace / "base", tied=tied), make_tiny(workspace / "moved", tied=tied)
+    tensors = load_file(rl / "model.safetensors")
+    rng = np.random.default_rng(0)
+    moved = {name: value + rng.normal(0, 1e-3, value.shape).astype(np.float32) for name, value in tensors.items()}
+    save_file(moved, rl / "model.safetensors", metadata={"format": "pt"})
+    past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    target = resized(base, workspace / "target", tiny_tokenizer, len(tiny_tokenizer) + 1, "<|pad|>")
+    told = past("inject", "--vector", "v.safetensors", "--target", target, "-o", "made").stderr
+    assert "common ones get the skill" in told
+    made, before = load_file("made/model.safetensors"), load_file(target / "model.safetensors")
+    count = len(tiny_tokenizer)
+    for name in ("model.embed_tokens.weight", *(() if tied else ("lm_head.weight",))):
+        np.testing.assert_allclose(made[name][:count], moved[name], atol=1e-6)
+        np.testing.assert_array_equal(made[name][count:], before[name][count:])
+    np.testing.assert_allclose(made[UP], moved[UP], atol=1e-6)
+
+
+def test_rows_that_mean_other_tokens_are_refused_with_the_truth(past, make_tiny, workspace, tiny_tokenizer):
+    base = make_tiny(workspace / "base")
+    vector = one_layer_skill(past, base, workspace)
+    target = resized(base, workspace / "target", tiny_tokenizer, len(tiny_tokenizer) + 1, "<|pad|>")
+    table = json.loads((target / "tokenizer.json").read_text())
+    vocab = table["model"]["vocab"]
+    one, two = list(vocab)[50:52]
+    vocab[one], vocab[two] = vocab[two], vocab[one]
+    (target / "tokenizer.json").write_text(json.dumps(table))
+    assert "different tokenizers" in past("inject", "--vector", vector, "--target", target, "-o", "x", code=3).stderr
+    smaller = resized(base, workspace / "smaller", tiny_tokenizer, len(tiny_tokenizer) - 8)
+    table = json.loads((smaller / "tokenizer.json").read_text())
+    table["model"]["vocab"].popitem()
+    (smaller / "tokenizer.json").write_text(json.dumps(table))
+    assert "different tokenizers" in past("inject", "--vector", vector, "--target", smaller, "-o", "x", code=3).stderr
+
+
+def test_a_matrix_padded_to_a_round_size_gets_the_rows_that_tokens_own(past, make_tiny, workspace, tiny_tokenizer):
+    base = make_tiny(workspace / "base")
+    vector = one_layer_skill(past, base, workspace)
+    padded = resized(base, workspace / "padded", tiny_tokenizer, 384)
+    assert "320 rows" in past("inject", "--vector", vector, "--target", padded, "-o", "made").stderr
+    assert load_file("made/model.safetensors")["model.embed_tokens.weight"].shape == (384, 32)

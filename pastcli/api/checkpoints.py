@@ -80,6 +80,14 @@ class CarriesOthers(Protocol):
 
 
 @runtime_checkable
+class HasVocabulary(Protocol):
+    """A checkpoint that carries its tokenizer."""
+
+    def vocabulary(self) -> list[str]:
+        """Every token in the order of the ids, those included that `Identity.tokenizer_sha256` is the hash of; [] if unknown."""
+
+
+@runtime_checkable
 class HasCompanions(Protocol):
     """A checkpoint with files beside its weights that belong to any result made of it (the tokenizer, for one)."""
 

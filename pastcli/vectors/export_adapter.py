@@ -69,8 +69,7 @@ def export_adapter(
     with ExitStack() as stack:
         skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
         model = stack.enter_context(closing(open_model(target, base)))
-        for skill in skills:
-            compatibility.skill_fits(skill, model)
+        notes = [text for skill in skills for text in compatibility.skill_fits(skill, model)]
         names = list(dict.fromkeys(name for skill in skills for name in skill.specs()))
         factors = multipliers(names, parse_rules(scales), parse_depth(depth_scale))
         weights = [{name: scale * weight * factors[name] for name in names} for _, weight in vectors]
@@ -85,7 +84,7 @@ def export_adapter(
         bottom, below = layers(target, base)
         for adapter in below:
             stack.enter_context(closing(adapter))
-        joined = _joined(below, terms)
+        joined = _joined(below, terms, model.specs())
         specs = {name: spec for name, spec in model.specs().items() if name in joined}
         form = form_of_suffix(out)
         if form is not None:
@@ -96,7 +95,7 @@ def export_adapter(
             adapters.name_base(out, bottom, final or out)
             _tokenizer(model, out)
     rank = max(low.a.shape[0] for low in joined.values())
-    return Exported(out, rank, changed, kept, bottom, _warnings(left_out, kept, below))
+    return Exported(out, rank, changed, kept, bottom, notes + _warnings(left_out, kept, below))
 
 
 def _warnings(left_out: Sequence[str], kept: float, below: Sequence[Adapter]) -> list[str]:
@@ -151,15 +150,23 @@ def _refuse_tied(model: Checkpoint, terms: Terms) -> None:
         )
 
 
-def _joined(below: Sequence[Adapter], terms: Terms) -> dict[str, LowRank]:
+def _joined(below: Sequence[Adapter], terms: Terms, specs: Mapping[str, TensorSpec]) -> dict[str, LowRank]:
     """The target's own adapters and the skill as one pair of factors a tensor."""
     together: Terms = {}
     for adapter in below:
         for name in adapter.specs():
             together.setdefault(name, []).append((adapter.factors(name), 1.0))
     for name, several in terms.items():
-        together.setdefault(name, []).extend(several)
+        together.setdefault(name, []).extend((_with_rows(low, specs[name].shape[0]), factor) for low, factor in several)
     return {name: concatenated(several) for name, several in together.items()}
+
+
+def _with_rows(low: LowRank, rows: int) -> LowRank:
+    """The change for a model whose embeddings have `rows` rows (`checks.vocabulary`): those that both have."""
+    have = low.b.shape[0]
+    if have == rows:
+        return low
+    return LowRank(np.pad(low.b[:rows], ((0, max(0, rows - have)), (0, 0))), low.a, low.scale)
 
 
 def _uniform(factors: Mapping[str, LowRank]) -> tuple[dict[str, LowRank], int, float]:

@@ -15,6 +15,7 @@ from .checks import compatibility
 from .checks.survival import OWN, SKILL, Survival
 from .deltas import projection, scales
 from .deltas.application import Change, add
+from .deltas.common_rows import fitted
 from .deltas.controls import CONTROLS
 from .deltas.controls import control as controlled
 from .deltas.delta import Delta, Sum
@@ -67,9 +68,9 @@ def inject_skill(
     with ExitStack() as stack:
         skills = [stack.enter_context(closing(open_skill(path))) for path, _ in vectors]
         model = stack.enter_context(closing(open_model(target, base)))
-        for skill in skills:
-            compatibility.skill_fits(skill, model)
-        delta = _combined(skills, [weight for _, weight in vectors], chosen)
+        notes = [text for skill in skills for text in compatibility.skill_fits(skill, model)]
+        specs = model.specs()
+        delta = _combined([fitted(skill, specs) for skill in skills], [weight for _, weight in vectors], chosen)
         rank = projection.parse(chosen.project)
         if rank:
             if base is None:
@@ -91,7 +92,7 @@ def inject_skill(
         )
         warnings = [f"{skill.path.name}: {text}" for skill in skills for text in skill.about.warnings]
         warnings += [text for what, kept in found.items() for text in kept.warnings(what)] + unmeasured(cast, own)
-        warnings += smaller
+        warnings += smaller + notes
         return Injected(Path(out), found[SKILL], found.get(OWN), len(delta.specs()), len(model.specs()), warnings)
 
 
@@ -142,7 +143,7 @@ def _controlled(options: InjectConfig, delta: Delta, model: Checkpoint, stack: E
             f"{other.path} changes nothing that the skill changes", "a control has to act where it does"
         )
     text = f"the control is smaller than the skill: {other.path.name} leaves {len(alone)} of its tensors alone"
-    return Rescaled(other, delta), [f"{text}, such as {alone[0]}"] if alone else []
+    return Rescaled(fitted(other, model.specs()), delta), [f"{text}, such as {alone[0]}"] if alone else []
 
 
 def own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, stack: ExitStack) -> Delta | None:

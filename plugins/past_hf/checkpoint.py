@@ -19,7 +19,7 @@ from pastcli.vectors.files.safetensors import SafeReader
 from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
-from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, tokenizer_sha256
+from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, tokenizer_sha256, vocabulary
 
 if TYPE_CHECKING:
     from .writer import HFWriter
@@ -238,6 +238,9 @@ class HFCheckpoint:
         return Identity(
             str(names[0]), int(vocab), self.tied, shapes_sha256(self.specs().values()), tokenizer_sha256(self.path)
         )
+
+    def vocabulary(self) -> list[str]:
+        return vocabulary(self.path)
 
     def companions(self) -> list[Path]:
         return companions(self.path)

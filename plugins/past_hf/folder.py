@@ -82,15 +82,22 @@ def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
     )
 
 
+def vocabulary(folder: Path) -> list[str]:
+    """The tokens of tokenizer.json in the order of their ids; [] without one."""
+    if not (folder / "tokenizer.json").is_file():
+        return []
+    table = read_json(folder / "tokenizer.json")
+    vocab = (table.get("model") or {}).get("vocab") or {}
+    if isinstance(vocab, list):  # Unigram: (token, score) in the order of ids
+        vocab = {token: index for index, (token, _) in enumerate(vocab)}
+    ids = vocab | {token["content"]: token["id"] for token in table.get("added_tokens") or []}
+    return sorted(ids, key=lambda token: (ids[token], token))
+
+
 def tokenizer_sha256(folder: Path) -> str:
     """Hash of the vocabulary in the order of its ids; '' when the folder has no tokenizer."""
     if (folder / "tokenizer.json").is_file():
-        table = read_json(folder / "tokenizer.json")
-        vocab = (table.get("model") or {}).get("vocab") or {}
-        if isinstance(vocab, list):  # Unigram: (token, score) in the order of ids
-            vocab = {token: index for index, (token, _) in enumerate(vocab)}
-        ids = vocab | {token["content"]: token["id"] for token in table.get("added_tokens") or []}
-        return tokens_sha256(sorted(ids, key=lambda token: (ids[token], token)))
+        return tokens_sha256(vocabulary(folder))
     for name in ("tokenizer.model", "vocab.json", "vocab.txt"):
         if (folder / name).is_file():
             return hashlib.sha256((folder / name).read_bytes()).hexdigest()

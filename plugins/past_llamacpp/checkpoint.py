@@ -108,10 +108,7 @@ class GGUFCheckpoint:
     def identity(self) -> Identity:
         """Comparable with that of the HF directory of the same model."""
         embedding = next((rows for name, rows in self.rows.items() if name in EMBEDDINGS), None)
-        stored = self.header.metadata.get("tokenizer.ggml.tokens")
-        tokens = [str(token) for token in stored] if isinstance(stored, list) else []
-        while tokens and re.fullmatch(r"\[PAD\d+\]", tokens[-1]):  # rows of the matrix that no token owns
-            tokens.pop()
+        tokens = self.vocabulary()
         return Identity(
             names.class_name(self.header),
             embedding.shape[0] if embedding else 0,
@@ -119,6 +116,13 @@ class GGUFCheckpoint:
             shapes_sha256(self.specs().values()),
             tokens_sha256(tokens) if tokens else "",
         )
+
+    def vocabulary(self) -> list[str]:
+        stored = self.header.metadata.get("tokenizer.ggml.tokens")
+        tokens = [str(token) for token in stored] if isinstance(stored, list) else []
+        while tokens and re.fullmatch(r"\[PAD\d+\]", tokens[-1]):  # rows of the matrix that no token owns
+            tokens.pop()
+        return tokens
 
     def close(self) -> None:
         for mapped in self._mapped:

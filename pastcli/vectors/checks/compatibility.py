@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...api import CarriesOthers, Checkpoint, Identity, TensorSpec
 from ...errors import MismatchError
+from .vocabulary import common, resized
 
 if TYPE_CHECKING:
     from ..files.skill import Skill
@@ -33,18 +35,27 @@ def same_layout(one: Checkpoint, other: Checkpoint) -> None:
             )
 
 
-def skill_fits(skill: Skill, target: Checkpoint) -> None:
-    """Raise `MismatchError` unless `skill` can be added to `target`."""
+def skill_fits(skill: Skill, target: Checkpoint) -> list[str]:
+    """Raise `MismatchError` unless `skill` can be added to `target`; gives what the user should know of how it fits."""
     about = skill.about
-    description_fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
+    return description_fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
 
 
 def description_fits(
     path: str, identity: Identity, shapes: Mapping[str, Sequence[int]], sketch: str, target: Checkpoint
-) -> None:
-    """Raise `MismatchError` unless a skill taken from a model so described can be added to `target`."""
-    _identities(path, identity, str(target.path), target.identity())
-    _tensors(path, {name: tuple(shape) for name, shape in shapes.items()}, str(target.path), _shapes(target.specs()))
+) -> list[str]:
+    """Raise `MismatchError` unless a skill taken from a model so described can be added to `target`; gives what the user should
+    know: embeddings may have other numbers of rows, as long as the common ones mean the same tokens.
+    """
+    ours, theirs = {name: tuple(shape) for name, shape in shapes.items()}, _shapes(target.specs())
+    names = resized(ours, theirs)
+    found = target.identity()
+    rows = (ours[names[0]][0], theirs[names[0]][0]) if names else (0, 0)
+    vocab = found.vocab_size if names else identity.vocab_size
+    alike = replace(identity, vocab_size=vocab, tokenizer_sha256=found.tokenizer_sha256)
+    _identities(path, alike, str(target.path), found)
+    _tensors(path, ours | {name: theirs[name] for name in names}, str(target.path), theirs)
+    notes = common(path, identity, names, rows, target)
     cosine = sketch_cosine(sketch, target)
     if cosine < SAME_BASE:
         raise MismatchError(
@@ -52,6 +63,7 @@ def description_fits(
             f"same shapes, but the weights have cosine {cosine:.2f} (models of one base: above 0.9)",
             "inject it into an SFT model of the base it came from (`past inspect` shows its parents)",
         )
+    return notes
 
 
 def _shapes(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int, ...]]:
