@@ -25,8 +25,10 @@ def make_portable(folder: Path) -> None:
         write_json(folder / "config.json", config)
     if (folder / "tokenizer_config.json").is_file():
         limit = config.get("max_position_embeddings") or config.get("n_positions")
-        table = portable_tokenizer(read_json(folder / "tokenizer_config.json"), limit)
-        write_json(folder / "tokenizer_config.json", table)
+        before = read_json(folder / "tokenizer_config.json")
+        table = portable_tokenizer(before, limit)
+        if table != before:
+            write_json(folder / "tokenizer_config.json", table)
 
 
 def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def portable_tokenizer(table: Mapping[str, Any], limit: Any) -> dict[str, Any]:
     """tokenizer_config.json with a class both versions have, and the model's `limit` as its longest text."""
     made = {key: value for key, value in table.items() if key not in _UNSHARED}
-    if made.get("tokenizer_class") in ("TokenizersBackend", None):
+    if made.get("tokenizer_class") == "TokenizersBackend":
         made["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(made.get("extra_special_tokens"), list):  # version 4 has a mapping under this name
         made["additional_special_tokens"] = made.pop("extra_special_tokens")
