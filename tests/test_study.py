@@ -348,6 +348,34 @@ def test_a_sequence_trains_one_domain_after_the_other(workspace, tiny_model):
     assert rounds.stage == "distill" and rounds.config.rounds == 2 and rounds.extra["rl"]["steps"] == 2
 
 
+def test_single_passages_have_a_model_each_and_one_row_of_the_table(workspace, tiny_model):
+    from pastcli.study.execute import Store
+    from pastcli.study.graph import Graph
+    from pastcli.study.run import collect
+
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
+    study = a_study(workspace, tiny_model, **{"dev = 0.25": "dev = 0.25\nsingle = true"})
+    graph, store = Graph(study, workspace / "data"), Store(workspace)
+    plain = [one for one in graph.asked if one.arm == "SFT"]
+    models = {dict(one.node.inputs)["model"].key for one in plain}
+    assert len(plain) == len(models) == 4 and len({node.key for node in graph.nodes() if node.stage == "rl"}) == 1
+    texts = [dict(dict(one.node.inputs)["model"].inputs)["documents"].read_text() for one in plain]
+    assert all(text.count("\n") == 1 and str(workspace) not in text for text in texts)
+    items = {"target": [{"id": question.id} for question in graph.target.questions]}
+    store.answers.mkdir(parents=True)
+    for number, one in enumerate(plain):
+        assert collect(graph, store, items)["SFT"] == {}, "not before all documents are there"
+        asked = [json.loads(line) for line in dict(one.node.inputs)["questions"].read_text().splitlines()]
+        columns = {"prediction": "x", "exact": 0.0, "contains": 0.0, "f1": number / 4, "tokens": 1, "finish": "stop"}
+        rows = [{"id": row["id"], **columns} for row in asked]
+        told = {"seconds": 1.0, "injection": {"norm": None}, "retained": {"kl": float(number)}, "answers": rows}
+        store.answers_of(one.node).write_text(json.dumps(told))
+    whole = collect(graph, store, items)["SFT"]["0"]["1"]
+    assert whole["answers"]["f1"] == [number / 4 for number in range(4) for _ in range(4)]
+    assert whole["retained"] == {"kl": 1.5} and whole["injection"] == {"norm": None}
+
+
 def test_parents_come_first_jobs_are_kept_to_and_a_failure_lets_the_others_end(workspace, tiny_model, monkeypatch):
     import threading
 

@@ -38,6 +38,9 @@ class Part:
     dev: float = setting(
         0.0, "target: share of the documents whose questions only choose a scale and are never reported"
     )
+    single: bool = setting(
+        False, "target: one model a document, asked about that document alone (the paper's single-passage setting)"
+    )
     apart: bool = setting(True, "source: leave out documents whose title (article) occurs in the target")
 
 

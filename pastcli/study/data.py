@@ -12,13 +12,13 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import config as configs
 from .. import qa
-from ..api import Question
+from ..api import Passage, Question
 from ..config.study import Part
 from ..errors import UsageError
 from ..ingest import read_documents, read_questions, sniff
@@ -64,6 +64,22 @@ def target(study: Study, part: Part, folder: Path) -> Material:
     dev = set(_drawn(sorted({question.doc for question in questions}), part.dev))
     where = {question.id: "dev" if question.doc in dev else "test" for question in questions}
     return _material(documents, questions, questions, where, titles, folder)
+
+
+def singles(study: Study, whole: Material, folder: Path) -> list[Material]:
+    """The target document by document, for one model each; only documents that are asked about."""
+    passages: dict[str, list[Passage]] = {}
+    for passage in read_documents(whole.documents, study.stage("ingest", {"implication_sets": ALL_SETS})):
+        passages.setdefault(passage.doc, []).append(passage)
+    made = []
+    for doc in dict.fromkeys(question.doc for question in whole.questions):
+        asked = [question for question in whole.questions if question.doc == doc]
+        if doc not in passages:
+            raise UsageError(f"no document {doc!r} for its questions", "`doc` of a question names its document")
+        rows = [{**asdict(passage), "source": {}} for passage in passages[doc]]  # no path: named by content alone
+        where = {question.id: whole.where[question.id] for question in asked}
+        made.append(_material((_write(rows, folder, ".jsonl"),), asked, asked, where, whole.titles, folder))
+    return made
 
 
 def _material(documents, practice, asked, where, titles, folder) -> Material:

@@ -64,7 +64,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Asked:
-    """One arm at one seed and one scale, and the node that holds its answers."""
+    """One arm at one seed and one scale, and the node that holds its answers, or those on one document of many."""
 
     arm: str
     seed: int
@@ -80,6 +80,7 @@ class Graph:
         self.study, self.folder = study, folder
         self.base = models.resolve(study.base).path
         self.target = data.target(study, study.target, folder)
+        self.parts = data.singles(study, self.target, folder) if study.target.single else [self.target]
         self.domains = {name: data.target(study, part, folder) for name, part in study.targets.items()}
         self._sources: dict[str, data.Material] = {}
         self._nodes: dict[str, Node] = {}
@@ -167,14 +168,14 @@ class Graph:
                 after = self.rl(before, material, vector.rl, seed, what)
         return self._node("extract", config, [("sft", before), ("rl", after)], 0.0, f"extract {what}, seed {seed}")
 
-    def model(self, arm: Arm, seed: int) -> Node | Path:
-        """What an arm's vectors are added to."""
+    def model(self, arm: Arm, seed: int, target: data.Material) -> Node | Path:
+        """What an arm's vectors are added to; `target` is the whole target, or one document of it."""
         if arm.model == "base":
             return self.base
         if arm.model == "source":
             return self.sft(self.source(), arm.sft, seed, "source")
-        sft = self.sft(self.target, arm.sft, seed, "target")
-        return self.rl(sft, self.target, None, seed, "target") if arm.model == "rl" else sft
+        sft = self.sft(target, arm.sft, seed, "target")
+        return self.rl(sft, target, None, seed, "target") if arm.model == "rl" else sft
 
     def distilled(self, vector: Vector, seed: int) -> Node:
         """The skill of K rounds (METHOD 2), one run of `past distill`."""
@@ -195,10 +196,12 @@ class Graph:
     def _arm(self, name: str, arm: Arm, seed: int) -> Iterator[Asked]:
         about = "source" if arm.model == "source" else "target"
         self.arms.setdefault(name, {**vars(arm), "about": about})
-        model = self.model(arm, seed)
-        for scale in arm.scale if isinstance(arm.scale, list) else [arm.scale]:
-            injected = self._injected(model, name, arm, seed, float(scale))
-            yield self._asked(name, injected, about, seed, float(scale))
+        parts = self.parts if arm.model in ("sft", "rl") else [self.material(about)]
+        for part in parts:
+            model = self.model(arm, seed, part)
+            for scale in arm.scale if isinstance(arm.scale, list) else [arm.scale]:
+                injected = self._injected(model, name, arm, seed, float(scale))
+                yield self._asked(name, injected, about, part, seed, float(scale))
 
     def _sequence(self, name: str, arm: Arm, seed: int) -> Iterator[Asked]:
         """SFT on one domain after the other; after each step everything learnt so far is asked. What is left of a domain
@@ -214,7 +217,7 @@ class Graph:
                 label = f"{name}: {about} after {domain}"
                 other = f"{arm.against}: {about} after {domain}" if arm.against else f"{name}: {about} after {about}"
                 self.arms.setdefault(label, {**vars(arm), "about": about, "against": other})
-                yield self._asked(label, shown, about, seed, float(arm.scale))
+                yield self._asked(label, shown, about, self.domains[about], seed, float(arm.scale))
 
     def _injected(self, model: Node | Path, name: str, arm: Arm, seed: int, scale: float) -> Node | Path:
         """The arm's vectors added to a model; the model itself where there are none."""
@@ -226,9 +229,10 @@ class Graph:
         inputs = [("target", model), *vectors]
         return self._node("inject", config, inputs, 0.0, f"inject {name}, seed {seed}", factors=factors)
 
-    def _asked(self, label: str, model: Node | Path, about: str, seed: int, scale: float) -> Asked:
+    def _asked(
+        self, label: str, model: Node | Path, about: str, material: data.Material, seed: int, scale: float
+    ) -> Asked:
         config = self.study.stage("eval", {"retained": str(self.base)})
-        material = self.material(about)
         inputs = [("model", model), ("questions", material.asked)]
         work = len(material.questions) * (20.0 + config.max_new_tokens)
         return Asked(

@@ -16,7 +16,7 @@ from ..files import size_of
 from . import report
 from .effects import summarise
 from .execute import Store, duration, estimate, make, mean_seconds, measured_rates, needed
-from .graph import Graph
+from .graph import Graph, Node
 from .sentences import sentences
 from .spec import DEFAULTS, Study
 from .strata import overlap, strata
@@ -85,18 +85,29 @@ def run(
 
 
 def collect(graph: Graph, store: Store, items: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The answers of every finished arm, as columns in the order of the items: {arm: {seed: {scale: ...}}}."""
+    """The answers of every finished arm, as columns in the order of the items: {arm: {seed: {scale: ...}}}. Where each
+    document has a model of its own, the arm is finished when all are, and what they kept is their mean."""
     arms: dict[str, dict[str, Any]] = {name: {} for name in graph.arms}
+    groups: dict[tuple[str, int, float, str], list[Node]] = {}
     for one in graph.asked:
-        if not store.done(one.node):
+        groups.setdefault((one.arm, one.seed, one.scale, one.about), []).append(one.node)
+    for (arm, seed, scale, about), nodes in groups.items():
+        if not all(map(store.done, nodes)):
             continue
-        found = json.loads(store.answers_of(one.node).read_text(encoding="utf-8"))
-        rows = {row["id"]: row for row in found["answers"]}
-        order = [item["id"] for item in items[one.about]]
-        columns = {name: [rows[question][name] for question in order] for name in COLUMNS}
-        entry = {"injection": found["injection"], "retained": found.get("retained"), "answers": columns}
-        arms[one.arm].setdefault(str(one.seed), {})[f"{one.scale:g}"] = entry
+        found = [json.loads(store.answers_of(node).read_text(encoding="utf-8")) for node in nodes]
+        rows = {row["id"]: row for one in found for row in one["answers"]}
+        columns = {name: [rows[item["id"]][name] for item in items[about]] for name in COLUMNS}
+        entry = {name: _mean_of([one.get(name) for one in found]) for name in ("injection", "retained")}
+        arms[arm].setdefault(str(seed), {})[f"{scale:g}"] = {**entry, "answers": columns}
     return arms
+
+
+def _mean_of(found: list[dict[str, float | None] | None]) -> dict[str, float | None] | None:
+    """Figure by figure; None where one of them is missing."""
+    if not all(found):
+        return None
+    columns = {name: [one.get(name) for one in found if one] for name in found[0] or {}}
+    return {name: None if None in values else sum(values) / len(values) for name, values in columns.items()}
 
 
 def _items(study: Study, graph: Graph, about: str) -> list[dict[str, Any]]:
