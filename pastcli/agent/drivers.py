@@ -16,9 +16,10 @@ from typing import Any
 
 from ..api import ChatModel, Completion, Judge, Progress, Task, ToolEnv
 from ..config import AgentConfig
-from ..errors import ContextOverflow, MismatchError
+from ..errors import ContextOverflow, MismatchError, UsageError
 from ..hashing import hash_path
-from .forms import React
+from .forms import Form, React
+from .native import Native
 from .player import Cast, Player, Result
 from .tokens import takes_tokens
 from .transcript import FORMAT, EndOfTranscript, Transcript
@@ -62,7 +63,7 @@ def run_tasks(
         model,
         env,
         judge,
-        React(config.show_schemas, config.observation_chars),
+        form_of(config),
         config,
         transcript,
         check_env=model is None and same_version(env, told.get("environment", "")),
@@ -79,6 +80,13 @@ def run_tasks(
     if getattr(model, "concurrent", False) and lanes > 1:
         return _in_threads(cast, wanted, lanes, counter)
     return _in_rounds(cast, wanted, lanes, counter)
+
+
+def form_of(config: AgentConfig) -> Form:
+    """The way of talking that the settings name."""
+    if config.format == "native" and config.decoding != "off":
+        raise UsageError("the decoding modes are grammars of ReAct", "use --format react, or --decoding off")
+    return {"react": React, "native": Native}[config.format](config.show_schemas, config.observation_chars)
 
 
 def same_version(part: Any, recorded: str) -> bool:

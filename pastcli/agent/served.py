@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from ..api import ChatModel, Completion, Message, Sampling, TokenModel
 
@@ -23,8 +24,8 @@ class Served:
         self._lock = threading.Lock()
         self.reasons: list[str] = []
 
-    def render(self, messages: Sequence[Message]) -> str:
-        return self._tokenizer.render(messages)
+    def render(self, messages: Sequence[Message], **tools: Any) -> str:
+        return self._tokenizer.render(messages, **tools)
 
     def encode(self, text: str, special: bool) -> list[int]:
         with self._lock:

@@ -70,7 +70,8 @@ class ChatModel(Protocol):
 
         `complete([render(messages)], ...)` must equal `chat(messages, ...)`. The agent renders once and then only
         appends text, so that each turn reuses the evaluated prefix of the one before. A prompt that does not fit
-        makes `complete` and `chat` raise `ContextOverflow`.
+        makes `complete` and `chat` raise `ContextOverflow`. A backend whose models call functions by themselves takes
+        `tools` as well, a list of OpenAI's function documents, for the template's own place.
         """
 
     def close(self) -> None:

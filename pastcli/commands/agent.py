@@ -150,7 +150,9 @@ def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any, env: A
     summary["tool_warnings"] = loaded.warnings.counts()
     if config.decoding == "schema" or config.show_schemas:
         reasons = [*reasons, "the model was shown the documentation that it is to recall"]
-    summary |= {"decoding": config.decoding, "comparable": not reasons, "not_comparable": reasons}
+    if config.format != "react":
+        reasons = [*reasons, f"{config.format} function calling is another protocol than the paper's ReAct"]
+    summary |= {"format": config.format, "decoding": config.decoding, "comparable": not reasons, "not_comparable": reasons}
     for reason in reasons:
         output.warn(f"not comparable with other runs: {reason}")
     runs.write_json(run.dir / "summary.json", summary)

@@ -192,12 +192,15 @@ class HFChat:
             for prompt, ids, evaluated in zip(batch, answers, read, strict=True)
         ]
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The conversation in the model's chat template, ending where the assistant is to speak."""
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        """The conversation in the model's chat template, with the documentation of `tools`, ending where the assistant is
+        to speak."""
         if not self.tokenizer.chat_template:
             raise UsageError(f"{self.name} has no chat template", "use a model tuned for chat")
         turns = [message.to_dict() for message in messages]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.apply_chat_template(
+            turns, tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+        )
 
     def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         return self.complete([self.render(messages)], sampling)[0]

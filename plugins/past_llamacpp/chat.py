@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pastcli.api import ChatModel, Completion, Message, Sampling
 from pastcli.errors import MismatchError, UsageError
@@ -93,12 +94,13 @@ class LlamaChat:
     def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         return self._complete(self.render(messages), sampling)
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The conversation in the file's own Jinja template; a file without one is refused, never guessed at."""
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        """The conversation in the file's own Jinja template, with the documentation of `tools`; a file without one is refused, never guessed at."""
         from jinja2 import TemplateError
 
         try:
-            return self._template()(messages=[message.to_dict() for message in messages]).prompt
+            turns = [message.to_dict() for message in messages]
+            return self._template()(messages=turns, tools=list(tools) or None).prompt
         except (TemplateError, ValueError, TypeError) as error:
             name = self.engine.path.name
             raise UsageError(f"the chat template of {name} refuses this conversation: {error}") from error

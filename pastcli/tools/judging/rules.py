@@ -19,7 +19,7 @@ from .claims import Reading, read
 from .expected import expectations
 from .facts import Facts, failed
 from .stance import affirms, contradictions, denies, hedges, refuses, without_questions
-from .text import plain
+from .text import phrase, plain
 
 DUMP = "a dump of the observations, not an answer"
 SOLVED, PARTIALLY, UNSOLVED, UNGRADED = "Solved", "Partially Solved", "Unsolved", "Ungraded"
@@ -33,6 +33,8 @@ class Evidence:
     facts: Facts
     called: list[bool]
     invented: list[str] = field(default_factory=list)
+    tainted: list[str] = field(default_factory=list)
+    """What calls with invented arguments said."""
     passed_on: set[int] = field(default_factory=set)
     """Relevant APIs whose values later calls were made with."""
     own: bool = False
@@ -83,6 +85,7 @@ def weigh(episode: Episode) -> Evidence:
         response = step.observation.response if step.observation else None
         if judged.invented:
             evidence.invented += [f"{spec.name}: {text}" for text in judged.invented]
+            evidence.tainted += [str(leaf) for leaf in leaves(response) if isinstance(leaf, str)]
         elif not failed(response):
             evidence.passed_on |= _taken_from(step.arguments, evidence.facts)
             evidence.facts.add(response, places.get(spec.key, -1))
@@ -127,6 +130,9 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     silent = [
         api for api in apis if api not in evidence.passed_on and not _speaks_of(api, facts, reading, right, answer)
     ]
+    made_up = _from_tainted(answer, evidence)
+    if made_up:
+        return UNSOLVED, _short(f"rests on a call with invented arguments: {made_up}")
     left_out, wanted = unanswered(facts, reading, right)
     details |= {
         "unused": len(silent),
@@ -144,6 +150,13 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     if len(reading.unsupported) > max(1, len(novel)):
         return UNSOLVED, _short(f"mostly without a source: {', '.join(reading.unsupported[:3])}")
     return _graded(episode, evidence, reading, len(silent), left_out, answer)
+
+
+def _from_tainted(answer: str, evidence: Evidence) -> str:
+    """Something the answer repeats that only a call with invented arguments said; ''."""
+    said = phrase(answer)
+    known = phrase(evidence.facts.asked.text) + "".join(fact.phrase for fact in evidence.facts.facts)
+    return next((text for text in evidence.tainted if len(phrase(text)) > 4 and phrase(text) in said and phrase(text) not in known), "")
 
 
 def _graded(
