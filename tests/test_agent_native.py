@@ -50,14 +50,30 @@ def test_a_turn_without_a_call_is_the_answer():
     assert "cut off" in read_call("It is", cut=True).error and read_call(" ").error
 
 
-@pytest.mark.parametrize("text", ['<tool_call>{"name": "f"}</tool_call>', '<tool_call>{"name": "f", "arguments": {"a"', "<tool_call>f(1)", "[TOOL_CALLS] []", "<function=f>x</function>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>{"name": "f"}</tool_call>',
+        '<tool_call>{"name": "f", "arguments": {"a"',
+        "<tool_call>f(1)",
+        "[TOOL_CALLS] []",
+        "<function=f>x</function>",
+    ],
+)
 def test_a_call_that_cannot_be_read_is_no_call(text):
     heard = read_call(text)
     assert heard.error and heard.arguments is None
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(["<tool_call>", "</tool_call>", "{", "}", '"name":', '"f"', "[TOOL_CALLS]", "[", "<think>", "\n"]) | st.text(max_size=6)).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<tool_call>", "</tool_call>", "{", "}", '"name":', '"f"', "[TOOL_CALLS]", "[", "<think>", "\n"]
+        )
+        | st.text(max_size=6)
+    ).map("".join)
+)
 def test_any_text_is_read(text):
     heard = read_call(text)
     assert text.startswith(heard.used) and (heard.error or heard.action)
@@ -101,7 +117,9 @@ def test_an_episode_in_the_models_own_syntax(tmp_path):
     first, second = model.prompts
     assert "get_fare" in first and "sailing" not in first, "names only"
     assert second == first + call + '</assistant><tool>{"error": "", "response": {"fare": 41.5}}</tool><assistant>'
-    replayed = run_tasks(None, Fares(), Kind(), [TASK], AgentConfig(format="native"), Transcript(tmp_path / "t.jsonl", True))
+    replayed = run_tasks(
+        None, Fares(), Kind(), [TASK], AgentConfig(format="native"), Transcript(tmp_path / "t.jsonl", True)
+    )
     assert replayed[0].episode.answer == "It costs 41.5."
 
 
@@ -122,7 +140,9 @@ def test_a_template_or_a_backend_without_tools_is_refused():
         with pytest.raises(UsageError, match="react|tools"):
             Native(False, 100).render(model, TASK)
     with pytest.raises(UsageError, match="ReAct"):
-        run_tasks(Model(), Fares(), Kind(), [TASK], AgentConfig(format="native", decoding="names"), Transcript(Path("none")))
+        run_tasks(
+            Model(), Fares(), Kind(), [TASK], AgentConfig(format="native", decoding="names"), Transcript(Path("none"))
+        )
 
 
 def test_transformers_and_llama_cpp_render_tools_alike(tiny_model, tmp_path):

@@ -152,7 +152,12 @@ def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any, env: A
         reasons = [*reasons, "the model was shown the documentation that it is to recall"]
     if config.format != "react":
         reasons = [*reasons, f"{config.format} function calling is another protocol than the paper's ReAct"]
-    summary |= {"format": config.format, "decoding": config.decoding, "comparable": not reasons, "not_comparable": reasons}
+    summary |= {
+        "format": config.format,
+        "decoding": config.decoding,
+        "comparable": not reasons,
+        "not_comparable": reasons,
+    }
     for reason in reasons:
         output.warn(f"not comparable with other runs: {reason}")
     runs.write_json(run.dir / "summary.json", summary)

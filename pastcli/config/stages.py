@@ -208,7 +208,9 @@ class AgentConfig:
 
     backend: str = setting("llamacpp", "chat plugin that runs the model")
     format: str = setting(
-        "react", "how the model calls: react (the paper's), or native (its own chat template)", choices=("react", "native")
+        "react",
+        "how the model calls: react (the paper's), or native (its own chat template)",
+        choices=("react", "native"),
     )
     tokenizer: str = setting(
         "", "for a server: the model whose tokenizer and chat template it has; prompts are then sent raw and checked"

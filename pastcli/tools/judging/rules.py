@@ -156,7 +156,14 @@ def _from_tainted(answer: str, evidence: Evidence) -> str:
     """Something the answer repeats that only a call with invented arguments said; ''."""
     said = phrase(answer)
     known = phrase(evidence.facts.asked.text) + "".join(fact.phrase for fact in evidence.facts.facts)
-    return next((text for text in evidence.tainted if len(phrase(text)) > 4 and phrase(text) in said and phrase(text) not in known), "")
+    return next(
+        (
+            text
+            for text in evidence.tainted
+            if len(phrase(text)) > 4 and phrase(text) in said and phrase(text) not in known
+        ),
+        "",
+    )
 
 
 def _graded(
