@@ -1,6 +1,6 @@
 """How fast, how large, how right: extract, inject and probe against `cat`, `cp` and mergekit on the same files.
 
-    python tests/bench/bench_vectors.py [--size 1b|3b|small] [--mergekit PATH] [--rounds 3] [--json FILE]
+    python tests/bench/bench_vectors.py [--size 0.4b|1b|3b|small] [--mergekit PATH] [--rounds 3] [--json FILE]
 
 Builds a synthetic llama in a temporary directory (base, SFT, RL, target: bf16, three shards each), runs the
 real command line on it with the files warm in the page cache, everything interleaved in each round, and

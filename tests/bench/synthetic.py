@@ -11,6 +11,7 @@ import numpy as np
 
 SIZES = {  # hidden, intermediate, layers, heads, key-value heads, vocabulary
     "small": (512, 1408, 8, 8, 4, 8000),
+    "0.4b": (2048, 5632, 6, 32, 4, 32000),  # all of it fits the page cache of a small machine
     "1b": (2048, 5632, 22, 32, 4, 32000),
     "3b": (3200, 8640, 26, 32, 32, 32000),
 }

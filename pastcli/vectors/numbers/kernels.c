@@ -135,41 +135,6 @@ int acquire(PyObject *array, Side *side, Py_ssize_t items, int writable)
     return 0;
 }
 
-static PyObject *converted(PyObject *args, Conversion conversion, int from_wide)
-{
-    PyObject *source, *target;
-    Side from, to;
-    if (!PyArg_ParseTuple(args, "OO", &source, &target) || acquire(source, &from, -1, 0) < 0)
-        return NULL;
-    Py_ssize_t n = from.view.len / from.view.itemsize;
-    if (acquire(target, &to, n, 1) < 0) {
-        PyBuffer_Release(&from.view);
-        return NULL;
-    }
-    int fits = from.wide == from_wide && to.wide != from_wide;
-    if (fits) {
-        Py_BEGIN_ALLOW_THREADS
-        conversion(from.view.buf, to.view.buf, n);
-        Py_END_ALLOW_THREADS
-    } else
-        PyErr_SetString(PyExc_ValueError, "expected float32 on one side and bfloat16 on the other");
-    PyBuffer_Release(&from.view);
-    PyBuffer_Release(&to.view);
-    if (!fits)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *py_widen(PyObject *module, PyObject *args)
-{
-    return converted(args, widen_bf16, 0);
-}
-
-static PyObject *py_narrow(PyObject *module, PyObject *args)
-{
-    return converted(args, narrow_bf16, 1);
-}
-
 int acquire_all(PyObject *arrays, Side *sides)
 {
     Py_ssize_t count = PyTuple_Size(arrays), n = -1;

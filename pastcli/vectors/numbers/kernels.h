@@ -44,12 +44,11 @@ void inner(const float *a, const float *b, Py_ssize_t n, double *sums);
 
 void subtract(const float *after, const float *before, float *to, Py_ssize_t n);
 
-/* n values of one type into another. */
-typedef void (*Conversion)(const void *from, void *to, int64_t n);
-
+/* n bfloat16 into float32. */
 void widen_bf16(const void *from, void *to, int64_t n);
-void narrow_bf16(const void *from, void *to, int64_t n);
 
+PyObject *py_widen(PyObject *module, PyObject *args);
+PyObject *py_narrow(PyObject *module, PyObject *args);
 PyObject *py_add(PyObject *module, PyObject *args);
 PyObject *py_requantize(PyObject *module, PyObject *args);
 PyObject *py_moments(PyObject *module, PyObject *args);
