@@ -97,12 +97,16 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     ask = f"past eval --questions questions.jsonl --model sft=@sft --model sft+skill={run['id']}"
     if control not in ("none", ""):
         return Closing(f"this is the {control} control: the skill itself is not in it", ask)
-    if not _numbers(survival):
-        return Closing("the vector is empty: the model is the target itself", ask)
+    if not _numbers(survival) or metrics.get("norm") == 0:
+        return Closing("nothing of a skill was added: the model is the target itself", ask)
+    own, mend = metrics.get("target_survival"), "--dtype f32 or --as adapter keeps all of it"
+    if survival >= WHOLE and _numbers(own) and own < WHOLE:
+        how = "most" if own >= MOST else "only a part"
+        said = f"the whole skill is in the file, but {how} of what the target had learnt (survival {own:.3f})"
+        return Closing(f"{said}; {mend}", ask)
     if survival >= WHOLE:
         return Closing(f"the whole skill is in the file (survival {survival:.3f})", ask)
     how = "most of" if survival >= MOST else "only a part of"
-    mend = "--dtype f32 or --as adapter keeps all of it"
     return Closing(f"{how} the skill survived the stored type (survival {survival:.3f}); {mend}", ask)
 
 

@@ -163,6 +163,7 @@ def test_what_a_cast_leaves_of_the_targets_own_lora_is_measured_and_said(pair, p
     assert metrics["survival"] > 0.999 and found < 0.9
     assert metrics["target_survival"] == pytest.approx(found, abs=1e-3)
     done = past(*words[:-1], "out2")
+    assert "only a part of what the target had learnt" in done.stdout + done.stderr
     assert f"{metrics['target_survival']:.4f} of the target's own change" in done.stderr
     done = past(*words[:-1], "out3", "--min-survival", "0.95", code=4)
     assert "target's own change" in done.stderr and not (pair / "out3").exists()
@@ -180,6 +181,14 @@ def test_what_a_cast_leaves_of_a_merged_targets_training_is_measured_against_its
     left = [out[name] - base[name] - (rl[name] - sft[name]) for name in base]
     assert metrics["target_survival"] == pytest.approx(cosine(own, left), abs=1e-4)
     assert "target_survival" not in past_json(*words[:-3], "-o", "same")["metrics"], "nothing is cast"
+    done = past(*words[:4], "out", "--dtype", "bf16", "-o", "again")
+    assert "not known" not in done.stderr, "bf16 into bf16 is no cast"
+
+
+def test_a_skill_of_which_nothing_was_added_is_not_said_to_be_in_the_file(pair, past):
+    for words in (("--scale", "0"), ("--scales", "*=0")):
+        done = past("inject", "--vector", "skill.safetensors", "--target", "target", "-o", f"out{words[1]}", *words)
+        assert "nothing of a skill was added" in done.stdout + done.stderr
 
 
 # ---------------------------------------------------------------- dense skills

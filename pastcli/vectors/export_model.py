@@ -11,10 +11,9 @@ import numpy as np
 
 from ..api import TensorSpec
 from .checks.survival import OWN, Survival
-from .deltas.application import Change, Progress, add
+from .deltas.application import Change, Progress, add, is_cast, own_change, unmeasured
 from .files.destination import Storage, form_of_suffix
 from .files.opening import as_directory, open_model
-from .inject import is_cast, own_change, unmeasured
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def export_model(
         source = as_directory(source)
     with ExitStack() as stack:
         model = stack.enter_context(closing(open_model(source, base)))
-        cast = is_cast(source, out, dtype)
+        cast = is_cast(model, dtype)
         own = own_change(model, base, source, cast, stack)
         storage = Storage(dtype=dtype)
         change = Change(Nothing(), own)

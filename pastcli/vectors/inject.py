@@ -14,7 +14,7 @@ from ..errors import MismatchError, UsageError
 from .checks import compatibility
 from .checks.survival import OWN, SKILL, Survival
 from .deltas import projection, scales
-from .deltas.application import Change, add
+from .deltas.application import Change, add, is_cast, own_change, unmeasured
 from .deltas.common_rows import fitted
 from .deltas.controls import CONTROLS
 from .deltas.controls import control as controlled
@@ -23,7 +23,7 @@ from .deltas.difference import difference
 from .deltas.rescaled import Rescaled, Trimmed
 from .deltas.ties import Ties
 from .files.destination import Storage, form_of_suffix
-from .files.opening import Overlay, as_directory, open_model
+from .files.opening import as_directory, open_model
 from .files.skill import open_skill
 
 Progress = Callable[[int, int], None]
@@ -78,7 +78,7 @@ def inject_skill(
             change = stack.enter_context(difference(Path(base), Path(target)))
             delta = projection.Projected(delta, change, rank, chosen.seed)
         delta, smaller = _controlled(chosen, delta, model, stack)
-        cast = is_cast(Path(target), Path(out), chosen.dtype)
+        cast = is_cast(model, chosen.dtype)
         own = own_change(model, base, Path(target), cast, stack)
         found = add(
             model,
@@ -144,23 +144,3 @@ def _controlled(options: InjectConfig, delta: Delta, model: Checkpoint, stack: E
         )
     text = f"the control is smaller than the skill: {other.path.name} leaves {len(alone)} of its tensors alone"
     return Rescaled(fitted(other, model.specs()), delta), [f"{text}, such as {alone[0]}"] if alone else []
-
-
-def own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, stack: ExitStack) -> Delta | None:
-    """What the target's own training changed, as far as storing the result rounds it: an adapter that is merged on the
-    way; of whole models, when they are cast, their difference from `base`."""
-    if isinstance(model, Overlay):
-        return model.change
-    return stack.enter_context(difference(base, target)) if cast and base is not None else None
-
-
-def is_cast(target: Path, out: Path, dtype: str) -> bool:
-    """Whether the result is stored in other types than the target."""
-    form = form_of_suffix(out)
-    return dtype not in ("auto", "f32") if form is None else dtype != "auto" or not form.accepts(target)
-
-
-def unmeasured(cast: bool, own: Delta | None) -> list[str]:
-    if not cast or own is not None:
-        return []
-    return ["how much of the target's own training survives in the stored type is not known: name its base with --base"]

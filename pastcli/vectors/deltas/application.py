@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from ...api import AddingWriter, Checkpoint, CheckpointWriter, TensorSpec
 from ...errors import GateError, MismatchError, UsageError
 from ..checks.survival import OWN, SKILL, WAY_OUT, Survival, lossy_tensors, sums_by_tensor, survivals
 from ..files.destination import Storage, form_of_suffix, writer_for
+from ..files.opening import Overlay
 from ..files.stream import Span
 from ..numbers.arithmetic import Sums, overflow
 from .delta import Delta
+from .difference import difference
 
 Progress = Callable[[int, int], None]
 
@@ -36,6 +39,26 @@ class Change:
         """The changes that touch a tensor, by what they are called."""
         both = {SKILL: self.delta, OWN: self.own}
         return {what: delta for what, delta in both.items() if delta is not None and name in delta.specs()}
+
+
+def own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, stack: ExitStack) -> Delta | None:
+    """What the target's own training changed, as far as storing the result rounds it: an adapter that is merged on the
+    way; of whole models, when they are cast, their difference from `base`."""
+    if isinstance(model, Overlay):
+        return model.change
+    return stack.enter_context(difference(base, target)) if cast and base is not None else None
+
+
+def is_cast(model: Checkpoint, dtype: str) -> bool:
+    """Whether weights are stored in another type than the target's, and one that may lose some of them."""
+    return dtype not in ("auto", "f32") and any(spec.dtype != dtype.upper() for spec in model.specs().values())
+
+
+def unmeasured(cast: bool, own: Delta | None) -> list[str]:
+    """What a user must be told where the own change is cast, and not known."""
+    if not cast or own is not None:
+        return []
+    return ["how much of the target's own training survives in the stored type is not known: name its base with --base"]
 
 
 def add(
