@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from vectors_tools import HIDDEN, factors_for, moved, read_model, weights, write_adapter, write_file, write_model
 
+from pastcli.api import TensorSpec
 from pastcli.errors import GateError, MismatchError, PastError, UsageError
 from pastcli.vectors import extract_skill, inject_skill, open_skill
 from pastcli.vectors.files import stream
@@ -328,7 +330,7 @@ def test_tensors_that_do_not_change_are_copied_to_the_byte(trio, tmp_path):
         f.name for f in target.glob("*.safetensors") if f.read_bytes() != (tmp_path / "out" / f.name).read_bytes()
     ]
     assert len(changed) == 1
-    assert (tmp_path / "out/tokenizer_config.json").read_text() == '{"a": 1}'
+    assert json.loads((tmp_path / "out/tokenizer_config.json").read_text())["a"] == 1
 
 
 @pytest.mark.parametrize(
@@ -379,3 +381,17 @@ def test_quantised_checkpoints_are_refused_as_a_source_of_skills(trio, tmp_path,
     with pytest.raises(MismatchError, match="quantised"):
         extract_skill(trio[0], trio[1], tmp_path / "skill")
     assert "quantised" in extract_skill(trio[0], trio[1], tmp_path / "skill", allow_lossy=True).warnings[0]
+
+
+def test_as_many_threads_as_cores_unless_each_holds_too_much(monkeypatch):
+    """No cap at eight; and no machine with many cores runs out of memory over whole tensors."""
+    from threading import Barrier, BrokenBarrierError
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(24)), raising=False)
+    assert stream.threads() == 24
+    tasks = stream.spans([TensorSpec(f"t{number}", (4,), "F32") for number in range(24)])
+    together = Barrier(24, timeout=20)
+    assert len(list(stream.run(tasks, lambda span: together.wait()))) == 24, "all 24 are at work at once"
+    two = Barrier(3, timeout=0.5)
+    with pytest.raises(BrokenBarrierError):
+        list(stream.run(tasks, lambda span: two.wait(), held=stream.MOST_HELD // 2))

@@ -53,13 +53,14 @@ class Compressed:
 def compress(
     delta: Delta, form: Form, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[TensorSpec, Compressed]]:
-    """Every tensor of `delta` in the form asked for. Holds one tensor a thread in memory when an SVD is needed."""
+    """Every tensor of `delta` in the form asked for. Holds one tensor a thread in memory where an SVD is needed."""
     tasks = [Span(spec, 0, spec.numel) for spec in delta.specs().values()]
 
     def work(span: Span) -> Compressed:
         return sparse(delta, span.spec, form.density) if form.density else truncated(delta, span.spec, form)
 
-    for span, made in run(tasks, work, progress):
+    held = 0 if form.density else max((task.spec.numel for task in tasks), default=0)
+    for span, made in run(tasks, work, progress, held):
         yield span.spec, made
 
 

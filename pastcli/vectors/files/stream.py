@@ -30,6 +30,9 @@ SPAN = 1 << 21
 REGIONS = 4
 """Stretches of a model that are worked on at once. The same on every machine, so that sums are taken in one order."""
 
+MOST_HELD = 1 << 31
+"""Elements that threads keep in memory together, where each holds whole tensors: 8 GiB of float32."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -75,11 +78,18 @@ def threads() -> int:
 
 
 def run(
-    tasks: Sequence[Span], work: Callable[[Span], Result], progress: Callable[[int, int], None] | None = None
+    tasks: Sequence[Span],
+    work: Callable[[Span], Result],
+    progress: Callable[[int, int], None] | None = None,
+    held: int = 0,
 ) -> Iterator[tuple[Span, Result]]:
-    """`work(span)` on several threads; yields results in the order of `tasks`. The first error stops all."""
+    """`work(span)` on several threads; yields results in the order of `tasks`. The first error stops all.
+
+    `held` is the number of elements that work on one span keeps in memory: fewer threads run where all of them would
+    keep more than MOST_HELD.
+    """
     total, done = sum(task.stop - task.start for task in tasks), 0
-    count = threads()
+    count = min(threads(), max(1, MOST_HELD // max(held, 1)))
     _keep_freed_memory()
     with ThreadPoolExecutor(count) as pool:
         waiting: deque = deque()
