@@ -198,6 +198,15 @@ def _still(handle: IO[str], path: Path) -> bool:
         return False
 
 
+def is_held(path: Path) -> bool:
+    """True while a living process holds the lock file `path`. Where there are no locks, none can."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return not _try(handle, fcntl.LOCK_SH, path)
+    except (FileNotFoundError, PastError):
+        return False
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a run directory. Raises `PastError` if another process does."""
@@ -210,9 +219,5 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """True while a living process writes the run. Where there are no locks, none can."""
-    try:
-        with open(folder / ".lock", encoding="utf-8") as handle:
-            return not _try(handle, fcntl.LOCK_SH, folder / ".lock")
-    except (FileNotFoundError, PastError):
-        return False
+    """True while a living process writes the run."""
+    return is_held(folder / ".lock")

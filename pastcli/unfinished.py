@@ -28,7 +28,12 @@ def fresh_folder(root: Path, stage: str, name: str, force: bool) -> Iterator[tup
     now = datetime.now(UTC)
     fresh = root / f".new-{secrets.token_hex(6)}"
     fresh.mkdir()
-    with lock(fresh / ".lock", fresh.name):
+    try:
+        held = lock(fresh / ".lock", fresh.name)
+    except PastError:
+        remove(fresh)
+        raise
+    with held:
         try:
             name = _named(root, fresh, name, force) if name else _numbered(root, fresh, f"{stage}-{now:%Y%m%d-%H%M%S}")
         except BaseException:

@@ -25,6 +25,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.failures, self.requests, self.keys = [], [], []
         self.completions, self.delay = True, 0.0
+        self.kind, self.mute = "application/json", False
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
 
@@ -35,12 +36,16 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, status, body):
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", self.server.kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
     def do_GET(self):
+        while self.server.mute:
+            time.sleep(0.1)
+        if self.server.kind != "application/json" and self.server.failures:
+            return self.reply(*self.server.failures.pop(0))
         self.reply(
             200, {"object": "list", "data": [{"id": "served-model", "object": "model", "created": 0, "owned_by": "me"}]}
         )
@@ -50,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.path, request))
         self.server.keys.append(self.headers.get("Authorization"))
         time.sleep(self.server.delay)
+        while self.server.mute:
+            time.sleep(0.1)
         if self.server.failures:
             return self.reply(*self.server.failures.pop(0))
         head = {"id": "1", "created": 0, "model": request["model"], "usage": USAGE}
@@ -84,6 +91,7 @@ def server(monkeypatch):
     server = Server()
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
+    server.mute = False
     server.shutdown()
     server.server_close()
 
@@ -197,6 +205,70 @@ def test_unreachable_and_slow_servers_are_told_apart(server):
     server.delay = 1.0
     with pytest.raises(PastError, match="did not answer in time"):
         load("m", base_url=server.url, timeout=0.2, retries=0).chat([Message("user", "hi")], Sampling())
+
+
+EMPTY = {"id": "1", "created": 0, "model": "m", "object": "chat.completion", "choices": []}
+HOLLOW = {**EMPTY, "choices": [{"index": 0, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "told"),
+    [
+        ("<!DOCTYPE html><html><body>Welcome to nginx!</body></html>", "text/html", "a web page, '<!DOCTYPE html>"),
+        ("ok", "text/plain", "bare text, 'ok'"),
+        (EMPTY, "application/json", "an answer without choices"),
+        ({}, "application/json", "an answer without choices"),
+        ({"choices": None}, "application/json", "an answer without choices"),
+        (HOLLOW, "application/json", "a choice without a"),
+        ([], "application/json", "not of the OpenAI protocol"),
+        ("", "application/json", "not of the OpenAI protocol"),
+    ],
+    ids=["page", "text", "empty", "object", "null", "hollow", "list", "nothing"],
+)
+@pytest.mark.parametrize("way", ["chat", "complete"])
+def test_an_answer_that_is_none_is_an_error_and_never_a_wrong_answer(server, body, kind, told, way):
+    server.failures, server.kind = [(200, body)] * 9, kind
+    model = load("m", base_url=server.url, retries=0)
+    with pytest.raises(PastError, match=told) as error:
+        model.chat([Message("user", "hi")], Sampling()) if way == "chat" else model.complete(["hi"], Sampling())
+    assert "\n" not in error.value.message and error.value.hint and "OpenAI protocol" in error.value.message
+
+
+def test_the_same_through_the_command_line(server, past, workspace, monkeypatch):
+    (workspace / "q.jsonl").write_text('{"question": "Who?", "answer": "Ann"}\n')
+    server.failures, server.kind = [(200, "<html>Sign in</html>")] * 9, "text/html"
+    monkeypatch.setenv("PAST_OPENAI_SILENCE", "5")
+    words = ("eval", "--questions", "q.jsonl", "--backend", "openai", "--model")
+    for name in (server.url, f"{server.url}#m"):
+        error = past(*words, name, code=1, timeout=60).stderr
+        assert "Traceback" not in error and "OpenAI protocol" in error and "/v1 address" in error
+
+
+def test_a_dead_server_is_told_from_a_slow_one_while_progress_is_said(server, monkeypatch, capsys):
+    from past_openai import patience
+
+    monkeypatch.setattr(patience, "NOTE", 0.2)
+    monkeypatch.setenv("PAST_OPENAI_SILENCE", "0.4")
+    monkeypatch.setattr(patience, "SIGN", 0.4)
+    server.delay = 2.0
+    slow = load("m", base_url=server.url, timeout=30)
+    assert slow.chat([Message("user", "hi")], Sampling()).text == "chat:hi"  # it lives: /models answers meanwhile
+    assert "waiting for" in capsys.readouterr().err
+    server.mute = True
+    began = time.monotonic()
+    with pytest.raises(PastError, match="nor a sign of life") as error:
+        slow.complete(["a", "b", "c"], Sampling())
+    assert time.monotonic() - began < 10 and "PAST_OPENAI_SILENCE" in error.value.hint
+    with pytest.raises(PastError, match="did not answer in time|sign of life"):
+        load(server.url, timeout=1.0)
+
+
+def test_a_server_that_takes_its_time_is_not_tried_again_in_silence(server):
+    server.delay = 3.0
+    began = time.monotonic()
+    with pytest.raises(PastError, match="did not answer in time"):
+        load("m", base_url=server.url, timeout=0.5, retries=4).chat([Message("user", "hi")], Sampling())
+    assert time.monotonic() - began < 3.0
 
 
 def test_what_it_cannot_do_is_refused(server, monkeypatch):

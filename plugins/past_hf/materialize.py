@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pastcli import adapters, models, output
 from pastcli.config import digest
+from pastcli.conversions import kept
 from pastcli.errors import MismatchError, PastError, UsageError
+from pastcli.files import sync_tree
 from pastcli.hashing import hash_path
 
 from .checkpoint import HFCheckpoint
@@ -37,10 +39,7 @@ def hf_directory(path: Path) -> Path:
     path = Path(path)
     if path.is_file():
         made = models.home() / "models" / f"{path.stem}-{digest([VERSION, hash_path(path)])[:24]}"
-        if not made.is_dir():
-            output.note(f"converting {path.name} to float32 once, into {made}")
-            publish_folder(made, lambda folder: _convert_gguf(path, folder))
-        return made
+        return kept(made, lambda folder: _convert_gguf(path, folder))
     if (path / "adapter_config.json").is_file():
         raise MismatchError(f"{path} is a LoRA adapter, not a model", "name the model it was trained on")
     if not (path / "config.json").is_file():
@@ -57,12 +56,13 @@ def hf_directory(path: Path) -> Path:
 
 
 def publish_folder(destination: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write into a temporary folder and rename it into place; of two processes at once, one wins."""
+    """Let `fill` write into a temporary folder, and rename it into place when it is on disk; of two at once, one wins."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(3)}")
     temporary.mkdir()
     try:
         fill(temporary)
+        sync_tree(temporary)
         try:
             os.rename(temporary, destination)
         except OSError:
@@ -73,6 +73,8 @@ def publish_folder(destination: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _convert_gguf(file: Path, folder: Path) -> None:
+    output.note(f"converting {file.name} to float32 once, for {models.home() / 'models'}")
+    folder.mkdir()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

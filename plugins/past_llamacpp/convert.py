@@ -5,12 +5,12 @@ Conversions are kept by the content of what they were made from, under `models.h
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from pastcli import adapters, models, output
 from pastcli import config as configs
+from pastcli.conversions import kept
 from pastcli.errors import UsageError
 from pastcli.hashing import hash_path
 from pastcli.vectors.files import stream
@@ -92,10 +92,4 @@ def convert(source: Path, out: Path, dtype: str = "f16") -> None:
 def _kept(made_from: list[Path], kind: str, cache: Path | None, make: Callable[[Path], None]) -> Path:
     """The kept conversion of these files, made now if there is none."""
     folder = cache or models.home() / "gguf"
-    kept = folder / f"{configs.digest([VERSION, kind, *map(hash_path, made_from)])[:40]}.gguf"
-    if not kept.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = kept.with_name(f"{kept.stem}.{os.getpid()}.gguf")
-        make(fresh)
-        os.replace(fresh, kept)
-    return kept
+    return kept(folder / f"{configs.digest([VERSION, kind, *map(hash_path, made_from)])[:40]}.gguf", make)

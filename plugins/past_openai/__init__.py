@@ -3,7 +3,7 @@
 `--backend openai --model NAME` asks $OPENAI_BASE_URL (default: OpenAI) for the model NAME;
 `--model http://localhost:8000/v1` takes that server's first model, `--model http://localhost:8000/v1#NAME` the
 named one. The key comes from $OPENAI_API_KEY; a server of your own needs none. `PAST_OPENAI_API_KEY`,
-`PAST_OPENAI_BASE_URL`, `PAST_OPENAI_TIMEOUT` (seconds) and `PAST_OPENAI_RETRIES` win over these.
+`PAST_OPENAI_BASE_URL`, `PAST_OPENAI_TIMEOUT` (seconds), `PAST_OPENAI_SILENCE` (seconds without a word before a sign of life is asked for) and `PAST_OPENAI_RETRIES` win over these.
 """
 
 from __future__ import annotations

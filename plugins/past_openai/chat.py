@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import ContextOverflow, PastError, UsageError
 
+from .patience import Patience
 from .transcript import parse, render
 
 if TYPE_CHECKING:
@@ -43,16 +44,20 @@ def load_chat(
         raise UsageError(
             "no API key for api.openai.com", "set OPENAI_API_KEY, or OPENAI_BASE_URL to a server of your own"
         )
-    from openai import OpenAI
+    from openai import DefaultHttpxClient, OpenAI
 
+    seconds = timeout if timeout is not None else _number("TIMEOUT", 120.0)
+    answered: list[Patience] = []
     client = OpenAI(
         api_key=key or "none",
         base_url=url,
-        timeout=timeout if timeout is not None else _number("TIMEOUT", 120.0),
+        timeout=seconds,
         max_retries=retries if retries is not None else int(_number("RETRIES", 4)),
+        http_client=DefaultHttpxClient(event_hooks={"response": [lambda *_: [one.heard() for one in answered]]}),
     )
+    answered.append(Patience(client, url, seconds, _number("SILENCE", 20.0)))
     with _told(url, name):
-        return OpenAIChat(client, name or _first_model(client, url), parallel)
+        return OpenAIChat(client, name or _first_model(client, url, answered[0]), parallel, answered[0])
 
 
 load_chat.local = False  # names are not looked up as models on disk
@@ -64,9 +69,9 @@ class OpenAIChat:
     concurrent = True
     """Requests may come from several threads at once."""
 
-    def __init__(self, client: openai.OpenAI, name: str, parallel: int = 8):
+    def __init__(self, client: openai.OpenAI, name: str, parallel: int, patience: Patience):
         self.name = name
-        self._client = client
+        self._client, self._patience = client, patience
         self._pool = ThreadPoolExecutor(parallel)
         self._chat_only = False
 
@@ -85,9 +90,11 @@ class OpenAIChat:
             arguments["max_completion_tokens"] = arguments.pop("max_tokens")
         began = time.perf_counter()
         with _told(str(self._client.base_url), self.name):
-            answer = self._client.chat.completions.create(**arguments)
-        text = answer.choices[0].message.content if answer.choices else ""
-        return _completion(answer, text, time.perf_counter() - began)
+            answer = self._patience.call(self._client.chat.completions.create, **arguments)
+            message = getattr(_choice(answer), "message", None)
+            if message is None:
+                raise ValueError("a choice without a message")
+        return _completion(answer, message.content or "", time.perf_counter() - began)
 
     def render(self, messages: Sequence[Message]) -> str:
         """A neutral transcript: the template lies with the server, so `complete` turns it into messages again."""
@@ -107,10 +114,12 @@ class OpenAIChat:
             began = time.perf_counter()
             with _told(str(self._client.base_url), self.name):
                 try:
-                    answer = self._client.completions.create(prompt=prompt, **self._arguments(sampling))
-                    return _completion(
-                        answer, answer.choices[0].text if answer.choices else "", time.perf_counter() - began
-                    )
+                    arguments = {"prompt": prompt, **self._arguments(sampling)}
+                    answer = self._patience.call(self._client.completions.create, **arguments)
+                    text = getattr(_choice(answer), "text", None)
+                    if not isinstance(text, str):
+                        raise ValueError("a choice without a text")
+                    return _completion(answer, text, time.perf_counter() - began)
                 except NotFoundError as error:
                     if _is_about_model(error):
                         raise
@@ -133,17 +142,31 @@ class OpenAIChat:
         return arguments
 
 
-def _completion(answer: Any, text: str | None, seconds: float) -> Completion:
-    finish = "length" if answer.choices and answer.choices[0].finish_reason == "length" else "stop"
+def _choice(answer: Any) -> Any:
+    """The first choice of an answer. Raises `ValueError` for a web page, or an answer that offers none: silence would be
+    graded as a wrong answer, and it is the server that is wrong."""
+    if isinstance(answer, str):
+        start = " ".join(answer.split())[:60]
+        raise ValueError(f"{'a web page' if start.startswith('<') else 'bare text'}, {start!r}")
+    choices = getattr(answer, "choices", None)
+    if not choices:
+        raise ValueError("an answer without choices")
+    return choices[0]
+
+
+def _completion(answer: Any, text: str, seconds: float) -> Completion:
+    finish = "length" if answer.choices[0].finish_reason == "length" else "stop"
     usage = answer.usage
     read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     details = getattr(usage, "prompt_tokens_details", None)
     reused = getattr(details, "cached_tokens", None) or 0
-    return Completion(text or "", finish, read, written, read - reused, seconds)
+    return Completion(text, finish, read, written, read - reused, seconds)
 
 
-def _first_model(client: openai.OpenAI, url: str) -> str:
-    for model in client.models.list():
+def _first_model(client: openai.OpenAI, url: str, patience: Patience) -> str:
+    for model in patience.call(lambda: list(client.models.list())):
+        if not isinstance(getattr(model, "id", None), str):
+            break
         return model.id
     raise UsageError(f"{url} offers no model", f"name one: --model {url}#NAME")
 
@@ -175,7 +198,7 @@ def _told(url: str, name: str) -> Iterator[None]:
         raise PastError(
             f"{url} answered {error.status_code}: {_reason(error)}", "the server's log may say more"
         ) from error
-    except (openai.OpenAIError, ValueError) as error:
+    except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
         raise PastError(
             f"{url} gave an answer that is not of the OpenAI protocol: {error}", "is this the /v1 address?"
         ) from error

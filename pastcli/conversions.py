@@ -1,0 +1,85 @@
+"""Things made from others once and kept: converted models. Whole or not there, made by one process, unused ones removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from . import output
+from .errors import PastError
+from .files import Gone, is_held, lock, remove, size_of, sync_one, sync_tree
+
+KEPT_DAYS = 30
+"""A conversion that was not used for so many days is removed when another one is made: it can be made again."""
+
+
+def kept(place: Path, make: Callable[[Path], None]) -> Path:
+    """`place`, made now by `make(path)` if it is not there: a file or a folder.
+
+    It appears whole and on disk. Of several processes one makes it, and the others wait. What dead processes left half
+    made is removed, and so is what lies beside it unused for `KEPT_DAYS`.
+    """
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(_turn(place)):
+            try:
+                if not place.exists():  # nobody made it while we waited
+                    _prune(place.parent)
+                    _make(place, make)
+            finally:
+                _lock_of(place).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the time of the last use; that of the last change is part of its identity
+        os.utime(place, ns=(time.time_ns(), place.stat().st_mtime_ns))
+    return place
+
+
+def _make(place: Path, make: Callable[[Path], None]) -> None:
+    shelf = place.with_name(f".{place.name}.making")
+    remove(shelf)
+    shelf.mkdir()
+    try:
+        make(shelf / place.name)
+        sync_tree(shelf)
+        os.rename(shelf / place.name, place)
+        sync_one(place.parent)
+    finally:
+        remove(shelf)
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_name(f".{place.name}.lock")
+
+
+def _turn(place: Path) -> IO[str]:
+    """The right to make `place`, waited for; the wait is said."""
+    said = False
+    while True:
+        try:
+            return lock(_lock_of(place), place.name)
+        except Gone:
+            continue
+        except PastError:
+            if not is_held(_lock_of(place)):  # no locks there: nothing to wait for
+                raise
+        if not said:
+            output.note(f"another process is making {place.name}; waiting for it")
+            said = True
+        time.sleep(0.2)
+
+
+def _prune(folder: Path) -> None:
+    """Remove half-made things whose makers are dead, and things nobody used for long; says what and how much."""
+    oldest = time.time() - KEPT_DAYS * 86400
+    for entry in sorted(folder.iterdir()):
+        with contextlib.suppress(OSError):
+            if entry.name.endswith(".making") and not is_held(
+                entry.with_name(entry.name.removesuffix(".making") + ".lock")
+            ):
+                remove(entry)
+            elif not entry.name.startswith(".") and max(entry.stat().st_atime, entry.stat().st_mtime) < oldest:
+                output.note(f"removing {entry}, unused for {KEPT_DAYS} days ({size_of(entry) / 1e6:.0f} MB)")
+                remove(entry)
