@@ -187,3 +187,30 @@ def test_flat_tools_are_as_they_were(model_vocabulary):  # noqa: F811
     accepts = model_vocabulary(grammar(Task("1", "q", (spec,)), "schema"))
     assert all(accepts(turn(one)) for one in ({}, {"a": "x"}, {"b": 1}, {"a": "x", "c": [1]}, {"b": -3, "c": None}))
     assert not any(accepts(turn(one)) for one in ({"b": "x"}, {"d": 1}, {"c": 1, "a": "x"}, "[]"))
+
+
+def test_chains_and_thickets_of_references_end():
+    """A chain longer than Python's stack, and definitions that each hold four others: 4^10 values if nobody counts."""
+    import time
+
+    from pastcli.tools.environments.simulator import SchemaSimulator
+
+    chain = {
+        f"S{n}": {"type": "object", "properties": {"next": {"$ref": f"#/$defs/S{n + 1}", "description": "d"}}}
+        for n in range(2000)
+    }
+    thicket = {
+        f"T{n}": {
+            "type": "object",
+            "properties": {f"f{k}": {"$ref": f"#/$defs/T{(7 * n + k) % 300}"} for k in range(4)},
+            "required": ["f0"],
+        }
+        for n in range(300)
+    }
+    start = time.perf_counter()
+    for definitions, first in ((chain | {"S2000": {"type": "integer"}}, "S0"), (thicket, "T1")):
+        spec = spec_of({"properties": {"x": {"$ref": f"#/$defs/{first}"}}, "$defs": definitions})
+        assert len(grammar(Task("1", "q", (spec,)), "schema")) < 2_000_000
+        answering = ToolSpec("g", "", "", "g", schema=spec.schema, response_schema=spec.schema)
+        assert len(json.dumps(SchemaSimulator([answering]).call(answering, {}).to_dict())) < 200_000
+    assert time.perf_counter() - start < 30

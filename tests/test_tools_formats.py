@@ -313,3 +313,66 @@ def test_a_strangers_format_is_asked_before_ours_and_a_broken_one_spoils_nothing
     monkeypatch.setattr(registry, "load", lambda role, name: Mine() if name == "mine" else real_load(role, name))
     assert load({"mine": 1, "functions": [FUNCTION]}).format == "mine"
     assert load([FUNCTION]).format == "OpenAI functions"
+
+
+# ---------------------------------------------------------------- anything at all
+
+JUNK = [
+    None,
+    True,
+    0,
+    -1.5,
+    "",
+    "x",
+    "#/x",
+    "#",
+    [],
+    {},
+    [None],
+    {"$ref": "#"},
+    {"type": 3},
+    [[1]],
+    "\ud800",
+    "a" * 300,
+    {"a": {"b": []}},
+]
+
+
+def damaged(value, draw, chance):
+    """A copy of a document with some of its parts replaced, left out, doubled or moved."""
+    if draw.random() < chance:
+        return draw.choice(JUNK)
+    if isinstance(value, dict):
+        items = [(key, damaged(item, draw, chance)) for key, item in value.items() if draw.random() > chance / 2]
+        return dict(items) | ({draw.choice(list(value)): draw.choice(JUNK)} if value and draw.random() < chance else {})
+    if isinstance(value, list):
+        return [damaged(item, draw, chance) for item in value for _ in range(2 if draw.random() < chance / 2 else 1)]
+    return value
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_files_of_every_format_are_read_or_refused_and_their_tools_answer(load, seed):
+    import random
+
+    from pastcli.tools.environments.llm import documentation
+    from pastcli.tools.environments.simulator import SchemaSimulator
+    from pastcli.tools.server.app import described
+    from pastcli.tools.server.protocol import encode
+
+    draw = random.Random(seed)
+    whole = [[FUNCTION], {"tools": [MCP_TOOL]}, TOOL, [QUERY], [BFCL], PETS, {"functions": [FUNCTION]}]
+    read = 0
+    for _ in range(60):
+        try:
+            found = load(json.dumps(damaged(draw.choice(whole), draw, draw.choice((0.02, 0.08, 0.2)))))
+        except UsageError:
+            continue
+        read += 1
+        simulator = SchemaSimulator(found.specs, found.tasks)
+        assert len({spec.name for spec in found.specs}) == len(found.specs)
+        for spec in found.specs:
+            assert 0 < len(spec.name) <= 64 and spec.schema["type"] == "object"
+            for arguments in ({}, {p.name: draw.choice(JUNK) for p in spec.parameters}, draw.choice(JUNK)):
+                encode(simulator.call(spec, arguments).to_dict())
+            encode(described(spec)), documentation(spec)
+    assert read > 10

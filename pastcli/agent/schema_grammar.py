@@ -18,6 +18,10 @@ LONGEST = 256
 """Repetitions written out at most: llama.cpp unrolls them."""
 
 DEEPEST = 12
+
+MOST_VALUES = 5_000
+"""Values described in one grammar; those after them are held to JSON and no more."""
+
 _NINES = 16
 
 _FORMATS = {
@@ -25,6 +29,7 @@ _FORMATS = {
     "uuid": r'"\"" [0-9a-f]{8} "-" [0-9a-f]{4} "-" [0-9a-f]{4} "-" [0-9a-f]{4} "-" [0-9a-f]{12} "\""',
     "ipv4": r'"\"" [0-9]{1,3} ("." [0-9]{1,3}){3} "\""',
 }
+_REMARKS = ("description", "title", "default", "examples", "example", "deprecated", "readOnly", "writeOnly")
 _SIMPLE = ("boolean", "object", "array")
 
 
@@ -32,6 +37,7 @@ def arguments_rules(name: str, schema: Mapping[str, Any]) -> list[str]:
     """Rules that define `name` as an object of this schema; other rules they need are called `name` and a number."""
     builder = _Builder(name, schema)
     builder.rules[name] = builder.object(schema, 0)
+    builder.define_references()
     return [f"{rule} ::= {body}" for rule, body in builder.rules.items()]
 
 
@@ -41,17 +47,25 @@ class _Builder:
         self.root = root
         self.rules: dict[str, str] = {}
         self._references: dict[str, str] = {}
+        self._undefined: list[tuple[str, Any]] = []
+        self._left = MOST_VALUES
 
     def value(self, schema: Any, depth: int) -> str:
         """An expression for a value; a reference is a rule of its own, so that a circle ends in its name."""
-        reference = schema.get("$ref") if isinstance(schema, Mapping) and len(schema) == 1 else None
-        if reference is None:
+        if not isinstance(schema, Mapping) or "$ref" not in schema:
             return self._value(resolve(schema, self.root), depth)
+        said = {key: value for key, value in schema.items() if key not in _REMARKS}
+        reference = json.dumps(said, sort_keys=True)
         if reference not in self._references:
             self._references[reference] = self._rule()
-            rule = self._references[reference]
-            self.rules[rule] = self._value(resolve(schema, self.root), 0)
+            self._undefined.append((self._references[reference], schema))
         return self._references[reference]
+
+    def define_references(self) -> None:
+        """The rules that references stand for, one after the other: a chain of them may be longer than Python's stack."""
+        while self._undefined:
+            rule, schema = self._undefined.pop()
+            self.rules[rule] = self._value(resolve(schema, self.root), 0)
 
     def _rule(self) -> str:
         name = f"{self.name}r{len(self.rules)}"
@@ -62,7 +76,8 @@ class _Builder:
         if "const" in schema or schema.get("enum"):
             choices = [schema["const"]] if "const" in schema else schema["enum"]
             return _either([literal(json.dumps(choice, ensure_ascii=False)) for choice in choices])
-        if depth > DEEPEST:
+        self._left -= 1
+        if depth > DEEPEST or self._left < 0:
             return "value"
         for key in ("anyOf", "oneOf"):
             if schema.get(key):
@@ -79,7 +94,7 @@ class _Builder:
 
     def _laid(self, schema: Mapping[str, Any], branch: Any, key: str) -> Any:
         """An alternative together with what is said beside it; alone if nothing is, so that a reference stays one."""
-        beside = {name: value for name, value in schema.items() if name not in (key, "description", "title", "default")}
+        beside = {name: value for name, value in schema.items() if name not in (key, *_REMARKS)}
         return merged(beside, resolve(branch, self.root), "") if beside else branch
 
     def _implied(self, schema: Mapping[str, Any]) -> str:

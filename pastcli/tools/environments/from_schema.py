@@ -12,7 +12,12 @@ from . import values
 if TYPE_CHECKING:
     from .invent import Echo
 
-DEEPEST = 10
+DEEPEST = 5
+"""Levels down to which members that may be left out are filled in."""
+
+MOST_VALUES = 200
+"""Values after which only what is required is still filled in: an observation is cut at 1,024 characters anyway."""
+
 LONGEST_LIST = 3
 
 
@@ -27,8 +32,12 @@ class _Filler:
         self.seed = seed
         self.echo = echo
         self._inside: list[str] = []
+        self._left = MOST_VALUES
 
     def value(self, schema: Any, path: str, depth: int) -> Any:
+        self._left -= 1
+        if self._left < -20 * MOST_VALUES:
+            return None  # the documentation asks for more than any server would send
         reference = schema.get("$ref") if isinstance(schema, Mapping) else None
         if reference is None:
             return self._value(schema, path, depth)
@@ -107,7 +116,7 @@ class _Filler:
 
     def _object(self, schema: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
         properties, required = schema.get("properties", {}), schema.get("required", [])
-        names = [name for name in properties if name in required or (depth > 0 and not self._repeats(properties[name]))]
+        names = [name for name in properties if name in required or self._has_room(properties[name], depth)]
         names = names if depth > -DEEPEST else []
         found = {name: self.value(properties[name], f"{path}/{name}", depth - 1) for name in names}
         others = schema.get("additionalProperties")
@@ -115,17 +124,19 @@ class _Filler:
             found = {f"{key}": self.value(others, f"{path}/{key}", depth - 1) for key in ("first", "second")}
         return found
 
-    def _repeats(self, schema: Any) -> bool:
-        """True for what holds the very thing that it is inside of: a real answer does not go on for ever."""
+    def _has_room(self, schema: Any, depth: int) -> bool:
+        """False for what may be left out where there is much already, and for what holds the thing it is inside of."""
+        if depth <= 0 or self._left <= 0:
+            return False
         found = resolve(schema, self.root)
         within = [schema, found.get("items"), *found.get("anyOf", ()), *found.get("oneOf", ()), *found.get("allOf", ())]
-        return any(isinstance(part, Mapping) and part.get("$ref") in self._inside for part in within)
+        return not any(isinstance(part, Mapping) and part.get("$ref") in self._inside for part in within)
 
     def _array(self, schema: Mapping[str, Any], path: str, draw: int, depth: int) -> list[Any]:
         least, most = schema.get("minItems", 0), schema.get("maxItems", LONGEST_LIST)
         tuples = schema.get("prefixItems", [])
         wanted = max(least, min(most, LONGEST_LIST if not tuples else len(tuples), 1 + draw % LONGEST_LIST))
-        wanted = min(least if depth <= 0 else wanted, 1_000) if depth > -DEEPEST else 0
+        wanted = min(least if depth <= 0 or self._left <= 0 else wanted, 1_000) if depth > -DEEPEST else 0
         each = [tuples[n] if n < len(tuples) else schema.get("items", {}) for n in range(max(wanted, len(tuples)))]
         return [self.value(item, f"{path}/{n}", depth - 1) for n, item in enumerate(each)]
 

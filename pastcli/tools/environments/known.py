@@ -9,7 +9,7 @@ refuse only what is plainly a placeholder: the identifiers their users know are 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -67,9 +67,8 @@ class Known:
         text = str(value).strip()
         tool = spec.key[:2]
         if tool not in self._tools:
-            self._tools[tool] = _Names(
-                [*self._queries.get(tool, []), *self._asked, *map(_documented, self._specs.get(tool, []))]
-            )
+            documented = _documented(self._specs.get(tool, []))
+            self._tools[tool] = _Names([*self._queries.get(tool, []), *self._asked, *documented])
         if values.was_made_here(text) or self._tools[tool].has(text):
             return True
         return not self._queries.get(tool) and not _is_placeholder(text)
@@ -121,21 +120,30 @@ def _is_placeholder(text: str) -> bool:
     )
 
 
-def _documented(spec: ToolSpec) -> str:
-    """Everything the documentation of one API says, but for the words that only name types."""
-    texts: list[str] = [spec.description]
-    said = [
-        part.get(key) for schema in (spec.schema, spec.response_schema) for part in every(schema) for key in _SAYING
-    ]
-    pending: list[Any] = [spec.response_template, *said]
+def _documented(specs: Iterable[ToolSpec]) -> Iterator[str]:
+    """Everything the documentation of some APIs says, but for the words that only name types.
+
+    The tools of one OpenAPI document share its definitions: each is read once.
+    """
+    read: set[int] = set()
+    for spec in specs:
+        yield spec.description
+        yield from _texts(spec.response_template)
+        for schema in (spec.schema, spec.response_schema or {}):
+            shared = [one for one in schema.get("$defs", {}).values() if id(one) not in read]
+            read.update(map(id, shared))
+            own = {key: value for key, value in schema.items() if key != "$defs"}
+            for part in (part for whole in (own, *shared) for part in every(whole)):
+                yield from _texts([part.get(key) for key in _SAYING])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    pending = [value]
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
             pending.extend(item.values())
         elif isinstance(item, (list, tuple)):
             pending.extend(item)
-        elif isinstance(item, str):
-            texts.append("" if item in _TYPE_WORDS else item)
-        elif item is not None and not isinstance(item, bool):
-            texts.append(str(item))
-    return "\n".join(texts)
+        elif item is not None and not isinstance(item, bool) and not (isinstance(item, str) and item in _TYPE_WORDS):
+            yield str(item)

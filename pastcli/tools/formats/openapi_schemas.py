@@ -21,7 +21,8 @@ class Definitions:
         self.warnings = warnings
         self._names: dict[str, str] = {}  # a pointer of the document -> its name among the $defs
         self._mended: dict[str, dict[str, Any]] = {}
-        self._needs: dict[str, tuple[str, ...]] = {}
+        self._refers: dict[str, tuple[str, ...]] = {}
+        self._needs: dict[str, frozenset[str]] = {}
         self._pending: list[str] = []
 
     def follow(self, entry: Any) -> Mapping[str, Any]:
@@ -73,23 +74,33 @@ class Definitions:
 
     def carried_by(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The schema as a document of its own: with the definitions it needs, directly or through others."""
-        needed: dict[str, None] = {}
-        pending = list(_references(schema))
-        while pending:
-            name = pending.pop()
-            if name not in needed:
-                needed[name] = None
-                if name not in self._needs:
-                    self._needs[name] = tuple(_references(self._mended[name]))
-                pending.extend(self._needs[name])
+        direct = dict.fromkeys(_references(schema))
+        needed = set(direct).union(*(self._closure(name) for name in direct))
         if not needed:
             return schema
-        whole = {**schema, "$defs": {name: self._mended[name] for name in sorted(needed)}}
+        whole = {**schema, "$defs": {name: one for name, one in self._mended.items() if name in needed}}
         for name in needed:
             if "$ref" in self._mended[name] and leads_nowhere(f"#/$defs/{name}", whole):
                 self.warnings.add("T10", f"definition {name}: only refers to itself")
                 del self._mended[name]["$ref"]
         return whole
+
+    def _closure(self, name: str) -> frozenset[str]:
+        """The definitions that one needs, directly or through others, itself included."""
+        if name not in self._needs:
+            found, pending = {name}, [name]
+            while pending:
+                for other in self._direct(pending.pop()):
+                    if other not in found:
+                        found.add(other)
+                        pending.append(other)
+            self._needs[name] = frozenset(found)
+        return self._needs[name]
+
+    def _direct(self, name: str) -> tuple[str, ...]:
+        if name not in self._refers:
+            self._refers[name] = tuple(dict.fromkeys(_references(self._mended[name])))
+        return self._refers[name]
 
     def plain_object(self, schema: dict[str, Any]) -> dict[str, Any] | None:
         """The schema with its reference followed, if it is an object of named members and nothing more."""
