@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import adversaries
 import pytest
@@ -80,6 +81,32 @@ def test_hand_labelled_episodes(file):
 def test_the_labelled_episodes_are_many_and_mixed():
     labels = Counter(label for label, _ in labelled("labelled_episodes.json"))
     assert sum(labels.values()) == 100 and 45 <= labels["Solved"] <= 55 and labels["Partially Solved"] >= 5
+
+
+STYLES = {
+    "chatty": "Sure! Here's what I found for your request:\n\n- {}\n\nLet me know if you need anything else. Have a great day!",
+    "markdown": "**Answer:** {}",
+    "source": "{} (Source: the tool's response.)",
+    "polite": "Thank you for your patience. {} If you have any other questions, please do not hesitate to ask.",
+    "sorry": "Sorry for the wait! {}",
+    "upper case": str.upper,
+    "lower case": str.lower,
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_how_an_answer_is_dressed_changes_nothing(style):
+    dress = STYLES[style]
+    changed = []
+    for file in ("labelled_episodes.json", "labelled_episodes_unseen.json"):
+        for label, episode in labelled(file):
+            if episode.answer[:1] in ("", "{", "["):
+                continue
+            answer = dress(episode.answer) if callable(dress) else dress.format(episode.answer)
+            verdict = rules.judge(replace(episode, answer=answer))
+            if (verdict.label == "Solved") != (label == "Solved"):
+                changed.append((episode.task.id, label, verdict.label, verdict.reason))
+    assert len(changed) <= 2, changed
 
 
 # ---------------------------------------------------------------- programs without a model

@@ -10,7 +10,7 @@ from typing import Any
 from .claims import Reading, equal, mentions
 from .facts import Fact, Facts, keyed
 from .numbers import numbers
-from .text import clauses, phrase, plain, stem, stems
+from .text import clauses, phrase, plain, stem, stems, words
 
 _SUPERLATIVES = (
     (r"cheapest|lowest price|least expensive|lowest fare|best price", r"pric|fare|cost|amount|rate|fee", min),
@@ -43,7 +43,7 @@ def misbound(answer: str, facts: Facts) -> list[str]:
     found: list[str] = []
     by_key = keyed([fact for fact in facts.facts if fact.numbers and fact.key])
     for clause in clauses(answer):
-        for piece in re.split(r",\s|\band\b", clause):
+        for piece in re.split(r",\s|\band\b", plain(clause)):
             claimed = [n for n in numbers(piece) if n.kind in ("number", "percent")]
             if len(claimed) != 1:
                 continue
@@ -144,12 +144,20 @@ def unanswered(facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> t
     for key, found in keyed(facts.novel).items():
         if key and not set(key) <= _GENERIC and set(key) <= asked:
             wanted[key] = found
+    people = [fact for fact in facts.novel if _names_someone(fact)] if "who" in words(facts.asked.text) else []
+    if people:
+        wanted[("who",)] = people
     left_out = [
         " ".join(key)
         for key, found in wanted.items()
         if key not in right and not reading.used & set(found) and not {fact.api for fact in found} & reading.counts
     ]
     return left_out, len(wanted)
+
+
+def _names_someone(fact: Fact) -> bool:
+    """True if a value can be the name of somebody: a few words of letters."""
+    return isinstance(fact.value, str) and 0 < len(fact.content) <= 5 and not any(char.isdigit() for char in fact.text)
 
 
 def is_copied(answer: str, facts: Facts) -> bool:

@@ -11,7 +11,7 @@ from .computed import computed, equations
 from .dates import Clock, Date, clocks, dates
 from .facts import Fact, Facts
 from .numbers import Number, numbers, same_dimension
-from .text import clauses, phrase, plain, stem, stems, words
+from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
 
 _DOWNWARDS = re.compile(
     r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|west|south|[ws])\b"
@@ -69,11 +69,6 @@ def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact]
     """The facts a number comes from; an empty set if it is the query's or counts a list; None if it comes from nowhere."""
     down = bool(_DOWNWARDS.search(plain(clause)))
     found = {fact for fact in facts.facts if any(equal(number, known, down) for known in fact.numbers)}
-    found |= (
-        {fact for fact in facts.facts if any(number.value in (date.year, date.day) for date in fact.dates)}
-        if not found
-        else set()
-    )
     if found:
         return found
     if any(equal(number, asked, down) for asked in facts.asked.numbers) or any(
@@ -82,7 +77,8 @@ def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact]
         return set()
     if any(number.value in (date.year, date.day) for date in facts.asked.dates):
         return set()
-    return computed(number, clause, facts, answer)
+    parts = {fact for fact in facts.facts if any(number.value in (date.year, date.day) for date in fact.dates)}
+    return parts or computed(number, clause, facts, answer)
 
 
 def equal(claimed: Number, known: Number, down: bool = False) -> bool:
@@ -153,8 +149,8 @@ def _names(answer: str, facts: Facts) -> list[str]:
         word = match[0].rstrip(".'’-")
         if not word[:1].isupper() or len(word) < 2 or _START.search(answer, 0, match.start()):
             continue
-        parts = words(word)
-        if all(part in known or stem(part) in known or part in _COMMON or part.rstrip("s") in known for part in parts):
+        parts = [part.removesuffix("'s") for part in words(word)]
+        if all(part in STOPWORDS or part in known or stem(part) in known or part in _COMMON or part.rstrip("s") in known or numbers(part) for part in parts):
             continue
         means = names.meanings(word)
         if means and (
@@ -169,7 +165,7 @@ def _names(answer: str, facts: Facts) -> list[str]:
 def _is_headline(answer: str) -> bool:
     """True if (nearly) every word has a capital: case then says nothing."""
     found = _CAPITAL.findall(answer)
-    return len(found) > 3 and sum(word[:1].isupper() for word in found) > 0.8 * len(found)
+    return answer.isupper() or (len(found) > 3 and sum(word[:1].isupper() for word in found) > 0.8 * len(found))
 
 
 def mentions(said: str, fact: Fact) -> bool:

@@ -26,9 +26,11 @@ _OPPOSITES = (
 _NOT = re.compile(
     r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|n't|yet to|hardly|nothing)\b"
 )
-_YES = re.compile(r"\A\W*(yes|yeah|yep|correct|indeed|that's right|true|it is|it does|affirmative)\b")
+_OPENS = r"(?:\A|(?<=[.!?:\n])\s|\*)\W*"
+"""Where a yes or a no can stand: at the beginning of a sentence, or after "Answer:"."""
+_YES = re.compile(_OPENS + r"(yes|yeah|yep|correct|indeed|that's right|true|it is|it does|affirmative)\b")
 _NO = re.compile(
-    r"\A\W*(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))"
+    _OPENS + r"(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))"
 )
 _REFUSAL = re.compile(
     r"(?:\b(?:was|were|am|is|are)\s+(?:not able|unable)\b|\bunable to\b|\b(?:could|can|did|do|was|were)\s?(?:not|n't)\s+(?:be\s+)?(?:find|found|get|retriev\w*|provid\w*|locat\w*|obtain\w*|access\w*|fetch\w*|help|answer\w*|complete\w*|determin\w*|know|have (?:access|any|the|enough|information)|tell)"
@@ -134,12 +136,12 @@ def _by_yes_or_no(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
 def _before(said: str, hit: re.Match[str] | None) -> str:
     """What can negate a mention: the clause up to its end, without a leading "No," and without what follows a comma."""
     text = said[: hit.end()] if hit else said
-    text = re.sub(r"\A\W*(?:yes|no)\s*,\s*", "", text)
+    text = re.sub(r"(?:\A|\W)(?:yes|no)\s*,\s*", " ", text)
     return re.sub(r"\bnot only\b|\bno doubt\b", "", text)
 
 
 def _leading_no(said: str, place: int) -> bool:
-    return bool(re.match(r"\A\W*no\s*,", said)) and len(_NOT.findall(said[:place])) == 1
+    return bool(re.search(r"(?:\A|\W)no\s*,", said[:place])) and len(_NOT.findall(said[:place])) == 1
 
 
 def _phrases(key: tuple[str, ...]) -> tuple[str, str]:
@@ -167,6 +169,7 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[tuple[str,
     """(fields an answer states the wrong way round or both ways, fields it states right)."""
     wrong: list[str] = []
     right: set[tuple[str, ...]] = set()
+    answer = "\n".join(sentence for sentence in sentences(answer) if not sentence.endswith("?"))  # a question states nothing
     known = truths(facts.novel)
     for key, value in known.items():
         said = stances(answer, key, facts.asked.text)
