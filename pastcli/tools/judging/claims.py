@@ -150,7 +150,15 @@ def _names(answer: str, facts: Facts) -> list[str]:
         if not word[:1].isupper() or len(word) < 2 or _START.search(answer, 0, match.start()):
             continue
         parts = [part.removesuffix("'s") for part in words(word)]
-        if all(part in STOPWORDS or part in known or stem(part) in known or part in _COMMON or part.rstrip("s") in known or numbers(part) for part in parts):
+        if all(
+            part in STOPWORDS
+            or part in known
+            or stem(part) in known
+            or part in _COMMON
+            or part.rstrip("s") in known
+            or numbers(part)
+            for part in parts
+        ):
             continue
         means = names.meanings(word)
         if means and (

@@ -30,7 +30,8 @@ _OPENS = r"(?:\A|(?<=[.!?:\n])\s|\*)\W*"
 """Where a yes or a no can stand: at the beginning of a sentence, or after "Answer:"."""
 _YES = re.compile(_OPENS + r"(yes|yeah|yep|correct|indeed|that's right|true|it is|it does|affirmative)\b")
 _NO = re.compile(
-    _OPENS + r"(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))"
+    _OPENS
+    + r"(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))"
 )
 _REFUSAL = re.compile(
     r"(?:\b(?:was|were|am|is|are)\s+(?:not able|unable)\b|\bunable to\b|\b(?:could|can|did|do|was|were)\s?(?:not|n't)\s+(?:be\s+)?(?:find|found|get|retriev\w*|provid\w*|locat\w*|obtain\w*|access\w*|fetch\w*|help|answer\w*|complete\w*|determin\w*|know|have (?:access|any|the|enough|information)|tell)"
@@ -169,7 +170,9 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[tuple[str,
     """(fields an answer states the wrong way round or both ways, fields it states right)."""
     wrong: list[str] = []
     right: set[tuple[str, ...]] = set()
-    answer = "\n".join(sentence for sentence in sentences(answer) if not sentence.endswith("?"))  # a question states nothing
+    answer = "\n".join(
+        sentence for sentence in sentences(answer) if not sentence.endswith("?")
+    )  # a question states nothing
     known = truths(facts.novel)
     for key, value in known.items():
         said = stances(answer, key, facts.asked.text)
