@@ -283,6 +283,28 @@ def test_a_full_disk_while_checkpointing_is_one_clear_error(hf, sft_job, monkeyp
     assert "--resume" in caught.value.hint and not list(sft_job.state.glob("*"))
 
 
+def test_checkpoints_by_time_come_less_often_where_they_take_long_and_never_without_room(
+    hf, sft_job, monkeypatch, capsys
+):
+    from past_hf.training import checkpoints
+
+    saved = []
+    real = checkpoints.save
+    monkeypatch.setattr(
+        checkpoints, "save", lambda trainer, folder: (saved.append(trainer.state.global_step), real(trainer, folder))
+    )
+    by_time = dataclasses.replace(SFT, save_every=0, save_minutes=1e-9)
+    hf.sft(dataclasses.replace(sft_job, config=by_time))
+    assert saved and saved[0] == 1 and len(saved) < 13  # a checkpoint may take a twentieth of the time
+    saved.clear()
+    hf.sft(dataclasses.replace(sft_job, config=dataclasses.replace(by_time, save_minutes=10.0)))
+    assert saved == []
+    usage = checkpoints.shutil.disk_usage
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage(path)._replace(free=1000))
+    hf.sft(dataclasses.replace(sft_job, config=by_time))
+    assert saved == [] and capsys.readouterr().err.count("no checkpoint: it takes") == 1
+
+
 # ---------------------------------------------------------------- pieces
 
 

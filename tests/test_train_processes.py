@@ -114,6 +114,18 @@ def test_what_cannot_work_is_said_before_anything_starts(train, tmp_path):
     with pytest.raises(UsageError, match="no accelerate configuration"):
         (tmp_path / "empty.yaml").write_text("a: 1\n")
         train("sft", launch=str(tmp_path / "empty.yaml"))
+    with pytest.raises(UsageError, match="is for 2 machines"):
+        (tmp_path / "two.yaml").write_text("distributed_type: MULTI_GPU\nnum_machines: 2\nnum_processes: 4\n")
+        train("sft", launch=str(tmp_path / "two.yaml"))
+
+
+def test_sixteen_bit_gathering_of_full_weights_is_refused():
+    from past_hf.training.engine import _keeps_the_skill
+
+    with pytest.raises(UsageError, match="loses a skill") as caught:
+        _keeps_the_skill(True, "full")
+    assert "--method lora" in caught.value.hint
+    assert _keeps_the_skill(True, "lora") is None and _keeps_the_skill(False, "full") is None
 
 
 # ---------------------------------------------------------------- dealing out
@@ -139,6 +151,7 @@ def test_each_row_is_dealt_to_one_process_once_an_epoch(lengths, processes, budg
     assert all(seen.count(row) == 3 for row in range(len(lengths)))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(2, 8), st.integers(1, 4), st.integers(10, 400))
 def test_the_answers_of_a_step_are_shared_evenly_within_the_memory(prompts, answers, processes, batch_tokens):
     from past_hf.training import plans

@@ -9,7 +9,6 @@ from .setting import setting
 METHODS = ("full", "lora")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "bf16", "fp32")
-SAVED = "optimiser steps between resumable checkpoints; 0 goes by --save-minutes"
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,10 @@ class TrainingConfig:
         "auto", "compute activations twice to save memory; auto: on cards only", choices=("auto", "on", "off")
     )
     precision: str = setting("auto", "compute type; master weights are always fp32", choices=PRECISIONS)
-    save_every: int = setting(0, SAVED, at_least=0)
-    save_minutes: float = setting(10.0, "minutes between resumable checkpoints, with --save-every 0", above=0)
+    save_every: int = setting(0, "optimiser steps between resumable checkpoints; 0 goes by --save-minutes", at_least=0)
+    save_minutes: float = setting(
+        2.0, "minutes between resumable checkpoints with --save-every 0; more where writing one takes long", above=0
+    )
     processes: int = setting(
         0, "processes to train in, started by accelerate; 0: one for each visible card, else one", at_least=0
     )
@@ -76,7 +77,6 @@ class SftConfig(TrainingConfig):
         "prompt/completion JSONL mixed in; `qa` is a built-in set of everyday questions that teaches the "
         "answer format beside documents, `none` leaves it out; may repeat",
     )
-    save_every: int = setting(50, SAVED, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -102,4 +102,3 @@ class RlConfig(TrainingConfig):
     vllm_memory: float = setting(0.3, "share of a card's memory for vLLM (vllm)", above=0, at_most=1)
     vllm_tensor_parallel: int = setting(1, "cards over which vLLM spreads one model (vllm)", at_least=1)
     reward: list = setting(["f1:0.5", "contains:0.25", "exact_match:0.25"], "reward as name[:weight]; may repeat")
-    save_every: int = setting(10, SAVED, at_least=0)

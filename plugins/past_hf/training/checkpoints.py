@@ -34,6 +34,7 @@ class Saver(TrainerCallback):
         self.trainer, self.every, self.seconds = trainer, every, minutes * 60
         self._last = time.monotonic()
         self.cost = 0.0
+        self._warned = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.every:
@@ -43,7 +44,16 @@ class Saver(TrainerCallback):
         due = torch.tensor(float(waited >= max(self.seconds, self.cost / _SHARE)), device=args.device)
         if args.world_size > 1:
             torch.distributed.broadcast(due, 0)
-        control.should_save = bool(due.item())
+        control.should_save = bool(due.item()) and self._room()
+
+    def _room(self) -> bool:
+        """Whether the disk takes one more checkpoint: without room the training goes on unprotected, and says so once."""
+        size = 12 * sum(p.numel() for p in self.trainer.model.parameters() if p.requires_grad)
+        free = shutil.disk_usage(self.trainer.job.state).free
+        if free < size and not self._warned:
+            self._warned = True
+            output.warn(f"no checkpoint: it takes {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+        return free >= size
 
     def done(self, seconds: float) -> None:
         self.cost, self._last = seconds, time.monotonic()

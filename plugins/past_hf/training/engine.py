@@ -68,6 +68,7 @@ class PlannedTrainer(Trainer):
         self.clock, self.watch, self.extra = Clock(), Watch(job.watch, job.progress), {}
         self.tuned = machine.tuned
         self.saver = checkpoints.Saver(self, job.config.save_every, job.config.save_minutes)
+        _keeps_the_skill(self.is_deepspeed_enabled, job.config.method)
         self.remove_callback(PrinterCallback)
         for callback in (self.saver, _Pace(self), self.watch):
             self.add_callback(callback)
@@ -126,6 +127,15 @@ class PlannedTrainer(Trainer):
         with self.clock("checkpoint"):
             checkpoints.save(self, self.job.state)
         self.saver.done(time.monotonic() - began)
+
+
+def _keeps_the_skill(deepspeed: bool, method: str) -> None:
+    """DeepSpeed holds a model's weights in 16 bits and gives them back so: a full change would be rounded away (METHOD 5)."""
+    if deepspeed and method == "full":
+        raise UsageError(
+            "DeepSpeed gathers weights in 16 bits, which loses a skill that lies in full weights",
+            "train --method lora, whose factors survive 16 bits, or shard by FSDP2: --sharding full gathers float32",
+        )
 
 
 class _Pace(TrainerCallback):

@@ -48,6 +48,10 @@ def _launch_file(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} is no accelerate configuration", "make one with `accelerate config --config_file FILE`"
         )
+    if int(settings.get("num_machines") or 1) > 1:
+        raise UsageError(
+            f"{path} is for {settings['num_machines']} machines", "processes on one machine is what past starts"
+        )
     return settings
 
 
