@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import QUICKSTART, ROOT
 
-from pastcli.errors import UsageError
+from pastcli.errors import MismatchError, UsageError
 
 STUDY = """
 title = "tiny"
@@ -454,7 +454,11 @@ def results(gains, seeds=5, docs=12, per=4, arms=None, rng_seed=0):
         for name, gain in names.items():
             got = np.where(rng.random(len(items)) < gain, 1.0, sft)
             columns = {m: got.tolist() for m in ("exact", "contains", "f1")}
-            columns |= {"prediction": ["x"] * len(items), "tokens": [3] * len(items), "finish": ["stop"] * len(items)}
+            columns |= {
+                "prediction": ["x" if right else "y" for right in got],
+                "tokens": [3] * len(items),
+                "finish": ["stop"] * len(items),
+            }
             found[name][str(seed)] = {"1": {"injection": {}, "answers": columns}}
     base = {"about": "target", "model": "sft", "scale": 1.0, "control": "none", "against": "", "test": True}
     told = {name: {**base, "test": name != "SFT", **arms.get(name, {})} for name in names}
@@ -557,6 +561,11 @@ def test_the_table_and_the_json_agree(tmp_path):
     assert (tmp_path / "effects.png").stat().st_size > 1000
     again = report.refreshed(tmp_path / "results.json")
     assert again["summary"]["effects"]["SFT + v"] == document["summary"]["effects"]["SFT + v"]
+    forged = json.loads((tmp_path / "results.json").read_text())
+    forged["arms"]["SFT + v"]["0"]["1"]["answers"]["f1"][5] += 0.5
+    (tmp_path / "forged.json").write_text(json.dumps(forged))
+    with pytest.raises(MismatchError, match="not what its prediction earns"):
+        report.refreshed(tmp_path / "forged.json")
     page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter"
     made = report.into(page, [("r.json", document)])
     assert made.startswith("before") and made.endswith("after") and "old" not in made and "## made up" in made

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import qa
 from ..drawing import blank
 from ..errors import MismatchError, UsageError
 from ..files import read_json, write_text
@@ -199,12 +200,27 @@ BEGIN, END = "<!-- studies: made by `past study report`, do not edit -->", "<!--
 
 
 def refreshed(path: Path) -> dict[str, Any]:
-    """A results document with its summary made anew from its items, so that no table can differ from its data."""
+    """A results document with its summary made anew from its items, so that no table can differ from its data.
+
+    Raises `MismatchError` if a score is not what its prediction earns.
+    """
     document = read_json(path)
     if not {"study", "items", "arms"} <= document.keys():
         raise MismatchError(f"{path} is no result of a study", "name a results.json that `past study run` wrote")
+    _check_scores(document, path)
     summary = summarise(document)
     return {**document, "summary": {**summary, "sentences": sentences({**document, "summary": summary}, summary)}}
+
+
+def _check_scores(document: Mapping[str, Any], path: Path) -> None:
+    score = {"exact": qa.exact_match, "contains": qa.contains, "f1": qa.f1}
+    for arm, seeds in document["arms"].items():
+        items = document["items"][document["study"]["arms"][arm]["about"]]
+        for columns in (entry["answers"] for scales in seeds.values() for entry in scales.values()):
+            for number, item in enumerate(items):
+                earned = {name: judge(columns["prediction"][number], item["answers"]) for name, judge in score.items()}
+                if any(abs(columns[name][number] - value) > 1e-9 for name, value in earned.items()):
+                    raise MismatchError(f"{path}: a score of {arm} on {item['id']} is not what its prediction earns")
 
 
 def into(text: str, studies: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
