@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from vectors_tools import moved, weights, write_model
 
-from pastcli import narration
+from pastcli import narration, runs
 
 
 def run(stage, config=None, **metrics):
@@ -87,3 +89,26 @@ def test_commands_end_with_a_judgement_and_a_next_line(past, past_json, workspac
     assert "next:" not in done.stdout and "hash" not in done.stdout
     made = past_json("inject", "--vector", "skill.safetensors", "--target", "sft")
     assert "the whole skill is in the file" in made["judgement"] and made["next"].startswith("past eval")
+
+
+def test_inspect_lists_the_skills_of_a_workspace_and_what_they_were_measured_to_do(past, past_json, workspace):
+    assert "no skills" in past("inspect").stderr and past_json("inspect") == []
+    base = weights()
+    write_model(workspace / "sft", base)
+    write_model(workspace / "rl", moved(base, 1, 1e-3))
+    past("extract", "--sft", "sft", "--rl", "rl", "--name", "first")
+    past("inject", "--vector", "first", "--target", "sft", "--name", "injected")
+    shown = past("inspect").stdout
+    assert "runs/first/skill.safetensors" in shown and "not measured yet" in shown
+    made = runs.runs_dir() / "eval-1"
+    made.mkdir()
+    entry = {"path": "x", "label": "with", "run": "injected"}
+    manifest = {"id": "eval-1", "stage": "eval", "status": "complete", "inputs": {"model": entry}, "config": {}}
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    (made / "results.json").write_text(
+        json.dumps(
+            {**results(0.2, 0.05, 0.001), "differences": {"with": results(0.2, 0.05, 0.001)["differences"]["skill"]}}
+        )
+    )
+    assert past_json("inspect")[0]["measured"][0]["f1"]["mean"] == 0.2
+    assert "F1 +0.200 [+0.150, +0.250] over sft" in past("inspect").stdout

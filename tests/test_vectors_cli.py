@@ -53,7 +53,7 @@ def test_in_a_workspace_the_users_own_lines_need_no_further_flag(trained, past, 
     probed = past_json("probe-orthogonality", "--no-figures")
     assert past_json("probe-orthogonality", "--no-figures", "--resume") == probed
     assert set(probed["global"]) == {"sft_rl", "target_rl", "sft_target"} and "cosine" in probed["verdict"]
-    shown = past("inspect").stdout
+    shown = past("inspect", runs.newest("extract").id).stdout
     assert "LlamaForCausalLM" in shown and "rl" in shown and trained["rl"].id in shown
 
 
@@ -110,7 +110,6 @@ def test_without_runs_the_commands_say_what_to_do_first(workspace, past):
         (["extract"], "past rl"),
         (["inject"], "past extract"),
         (["probe-orthogonality"], "past rl"),
-        (["inspect"], "past extract"),
     ):
         assert word in past(*command, code=2).stderr
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import output
-from . import _lineage
+from . import _lineage, _skills
 from ._options import Json
 
 if TYPE_CHECKING:
@@ -19,13 +19,23 @@ EXAMPLE = "Example: `past inspect skill.safetensors`"
 
 def command(
     file: Annotated[
-        str | None, typer.Argument(metavar="FILE", help="A skill file (default: the newest skill).", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="FILE", help="A skill file; without it, every skill of the workspace.", show_default=False
+        ),
     ] = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor with its form and norm.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a skill file: its size, the model it belongs to, where it comes from, how it was trained."""
-    path: Path = _lineage.skill(file) if file else _lineage.newest_skill()
+    """Show a skill file: its size, the model it belongs to, where it comes from, how it was trained.
+
+    Without a file: the skills of the workspace, what each fits, and what it was measured to do.
+    """
+    if file is None:
+        found = _skills.listed()
+        output.emit(found, as_json, lambda: _skills.show(found))
+        return
+    path: Path = _lineage.skill(file)
     from ..vectors.files.skill import open_skill
 
     skill = open_skill(path)
