@@ -106,11 +106,7 @@ def test_exit_codes_and_nothing_left_behind(trained, past, workspace):
 
 
 def test_without_runs_the_commands_say_what_to_do_first(workspace, past):
-    for command, word in (
-        (["extract"], "past rl"),
-        (["inject"], "past extract"),
-        (["probe-orthogonality"], "past rl"),
-    ):
+    for command, word in ((["extract"], "past rl"), (["inject"], "past extract"), (["probe-orthogonality"], "past rl")):
         assert word in past(*command, code=2).stderr
 
 
