@@ -1,76 +1,63 @@
-"""`past inspect` without a file: the skills of a workspace, what each fits, and what it was measured to do."""
+"""Skills added to a model while it runs: no file is rewritten, and the scale can be another one the next time."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import closing
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from .. import output, runs
-from ..errors import PastError
+import typer
+
+from .. import runs
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..api import ChatModel
+
+    Load = Callable[[str], ChatModel]
+
+Skills = list[tuple[Path, float]]
+
+Vectors = Annotated[
+    list[str] | None,
+    typer.Option("--vector", metavar="FILE[:FACTOR]", help="Skill or adapter to add while the model runs; may repeat."),
+]
+Scale = Annotated[float, typer.Option("--scale", help="With --vector: multiple of every vector to add (lambda).")]
 
 
-def listed() -> list[dict[str, Any]]:
-    """Every skill that a run of the workspace made and that is still there, the newest last."""
-    found = []
-    for record in runs.records():
-        path = record.output("skill")
-        if path is None or not path.is_file():
-            continue
-        found.append({"run": record.id, "path": str(path), **_described(path), "measured": list(_measured(record))})
+def skills(texts: Sequence[str] | None, scale: float) -> Skills:
+    """The vectors named on the command line with their whole scales."""
+    from .inject import parse_vector
+
+    found = [(path, factor * scale) for path, factor in map(parse_vector, texts or [])]
+    if scale != 1.0 and not found:
+        raise UsageError("--scale without --vector has nothing to act on", "name the skill: --vector FILE")
     return found
 
 
-def _described(path: Path) -> dict[str, Any]:
-    """Norm, and the model it fits; of a file that cannot be read, why."""
-    from ..vectors.files.skill import open_skill
-
-    try:
-        with closing(open_skill(path)) as skill:
-            identity = skill.about.identity
-            fits = f"{identity.architecture}, {identity.vocab_size} tokens"
-            return {"norm": skill.norm, "fits": fits, "warnings": len(skill.about.warnings)}
-    except PastError as error:
-        return {"norm": None, "fits": f"unreadable: {error.message}", "warnings": 0}
-
-
-def _measured(maker: runs.Record) -> Iterator[dict[str, Any]]:
-    """What evaluations said of models that the skill was injected into, beside their reference."""
-    injected = {
-        record.id
-        for record in runs.records()
-        if record.stage == "inject"
-        and maker.id in record.parents
-        and record.manifest["config"].get("control", "none") in ("none", "")
-    }
-    for record in runs.records():
-        inputs = record.manifest.get("inputs", {}).values() if record.stage == "eval" else ()
-        labels = [entry["label"] for entry in inputs if entry.get("run") in injected and "label" in entry]
-        if not labels:
-            continue
-        results = json.loads((record.path / "results.json").read_text(encoding="utf-8"))
-        for label in labels:
-            if label in results.get("differences", {}):
-                gain = results["differences"][label]["f1"]
-                yield {"eval": record.id, "model": label, "reference": results["reference"], "f1": gain}
+def adding(load: Load, backend: str, vectors: Skills) -> Load:
+    """The backend's `load` with skills added to whatever it loads; raises `UsageError` if it cannot add any."""
+    if not vectors:
+        return load
+    plain = load.func if isinstance(load, functools.partial) else load
+    if "lora" not in inspect.signature(plain).parameters:
+        raise UsageError(
+            f"the {backend} backend cannot add a skill while a model runs",
+            "use --backend llamacpp or hf, or put the skill into the model: past inject",
+        )
+    chosen = functools.partial(load, lora=vectors)
+    chosen.local = getattr(load, "local", True)  # type: ignore[attr-defined]
+    return chosen
 
 
-def show(skills: list[dict[str, Any]]) -> None:
-    """One line a skill and one for each time it was measured."""
-    if not skills:
-        output.note(f"no skills in {runs.runs_dir()}; make one with `past extract`, or name a file")
-        return
-    for skill in skills:
-        norm = f"|v| {skill['norm']:.3g}" if skill["norm"] is not None else "?"
-        warned = f", {skill['warnings']} warning(s)" if skill["warnings"] else ""
-        output.line(f"  {norm}, for {skill['fits']}{warned}", label=skill["path"] + "\n")
-        for one in skill["measured"]:
-            gain = one["f1"]
-            interval = f"[{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain["low"] is not None else ""
-            output.line(
-                f"  F1 {gain['mean']:+.3f} {interval} over {one['reference']} (p {gain['p_holm']:.2g}, {one['eval']})"
-            )
-        if not skill["measured"]:
-            output.line("  not measured yet: inject it, then `past eval --model sft=@sft --model sft+skill=@inject`")
+def listed(vectors: Skills) -> dict[str, Any]:
+    """What tells this work from that without the skills."""
+    return {"vectors": [[str(path.resolve()), factor] for path, factor in vectors]} if vectors else {}
+
+
+def add_inputs(run: runs.Run, vectors: Skills) -> None:
+    """Record every skill with its hash and its scale."""
+    for number, (path, factor) in enumerate(vectors, 1):
+        run.add_input("vector" if number == 1 else f"vector{number}", path, scale=factor)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import output
-from . import _lineage, _skills
+from . import _lineage, _skill_list
 from ._options import Json
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def command(
     Without a file: the skills of the workspace, what each fits, and what it was measured to do.
     """
     if file is None:
-        found = _skills.listed()
-        output.emit(found, as_json, lambda: _skills.show(found))
+        found = _skill_list.listed()
+        output.emit(found, as_json, lambda: _skill_list.show(found))
         return
     path: Path = _lineage.skill(file)
     from ..vectors.files.skill import open_skill
