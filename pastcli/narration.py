@@ -154,7 +154,8 @@ def evaluated(results: Mapping[str, Any], per_document: float | None = None) -> 
         f1 = results["models"][label]["f1"]["mean"]
         return Closing(f"{label} has F1 {f1:.3f}; a second --model would tell whether that is better than anything")
     found, reference = results["differences"][label]["f1"], results["reference"]
-    gain = f"F1 {found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], p {found['p_holm']:.2g}"
+    interval = f" [{found['low']:+.3f}, {found['high']:+.3f}]" if _numbers(found["low"], found["high"]) else ""
+    gain = f"F1 {found['mean']:+.3f}{interval}, p {found['p_holm']:.2g}"
     if found["p_holm"] < 0.05:
         better = "better" if found["mean"] > 0 else "worse"
         return Closing(f"{label} is {better} than {reference}: {gain}", "past runs list")

@@ -74,6 +74,13 @@ def test_eval_never_calls_an_unshown_difference_better_and_says_what_would_show_
     assert "skill is worse than sft" in narration.evaluated(results(-0.2, 0.05, 0.001)).judgement
 
 
+def test_a_difference_without_an_interval_is_told_without_one():
+    """One question has no interval."""
+    document = results(0.3, 0.1, 1.0, questions=1)
+    document["differences"]["skill"]["f1"].update(low=None, high=None)
+    assert "F1 +0.300, p 1" in narration.evaluated(document).judgement
+
+
 def test_the_number_of_questions_needed_follows_from_the_spread():
     """s = 0.5 over 100 questions: half-width 1.96 s / 10 = 0.098; n = 7.84 * 0.25 / 0.0025 = 784."""
     told = narration.evaluated(results(0.0, 0.098, 0.9, questions=100)).judgement
