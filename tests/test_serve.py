@@ -251,6 +251,14 @@ def test_a_page_of_another_site_cannot_call_tools(server):
     assert server.post(body(), Host=f"0.0.0.0:{server.port}")[0] == 200
 
 
+def test_a_server_open_to_the_network_says_so_and_still_refuses_other_sites(files):
+    server = Server(files, "--tools", "tools.json", "--host", "0.0.0.0")
+    assert server.post(body(), Host="some.name")[0] == 200
+    assert server.post(body(), Host="some.name", Origin="https://evil.example")[0] == 403
+    server.process.terminate()
+    assert server.process.wait(20) == 0 and "everybody who can reach" in server.process.stderr.read()
+
+
 def test_two_hundred_connections_lose_nothing(server):
     request = json.dumps(body()).encode()
     head = f"POST /virtual HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(request)}\r\n\r\n".encode()

@@ -55,15 +55,14 @@ def application(
         Route("/", service.page),
     ]
     app = Starlette(routes=routes, **extra)
-    if hosts is not None:
-        app.add_middleware(SameSite, hosts=hosts)
+    app.add_middleware(SameSite, hosts=hosts)
     return app
 
 
 class SameSite:
     """Refuses what a page of another site makes a browser send here: the tools may be real, and their user's own."""
 
-    def __init__(self, app: Any, hosts: frozenset[str]):
+    def __init__(self, app: Any, hosts: frozenset[str] | None):
         self.app = app
         self.hosts = hosts
 
@@ -79,7 +78,7 @@ class SameSite:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
             return False
-        return name in self.hosts and origin.partition("://")[2] == (host if origin else "")
+        return (self.hosts is None or name in self.hosts) and origin.partition("://")[2] == (host if origin else "")
 
 
 class _Service:
