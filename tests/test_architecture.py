@@ -117,6 +117,15 @@ def test_the_rooms_of_vectors_use_only_those_before_them(path):
         assert there is None or there <= here, f"{shown(path)} imports {module}, a room after its own"
 
 
+@pytest.mark.parametrize("room", ["", *ROOMS])
+def test_every_room_of_vectors_says_what_is_in_it(room):
+    """A newcomer finds each module named in the docstring of its room."""
+    folder = ROOT / "pastcli" / "vectors" / room
+    said = set(re.findall(r"`([\w.]+)`", ast.get_docstring(tree(folder / "__init__.py"))))
+    found = {path.stem for path in folder.glob("*.py")} | {path.name for path in folder.glob("*.c")}
+    assert found - {"__init__"} <= said, f"{room or 'vectors'} does not name {found - said - {'__init__'}}"
+
+
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.is_relative_to(ROOT / "plugins")], ids=shown)
 def test_plugins_use_the_core_and_never_each_other(path):
     own = path.relative_to(ROOT / "plugins").parts[0]

@@ -1,5 +1,6 @@
 """What is checked before and after weights are added.
 
-`compatibility`: do the two belong together. `grid_noise`: is a difference of 16-bit checkpoints a difference.
-`survival`: how much of a change is left once it is stored.
+`compatibility`: do the two belong together; `vocabulary`: also where one has more rows of embeddings. `grid_noise`: is a
+difference of 16-bit checkpoints a difference. `survival`: how much of a change is left once it is stored; `cast`: and
+where a model is computed in another type than it is stored in.
 """

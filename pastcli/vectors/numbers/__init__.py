@@ -1,6 +1,7 @@
 """Pure arithmetic: arrays in, arrays out, no files.
 
-`arithmetic` rounds, widens and takes inner products of blocks of weights (compiled: `kernels.c`, `requantize.c`);
-`moments` takes all the sums of the probe in one pass (`moments.c`);
-`lowrank` is the algebra of B @ A: joining, norms, truncation, singular value decompositions.
+`arithmetic` rounds, widens, adds to stored weights and takes inner products, block by block; `moments` takes all the
+sums of the probe in one pass; `lowrank` is the algebra of B @ A: joining, norms, truncation; `svd` finds leading
+singular triplets. Compiled: `floats.c` (the float types, adding), `requantize.c` (the types of llama.cpp), `kernels.c`
+(inner products, and the module), `moments.c`; where there is no compiler numpy does the same.
 """
