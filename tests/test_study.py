@@ -518,6 +518,25 @@ def test_a_gain_of_one_lucky_seed_or_one_document_is_no_claim():
     assert summarise(document)["effects"]["SFT + v"]["metrics"]["f1"]["p"] > 0.2
 
 
+def test_the_source_is_asked_by_what_was_practised_and_what_was_held_out():
+    from pastcli.study.effects import summarise
+
+    document = results({"source: v": 0.0}, arms={"source: v": {"about": "source", "against": "source: SFT"}})
+    document["items"]["source"] = [
+        {**item, "part": "practised" if i % 2 else "held-out"} for i, item in enumerate(document["items"]["target"])
+    ]
+    document["arms"]["source: SFT"] = json.loads(json.dumps(document["arms"]["source: v"]))
+    document["study"]["arms"]["source: SFT"] = {**document["study"]["arms"]["source: v"], "against": "", "test": False}
+    for scales in document["arms"]["source: v"].values():
+        answers = scales["1"]["answers"]
+        answers["f1"] = [
+            1.0 if i % 2 else value for i, value in enumerate(answers["f1"])
+        ]  # what RL practised, and no more
+    strata = summarise(document)["strata"]["source: v"]
+    assert strata["part: practised"]["f1"]["mean"] > 0.5 and strata["part: held-out"]["f1"]["mean"] == 0.0
+    assert "source: SFT" not in summarise(document)["effects"], "SFT is asked other questions"
+
+
 def test_a_scale_is_chosen_on_dev_questions_alone():
     from pastcli.study.effects import summarise
 

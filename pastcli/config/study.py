@@ -33,7 +33,7 @@ class Part:
     )
     per_document: int = setting(0, "use at most so many questions on one document; 0 uses all")
     held_out: float = setting(
-        0.0, "source: share of the questions that RL does not see, to tell a skill from learning the content"
+        0.15, "source: share of the questions that RL does not see, to tell a skill from learning the content"
     )
     dev: float = setting(
         0.0, "target: share of the documents whose questions only choose a scale and are never reported"

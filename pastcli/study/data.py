@@ -53,7 +53,8 @@ def source(study: Study, part: Part, folder: Path) -> Material:
     documents, questions, titles = _taken(study, part, folder, taken)
     held = set(_drawn([question.id for question in questions], part.held_out))
     practice = [question for question in questions if question.id not in held]
-    again = set(_drawn([question.id for question in practice], len(held) / max(1, len(practice))))
+    again = set(_drawn([q.id for q in practice], min(0.99, len(held) / max(1, len(practice)))) if held else [])
+    again = again or {question.id for question in practice}
     where = {q.id: "held-out" if q.id in held else "practised" for q in questions if q.id in held | again}
     return _material(documents, practice, [q for q in questions if q.id in where], where, titles, folder)
 
