@@ -500,6 +500,10 @@ def test_the_sentence_says_what_the_numbers_carry_and_no_more():
     assert "A gain is shown on contains and F1" in said["SFT + v"]
     assert "No gain is shown" in said["SFT + w"]
     assert "within 1 point of zero" in said["Control SFT + random"]
+    del document["arms"]["SFT + w"]["4"]
+    document["arms"]["SFT + random"] = {}
+    said = sentences(document, summarise(document))
+    assert "Not finished: SFT + w (4 of 5 seeds)." in said and "Declared and not run: SFT + random." in said
     alone = results({"SFT + v": 0.5}, seeds=1)
     assert "no claim" in sentences(alone, summarise(alone))[0]
 

@@ -29,9 +29,12 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> list[s
         elif arms[arm]["control"] != "none":
             found.append(control(arm, effect["metrics"], summary))
     wanted = len(document["study"]["seeds"])
-    had = max((len(score["seeds"]) for score in summary["scores"].values()), default=0)
-    if had < wanted:
-        found.append(f"Not finished: {had} of {wanted} seeds so far.")
+    had = {arm: len(summary["scores"][arm]["seeds"]) if arm in summary["scores"] else 0 for arm in arms}
+    short = [f"{arm} ({count} of {wanted} seeds)" for arm, count in had.items() if 0 < count < wanted]
+    if short:
+        found.append(f"Not finished: {', '.join(short)}.")
+    if absent := [arm for arm, count in had.items() if not count]:
+        found.append(f"Declared and not run: {', '.join(absent)}.")
     return found
 
 
