@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 from train_tools import RL, SFT, rl_rows, sft_rows
@@ -124,3 +126,32 @@ def test_dry_run_prints_the_plan_of_a_config_without_weights(past, past_json, wo
 def test_a_config_of_something_else_is_one_line(planned):
     with pytest.raises(MismatchError, match="cannot be planned for"):
         planned({"model_type": "no-such-thing"})
+
+
+MEASURED = """
+import json, resource, sys
+from pathlib import Path
+from past_hf.materialize import hf_directory
+from past_hf.planning import plan
+from past_hf.quiet import quiet
+from past_hf.training import HFTrainer
+from pastcli import models
+from pastcli.api import TrainJob
+from pastcli.config import SftConfig
+quiet()
+folder = Path(sys.argv[1])
+model, config = hf_directory(models.resolve("smol").path), SftConfig(epochs=1, precision="bf16")
+rows = [{"text": f"Sentence {i} says that the bridge of Velmora was founded in 18{i:02d}. " * (1 + i % 3)} for i in range(40)]
+(folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+said = plan("sft", model, rows, config, probing=False)["memory_gb"]["peak"]
+HFTrainer().sft(TrainJob(model, folder / "rows.jsonl", folder / "out", folder / "state", config))
+print(json.dumps([said, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_planned_peak_is_within_a_fifth_of_the_measured_one(tmp_path):
+    done = subprocess.run([sys.executable, "-c", MEASURED, str(tmp_path)], capture_output=True, text=True, check=True)
+    planned, measured = json.loads(done.stdout.splitlines()[-1])
+    assert planned == pytest.approx(measured, rel=0.2), f"planned {planned:.2f} GB, measured {measured:.2f} GB"

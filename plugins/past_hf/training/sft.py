@@ -162,7 +162,7 @@ def build(
         raise UsageError("nothing to train on: every text is empty")
     lengths = [len(row["input_ids"]) for row in examples]
     steps = plans.sft_plan(lengths, config)
-    dealt = plans.deal(steps, lengths, machine.processes, config.batch_tokens)
+    dealt = [] if machine.tuned else plans.deal(steps, lengths, machine.processes, config.batch_tokens)
 
     def parts(step: list[dict[str, list[int]]]) -> list[dict[str, Any]]:
         groups = token_batches([len(row["input_ids"]) for row in step], config.batch_tokens)
