@@ -25,7 +25,7 @@ _CommandLineError: Any = typer.BadParameter.__mro__[2]
 """What Typer raises for a command line it cannot read. Its own copy of Click has no public name for the class."""
 
 COMMANDS = {
-    "ingest": "Documents (txt, md, html, pdf, docx, jsonl) to passages with their provenance.",
+    "ingest": "Documents of any common kind to passages with their provenance.",
     "generate": "More texts and questions out of passages, by a chat model or by rule.",
     "sft": "Fine-tune a model on documents or a corpus.",
     "rl": "Reinforce question answering by GRPO, starting from an SFT run.",

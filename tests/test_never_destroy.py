@@ -299,3 +299,40 @@ def test_kill_9_at_every_step_of_publishing(past, workspace, docs, tiny_skill, s
         assert hash_path(out) == old
     assert 10 < step < 299 and True in killed
     in_order(workspace)
+
+
+IN_THE_MIDDLE = """
+import os, signal, sys
+real = os.pwrite
+def pwrite(*words):
+    os.kill(os.getpid(), signal.SIGKILL)
+os.pwrite = pwrite
+sys.argv = ["past", *sys.argv[1:]]
+from pastcli.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("how", ["resume", "clean"])
+@pytest.mark.parametrize("out", [("-o", "made.gguf"), ()], ids=["elsewhere", "in the run"])
+def test_a_gguf_whose_writer_was_killed_leaves_no_half_file(past, workspace, tiny_skill, tmp_path, how, out):
+    """The writer grows a `.writing` file beside its output: nothing of it outlives the next command."""
+    from gguf_tools import reference_gguf
+
+    target = reference_gguf(tiny_skill.base, tmp_path / "target.gguf", "F32")
+    words = ("inject", "--vector", tiny_skill.skill, "--target", target, *out, "--name", "mine")
+    if not out:
+        words = (*words, "--as", "model")
+    command = [sys.executable, "-c", IN_THE_MIDDLE, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -9, done.stderr
+    torn = [path for path in workspace.rglob("*") if path.name.endswith(".writing")]
+    assert len(torn) == 1 or not out  # a model directory is written under its own names
+    if how == "resume":
+        past(*words, "--resume")
+        assert (workspace / "made.gguf").stat().st_size > 1000 if out else runs.find("mine").output("model").exists()
+    else:
+        past("runs", "clean")
+        assert not (workspace / "made.gguf").exists()
+    assert not [path for path in workspace.rglob("*") if path.name.endswith(".writing")], torn
+    assert [path.name for path in workspace.iterdir() if path.name.startswith(".")] == []

@@ -113,5 +113,6 @@ def _suffix(data: bytes) -> str:
     if start.startswith((b"<!doctype html", b"<html")):
         return ".html"
     if start.startswith((b"{", b"[")):
-        return ".json"  # a list, an object, or one object a line
+        first = data.split(b"\n", 1)[0].rstrip()
+        return ".jsonl" if first.startswith(b"{") and first.endswith(b"}") else ".json"
     return ".txt"
