@@ -12,9 +12,10 @@ from .facts import Fact, Facts, keyed
 from .numbers import Number, numbers
 from .text import plain
 
-_EQUATION = re.compile(
-    r"((?:[(\s]*[-+]?[$€£]?\d[\d,]*(?:\.\d+)?\s*%?[)\s]*[-+*/×x÷·−][(\s]*)+[-+]?[$€£]?\d[\d,]*(?:\.\d+)?[)\s]*)(?:=|≈|is|are|makes|gives)\s*[$€£]?(-?\d[\d,]*(?:\.\d+)?)"
-)
+_RESULT = re.compile(r"(?:=|≈|\b(?:is|are|makes|gives)\b) ?[$€£]?(-?\d[\d,]{0,20}(?:\.\d{1,20})?)")
+_TERMS = re.compile(r"[-+]?[(\d][-+*/×x÷·−().,\d$€£% ]*\Z")
+_LONGEST = 160
+"""Characters of an equation's left side that are looked at."""
 _OPERATORS: dict[type, Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -36,18 +37,17 @@ def equations(answer: str, facts: Facts) -> tuple[list[str], set[str]]:
     """(equations that do not hold, numbers as written in those that hold over known operands)."""
     wrong: list[str] = []
     shown: set[str] = set()
-    for match in _EQUATION.finditer(answer):
-        value = _evaluate(match[1])
-        claimed = numbers(match[2], apart=False)
-        if (
-            value is None
-            or not claimed
-            or re.fullmatch(r"\s*\d{1,4}\s*[-−/]\s*\d{1,4}(?:\s*[-−/]\s*\d{1,4})?\s*", match[1])
-        ):
+    for match in _RESULT.finditer(answer):
+        terms = _TERMS.search(answer, max(match.start() - _LONGEST, 0), match.start())
+        left = terms[0].strip() if terms else ""
+        if not re.search(r"[-+*/×x÷·−]", left[1:]) or re.fullmatch(r"\d{1,4} ?[-−/] ?\d{1,4}(?: ?[-−/] ?\d{1,4})?", left):
             continue  # a range or a date is no equation
+        value, claimed = _evaluate(left), numbers(match[1], apart=False)
+        if value is None or not claimed:
+            continue
         if not claimed[0].is_rounding_of(value):
-            wrong.append(match[0].strip())
-        elif all(_known(number, facts) for number in numbers(match[1].replace("×", " "), apart=False)):
+            wrong.append(f"{left} {match[0]}")
+        elif all(_known(number, facts) for number in numbers(left.replace("×", " "), apart=False)):
             shown.add(claimed[0].text)
     return wrong, shown
 

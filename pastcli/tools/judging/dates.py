@@ -36,6 +36,10 @@ RELATIVE = re.compile(
 """Words for dates that only a calendar could resolve."""
 
 
+MOST = 200
+"""Dates of one text that are looked at."""
+
+
 @dataclass(frozen=True)
 class Date:
     """A date as far as it was said; None for what was not. `span` is where it stands in the text."""
@@ -64,6 +68,8 @@ def dates(text: str) -> list[Date]:
     text, found, taken = plain(text), [], []
     for form in _FORMS:
         for match in form.finditer(text):
+            if len(taken) >= MOST:
+                break
             if any(match.start() < end and begin < match.end() for begin, end in taken):
                 continue
             options = list(_readings(match))

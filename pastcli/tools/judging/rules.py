@@ -21,6 +21,8 @@ from .facts import Facts, failed
 from .stance import affirms, contradictions, denies, hedges, refuses, without_questions
 from .text import phrase, plain
 
+LONGEST = 8000
+"""Characters of an answer beyond which it is one no more."""
 DUMP = "a dump of the observations, not an answer"
 SOLVED, PARTIALLY, UNSOLVED, UNGRADED = "Solved", "Partially Solved", "Unsolved", "Ungraded"
 
@@ -112,6 +114,8 @@ def _taken_from(arguments: Any, facts: Facts) -> set[int]:
 def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any]) -> tuple[str, str]:
     """(label, reason) of a finished run that called at least one relevant API."""
     facts = evidence.facts
+    if len(episode.answer) > LONGEST:
+        return UNSOLVED, f"an answer of {len(episode.answer)} characters is a dump"
     answer = without_questions(episode.answer, facts.asked.words)
     if is_copied(answer, facts):
         return UNSOLVED, DUMP
