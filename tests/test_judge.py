@@ -261,10 +261,23 @@ def test_a_query_without_relevant_apis_or_expectations_is_ungraded():
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
-    "text", ["1 - " * 3000, "(" * 20000 + "1", "1+" * 5000 + "1=", "1 to 2 " * 4000, "12:30 3 May 2024 " * 1500, "Ab " * 8000, "é" * 400_000]
+    "text",
+    [
+        "1 - " * 3000,
+        "(" * 20000 + "1",
+        "1+" * 5000 + "1=",
+        "1 to 2 " * 4000,
+        "12:30 3 May 2024 " * 1500,
+        "Ab " * 8000,
+        "é" * 400_000,
+    ],
 )
 def test_no_text_keeps_the_judge_busy(text):
     spec = spec_of("f", {"q": {"type": "string"}})
-    for query, response, answer in (("Marigold?", {"price": 12.5}, text[:7900]), ("Marigold?", {"price": 12.5, "text": text}, "12.5"), (text[:9000], {"price": 1}, "1")):
+    for query, response, answer in (
+        ("Marigold?", {"price": 12.5}, text[:7900]),
+        ("Marigold?", {"price": 12.5, "text": text}, "12.5"),
+        (text[:9000], {"price": 1}, "1"),
+    ):
         task = Task("1", query, (spec,), (spec.key,))
         rules.judge(Episode(task, 0, (step(0, ["f", {"q": "Marigold"}, response]),), "finished", answer))

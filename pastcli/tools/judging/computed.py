@@ -40,7 +40,9 @@ def equations(answer: str, facts: Facts) -> tuple[list[str], set[str]]:
     for match in _RESULT.finditer(answer):
         terms = _TERMS.search(answer, max(match.start() - _LONGEST, 0), match.start())
         left = terms[0].strip() if terms else ""
-        if not re.search(r"[-+*/×x÷·−]", left[1:]) or re.fullmatch(r"\d{1,4} ?[-−/] ?\d{1,4}(?: ?[-−/] ?\d{1,4})?", left):
+        if not re.search(r"[-+*/×x÷·−]", left[1:]) or re.fullmatch(
+            r"\d{1,4} ?[-−/] ?\d{1,4}(?: ?[-−/] ?\d{1,4})?", left
+        ):
             continue  # a range or a date is no equation
         value, claimed = _evaluate(left), numbers(match[1], apart=False)
         if value is None or not claimed:
