@@ -235,8 +235,8 @@ def test_skill_merged_and_skill_as_adapter_are_the_same_skill(tmp_path):
 
 def test_exported_embeddings_are_what_peft_expects(tmp_path):
     """An embedding's factors are those of its transpose; exporting and reading back gives the same change."""
-    write_model(tmp_path / "sft", weights())
-    write_model(tmp_path / "rl", moved(weights(), 1, 1e-3))
+    write_model(tmp_path / "sft", weights(tied=False), tied=False)
+    write_model(tmp_path / "rl", moved(weights(tied=False), 1, 1e-3), tied=False)
     extract_skill(tmp_path / "sft", tmp_path / "rl", tmp_path / "skill", rank=3)
     made = export_adapter([(tmp_path / "skill", 1.0)], tmp_path / "sft", tmp_path / "out")
     assert 0 < made.kept < 1 and "norm" in made.warnings[0], "layer norms are not low-rank: left out, and said so"

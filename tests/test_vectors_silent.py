@@ -109,6 +109,8 @@ def test_an_adapter_of_an_unknown_base_is_not_taken_as_trained_on_sft(pair, past
     assert ["not proven" in text for text in past_json("inspect", "strange.safetensors")["warnings"]] == [True]
     done = past("inject", "--vector", "strange.safetensors", "--target", "target", "-o", "out")
     assert "not proven" in done.stderr, "whoever uses the skill is told as well"
+    words = ("inject", "--vector", "strange.safetensors", "--target", "target", "--as", "adapter", "-o", "adapter")
+    assert "not proven" in past(*words).stderr
 
 
 # ---------------------------------------------------------------- where a result goes

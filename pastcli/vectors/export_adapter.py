@@ -95,7 +95,8 @@ def export_adapter(
             adapters.name_base(out, bottom, final or out)
             _tokenizer(model, out)
     rank = max(low.a.shape[0] for low in joined.values())
-    return Exported(out, rank, changed, kept, bottom, notes + _warnings(left_out, kept, below))
+    said = [f"{skill.path.name}: {text}" for skill in skills for text in skill.about.warnings]
+    return Exported(out, rank, changed, kept, bottom, said + notes + _warnings(left_out, kept, below))
 
 
 def _warnings(left_out: Sequence[str], kept: float, below: Sequence[Adapter]) -> list[str]:
