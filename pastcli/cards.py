@@ -48,7 +48,7 @@ def write_card(folder: Path, run: runs.Run, source: Path, kind: str) -> None:
         f"---\n{_yaml(front)}---\n\n# {run.id}\n",
         f"Made by [past](https://arxiv.org/abs/2601.11258) {__version__}, stage `{run.manifest['stage']}`.",
         f"```python\n{usage.format(name=folder.name, base=named)}\n```",
-        f"## Lineage\n\n{_lineage(run.manifest)}",
+        f"## Lineage\n\n{_lineage(run.parents())}",
         f"## How it was made\n\n{_settings(run.manifest)}",
         f"## Figures\n\n{_figures(run.manifest['metrics'])}",
         "## Licence\n\nA model made from others stands under the licences of all of them"
@@ -99,10 +99,10 @@ def _yaml(front: Mapping[str, Any]) -> str:
     return "".join(rows)
 
 
-def _lineage(manifest: Mapping[str, Any]) -> str:
+def _lineage(inputs: Mapping[str, Any]) -> str:
     """One line an input, with the run that made it and the hash it had."""
     rows = []
-    for name, entry in manifest["inputs"].items():
+    for name, entry in inputs.items():
         shown = entry.get("model") or entry["path"]
         made = f", made by run `{entry['run']}`" if "run" in entry else ""
         known = f", `{entry['hash'][:19]}…`" if "hash" in entry else ""

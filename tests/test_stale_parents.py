@@ -135,6 +135,14 @@ def test_what_has_not_changed_is_not_refused(ours, past, past_json):
     assert past_json("runs", "show", "@inject")["stale"] == []
 
 
+def test_the_card_of_a_model_finds_its_parent_in_the_workspace(ours, past):
+    (ours / "base" / "README.md").write_text("---\nlicense: mit\n---\n")
+    past("sft", "docs", "--base", "base", "--mix", "none", "--epochs", 1, "--name", "C", "--force")
+    card = (ours / "runs" / "C" / "model" / "README.md").read_text()
+    assert 'license: "mit"' in card or "license: mit" in card, card
+    assert "../" not in card and "- documents: `docs`" in card
+
+
 # ---------------------------------------------------------------- moved and copied workspaces
 
 

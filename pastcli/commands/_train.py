@@ -168,8 +168,9 @@ def record(run: runs.Run, result: api.TrainResult) -> None:
         initial_hash=result.initial_hash,
         final_hash=result.final_hash,
     )
-    source = run.manifest["inputs"].get("base") or run.manifest["inputs"]["sft"]
-    cards.write_card(result.path, run, Path(source["path"]), result.kind)
+    made_from = runs.Record(run.dir, run.manifest)
+    source = made_from.input("base") or made_from.input("sft") or ""
+    cards.write_card(result.path, run, Path(source), result.kind)
 
 
 def name_base(run: runs.Run, result: api.TrainResult) -> None:

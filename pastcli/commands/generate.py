@@ -13,6 +13,7 @@ from ..config import GenerateConfig
 from ..errors import UsageError
 from . import _train
 from ._options import (
+    AllowStale,
     DryRun,
     Force,
     Json,
@@ -57,6 +58,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     strict: Strict = False,
+    allow_stale: AllowStale = False,
     config_file: Path | None = None,
     sources: dict[str, str] | None = None,
 ) -> None:
@@ -85,7 +87,8 @@ def command(
     extra = {"docs": [str(path.resolve()) for path in documents], "model": who, "prompts": written, "name": name}
     record = None if dry_run else finished_before("generate", config, extra, resume)
     if record is None:
-        with runs.start("generate", config, extra=extra, resume=resume, force=force, name=name, dry_run=dry_run) as run:
+        may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "dry_run": dry_run}
+        with runs.start("generate", config, extra=extra, **may) as run:
             run.add_inputs("documents", documents)
             if path is not None:
                 run.add_input("model", path, model=model)
