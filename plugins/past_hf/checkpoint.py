@@ -14,6 +14,7 @@ from pastcli.api import Checkpoint, Identity, TensorSpec
 from pastcli.errors import MismatchError, UsageError
 from pastcli.files import read_json
 from pastcli.hashing import shapes_sha256
+from pastcli.vectors.checks.vocabulary import HEADS
 from pastcli.vectors.files.opening import is_embedding
 from pastcli.vectors.files.safetensors import SafeReader
 from pastcli.vectors.files.stream import BLOCK, cut
@@ -112,7 +113,7 @@ class HFCheckpoint:
             if name not in set(self.carried)
         }
         self.embedding = next((n for n in self._specs if is_embedding(n) and not n.endswith("wpe.weight")), EMBEDDING)
-        self.tied = HEAD not in self._where or self._head_is_copy()
+        self.tied = self._where.keys().isdisjoint(HEADS) or self._head_is_copy()
         if self.tied:
             self._where.pop(HEAD, None)
             self._specs.pop(HEAD, None)
@@ -163,7 +164,8 @@ class HFCheckpoint:
 
     def _head_is_copy(self) -> bool:
         """Whether a stored output layer is the tied embedding once more (then it is one tensor, not two)."""
-        if not self.config.get("tie_word_embeddings", self.transposed) or self.embedding not in self._where:
+        tie = self.config.get("tie_word_embeddings", self.transposed)
+        if not tie or self.embedding not in self._where or HEAD not in self._where:
             return False
         head, embedding = self.specs()[HEAD], self.specs()[self.embedding]
         return (head.shape, head.dtype) == (embedding.shape, embedding.dtype) and all(
