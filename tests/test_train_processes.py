@@ -158,7 +158,7 @@ def test_the_answers_of_a_step_are_shared_evenly_within_the_memory(prompts, answ
 
     config = dataclasses.replace(RL, prompts_per_step=prompts, num_generations=answers, batch_tokens=batch_tokens)
     if prompts * answers % processes:
-        with pytest.raises(UsageError, match="multiple of the processes"):
+        with pytest.raises(UsageError, match=f"cannot be shared by {processes} processes"):
             plans.rl_rounds(config, processes, 10)
         return
     rounds = plans.rl_rounds(config, processes, 10)
