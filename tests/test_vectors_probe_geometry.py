@@ -61,6 +61,7 @@ def test_every_measure_is_its_definition(matrix):
             cosines = np.linalg.svd(one.T @ two, compute_uv=False)
             assert row(found)[f"rotation_{side}"] == pytest.approx(np.sqrt(np.mean(1 - cosines**2)), rel=2e-2)
     assert row(found)["principal_overlap_chance"] == pytest.approx(changed.mean(), abs=1e-3)
+    assert row(found)["principal_overlap_elsewhere"] == pytest.approx(row(found)["principal_overlap"], abs=0.02)
     both = found.meetings[NAME].to_dict()
     assert both["both_change"] == (changed & other).sum()
     assert both["sign_conflict"] == pytest.approx(np.mean((d * e < 0)[changed & other]))

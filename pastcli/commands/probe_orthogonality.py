@@ -84,7 +84,8 @@ def command(
     ) as run:
         for role, path in paths.items():
             run.add_input(role, path)
-        known = _lineage.began_from(models["sft"], models["base"])
+        trained = [name for name in ("sft", "target_sft", "sft2") if name in models]
+        known = [name for name in trained if _lineage.began_from(models[name], models["base"])]
         folder = run.external("figures", out, folder=True) if out and figures else run.dir / "figures"
         measured, document = _probe(paths, texts, known, config, run)
         if figures:
@@ -109,7 +110,7 @@ def _show_again(record: runs.Record, as_json: bool) -> None:
 
 
 def _probe(
-    paths: dict[str, Path], texts: list[str], known: bool, config: ProbeConfig, run: runs.Run
+    paths: dict[str, Path], texts: list[str], known: list[str], config: ProbeConfig, run: runs.Run
 ) -> tuple[Probe, dict[str, Any]]:
     """Measure, and keep the whole report in the run."""
     from ..vectors.probe import report
@@ -117,7 +118,7 @@ def _probe(
 
     settings = configs.to_dict(config)
     with weights_progress("probing") as progress:
-        measured = probe(**paths, texts=texts, started_from_base=known, progress=progress, **settings)
+        measured = probe(**paths, texts=texts, began_from_base=known, progress=progress, **settings)
     document = report.to_dict(measured)
     runs.write_json(run.dir / "probe.json", document)
     run.add_output("report", run.dir / "probe.json")

@@ -9,7 +9,7 @@ import numpy as np
 from ...drawing import blank
 from . import geometry_figures
 from .cosines import PAIRS, Probe, cosine
-from .places import layer_of
+from .places import layer_of, short
 from .report import grid
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
@@ -29,7 +29,7 @@ def figures(probe: Probe, folder: Path) -> list[Path]:
         limit = max(float(np.nan_to_num(np.abs(values)).max()), 1e-12)
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
         axes.set(xlabel="module", ylabel="layer", title=f"cosine of {PAIRS[pair][2]}")
-        axes.set_xticks(range(len(kinds)), kinds, rotation=45, ha="right")
+        axes.set_xticks(range(len(kinds)), map(short, kinds), rotation=45, ha="right")
         axes.set_yticks(range(0, len(layers), max(1, len(layers) // 16)))
         figure.colorbar(image, ax=axes)
         made.append(folder / f"heatmap_{pair}.png")

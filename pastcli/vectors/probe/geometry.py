@@ -5,7 +5,8 @@ Of an update W -> W' = W + D, per matrix and added up over layers, module kinds 
 * sparsity: the share of entries that bfloat16 would not see change, |D| <= 1e-3 max(|W|, |W'|). Chance: the same D
   on other entries of W.
 * principal overlap: of the entries where the best rank-k approximation of W is largest (the tenth that carries W), the
-  share that changes. Chance: the share of all entries that change, as for a random mask of that size.
+  share that changes. Chance: the share of all entries that change, as for a random mask of that size. These entries are
+  large, and a large entry counts as changed only by a large D: so also what the same D on other entries would give.
 * spectral shift: |s(W') - s(W)| / |s(W)| over the k leading singular values; rotation: the root mean square sine of the
   principal angles between the k leading singular subspaces of W and W', left and right. Chance: the same D with rows
   and columns in random order and with random signs, which has D's singular values but lies anywhere.
@@ -76,6 +77,7 @@ class Update(Added):
     principal: float = 0.0
     principal_changed: float = 0.0
     principal_chance: float = 0.0
+    principal_elsewhere: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The measures, each with its chance; None where nothing was measured."""
@@ -87,6 +89,7 @@ class Update(Added):
             "sparsity_chance": 1 - self.changed_chance / self.entries,
             "principal_overlap": _share(self.principal_changed, self.principal),
             "principal_overlap_chance": _share(self.principal_chance, self.principal),
+            "principal_overlap_elsewhere": _share(self.principal_elsewhere, self.principal),
             "spectral_shift": _root(self.shift, self.sigma),
             "spectral_shift_chance": _root(self.shift_chance, self.sigma),
             "rotation_left": _root(self.left, self.directions),
@@ -175,10 +178,10 @@ def _tensor(
         for label, (before, after) in updates.items():
             w, delta = blocks[before], blocks[after] - blocks[before]
             changed[label] = (delta, _changed(w, delta))
-            _count(measured[label], w, *changed[label], rng)
+            elsewhere = _count(measured[label], w, *changed[label], rng)
             if label in masks:
                 rows = slice(start // spec.columns, -(-stop // spec.columns))
-                _overlap(measured[label], masks[label].block(rows), changed[label][1])
+                _overlap(measured[label], masks[label].block(rows), changed[label][1], elsewhere)
         _meet(meeting, changed["sft"], changed["rl"])
     return measured, meeting
 
@@ -188,20 +191,25 @@ def _changed(w: np.ndarray, delta: np.ndarray) -> np.ndarray:
     return np.abs(delta) > np.float32(UNCHANGED) * np.maximum(np.abs(w), np.abs(w + delta))
 
 
-def _count(update: Update, w: np.ndarray, delta: np.ndarray, changed: np.ndarray, rng: np.random.Generator) -> None:
-    elsewhere = np.roll(delta, int(rng.integers(1, delta.size))) if delta.size > 1 else delta
+def _count(
+    update: Update, w: np.ndarray, delta: np.ndarray, changed: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Sums of one block; gives where bfloat16 would see the same change if it lay on other entries of the block."""
+    elsewhere = _changed(w, np.roll(delta, int(rng.integers(1, delta.size))) if delta.size > 1 else delta)
     update.entries += delta.size
     update.changed += int(np.count_nonzero(changed))
-    update.changed_chance += int(np.count_nonzero(_changed(w, elsewhere)))
+    update.changed_chance += int(np.count_nonzero(elsewhere))
     update.before += float(np.dot(w.astype(np.float64), w))
     update.squares += float(np.dot(delta.astype(np.float64), delta))
+    return elsewhere
 
 
-def _overlap(update: Update, principal: np.ndarray, changed: np.ndarray) -> None:
+def _overlap(update: Update, principal: np.ndarray, changed: np.ndarray, elsewhere: np.ndarray) -> None:
     count = int(np.count_nonzero(principal))
     update.principal += count
     update.principal_changed += int(np.count_nonzero(principal & changed))
     update.principal_chance += count * float(np.mean(changed))
+    update.principal_elsewhere += int(np.count_nonzero(principal & elsewhere))
 
 
 def _meet(meeting: Meeting, one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> None:

@@ -8,9 +8,13 @@ from typing import Any
 from ...drawing import blank
 from .geometry import Geometry
 from .geometry_report import MEASURES, UPDATES, to_dict
+from .places import short
 
 COLOURS = {"sft": "#0072b2", "rl": "#d55e00", "target_sft": "#56b4e9", "sft_skill": "#009e73"}
 """Told apart by the colour-blind, and in print (Okabe and Ito 2008)."""
+
+MARKERS = {"sft": "o", "rl": "s", "target_sft": "^", "sft_skill": "D"}
+"""SFT and SFT + skill often lie on each other: the latter is drawn first, hollow and larger."""
 
 LOGARITHMIC = ("relative_norm", "spectral_shift", "rotation_left", "rotation_right")
 
@@ -40,12 +44,12 @@ def _draw(groups: dict[str, Any], label: str, path: Path) -> None:
     for axes, measure in zip(grid, panels, strict=True):
         axes.set_title(titles[measure], fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=7)
+        axes.tick_params(which="both", labelsize=6.5)
         _panel(axes, groups, measure, bool(label))
         axes.set_xlabel(label, fontsize=8)
         if measure in LOGARITHMIC and any(line.get_ydata().min() > 0 for line in axes.lines if len(line.get_ydata())):
             axes.set_yscale("log")
-    handles = [line for line in grid[0].lines if not line.get_label().startswith("_")]
+    handles = [line for line in reversed(grid[0].lines) if not line.get_label().startswith("_")]
     chance = grid[1].plot([], [], "--", color="grey", linewidth=1)
     names = [line.get_label() for line in handles]
     figure.legend(
@@ -59,12 +63,18 @@ def _panel(axes: Any, groups: dict[str, Any], measure: str, depth: bool) -> None
     updates = {"sft_and_rl": "#333333"} if between else COLOURS
     present = [key for key, one in groups.items() if any(one.get(u, {}).get(measure) is not None for u in updates)]
     places = [int(key) if depth else number for number, key in enumerate(present)]
-    for update, colour in updates.items():
-        for suffix, style in (("", "o-" if depth else "o"), ("_chance", "--" if depth else "_")):
+    for update, colour in reversed(updates.items()):
+        hollow = {"markerfacecolor": "none", "markersize": 5.5} if update == "sft_skill" else {"markersize": 3}
+        for suffix in ("", "_chance"):
             values = [groups[key].get(update, {}).get(measure + suffix) for key in present]
             points = [(x, y) for x, y in zip(places, values, strict=True) if y is not None]
-            name = UPDATES.get(update, "_") if not suffix else "_"
+            style = {"linestyle": "--" if suffix else "-", "linewidth": 0.9} if depth else {"linestyle": "none"}
+            style |= (
+                {"marker": "" if depth else "_", "markersize": 9}
+                if suffix
+                else {"marker": MARKERS.get(update, "o"), **hollow}
+            )
             if points:
-                axes.plot(*zip(*points), style, color=colour, label=name, markersize=2.5 if depth else 5, linewidth=1)
+                axes.plot(*zip(*points), color=colour, label="_" if suffix else UPDATES.get(update, "_"), **style)
     if not depth:
-        axes.set_xticks(places, present, rotation=60, ha="right", fontsize=6.5)
+        axes.set_xticks(places, [short(kind) for kind in present], rotation=60, ha="right", fontsize=6.5)

@@ -51,11 +51,18 @@ def table(geometry: Geometry) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
 
 
 def sentence(geometry: Geometry) -> str:
-    """What SFT and RL have in common, in one line."""
-    both = to_dict(geometry)["whole"]["sft_and_rl"]
+    """What SFT and RL have in common, and whether RL keeps off the principal entries, in a few words."""
+    whole = to_dict(geometry)["whole"]
+    both, rl = whole["sft_and_rl"], whole["rl"]
     if both["sign_conflict"] is None or both["norm_ratio"] is None:
         return "SFT and RL change no entry in common."
-    return (
+    text = (
         f"SFT moves the weights {both['norm_ratio']:.1f} times as far as RL; of the {both['both_change']:,} entries that both "
         f"change, {both['sign_conflict']:.1%} go opposite ways (by chance {both['sign_conflict_chance']:.1%})."
+    )
+    if rl["principal_overlap"] is None:
+        return text
+    return text + (
+        f" RL changes {rl['principal_overlap']:.1%} of the principal entries, {rl['principal_overlap_chance']:.1%} of all; the "
+        f"same change on other entries would reach {rl['principal_overlap_elsewhere']:.1%} of them."
     )

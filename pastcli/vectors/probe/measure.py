@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def probe(
     subspaces: int = 0,
     geometry: int = 0,
     texts: Sequence[str] = (),
-    started_from_base: bool = False,
+    began_from_base: Collection[str] = (),
     allow_lossy: bool = False,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -48,8 +48,8 @@ def probe(
 
     `subspaces` > 0 also compares the leading singular subspaces of that dimension of the first two changes; `geometry` > 0
     how each update moves that many leading singular directions of the weights, and which entries (see `geometry`); and
-    `texts` their interference on the inputs that the layers of `sft` get when it reads these. `started_from_base` says
-    that SFT is known to have begun from the very weights of `base`, which may then be quantised. Raises
+    `texts` their interference on the inputs that the layers of `sft` get when it reads these. `began_from_base` names
+    the changes (`sft`, `target_sft`, `sft2`) known to have begun from the very weights of `base`, which may be quantised. Raises
     `MismatchError` if the models do not fit together, hold NaN or infinity, or differ mostly by the rounding of their
     stored types (unless `allow_lossy`).
     """
@@ -69,8 +69,7 @@ def probe(
         measured = Probe(list(changes), {})
         for name, change in changes.items():
             if not change.exact:
-                known = started_from_base and name == "sft"
-                measured.warnings += _noise(measured.noise, name, change, known, allow_lossy)
+                measured.warnings += _noise(measured.noise, name, change, name in began_from_base, allow_lossy)
         measured.rows = rows(changes, seed, progress)
         if subspaces:
             measured.subspaces = dict(overlaps(changes["sft"], changes["rl"], subspaces, seed, progress))

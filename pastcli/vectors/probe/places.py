@@ -32,3 +32,8 @@ def kind_of(name: str) -> str:
     parts = name.split(".")
     module = parts[-2] if len(parts) > 1 else parts[0]
     return f"{module}.bias" if parts[-1] == "bias" else module
+
+
+def short(kind: str) -> str:
+    """A module's name as it fits under a figure: `q_proj` is `q`, `input_layernorm` is `input_norm`."""
+    return kind.removesuffix("_proj").replace("layernorm", "norm")

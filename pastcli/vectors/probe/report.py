@@ -10,7 +10,7 @@ import numpy as np
 
 from . import geometry_report, interference, subspaces
 from .cosines import PAIRS, Cosine, Probe, cosine, random_direction, shuffled
-from .places import kind_of, layer_of
+from .places import kind_of, layer_of, short
 
 NOISY = 0.99
 """Estimated cosine of a stored difference to the true one below which the verdict speaks of it."""
@@ -82,6 +82,11 @@ def verdict(probe: Probe) -> str:
         f"±{main.chance:.1e}, z = {main.z:+.1f}; random signs of whole rows ±{main.chance_rows:.1e}, z = "
         f"{main.z_rows:+.1f}), so {main.cosine**2:.2%} of the RL change lies along the SFT change"
     )
+    spread = _spread(probe, pairs["sft_rl"])
+    if spread:
+        text += (
+            f"; layer by layer it is {spread['mean']:+.4f} on average (standard error {spread['standard_error']:.4f})"
+        )
     if "target_rl" in pairs and (target := cosine(whole, pairs["target_rl"])):
         text += f"; with the target's own SFT change it is {target.cosine:+.4f}"
     for name in ("sft_target", "sft_sft2"):
@@ -145,7 +150,7 @@ def heat_map(probe: Probe, pair: str) -> tuple[str, list[str], list[list[str]], 
     layers, kinds, values = grid(probe, pair)
     limit = float(np.nanmax(np.abs(values))) if values.size and np.isfinite(values).any() else 1.0
     title = f"cosine of {PAIRS[pair][2]}, by layer and module (full colour: ±{limit:.3f})"
-    columns = ["layer", *(kind.removesuffix("_proj").replace("layernorm", "norm") for kind in kinds)]
+    columns = ["layer", *map(short, kinds)]
     cells = [
         [layer, *("-" if np.isnan(v) else f"{v:+.3f}" for v in row)] for layer, row in zip(layers, values, strict=True)
     ]
