@@ -15,8 +15,8 @@ import numpy as np
 OVERSAMPLE = 10
 """Vectors iterated beyond those asked for."""
 
-DEPTH, WIDE, CYCLES = 8, 40, 30
-"""Blocks of a Krylov space before a restart (half as many where they are wider than WIDE), and restarts at most."""
+DEPTH, CYCLES, ROOM = 8, 30, 1 << 26
+"""Blocks of a Krylov space before a restart, fewer (but two) where they would take more than ROOM bytes; and restarts at most."""
 
 NUMERICAL_RANK = 1e-6
 """Singular values below this share of the first are the rounding of float32 and no directions of the matrix."""
@@ -84,7 +84,8 @@ def _krylov(matrix: Operator, start: np.ndarray, rank: int, tolerance: float) ->
 def _cycle(matrix: Operator, start: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Ritz triplets in the space of start, A A^T start, ..., and the largest residual of the first `rank`."""
     left, right, images = [np.linalg.qr(start)[0]], [], []
-    width, depth = start.shape[1], DEPTH if start.shape[1] <= WIDE else DEPTH // 2
+    width = start.shape[1]
+    depth = max(2, min(DEPTH, ROOM // (8 * width * (2 * matrix.shape[0] + matrix.shape[1]))))
     while True:
         right.append(_product(matrix.T, left[-1]))
         images.append(_product(matrix, right[-1]))
