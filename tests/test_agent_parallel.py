@@ -82,6 +82,7 @@ def verdict(self, episode):
     return Verdict(label, paid("judge", episode.task.id))
 
 simulate.SchemaSimulator.call, simulate.SchemaSimulator.version = call, "paid"
+simulate.SchemaSimulator.deterministic = False  # so nothing but the model's own calls reaches it
 judge.RulesJudge.judge, judge.RulesJudge.version = verdict, "paid"
 from pastcli.cli import main
 main()

@@ -146,7 +146,16 @@ def test_commands_and_run_ids_are_completed(workspace):
     (workspace / "runs" / "sft-1").mkdir(parents=True)
     (workspace / "runs" / "sft-1" / "manifest.json").write_text('{"id": "sft-1", "stage": "sft", "status": "complete"}')
     assert completions("past doc", workspace) == ["doctor"]
-    assert set(completions("past runs ", workspace)) == {"list", "show", "lineage", "diff", "rm", "clean"}
+    assert set(completions("past runs ", workspace)) == {
+        "list",
+        "show",
+        "lineage",
+        "diff",
+        "rm",
+        "clean",
+        "watch",
+        "compare",
+    }
     assert completions("past runs show sf", workspace) == ["sft-1"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -126,6 +127,7 @@ def test_eight_bit_adamw_is_asked_of_transformers_by_its_name(monkeypatch, tmp_p
 def test_exactly_these_vllm_arguments_reach_trl(monkeypatch, tmp_path, tiny_model, tiny_tokenizer, changes, wanted):
     from past_hf.training import grpo
     from past_hf.training.arguments import Machine
+    from transformers import AutoConfig
 
     absent(monkeypatch, "vllm", present=True)
     config = dataclasses.replace(RL, **changes)
@@ -135,6 +137,7 @@ def test_exactly_these_vllm_arguments_reach_trl(monkeypatch, tmp_path, tiny_mode
         **wanted,
     }
     given = {}
+    model = SimpleNamespace(config=AutoConfig.from_pretrained(tiny_model))  # TRL is stopped before it looks at more
 
     class Stop(Exception):
         pass
@@ -150,7 +153,7 @@ def test_exactly_these_vllm_arguments_reach_trl(monkeypatch, tmp_path, tiny_mode
     monkeypatch.setattr(grpo, "GRPOConfig", capture)
     job = job_of(tmp_path, "rl", tiny_model, rl_rows(), config, rewards=[("variety", 1.0, variety)])
     with pytest.raises(Stop):
-        grpo.build(job, Machine(True), None, tiny_tokenizer, rl_rows(), {})
+        grpo.build(job, Machine(True), model, tiny_tokenizer, rl_rows(), {})
     assert given["vllm_mode"] == wanted["vllm_mode"] and given["generation_kwargs"]["stop"] == list(qa.STOP)
 
 
