@@ -7,8 +7,6 @@ from ..api import Parameter, Task, ToolSpec, object_schema
 from .prompts import FINISH, GIVE_ANSWER, GIVE_UP
 from .schema_grammar import arguments_rules, literal
 
-MODES = ("off", "format", "names", "schema")
-
 _JSON = r"""thought ::= " " [^\n]{1,300}
 name ::= [a-zA-Z0-9_.-]{1,64}
 object ::= "{" (ws pair (", " pair)*)? ws "}"
