@@ -142,3 +142,25 @@ def test_every_setting_has_a_text(stage):
 def test_a_digest_depends_on_content_not_on_order(value):
     assert config.digest(value) == config.digest(dict(reversed(value.items())))
     assert config.digest(value) != config.digest({**value, "longer key": 1})
+
+
+def test_a_setting_added_later_and_off_leaves_the_names_of_results_alone():
+    """What a result is named by: a new setting that is off changes no name; a changed default does."""
+    from dataclasses import make_dataclass
+
+    from pastcli.config import decisive
+    from pastcli.config.setting import setting
+
+    def stage(**fields):
+        return make_dataclass("Stage", [(name, type(one.default), one) for name, one in fields.items()])()
+
+    was = stage(lr=setting(1e-4, ""))
+    assert decisive(was) == {"lr": 1e-4}
+    assert decisive(stage(lr=setting(1e-4, ""), trick=setting("", ""), more=setting(False, ""))) == decisive(was)
+    assert decisive(stage(lr=setting(2e-4, ""))) != decisive(was)
+    assert decisive(stage(lr=setting(1e-4, ""), often=setting(5, "", decides=False))) == decisive(was)
+    used = make_dataclass("Stage", [("lr", float, setting(1e-4, "")), ("trick", str, setting("", ""))])(trick="on")
+    assert decisive(used) == {"lr": 1e-4, "trick": "on"}
+    # a default that goes from on to off: what was named without a word was off, and off is now said
+    was_off = make_dataclass("Stage", [("watch", bool, setting(True, ""))])(watch=False)
+    assert decisive(was_off) == {"watch": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .resolve import (
     Resolved,
+    decisive,
     digest,
     find_file,
     from_table,
@@ -51,6 +52,7 @@ __all__ = [
     "ServeConfig",
     "SftConfig",
     "SweepConfig",
+    "decisive",
     "default_of",
     "digest",
     "find_file",

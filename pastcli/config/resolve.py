@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .setting import checked
+from .setting import checked, default_of
 from .stages import STAGES
 
 OTHER_VARIABLES = ("PAST_WORKSPACE", "PAST_HOME", "PAST_DEBUG", "PAST_CACHE")
@@ -26,6 +26,8 @@ OTHER_VARIABLES = ("PAST_WORKSPACE", "PAST_HOME", "PAST_DEBUG", "PAST_CACHE")
 
 OTHER_PREFIXES = ("PAST_OPENAI_",)
 """Variables that a backend reads by itself."""
+
+OFF = (None, False, 0, "", [])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +151,17 @@ def check_environment(stage: str) -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
+
+
+def decisive(config: Any) -> dict[str, Any]:
+    """The settings that decide a result, to name it by: without those that only watch or save, and without those that are
+    off and off by default, so that a setting added later, off, leaves the names of earlier results as they were.
+
+    A default that is not off stays in the name: when it changes, so does the name.
+    """
+    fields = {one.name: one for one in dataclasses.fields(config) if one.metadata.get("decides", True)}
+    values = ((name, getattr(config, name), default_of(one)) for name, one in fields.items())
+    return {name: value for name, value, default in values if value != default or value not in OFF}
 
 
 def to_toml(stage: str, config: Any) -> str:

@@ -22,13 +22,21 @@ def setting(
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    decides: bool = True,
 ) -> Any:
     """A dataclass field with the text that `--help` and the docs show, and what its value may be.
 
     `choices` are the only texts it takes; `above` (exclusive), `at_least` and `at_most` (inclusive) bound a number.
-    Numbers are finite, whatever their bounds.
+    Numbers are finite, whatever their bounds. What `decides` nothing of the result is no part of a result's name.
     """
-    metadata = {"help": help, "choices": tuple(choices), "above": above, "at_least": at_least, "at_most": at_most}
+    metadata = {
+        "help": help,
+        "choices": tuple(choices),
+        "above": above,
+        "at_least": at_least,
+        "at_most": at_most,
+        "decides": decides,
+    }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)

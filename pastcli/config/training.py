@@ -38,9 +38,14 @@ class TrainingConfig:
         "auto", "compute activations twice to save memory; auto: on cards only", choices=("auto", "on", "off")
     )
     precision: str = setting("auto", "compute type; master weights are always fp32", choices=PRECISIONS)
-    save_every: int = setting(0, "optimiser steps between resumable checkpoints; 0 goes by --save-minutes", at_least=0)
+    save_every: int = setting(
+        0, "optimiser steps between resumable checkpoints; 0 goes by --save-minutes", at_least=0, decides=False
+    )
     save_minutes: float = setting(
-        2.0, "minutes between resumable checkpoints with --save-every 0; more where writing one takes long", above=0
+        2.0,
+        "minutes between resumable checkpoints with --save-every 0; more where writing one takes long",
+        above=0,
+        decides=False,
     )
     processes: int = setting(
         0, "processes to train in, started by accelerate; 0: one for each visible card, else one", at_least=0
@@ -51,7 +56,9 @@ class TrainingConfig:
     watchdog: bool = setting(True, "stop a run that can no longer learn, and say why")
     patience: int = setting(10, "steps without a signal before the watchdog stops a run", at_least=1)
     dev_every: int = setting(10, "steps between measures of --dev", at_least=1)
-    report_to: list = setting([], "also log to tensorboard, trackio, wandb or mlflow, if it is installed; may repeat")
+    report_to: list = setting(
+        [], "also log to tensorboard, trackio, wandb or mlflow, if it is installed; may repeat", decides=False
+    )
     launch: str = setting("", "accelerate configuration file that starts the processes, instead of --processes")
     seed: int = setting(0, "random seed", at_least=0)
 

@@ -229,10 +229,8 @@ def _past(node: Node, store: Store, *words: str) -> dict[str, Any]:
     stage = "eval" if node.stage == "answers" else node.stage
     tables = configs.to_toml(stage, node.config)
     for name in ("ingest", "sft", "rl"):  # the stages that a run takes settings of beside its own
-        if node.extra.get(name):
-            import tomli_w
-
-            tables += tomli_w.dumps({name: dict(node.extra[name])})
+        if name in node.extra:
+            tables += configs.to_toml(name, node.extra[name])
     settings.write_text(tables, encoding="utf-8")
     command = [sys.executable, "-m", "pastcli", *words, "--config", str(settings), "--json", "--resume"]
     log = store.logs / f"{node.name}.log"

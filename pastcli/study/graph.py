@@ -37,14 +37,13 @@ class Node:
     work: float
     label: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    """What decides beside: settings of other stages that the run takes, by stage; the factors of an injection."""
 
     @cached_property
     def key(self) -> str:
-        settings = configs.to_dict(self.config)
-        for name in NO_PART:
-            settings.pop(name, None)
+        extra = {name: _settings(it) if dataclasses.is_dataclass(it) else it for name, it in self.extra.items()}
         inputs = [(role, it.key if isinstance(it, Node) else hash_path(it)) for role, it in self.inputs]
-        return configs.digest([self.stage, settings, inputs, dict(self.extra), __version__])
+        return configs.digest([self.stage, _settings(self.config), inputs, extra, __version__])
 
     @property
     def name(self) -> str:
@@ -127,7 +126,7 @@ class Graph:
         """Documents into the base, or into `start`."""
         config = self.study.stage("sft", changes, seed=seed)
         inputs = [("base", start or self.base), *(("documents", path) for path in material.documents)]
-        ingest = configs.to_dict(self.study.stage("ingest", {"implication_sets": data.ALL_SETS}))
+        ingest = self.study.stage("ingest", {"implication_sets": data.ALL_SETS})
         work = (
             config.epochs * sum(_tokens(path) for path in material.documents) * (2 if config.augment != "none" else 1)
         )
@@ -144,7 +143,7 @@ class Graph:
         """SFT on prompt and completion: [imitation] or [format]."""
         config = self.study.stage(table, changes, seed=seed)
         inputs = [("base", start), ("documents", file)]
-        return self._node("sft", config, inputs, config.epochs * _tokens(file), f"{table}, seed {seed}", ingest={})
+        return self._node("sft", config, inputs, config.epochs * _tokens(file), f"{table}, seed {seed}")
 
     def vector(self, vector: Vector, seed: int, what: str) -> Node:
         """The skill file of [vectors.NAME] at one seed."""
@@ -184,11 +183,9 @@ class Graph:
         sft = self.sft(material, vector.sft, seed, "source")
         rl = self.rl(sft, material, vector.rl, seed, "source")
         inputs = [*sft.inputs, ("questions", material.practice)]
-        tables = {name: configs.to_dict(node.config) for name, node in (("sft", sft), ("rl", rl))}
-        tables["sft"].pop("base")
         work = sft.work + config.rounds * rl.work
         return self._node(
-            "distill", config, inputs, work, f"distill, seed {seed}", ingest=sft.extra["ingest"], **tables
+            "distill", config, inputs, work, f"distill, seed {seed}", **sft.extra, sft=sft.config, rl=rl.config
         )
 
     # ---------------------------------------------------------------- arms
@@ -238,6 +235,10 @@ class Graph:
         return Asked(
             label, seed, scale, self._node("answers", config, inputs, work, f"ask {label}, seed {seed}"), about
         )
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    return {name: value for name, value in configs.decisive(config).items() if name not in NO_PART}
 
 
 def _tokens(path: Path) -> float:
