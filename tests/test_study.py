@@ -345,7 +345,7 @@ def test_a_sequence_trains_one_domain_after_the_other(workspace, tiny_model):
     assert graph.arms["end: A after B"]["against"] == "none: A after B"
     assert graph.arms["none: A after B"]["against"] == "none: A after A" and found["none: A after B"].about == "A"
     rounds = parent(model("SFT + two rounds"), "vector")
-    assert rounds.stage == "distill" and rounds.config.rounds == 2 and rounds.extra["rl"]["steps"] == 2
+    assert rounds.stage == "distill" and rounds.config.rounds == 2 and rounds.extra["rl"].steps == 2
 
 
 def test_single_passages_have_a_model_each_and_one_row_of_the_table(workspace, tiny_model):

@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -81,6 +83,15 @@ def worker(rank):
     raise AssertionError("no such worker")
 
 
+def resume_after(worker, launcher):
+    """Let the launcher go on once the worker is dead too; nobody else reaps it meanwhile."""
+    try:
+        while worker.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
+    finally:
+        launcher.resume()
+
+
 def alive():
     return [c for c in psutil.Process().children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE]
 
@@ -100,6 +111,63 @@ def test_kill_9_of_a_worker_ends_all_and_resume_gives_the_same(train, tmp_path, 
     assert [entry["step"] for entry in resumed.log] == list(range(1, resumed.steps + 1))
     written = [json.loads(line) for line in (folder / "watch" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in written] == list(range(1, resumed.steps + 1))
+
+
+def test_a_killed_worker_is_named_although_the_other_failed_for_want_of_it_before_the_launcher_looked(train, tmp_path):
+    folder = tmp_path / "killed"
+
+    def kill(done, total, metrics):
+        if done != 2:
+            return
+        victim, other = worker(1), worker(0)
+        launcher = victim.parent()
+        launcher.suspend()
+        victim.kill()
+        threading.Thread(target=resume_after, args=(other, launcher)).start()
+
+    with pytest.raises(PastError, match="worker 1 was killed by SIGKILL"):
+        train("sft", folder, processes=2, progress=kill)
+    assert list(folder.rglob("error0.json")), "worker 0 had told its own error"
+    assert not alive()
+
+
+LAUNCHER = """
+past_hf.training.worker FAILED
+Failures:
+[1]:
+  time      : 2026-11-25_18:51:02
+  host      : localhost
+  rank      : {} (local_rank: 1)
+  exitcode  : {} (pid: 6807)
+  error_file: <N/A>
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-25_18:51:02
+  host      : localhost
+  rank      : {} (local_rank: 0)
+  exitcode  : {} (pid: 6806)
+"""
+
+
+@pytest.mark.parametrize(
+    "ends, said",
+    [
+        ((1, -9, 0, 1), "worker 1 was killed by SIGKILL"),
+        ((0, 1, 1, -9), "worker 1 was killed by SIGKILL"),
+        ((2, -11, 0, 1), "worker 2 was killed by SIGSEGV"),
+        ((1, -15, 0, 1), "worker 0: connection reset"),  # stopped by the launcher
+        ((0, 1, 1, 1), "worker 1: its own error"),
+    ],
+)
+def test_a_signal_goes_before_an_error_whichever_the_launcher_noticed_first(tmp_path, ends, said):
+    from past_hf.training.launch import _failure
+
+    (tmp_path / "launcher.log").write_text(LAUNCHER.format(*ends))
+    for rank, message in enumerate(["connection reset", "its own error"]):
+        told = {"rank": rank, "type": "PastError", "message": message, "hint": None}
+        (tmp_path / f"error{rank}.json").write_text(json.dumps(told))
+    assert str(_failure(tmp_path, 1)).startswith(said)
 
 
 def test_the_error_of_a_worker_is_the_error_of_the_run(train):

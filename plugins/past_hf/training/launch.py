@@ -163,10 +163,16 @@ class _Tail:
 
 
 def _failure(folder: Path, code: int) -> PastError:
-    """The error of the worker that failed first; what the others say about a lost connection follows from it."""
+    """The error of the worker that failed first; what the others say about a lost connection follows from it.
+
+    The launcher calls that one the root cause which it noticed first. A worker killed by a signal leaves no time of its
+    death, so one that failed for want of it may be named instead: a signal goes before any error.
+    """
     log = (folder / "launcher.log").read_text(encoding="utf-8", errors="replace")
-    cause = re.search(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", log, re.DOTALL)
-    rank, exitcode = (int(cause[1]), int(cause[2])) if cause else (None, code)
+    ends = [(int(rank), int(end)) for rank, end in re.findall(r"rank *: *(\d+).*\n *exitcode *: *(-?\d+)", log)]
+    killed = [(rank, end) for rank, end in ends if end < 0 and -end != signal.SIGTERM]
+    cause = re.search(r"Root Cause.*?rank *: *(\d+).*?exitcode *: *(-?\d+)", log, re.DOTALL)
+    rank, exitcode = killed[0] if killed else (int(cause[1]), int(cause[2])) if cause else (None, code)
     told = sorted(folder.glob("error*.json"), key=lambda file: file.stat().st_mtime_ns)
     kept = f"logs of all workers: {folder}"
     if rank is not None and exitcode < 0:
