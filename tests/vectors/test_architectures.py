@@ -1,6 +1,6 @@
 """Every architecture of docs/MODELS.md: its GGUF reads as its HF directory and computes the same; and, slowly, the whole path.
 
-docs/MODELS.md holds the table that the slow test makes: `PAST_WRITE_MODELS=1 pytest -m slow tests/test_architectures.py` writes it,
+docs/MODELS.md holds the table that the slow test makes: `PAST_WRITE_MODELS=1 pytest -m slow tests/vectors/test_architectures.py` writes it,
 without the variable the test fails when a cell is not what the file says.
 """
 
