@@ -52,6 +52,8 @@ def _generate(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: boo
 def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     first, last = metrics.get("loss_first"), metrics.get("loss_last")
     use = f"past inject --target {run['id']}" if has_skill else f"past rl --sft {run['id']} --questions questions.jsonl"
+    if run["config"].get("phase") == "encoding":
+        use = f"past sft DOCS --phase adaptation --after {run['id']}"
     if not _numbers(first, last):
         return Closing(f"trained for {metrics.get('steps')} steps", use)
     fell = f"the loss went from {first:.2f} to {last:.2f} in {metrics['steps']} steps"

@@ -129,11 +129,46 @@ def target_for(skills: list[Path]) -> models.ModelRef:
         maker = runs.owner_of(path)
         source = ancestor(maker, "sft") if maker else None
         if source is not None:
-            sources.add(source.id)
+            sources |= {source.id, *phases_before(source)}
     found = [record for record in reversed(runs.records()) if record.stage == "sft"]
     for record in [r for r in found if r.id not in sources] + found:
         return model_of(record, "target")
     raise UsageError("no sft run in this workspace to inject into", "run `past sft`, or name a model: --target PATH")
+
+
+def newest_encoded() -> models.ModelRef:
+    """The model of the newest SFT run of the phase encoding."""
+    for record in reversed(runs.records()):
+        if record.stage == "sft" and record.manifest["config"].get("phase") == "encoding":
+            return model_of(record, "after")
+    raise UsageError("no encoded model in this workspace", "run `past sft DOCS --phase encoding`, or name one: --after RUN")
+
+
+def phases_before(record: runs.Record) -> set[str]:
+    """The runs whose training an SFT run went on from, phase by phase."""
+    known = {one.id: one for one in runs.records()}
+    found: set[str] = set()
+    while (before := record.manifest["inputs"].get("after", {}).get("run")) in known and before not in found:
+        found.add(before)
+        record = known[before]
+    return found
+
+
+_GREW_FROM = {"sft": "base", "rl": "sft", "inject": "target"}
+"""The input of a stage that is the model it started from; that of SFT is its base, through all its phases."""
+
+
+def origin(found: models.ModelRef) -> models.ModelRef | None:
+    """The base that a model goes back to, through injections, RL and phases of SFT; None if that is not known."""
+    record, seen = runs.owner_of(found.path), set()
+    while record is not None and record.id not in seen:
+        seen.add(record.id)
+        place = record.input(_GREW_FROM.get(record.stage, ""))
+        if place and record.stage == "sft":
+            return models.resolve(place)
+        record = runs.owner_of(Path(place)) if place else None
+    noted = models.noted_base(found.path)
+    return models.resolve(noted) if noted else None
 
 
 def base_model(sft: models.ModelRef, needed: bool = True) -> models.ModelRef | None:
@@ -158,9 +193,10 @@ def began_from(sft: models.ModelRef, base: models.ModelRef) -> bool:
 
 
 def other_sft(sft: models.ModelRef) -> models.ModelRef | None:
-    """The newest sft run of the workspace besides the one that made `sft`; None if there is none."""
+    """The newest sft run of the workspace besides those that `sft` grew from or that grew from it; None if there is none."""
     owner = runs.owner_of(sft.path)
+    mine = {owner.id, *phases_before(owner)} if owner else set()
     for record in reversed(runs.records()):
-        if record.stage == "sft" and (owner is None or record.id != owner.id):
+        if record.stage == "sft" and not mine & {record.id, *phases_before(record)}:
             return model_of(record, "target SFT")
     return None

@@ -21,16 +21,30 @@ if TYPE_CHECKING:
 
 
 def sft_rows(docs: Sequence[Path], config: SftConfig, ingest: IngestConfig, strict: bool) -> list[dict[str, Any]]:
-    """Training texts of documents and corpora, then the rows of prompt/completion files and of `--mix`."""
-    from ..ingest import read_documents, read_pairs, sniff, training_texts
+    """Training texts of documents and corpora and the tasks made of them, then the rows of prompt/completion files and
+    of `--mix`."""
+    from ..ingest import read_documents, read_pairs, sniff
 
     pairs = [path for path in docs if sniff(path) == "pairs"]
     others = [path for path in docs if path not in pairs]
-    texts = training_texts(read_documents(others, ingest, strict), config.augment) if others else []
-    rows: list[dict[str, Any]] = [{"text": text} for text in texts]
+    rows = document_rows(read_documents(others, ingest, strict), config) if others else []
     for path in [*pairs, *mixed(config, docs)]:
         rows += read_pairs(path, strict)
+    if not rows:
+        raise UsageError("nothing to train on: augment off leaves the documents out", "name a --task, or pairs")
     return rows
+
+
+def document_rows(passages: Sequence[api.Passage], config: SftConfig) -> list[dict[str, Any]]:
+    """The training texts of passages, and the pairs of `--task` that are made of them by rule."""
+    from ..ingest import training_texts
+    from ..ingest.generate import chosen, generate, plan
+
+    texts = training_texts(passages, config.augment) if config.augment != "off" else []
+    rows: list[dict[str, Any]] = [{"text": text} for text in texts]
+    kinds = chosen([name for name in config.task if name != "none"], has_model=False)
+    made = generate(plan(passages, kinds, 1, None), None, "rules", api.Sampling()) if kinds else None
+    return rows + [{name: pair[name] for name in ("prompt", "completion")} for pair in (made.pairs if made else [])]
 
 
 def mixed(config: SftConfig, docs: Sequence[Path]) -> list[Path]:

@@ -74,6 +74,8 @@ def command(
     rl = configs.resolve("rl", {}, config_file)
     if questions is None:
         raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
+    if sft.phase != "none":
+        raise UsageError("the rounds of distill have one SFT each", "leave phase out of [sft]")
     from ..ingest import from_stdin, read_documents, read_questions
 
     source, questions = [from_stdin(path) for path in source], from_stdin(questions)
@@ -162,7 +164,7 @@ def _round(
     sources: Sequence[Path],
 ) -> Path:
     """METHOD 2, one round: SFT(base, D_k) + v_{k-1} -> GRPO -> v_k = RL - SFT. Finished stages are not done again."""
-    from ..ingest import read_pairs, training_texts
+    from ..ingest import read_pairs
     from ..vectors import extract_skill, inject_skill
 
     sft, rl = settings
@@ -170,8 +172,7 @@ def _round(
     skill = folder / "skill.safetensors"
     if skill.is_file():
         return skill
-    texts = [{"text": text} for text in training_texts(part.passages, sft.augment)]
-    rows = texts + [row for path in _train.mixed(sft, sources) for row in read_pairs(path)]
+    rows = _train.document_rows(part.passages, sft) + [row for path in _train.mixed(sft, sources) for row in read_pairs(path)]
     before = _stage(run, folder / "sft", "sft", base.path, rows, sft, label=f"{name} sft")
     start = before
     if last is not None:

@@ -9,9 +9,22 @@ import typer
 
 from .. import models, output, runs
 from ..config import SftConfig
-from ..errors import UsageError
-from . import _train
-from ._options import AllowStale, DryRun, Force, Json, Name, Resume, Strict, already_done, show_run, with_settings
+from ..errors import MismatchError, UsageError
+from ..hashing import hash_path
+from . import _lineage, _train
+from ._options import (
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    Strict,
+    already_done,
+    complete_model,
+    show_run,
+    with_settings,
+)
 
 EXAMPLE = "Example: `past sft docs/ --base smol`"
 
@@ -25,11 +38,18 @@ DEV = typer.Option(
     metavar="FILE",
     help="Held-out texts or pairs (JSONL): their loss is measured while training runs, and the best model is the result.",
 )
+AFTER = typer.Option(
+    "--after",
+    metavar="MODEL",
+    autocompletion=complete_model,
+    help="Go on from this model, the phase before (default of adaptation: the newest encoding run). Its base stays the base.",
+)
 
 
 @with_settings("sft")
 def command(
     docs: Annotated[list[Path] | None, DOCS] = None,
+    after: Annotated[str | None, AFTER] = None,
     dev: Annotated[Path | None, DEV] = None,
     card: _train.Card = 0.0,
     *,
@@ -42,33 +62,59 @@ def command(
     allow_stale: AllowStale = False,
     strict: Strict = False,
     config_file: Path | None = None,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Fine-tune a model on documents, so that it knows what they say.
 
     Each passage and each of its sentences, under the document's title, becomes a training text; texts longer than
     --max-length are split, never cut off. Weights stay float32. The result is an HF model (or LoRA adapter) in a run.
+    Long documents are learnt in two phases: `past sft docs/ --phase encoding`, then `past sft docs/ --phase adaptation`.
     """
     from ..ingest import from_stdin, read_pairs
 
-    found = models.resolve(config.base)
+    base, start = _start(config, after, (sources or {}).get("base", "default") != "default")
     docs = [from_stdin(path) for path in docs or [_newest_corpus()]]
-    extra = {"docs": [str(path.resolve()) for path in docs], "base": str(found.path), "name": name}
+    extra = {"docs": [str(path.resolve()) for path in docs], "base": str(base.path), "name": name}
+    extra |= {"after": str(start.path)} if start is not base else {}
     extra |= {"dev": str(dev.resolve())} if dev else {}
     if already_done("sft", config, extra, resume, as_json):
         return
     rows = _train.sft_rows(docs, config, _train.ingest_config(config_file), strict)
     held_out = read_pairs(dev, strict) if dev else []
     if dry_run:
-        _train.show_plan("sft", found, rows, config, card, as_json)
+        _train.show_plan("sft", start, rows, config, card, as_json)
         return
     with runs.start("sft", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale) as run:
-        _train.add_base(run, "base", found)
+        _train.add_base(run, "base", base)
+        if start is not base:
+            _train.add_base(run, "after", start)
         run.add_inputs("documents", [*docs, *_train.mixed(config, docs)])
         run.add_inputs("dev", [dev] if dev else [])
-        result = _train.train("sft", found.path, rows, run.dir, config, run.resumed, dev=held_out)
+        result = _train.train("sft", start.path, rows, run.dir, config, run.resumed, dev=held_out)
         _train.record(run, result)
         run.metrics(examples=len(rows))
     show_run(runs.read(run.final), as_json)
+
+
+def _start(config: SftConfig, after: str | None, named: bool) -> tuple[models.ModelRef, models.ModelRef]:
+    """(base, model to start from): one and the same but for a later phase, which keeps the base of the one before.
+
+    Raises `MismatchError` if a base is `named` as well, and it is another.
+    """
+    if after is None and config.phase != "adaptation":
+        base = models.resolve(config.base)
+        return base, base
+    start = models.resolve(after) if after else _lineage.newest_encoded()
+    base = _lineage.origin(start)
+    if base is None and not named:
+        raise UsageError(f"cannot tell which base {start.path} goes back to", "name it with --base MODEL")
+    if base is None:
+        return models.resolve(config.base), start
+    if named and hash_path(models.resolve(config.base).path) != hash_path(base.path):
+        raise MismatchError(
+            f"{start.name} began from {base.path}, not from --base {config.base}", "leave --base out: it is remembered"
+        )
+    return base, start
 
 
 def _newest_corpus() -> Path:

@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import UsageError
 from .setting import checked, default_of
 from .stages import STAGES
+from .training import preset
 
 OTHER_VARIABLES = ("PAST_WORKSPACE", "PAST_HOME", "PAST_DEBUG", "PAST_CACHE")
 """Variables of `past` that are no stage's setting."""
@@ -68,7 +69,8 @@ def resolve_with_sources(stage: str, flags: Mapping[str, Any], file: Path | None
             values[name], sources[name] = checked(table[name], one, hints[name], where), str(path)
         else:
             sources[name] = "default"
-    return Resolved(cls(**values), sources)
+    brought = {name: value for name, value in preset(stage, values).items() if name not in values}
+    return Resolved(cls(**brought, **values), {**sources, **dict.fromkeys(brought, f"phase {values.get('phase')}")})
 
 
 def validated(config: Any) -> Any:
@@ -90,7 +92,7 @@ def from_table(stage: str, table: Mapping[str, Any], where: str) -> Any:
         if key not in fields:
             raise UsageError(f"unknown setting {key} in {where}", nearest(key, fields))
     values = {key: checked(value, fields[key], hints[key], f"{key} in {where}") for key, value in table.items()}
-    return STAGES[stage](**values)
+    return STAGES[stage](**{**preset(stage, values), **values})
 
 
 def find_file() -> Path | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .setting import setting
 
@@ -76,14 +78,38 @@ class SftConfig(TrainingConfig):
     )
     augment: str = setting(
         "sentences",
-        "sentences: each sentence, titled, is a text of its own beside the passage",
-        choices=("sentences", "none"),
+        "sentences: each sentence, titled, is a text of its own beside the passage | none: passages alone | off: no "
+        "running text of the documents at all, only --task and pairs",
+        choices=("sentences", "none", "off"),
+    )
+    phase: str = setting(
+        "none",
+        "a phase of several, for long documents; brings settings of its own. encoding: the documents, with tasks of "
+        "reciting | adaptation: on from an encoded model with question-answer pairs, at a lower rate",
+        choices=("none", "encoding", "adaptation"),
+    )
+    task: list = setting(
+        [],
+        "question-answer pairs to make of the documents by rule, as `past generate` does: verbatim, recall, cloze, or "
+        "none; may repeat",
     )
     mix: list = setting(
         ["qa"],
         "prompt/completion JSONL mixed in; `qa` is a built-in set of everyday questions that teaches the "
         "answer format beside documents, `none` leaves it out; may repeat",
     )
+
+
+PHASES: dict[str, dict[str, Any]] = {
+    "encoding": {"task": ["verbatim", "recall"], "mix": ["none"], "lr": 3e-4},
+    "adaptation": {"task": ["cloze"], "mix": ["none"], "augment": "off", "lr": 1e-4, "epochs": 2.0},
+}
+"""What a phase of SFT sets where nobody says otherwise (METHOD 3): knowledge at a high rate, then answering at a low one."""
+
+
+def preset(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults that the `values` given bring with them, instead of the stage's own."""
+    return PHASES.get(values.get("phase", ""), {}) if stage == "sft" else {}
 
 
 @dataclass(frozen=True)
