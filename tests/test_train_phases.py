@@ -101,7 +101,9 @@ def test_a_phase_sets_only_what_nobody_says(past_json, workspace, docs, tiny_mod
     assert second.lr < first.lr and second.augment == "off"
     assert config.resolve("sft", {"phase": "adaptation", "lr": 2e-4}).lr == 2e-4
     assert config.from_table("sft", {"phase": "adaptation", "mix": ["qa"]}, "[sft]").mix == ["qa"]
-    rows = past_json("sft", docs, "--base", tiny_model, "--augment", "off", "--task", "cloze", "--mix", "none", "--dry-run")
+    rows = past_json(
+        "sft", docs, "--base", tiny_model, "--augment", "off", "--task", "cloze", "--mix", "none", "--dry-run"
+    )
     assert rows["examples"] == 4
 
 

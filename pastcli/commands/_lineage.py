@@ -141,7 +141,9 @@ def newest_encoded() -> models.ModelRef:
     for record in reversed(runs.records()):
         if record.stage == "sft" and record.manifest["config"].get("phase") == "encoding":
             return model_of(record, "after")
-    raise UsageError("no encoded model in this workspace", "run `past sft DOCS --phase encoding`, or name one: --after RUN")
+    raise UsageError(
+        "no encoded model in this workspace", "run `past sft DOCS --phase encoding`, or name one: --after RUN"
+    )
 
 
 def phases_before(record: runs.Record) -> set[str]:

@@ -172,7 +172,9 @@ def _round(
     skill = folder / "skill.safetensors"
     if skill.is_file():
         return skill
-    rows = _train.document_rows(part.passages, sft) + [row for path in _train.mixed(sft, sources) for row in read_pairs(path)]
+    rows = _train.document_rows(part.passages, sft) + [
+        row for path in _train.mixed(sft, sources) for row in read_pairs(path)
+    ]
     before = _stage(run, folder / "sft", "sft", base.path, rows, sft, label=f"{name} sft")
     start = before
     if last is not None:
