@@ -96,7 +96,7 @@ def test_adaptation_without_an_encoded_model_says_what_is_missing(past, workspac
 def test_a_phase_sets_only_what_nobody_says(past_json, workspace, docs, tiny_model):
     from pastcli import config
 
-    plain, first, second = (config.resolve("sft", {"phase": phase}) for phase in ("none", "encoding", "adaptation"))
+    plain, first, second = (config.resolve("sft", {"phase": phase}) for phase in ("", "encoding", "adaptation"))
     assert (plain.task, first.task, second.task) == ([], ["verbatim", "recall"], ["cloze"])
     assert second.lr < first.lr and second.augment == "off"
     assert config.resolve("sft", {"phase": "adaptation", "lr": 2e-4}).lr == 2e-4

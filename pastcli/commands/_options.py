@@ -70,7 +70,7 @@ def option(stage: str, name: str, *flags: str, **more: Any) -> Any:
     if name == "base":
         more.setdefault("autocompletion", complete_model)
     if choices := one.metadata["choices"]:
-        more.setdefault("metavar", "|".join(choices))
+        more.setdefault("metavar", "|".join(filter(None, choices)))
         more.setdefault("autocompletion", lambda incomplete: [c for c in choices if c.startswith(incomplete)])
     flag = name.replace("_", "-")
     usual = f"--{flag}/--no-{flag}" if default is True else f"--{flag}"

@@ -74,7 +74,7 @@ def command(
     rl = configs.resolve("rl", {}, config_file)
     if questions is None:
         raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
-    if sft.phase != "none":
+    if sft.phase:
         raise UsageError("the rounds of distill have one SFT each", "leave phase out of [sft]")
     from ..ingest import from_stdin, read_documents, read_questions
 

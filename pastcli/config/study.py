@@ -13,7 +13,7 @@ KINDS = ("rl", "imitation", "format", "distill")
 CONTROLS = ("none", "random", "shuffled", "layers", "zero")
 WHEN = ("end", "each", "kept")
 MODELS = ("sft", "base", "source", "rl")
-STAGE_TABLES = ("ingest", "sft", "rl", "distill", "inject", "eval")
+STAGE_TABLES = ("ingest", "generate", "sft", "rl", "distill", "inject", "eval")
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,25 @@ class Part:
     dev: float = setting(
         0.0, "target: share of the documents whose questions only choose a scale and are never reported"
     )
+    validation: float = setting(
+        0.0,
+        "share of the documents whose questions are neither practised nor reported: they choose the checkpoint, of RL and "
+        "of a phase of SFT that says `validate`",
+    )
     single: bool = setting(
         False, "target: one model a document, asked about that document alone (the paper's single-passage setting)"
     )
     apart: bool = setting(True, "source: leave out documents whose title (article) occurs in the target")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """[phases.NAME]: one phase of SFT; each goes on from the one before, and the base stays the base (METHOD 3)."""
+
+    sft: dict = setting(None, "changes to [sft], e.g. { phase = 'encoding' } or { phase = 'adaptation', epochs = 3 }")
+    generate: list = setting([], "kinds that `past generate` makes of the documents beforehand, settings in [generate]")
+    model: str = setting("", "the chat model that writes them (rules need none)")
+    validate: bool = setting(False, "the checkpoint is the one with the least loss on the `validation` questions")
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,7 @@ class Arm:
     control: str = setting("none", "replace each vector by a control of `past inject`", choices=CONTROLS)
     sft: dict = setting(None, "changes to [sft] for this arm's target model, e.g. { mix = ['qa'] }")
     inject: dict = setting(None, "changes to [inject]")
+    single: Any = setting(None, "one model a document, or all in one (default: as [target] says)")
     sequence: list = setting(
         [],
         "continual adaptation: SFT on these [targets] one after the other; after each step all of them so far are asked",
@@ -103,10 +119,10 @@ def reference() -> str:
     """The study file's keys with their meaning, as Markdown."""
     blocks = ["**The file**, TOML. `[source]` and `[target]` with `documents` are all it needs; the rest has defaults."]
     blocks.append("\n".join(f"- `{name}`: {text}" for name, text in TOP.items()))
-    for title, cls in (("[source], [target], [targets.NAME]", Part), ("[vectors.NAME]", Vector), ("[arms.NAME]", Arm)):
+    for title, cls in (("[source], [target], [targets.NAME]", Part), ("[phases.NAME]", Phase), ("[vectors.NAME]", Vector), ("[arms.NAME]", Arm)):
         blocks += [f"**{title}**", "\n".join(_lines(cls))]
     blocks.append(
-        "**[ingest] [sft] [rl] [distill] [inject] [eval]**: settings of the stages, as in past.toml. **[imitation] [format]**: settings of the SFT that makes these vectors, as in [sft]."
+        "**[ingest] [generate] [sft] [rl] [distill] [inject] [eval]**: settings of the stages, as in past.toml. **[imitation] [format]**: settings of the SFT that makes these vectors, as in [sft]."
     )
     return "\n\n".join(blocks)
 

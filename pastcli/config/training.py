@@ -83,10 +83,10 @@ class SftConfig(TrainingConfig):
         choices=("sentences", "none", "off"),
     )
     phase: str = setting(
-        "none",
+        "",
         "a phase of several, for long documents; brings settings of its own. encoding: the documents, with tasks of "
         "reciting | adaptation: on from an encoded model with question-answer pairs, at a lower rate",
-        choices=("none", "encoding", "adaptation"),
+        choices=("", "encoding", "adaptation"),
     )
     task: list = setting(
         [],

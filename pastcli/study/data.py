@@ -36,7 +36,8 @@ ALL_SETS = 99
 @dataclass(frozen=True)
 class Material:
     """One part of a study on disk. `documents` is what SFT reads, `practice` the questions RL may see, `asked` those
-    that are asked; `where` tells of each asked question what it is: test, dev, practised or held-out."""
+    that are asked, `validation` those that choose a checkpoint; `where` tells of each asked question what it is: test,
+    dev, practised or held-out."""
 
     documents: tuple[Path, ...]
     practice: Path
@@ -45,26 +46,30 @@ class Material:
     questions: tuple[Question, ...]
     titles: frozenset[str] = frozenset()
     counts: Mapping[str, int] = field(default_factory=dict)
+    validation: Path | None = None
 
 
 def source(study: Study, part: Part, folder: Path) -> Material:
     """The source: all questions but the held-out ones are for RL; held-out and as many practised ones can be asked."""
     taken = _titles(_chosen(study, study.target, frozenset())) if part.apart else frozenset()
     documents, questions, titles = _taken(study, part, folder, taken)
+    questions, validation = _validation(questions, part)
     held = set(_drawn([question.id for question in questions], part.held_out))
     practice = [question for question in questions if question.id not in held]
     again = set(_drawn([q.id for q in practice], min(0.99, len(held) / max(1, len(practice)))) if held else [])
     again = again or {question.id for question in practice}
     where = {q.id: "held-out" if q.id in held else "practised" for q in questions if q.id in held | again}
-    return _material(documents, practice, [q for q in questions if q.id in where], where, titles, folder)
+    asked = [q for q in questions if q.id in where]
+    return _material(documents, practice, asked, where, titles, folder, validation)
 
 
 def target(study: Study, part: Part, folder: Path) -> Material:
     """The target: every document is learnt; questions on the dev documents choose scales and are never reported."""
     documents, questions, titles = _taken(study, part, folder, frozenset())
+    questions, validation = _validation(questions, part)
     dev = set(_drawn(sorted({question.doc for question in questions}), part.dev))
     where = {question.id: "dev" if question.doc in dev else "test" for question in questions}
-    return _material(documents, questions, questions, where, titles, folder)
+    return _material(documents, questions, questions, where, titles, folder, validation)
 
 
 def singles(study: Study, whole: Material, folder: Path) -> list[Material]:
@@ -83,10 +88,25 @@ def singles(study: Study, whole: Material, folder: Path) -> list[Material]:
     return made
 
 
-def _material(documents, practice, asked, where, titles, folder) -> Material:
+def _material(documents, practice, asked, where, titles, folder, validation=()) -> Material:
     counts = {"documents": len({q.doc for q in practice}), "questions": len(practice), **Counter(where.values())}
     files = (_questions(practice, folder), _questions(asked or practice, folder))
-    return Material(documents, *files, where, tuple(asked), titles, counts)
+    if validation:
+        counts["validation"] = len(validation)
+    chosen_by = _questions(validation, folder) if validation else None
+    return Material(documents, *files, where, tuple(asked), titles, counts, chosen_by)
+
+
+def _validation(questions: list[Question], part: Part) -> tuple[list[Question], list[Question]]:
+    """(the other questions, those on the documents that choose a checkpoint)."""
+    names = sorted({question.doc for question in questions})
+    drawn = set(_drawn(names, part.validation))
+    if part.validation and not 0 < len(drawn) < len(names):
+        raise UsageError(
+            f"validation = {part.validation:g} leaves {len(names) - len(drawn)} of {len(names)} documents, and takes {len(drawn)}",
+            "it is a share of the documents with questions",
+        )
+    return [q for q in questions if q.doc not in drawn], [q for q in questions if q.doc in drawn]
 
 
 def _chosen(study: Study, part: Part, taken: frozenset[str]) -> list[dict[str, Any]]:
@@ -222,7 +242,7 @@ def _titles(found: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 def _drawn(names: Sequence[str], share: float) -> list[str]:
     """A share of the names, drawn by `DRAW`."""
     if not 0 <= share < 1:
-        raise UsageError(f"held_out and dev are shares from 0 to below 1, not {share:g}")
+        raise UsageError(f"held_out, dev and validation are shares from 0 to below 1, not {share:g}")
     return random.Random(DRAW).sample(sorted(names), round(len(names) * share))
 
 

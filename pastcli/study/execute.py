@@ -22,7 +22,7 @@ from ..files import remove, write_json
 from ..vectors.files.opening import as_directory
 from .graph import Node
 
-RATES = {"sft": 250.0, "rl": 250.0, "distill": 250.0, "answers": 700.0}
+RATES = {"generate": 30.0, "sft": 250.0, "rl": 250.0, "distill": 250.0, "answers": 700.0}
 """Tokens a second assumed before anything was measured: a model of 135 million weights on two cores without a GPU."""
 
 FIXED = 20.0
@@ -63,6 +63,17 @@ class Store:
             if made is not None:
                 return made
         raise PastError(f"{it.label} has no result in {self.workspace}", "run the study again")
+
+    def files(self, it: Node | Path) -> list[Path]:
+        """What an input stands for on a command line: of `generate` every file that holds something to learn."""
+        if isinstance(it, Node) and it.stage == "generate":
+            record = self.record(it)
+            made = [record.output(name) for name in ("corpus", "pairs")] if record else []
+            found = [path for path in made if path is not None and path.is_file() and path.stat().st_size]
+            if not found:
+                raise PastError(f"{it.label} kept nothing", "try another `model` or other kinds in [phases]")
+            return found
+        return [self.output(it)]
 
     def seconds(self, node: Node) -> float | None:
         """What the node took when it was made."""
@@ -183,11 +194,16 @@ def _words(node: Node, store: Store) -> list[str]:
     """The command line of a training, extraction or injection."""
     by_role: dict[str, list[str]] = {}
     for role, it in node.inputs:
-        by_role.setdefault(role, []).append(str(store.output(it)))
+        by_role.setdefault(role, []).extend(map(str, store.files(it)))
+    chosen = [word for path in by_role.get("dev", []) for word in ("--dev", path)]
+    if node.stage == "generate":
+        model = by_role.get("model") or [node.extra[name] for name in ("model",) if name in node.extra]
+        return ["generate", *by_role["documents"], *(word for name in model for word in ("--model", name))]
     if node.stage == "sft":
-        return ["sft", *by_role["documents"], "--base", by_role["base"][0]]
+        after = [word for path in by_role.get("after", []) for word in ("--after", path)]
+        return ["sft", *by_role["documents"], "--base", by_role["base"][0], *after, *chosen]
     if node.stage == "rl":
-        return ["rl", "--sft", by_role["sft"][0], "--questions", by_role["questions"][0]]
+        return ["rl", "--sft", by_role["sft"][0], "--questions", by_role["questions"][0], *chosen]
     if node.stage == "distill":
         return ["distill", *by_role["documents"], "--base", by_role["base"][0], "--questions", by_role["questions"][0]]
     if node.stage == "extract":

@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, models
+from .. import __version__, models, registry
 from .. import config as configs
-from ..config.study import Arm, Part, Vector
+from ..config.study import Arm, Part, Phase, Vector
 from ..hashing import hash_path
 from . import data
 from .spec import Study, added, build
@@ -79,7 +79,6 @@ class Graph:
         self.study, self.folder = study, folder
         self.base = models.resolve(study.base).path
         self.target = data.target(study, study.target, folder)
-        self.parts = data.singles(study, self.target, folder) if study.target.single else [self.target]
         self.domains = {name: data.target(study, part, folder) for name, part in study.targets.items()}
         self._sources: dict[str, data.Material] = {}
         self._nodes: dict[str, Node] = {}
@@ -98,6 +97,11 @@ class Graph:
         if key not in self._sources:
             self._sources[key] = data.source(self.study, part, self.folder)
         return self._sources[key]
+
+    @cached_property
+    def singles(self) -> list[data.Material]:
+        """The target document by document."""
+        return data.singles(self.study, self.target, self.folder)
 
     def material(self, about: str) -> data.Material:
         """What an arm is asked about: `target`, `source` or a domain."""
@@ -123,21 +127,48 @@ class Graph:
         what: str,
         start: Node | None = None,
     ) -> Node:
-        """Documents into the base, or into `start`."""
-        config = self.study.stage("sft", changes, seed=seed)
-        inputs = [("base", start or self.base), *(("documents", path) for path in material.documents)]
+        """Documents into the base, or into `start`; in the study's phases, each on from the one before."""
+        if not self.study.phases:
+            return self._sft(self.study.stage("sft", changes, seed=seed), material, start, what)
+        for name, phase in self.study.phases.items():
+            config = self.study.stage("sft", {**(phase.sft or {}), **(changes or {})}, seed=seed)
+            more = [("documents", self.generated(phase, material))] if phase.generate else []
+            if phase.validate and material.validation:
+                more.append(("dev", data.pairs(material.validation, self.folder)))
+            start = self._sft(config, material, start, f"{what}, {name}", more)
+        assert start is not None
+        return start
+
+    def _sft(
+        self, config: Any, material: data.Material, start: Node | None, what: str, more: list[tuple[str, Any]] | None = None
+    ) -> Node:
+        before: list[tuple[str, Any]] = [("base", self.base), ("after", start)] if start else [("base", self.base)]
+        inputs = [*before, *(("documents", path) for path in material.documents), *(more or [])]
         ingest = self.study.stage("ingest", {"implication_sets": data.ALL_SETS})
-        work = (
-            config.epochs * sum(_tokens(path) for path in material.documents) * (2 if config.augment != "none" else 1)
-        )
-        return self._node("sft", config, inputs, work, f"sft {what}, seed {seed}", ingest=ingest)
+        views = {"sentences": 2, "none": 1, "off": 0}[config.augment] + len(config.task) + sum(r == "documents" for r, _ in more or [])
+        work = config.epochs * sum(_tokens(path) for path in material.documents) * views
+        return self._node("sft", config, inputs, work, f"sft {what}, seed {config.seed}", ingest=ingest)
+
+    def generated(self, phase: Phase, material: data.Material) -> Node:
+        """What `past generate` makes of a material's documents for a phase: the same at every seed, written once."""
+        config = self.study.stage("generate", {"kind": phase.generate})
+        inputs: list[tuple[str, Any]] = [("documents", path) for path in material.documents]
+        remote = bool(phase.model) and not getattr(registry.load("chat", config.backend), "local", True)
+        if phase.model and not remote:
+            inputs.append(("model", models.resolve(phase.model).path))
+        ingest = self.study.stage("ingest", {"implication_sets": data.ALL_SETS})
+        asked = sum(_tokens(path) for path in material.documents) * 4 / ingest.max_chars * config.samples
+        work = asked * len(config.kind) * config.max_new_tokens / 2 if phase.model else 0.0
+        label = f"generate {', '.join(config.kind)}"
+        named = {"ingest": ingest, **({"model": phase.model} if remote else {})}
+        return self._node("generate", config, inputs, work, label, **named)
 
     def rl(self, start: Node, material: data.Material, changes: Mapping[str, Any] | None, seed: int, what: str) -> Node:
         config = self.study.stage("rl", changes, seed=seed)
         work = 1.0 * config.steps * config.prompts_per_step * config.num_generations * (20 + config.max_new_tokens)
-        return self._node(
-            "rl", config, [("sft", start), ("questions", material.practice)], work, f"rl {what}, seed {seed}"
-        )
+        inputs = [("sft", start), ("questions", material.practice)]
+        inputs += [("dev", material.validation)] if material.validation else []
+        return self._node("rl", config, inputs, work, f"rl {what}, seed {seed}")
 
     def pairs(self, table: str, start: Node | Path, file: Path, changes: Mapping[str, Any] | None, seed: int) -> Node:
         """SFT on prompt and completion: [imitation] or [format]."""
@@ -193,7 +224,8 @@ class Graph:
     def _arm(self, name: str, arm: Arm, seed: int) -> Iterator[Asked]:
         about = "source" if arm.model == "source" else "target"
         self.arms.setdefault(name, {**vars(arm), "about": about})
-        parts = self.parts if arm.model in ("sft", "rl") else [self.material(about)]
+        single = self.study.target.single if arm.single is None else bool(arm.single)
+        parts = self.singles if single and arm.model in ("sft", "rl") else [self.material(about)]
         for part in parts:
             model = self.model(arm, seed, part)
             for scale in arm.scale if isinstance(arm.scale, list) else [arm.scale]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import config as configs
 from ..config.setting import checked
-from ..config.study import STAGE_TABLES, TOP, Arm, Part, Vector
+from ..config.study import STAGE_TABLES, TOP, Arm, Part, Phase, Vector
 from ..errors import UsageError
 
 
@@ -27,6 +27,7 @@ class Study:
     source: Part
     target: Part
     targets: Mapping[str, Part]
+    phases: Mapping[str, Phase]
     arms: Mapping[str, Arm]
     vectors: Mapping[str, Vector]
     tables: Mapping[str, Mapping[str, Any]]
@@ -57,7 +58,7 @@ def default_arms() -> str:
 def load(path: Path) -> Study:
     """Read and check a study file; raises `UsageError` that names the key and the nearest known one."""
     raw = _toml(path)
-    known = [*TOP, "source", "target", "targets", "arms", "vectors", *STAGE_TABLES, *DEFAULTS]
+    known = [*TOP, "source", "target", "targets", "phases", "arms", "vectors", *STAGE_TABLES, *DEFAULTS]
     _only(raw, known, str(path))
     for part in ("source", "target"):
         if not isinstance(raw.get(part), dict):
@@ -73,6 +74,7 @@ def load(path: Path) -> Study:
         source=build(Part, raw["source"], "[source]"),
         target=build(Part, raw["target"], "[target]"),
         targets={name: build(Part, table, f"[targets.{name}]") for name, table in raw.get("targets", {}).items()},
+        phases={name: build(Phase, table, f"[phases.{name}]") for name, table in raw.get("phases", {}).items()},
         arms={name: build(Arm, table, f"[arms.{name}]") for name, table in arms.items()},
         vectors={name: build(Vector, table, f"[vectors.{name}]") for name, table in vectors.items()},
         tables={name: {**DEFAULTS.get(name, {}), **raw.get(name, {})} for name in (*STAGE_TABLES, *DEFAULTS)},
@@ -87,6 +89,11 @@ def _check(study: Study) -> None:
         study.stage(name)
     if unknown := {"source", "target"} & set(study.targets):
         raise UsageError(f"[targets.{unknown.pop()}] has a name that is taken", "call it otherwise")
+    for name, phase in study.phases.items():
+        study.stage("sft", phase.sft), study.stage("generate", {"kind": phase.generate} if phase.generate else None)
+        if phase.validate and not study.source.validation and not study.target.validation:
+            hint = "set validation = 0.3 in [source] or [target]"
+            raise UsageError(f"[phases.{name}] has nothing to choose its checkpoint by", hint)
     if study.reference not in study.arms:
         raise UsageError(f"the reference {study.reference!r} is no arm", f"arms: {', '.join(study.arms)}")
     for name, vector in study.vectors.items():
@@ -94,6 +101,8 @@ def _check(study: Study) -> None:
         used = any(name == one for arm in study.arms.values() for one, _ in added(arm))
         if used and vector.seed_shift and vector.seed_shift % len(study.seeds) == 0:
             raise UsageError(f"[vectors.{name}] takes the vector of another seed, and there is none", "name more seeds")
+        if used and vector.kind == "distill" and study.phases:
+            raise UsageError(f"[vectors.{name}] is of kind distill, whose rounds have one SFT each", "leave [phases] out")
         build(Part, {**dataclasses.asdict(study.source), **(vector.source or {})}, f"source of [vectors.{name}]")
     for name, arm in study.arms.items():
         study.stage("sft", arm.sft), study.stage("inject", arm.inject)
@@ -103,6 +112,8 @@ def _check(study: Study) -> None:
             _one_of(other, study.arms, f"`against` of [arms.{name}]")
         for domain in arm.sequence:
             _one_of(domain, study.targets, f"domain in `sequence` of [arms.{name}]")
+        if arm.single not in (None, True, False):
+            raise UsageError(f"single of [arms.{name}] must be true or false, not {arm.single!r}")
         if arm.sequence and (
             arm.model != "sft" or isinstance(arm.scale, list) or len(set(arm.sequence)) < len(arm.sequence)
         ):
