@@ -119,7 +119,12 @@ def reference() -> str:
     """The study file's keys with their meaning, as Markdown."""
     blocks = ["**The file**, TOML. `[source]` and `[target]` with `documents` are all it needs; the rest has defaults."]
     blocks.append("\n".join(f"- `{name}`: {text}" for name, text in TOP.items()))
-    for title, cls in (("[source], [target], [targets.NAME]", Part), ("[phases.NAME]", Phase), ("[vectors.NAME]", Vector), ("[arms.NAME]", Arm)):
+    for title, cls in (
+        ("[source], [target], [targets.NAME]", Part),
+        ("[phases.NAME]", Phase),
+        ("[vectors.NAME]", Vector),
+        ("[arms.NAME]", Arm),
+    ):
         blocks += [f"**{title}**", "\n".join(_lines(cls))]
     blocks.append(
         "**[ingest] [generate] [sft] [rl] [distill] [inject] [eval]**: settings of the stages, as in past.toml. **[imitation] [format]**: settings of the SFT that makes these vectors, as in [sft]."

@@ -140,12 +140,21 @@ class Graph:
         return start
 
     def _sft(
-        self, config: Any, material: data.Material, start: Node | None, what: str, more: list[tuple[str, Any]] | None = None
+        self,
+        config: Any,
+        material: data.Material,
+        start: Node | None,
+        what: str,
+        more: list[tuple[str, Any]] | None = None,
     ) -> Node:
         before: list[tuple[str, Any]] = [("base", self.base), ("after", start)] if start else [("base", self.base)]
         inputs = [*before, *(("documents", path) for path in material.documents), *(more or [])]
         ingest = self.study.stage("ingest", {"implication_sets": data.ALL_SETS})
-        views = {"sentences": 2, "none": 1, "off": 0}[config.augment] + len(config.task) + sum(r == "documents" for r, _ in more or [])
+        views = (
+            {"sentences": 2, "none": 1, "off": 0}[config.augment]
+            + len(config.task)
+            + sum(r == "documents" for r, _ in more or [])
+        )
         work = config.epochs * sum(_tokens(path) for path in material.documents) * views
         return self._node("sft", config, inputs, work, f"sft {what}, seed {config.seed}", ingest=ingest)
 

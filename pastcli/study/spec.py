@@ -102,7 +102,9 @@ def _check(study: Study) -> None:
         if used and vector.seed_shift and vector.seed_shift % len(study.seeds) == 0:
             raise UsageError(f"[vectors.{name}] takes the vector of another seed, and there is none", "name more seeds")
         if used and vector.kind == "distill" and study.phases:
-            raise UsageError(f"[vectors.{name}] is of kind distill, whose rounds have one SFT each", "leave [phases] out")
+            raise UsageError(
+                f"[vectors.{name}] is of kind distill, whose rounds have one SFT each", "leave [phases] out"
+            )
         build(Part, {**dataclasses.asdict(study.source), **(vector.source or {})}, f"source of [vectors.{name}]")
     for name, arm in study.arms.items():
         study.stage("sft", arm.sft), study.stage("inject", arm.inject)

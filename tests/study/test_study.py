@@ -416,7 +416,7 @@ def test_a_study_in_two_phases_runs_to_its_table(past, workspace, warmed):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ('[phases.x]\nvalidate = true', "nothing to choose its checkpoint by"),
+        ("[phases.x]\nvalidate = true", "nothing to choose its checkpoint by"),
         ('[phases.x]\nsft = { phase = "adaption" }', "phase in [sft] must be one of"),
         ('[phases.x]\n[vectors.two]\nkind = "distill"\n[arms.y]\nadd = ["two"]', "leave [phases] out"),
         ('[arms.y]\nsingle = "yes"', "must be true or false"),
