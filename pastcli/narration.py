@@ -19,6 +19,10 @@ WHOLE, MOST = 0.99, 0.9
 """Survival (cosine) of the skill in the stored type: above the first nothing is lost, below the second a good part is."""
 
 
+FEW_QUESTIONS = 20
+"""Below this many questions only a gain of twenty points or more can be told from chance."""
+
+
 @dataclass(frozen=True)
 class Closing:
     """The last two lines of a command: `judgement`, and what to type `next` ('' if nothing suggests itself)."""
@@ -165,6 +169,21 @@ def evaluated(results: Mapping[str, Any], per_document: float | None = None) -> 
     needed = _needed(found, units)
     enough = f"; about {needed} {results['units']} would be needed to see +5 points" if needed else ""
     return Closing(f"{label} is not shown to be better than {reference} on {units} {results['units']}: {gain}{enough}")
+
+
+def studied(metrics: Mapping[str, Any], command: str) -> Closing:
+    """The words after `past study init`; `metrics` are those of its run, `command` runs the study."""
+    parts, asked = metrics["parts"], metrics["parts"]["target"]["questions"]
+    used = f"{metrics['documents']} of {metrics['of_documents']} documents"
+    if metrics["passages_each"]:
+        used += f", the first {metrics['passages_each']} passages of each"
+    practised = len(parts["source"]["documents"])
+    said = f"{used}: {practised} to practise on, {asked} questions on others" if practised else f"{used}: {asked} questions"
+    if asked < FEW_QUESTIONS:
+        return Closing(f"{said}: too few to see anything but a large gain", command)
+    if metrics["written_by"] == "rule":
+        said += ". They are gaps in its own sentences, which ask for wording more than for understanding"
+    return Closing(said, command)
 
 
 def _needed(found: Mapping[str, Any], units: int) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import api, hashing, models, narration, output, registry, runs
+from .. import hashing, narration, output, runs
 from ..config import GenerateConfig
 from ..errors import UsageError
 from . import _train
@@ -26,6 +26,7 @@ from ._options import (
     show_plan,
     with_settings,
 )
+from ._writing import make, writer
 
 if TYPE_CHECKING:
     from ..ingest.generate import Made
@@ -80,7 +81,7 @@ def command(
         raise UsageError(f"no folder {prompts}", "make one with: past generate --print-prompts DIR")
     passages = read_documents(documents, _train.ingest_config(config_file), strict)
     requests = plan(passages, kinds, config.samples, prompts)
-    who, path = _writer(model, config.backend)
+    who, path = writer(model, config.backend)
     written = (
         {str(file.resolve()): hashing.hash_path(file) for file in sorted(prompts.glob("*.txt"))} if prompts else {}
     )
@@ -95,7 +96,7 @@ def command(
             if dry_run:
                 show_plan(_plan(requests, config, model), config, sources, as_json)
                 return
-            _write(run, _make(requests, config, path or model, who))
+            _write(run, make(requests, config, path or model, who))
         record = runs.read(run.final)
     _show(record, as_json)
 
@@ -107,29 +108,6 @@ def _newest_corpus() -> Path:
         raise UsageError("no documents given, and no corpus in this workspace", "name some: past generate docs/")
     output.note(f"corpus: {made} (run {record.id})")
     return made
-
-
-def _writer(model: str | None, backend: str) -> tuple[str, Path | None]:
-    """(what stands for the model in the cache, its path on disk if it has one)."""
-    if model is None:
-        return "rules", None
-    if not getattr(registry.load("chat", backend), "local", True):
-        return f"{backend}:{model}", None
-    path = models.resolve(model).path
-    return hashing.hash_weights(path), path
-
-
-def _make(requests: Sequence[Request], config: GenerateConfig, model: Path | str | None, who: str) -> Made:
-    from ..ingest.generate import generate
-
-    sampling = api.Sampling(max_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
-    chat = registry.load("chat", config.backend)(model) if model is not None else None
-    try:
-        with output.progress("making", "requests") as progress:
-            return generate(requests, chat, who, sampling, config.near, progress)
-    finally:
-        if chat is not None:
-            chat.close()
 
 
 def _write(run: runs.Run, made: Made) -> None:

@@ -10,6 +10,8 @@ import typer
 
 from .. import output, runs
 from ..config.study import reference
+from ..errors import UsageError
+from . import _study_init
 from ._options import DryRun, Json
 
 EXAMPLE = "Example: `past study run squad.toml`"
@@ -20,7 +22,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-FILE = typer.Argument(metavar="FILE", help="The study file (TOML); `past study arms` prints one to start from.")
+FILE = typer.Argument(
+    metavar="FILE", help="The study file (TOML; default: what the newest `past study init` made)."
+)
 OUT = typer.Option(
     "-o", "--output", metavar="DIR", help="Where results.json, table.md and the plots go (default: studies/NAME)."
 )
@@ -34,9 +38,12 @@ INTO = typer.Option("--into", metavar="FILE", help="Put the tables between the t
 JOBS = typer.Option("--jobs", min=1, help="Stages run side by side; each takes the memory of a training.")
 
 
+app.command("init", epilog=_study_init.EXAMPLE)(_study_init.command)
+
+
 @app.command("run", epilog=f"{reference()}\n\n{EXAMPLE}")
 def run(
-    file: Annotated[Path, FILE],
+    file: Annotated[Path | None, FILE] = None,
     out: Annotated[Path | None, OUT] = None,
     jobs: Annotated[int, JOBS] = 1,
     collect: Annotated[bool, COLLECT] = False,
@@ -46,11 +53,14 @@ def run(
 ) -> None:
     """Make what the study needs and is not there yet, then its table. Stopped anywhere, it goes on when run again.
 
+    Each step is an ordinary command, which it prints.
+
     Every result is found by its content, also across the studies of a workspace: nothing is trained twice.
     """
     from ..study import load
     from ..study.run import plan, run
 
+    file = file or _newest()
     study = load(file)
     folder = out or Path("studies") / file.stem
     if dry_run:
@@ -58,6 +68,16 @@ def run(
         return
     document = run(study, runs.workspace(), folder, jobs, collect, lean)
     output.emit(document["summary"], as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
+
+
+def _newest() -> Path:
+    record = runs.newest("study", output_name="study")
+    folder = record.output("study") if record else None
+    if record is None or folder is None or not folder.is_dir():
+        raise UsageError("no study file given, and none made in this workspace", "past study init FOLDER makes one")
+    file = folder / record.manifest["metrics"]["file"]
+    output.note(f"study: {file} (run {record.id})")
+    return file
 
 
 @app.command("report", epilog="Example: `past study report docs/results/*/results.json --into docs/RESULTS.md`")

@@ -32,6 +32,7 @@ from .stages import (
     RlConfig,
     ServeConfig,
     SftConfig,
+    StudyConfig,
     SweepConfig,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "RlConfig",
     "ServeConfig",
     "SftConfig",
+    "StudyConfig",
     "SweepConfig",
     "decisive",
     "default_of",

@@ -242,6 +242,25 @@ class AgentConfig:
 
 
 @dataclass(frozen=True)
+class StudyConfig:
+    """`past study init`: a study from one folder of documents."""
+
+    base: str = setting("smol", "base model of everything: alias, local path or hub id")
+    share: float = setting(
+        0.34, "share of the text, by document, that is the source: what RL practises on", above=0, at_most=0.9
+    )
+    dev: float = setting(
+        0.2, "share of the target's documents whose questions only choose the scale; 0: none do", at_least=0, at_most=0.8
+    )
+    per_document: int = setting(12, "questions on one document, at most", at_least=1)
+    seeds: int = setting(3, "seeds of every training; with fewer than three nothing is claimed", at_least=1)
+    minutes: float = setting(
+        0.0, "take only as many documents, and as much of each, as fit into this time; 0 takes all", at_least=0
+    )
+    backend: str = setting("hf", "chat plugin that runs the model that writes questions")
+
+
+@dataclass(frozen=True)
 class ServeConfig:
     """`past serve`: tools for other programs."""
 
@@ -271,4 +290,5 @@ STAGES: dict[str, type] = {
     "ask": AskConfig,
     "agent": AgentConfig,
     "serve": ServeConfig,
+    "study": StudyConfig,
 }

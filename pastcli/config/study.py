@@ -9,7 +9,7 @@ from typing import Any
 
 from .setting import default_of, setting
 
-KINDS = ("rl", "imitation", "format", "distill")
+KINDS = ("rl", "imitation", "format", "distill", "file")
 CONTROLS = ("none", "random", "shuffled", "layers", "zero")
 WHEN = ("end", "each", "kept")
 MODELS = ("sft", "base", "source", "rl")
@@ -66,8 +66,9 @@ class Vector:
     kind: str = setting(
         "rl",
         choices=KINDS,
-        help="rl: RL minus source SFT | imitation: SFT on the source's question-answer pairs, minus source SFT | format: base + SFT on everyday pairs, minus base | distill: K rounds on disjoint parts of the source",
+        help="rl: RL minus source SFT | imitation: SFT on the source's question-answer pairs, minus source SFT | format: base + SFT on everyday pairs, minus base | distill: K rounds on disjoint parts of the source | file: a skill made before",
     )
+    file: str = setting("", "the skill file (kind file), relative to the study; no source is needed for it")
     distill: dict = setting(None, "changes to [distill] (kind distill)")
     sft: dict = setting(None, "changes to [sft] for the source model it starts from, e.g. { mix = ['qa'] }")
     rl: dict = setting(None, "changes to [rl]")
@@ -117,7 +118,7 @@ TOP = {
 
 def reference() -> str:
     """The study file's keys with their meaning, as Markdown."""
-    blocks = ["**The file**, TOML. `[source]` and `[target]` with `documents` are all it needs; the rest has defaults."]
+    blocks = ["**The file**, TOML. `[source]` and `[target]` with `documents` are all it needs; the rest has defaults. `past study init` writes one."]
     blocks.append("\n".join(f"- `{name}`: {text}" for name, text in TOP.items()))
     for title, cls in (
         ("[source], [target], [targets.NAME]", Part),

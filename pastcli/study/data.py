@@ -49,6 +49,10 @@ class Material:
     validation: Path | None = None
 
 
+NOTHING = Material((), Path(), Path(), {}, (), counts={"documents": 0, "questions": 0})
+"""The source of a study that has none: its skill was made before."""
+
+
 def source(study: Study, part: Part, folder: Path) -> Material:
     """The source: all questions but the held-out ones are for RL; held-out and as many practised ones can be asked."""
     taken = _titles(_chosen(study, study.target, frozenset())) if part.apart else frozenset()

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,9 @@ from .graph import Node
 RATES = {"generate": 30.0, "sft": 250.0, "rl": 250.0, "distill": 250.0, "answers": 700.0}
 """Tokens a second assumed before anything was measured: a model of 135 million weights on two cores without a GPU."""
 
+RATED_BYTES = 0.54e9
+"""Size of that model in float32; a larger one is assumed to be slower in proportion."""
+
 FIXED = 20.0
 """Seconds that any command takes beside its tokens: imports, reading and writing a model."""
 
@@ -32,8 +36,8 @@ FIXED = 20.0
 class Store:
     """Where results lie in the workspace: runs by their node's name, the rest in `runs/.study/`."""
 
-    def __init__(self, workspace: Path):
-        self.workspace = workspace
+    def __init__(self, workspace: Path, base_bytes: float = RATED_BYTES):
+        self.workspace, self.base_bytes = workspace, base_bytes
         self.data, self.answers, self.logs = (
             workspace / "runs" / ".study" / name for name in ("data", "answers", "logs")
         )
@@ -107,8 +111,9 @@ def estimate(node: Node, rates: Mapping[str, float]) -> float:
 
 
 def measured_rates(nodes: Sequence[Node], store: Store) -> dict[str, float]:
-    """Tokens a second by stage, from the nodes that were made before; the assumed ones where none was."""
-    rates = dict(RATES)
+    """Tokens a second by stage, from the nodes that were made before; where none was, what is assumed for a base of
+    that size."""
+    rates = {stage: rate * min(1.0, RATED_BYTES / store.base_bytes) for stage, rate in RATES.items()}
     for stage in RATES:
         made = [(node.work, store.seconds(node)) for node in nodes if node.stage == stage and store.done(node)]
         spent = sum(max(1.0, seconds - FIXED / 2) for _, seconds in made if seconds)
@@ -248,7 +253,9 @@ def _past(node: Node, store: Store, *words: str) -> dict[str, Any]:
         if name in node.extra:
             tables += configs.to_toml(name, node.extra[name])
     settings.write_text(tables, encoding="utf-8")
-    command = [sys.executable, "-m", "pastcli", *words, "--config", str(settings), "--json", "--resume"]
+    words = (*words, "--config", str(settings), "--resume")
+    output.note(f"$ {typed(words, store.workspace)}")
+    command = [sys.executable, "-m", "pastcli", *words, "--json"]
     log = store.logs / f"{node.name}.log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
     environment["PAST_WORKSPACE"] = str(store.workspace)
@@ -268,6 +275,14 @@ def _past(node: Node, store: Store, *words: str) -> dict[str, Any]:
         said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         raise PastError(f"{node.label} failed: {' '.join(said[-2:])[:400]}", f"everything it said is in {log}")
     return json.loads(done.stdout)
+
+
+def typed(words: Sequence[str], workspace: Path) -> str:
+    """The command line that does the same from the current directory."""
+    here = Path.cwd()
+    short = [os.path.relpath(word) if word.startswith(f"{here}{os.sep}") else word for word in words]
+    elsewhere = [] if workspace.resolve() == here else ["-C", os.path.relpath(workspace)]
+    return shlex.join(["past", *elsewhere, *short])
 
 
 def _die_with_parent() -> None:

@@ -95,7 +95,7 @@ class Graph:
         part = build(Part, {**dataclasses.asdict(self.study.source), **(changes or {})}, "[source]")
         key = repr(part)
         if key not in self._sources:
-            self._sources[key] = data.source(self.study, part, self.folder)
+            self._sources[key] = data.source(self.study, part, self.folder) if part.documents else data.NOTHING
         return self._sources[key]
 
     @cached_property
@@ -185,8 +185,10 @@ class Graph:
         inputs = [("base", start), ("documents", file)]
         return self._node("sft", config, inputs, config.epochs * _tokens(file), f"{table}, seed {seed}")
 
-    def vector(self, vector: Vector, seed: int, what: str) -> Node:
-        """The skill file of [vectors.NAME] at one seed."""
+    def vector(self, vector: Vector, seed: int, what: str) -> Node | Path:
+        """The skill file of [vectors.NAME] at one seed; one made before is the same at all."""
+        if vector.kind == "file":
+            return data.places(self.study, vector.file)[0]
         seeds = self.study.seeds
         seed = seeds[(seeds.index(seed) + vector.seed_shift) % len(seeds)]
         config = configs.STAGES["extract"]()

@@ -73,10 +73,16 @@ def _recipe(document: Mapping[str, Any]) -> str:
     )
     rl, sft = settings["rl"], settings["sft"]
     seen = sum(rl[name] for name in ("steps",)) * rl["prompts_per_step"] / max(1, source["questions"])
+    practised = (
+        f"{source['documents']} source documents with {source['questions']} questions for RL"
+        if source["documents"]
+        else "the skill was made before, from no source of this study"
+    )
+    made = f"RL {rl['steps']} steps of {rl['prompts_per_step']} × {rl['num_generations']} answers of {rl['max_new_tokens']} tokens at {rl['lr']:g} (each question {seen:.1f} times)"
     return (
-        f"Base {study['base']}; {source['documents']} source documents with {source['questions']} questions for RL, {target['documents']} target documents; "
-        f"SFT {sft['epochs']:g} epochs at {sft['lr']:g}, RL {rl['steps']} steps of {rl['prompts_per_step']} × {rl['num_generations']} answers of {rl['max_new_tokens']} tokens at {rl['lr']:g} "
-        f"(each question {seen:.1f} times). Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}. "
+        f"Base {study['base']}; {practised}, {target['documents']} target documents; "
+        f"SFT {sft['epochs']:g} epochs at {sft['lr']:g}{', ' + made if source['documents'] else ''}. "
+        f"Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}. "
         f"Mean seconds of a run here: {', '.join(f'{stage} {seconds:.0f}' for stage, seconds in document['seconds'].items())}. "
         f"past {document['versions']['past']}, torch {document['versions'].get('torch', '?')}, {document['machine']['platform']}."
     )

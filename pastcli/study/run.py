@@ -10,10 +10,12 @@ from typing import Any
 
 from .. import config as configs
 from .. import environment, output
-from ..config.study import STAGE_TABLES
+from ..config.study import STAGE_TABLES, Vector
 from ..errors import Interrupted
 from ..files import size_of
+from ..hashing import hash_path
 from . import report
+from .data import places
 from .effects import summarise
 from .execute import Store, duration, estimate, make, mean_seconds, measured_rates, needed
 from .graph import Graph, Node
@@ -30,10 +32,12 @@ COLUMNS = ("prediction", "exact", "contains", "f1", "tokens", "finish")
 def plan(study: Study, workspace: Path) -> dict[str, Any]:
     """What would be made: nodes by stage, time and disk. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
-        graph, store = Graph(study, Path(scratch)), Store(workspace)
+        graph = Graph(study, Path(scratch))
+        store = Store(workspace, _float32_bytes(graph.base))
         nodes = graph.nodes()
         left = needed(nodes, store)
         rates = measured_rates(nodes, store)
+        seconds = round(sum(estimate(node, rates) for node in left))
         stages = dict.fromkeys(node.stage for node in left)
         return {
             "title": study.title,
@@ -43,10 +47,17 @@ def plan(study: Study, workspace: Path) -> dict[str, Any]:
             "target": dict(graph.target.counts),
             "done": len(nodes) - len(left),
             "to_make": {stage: sum(node.stage == stage for node in left) for stage in stages},
-            "time_about": duration(sum(estimate(node, rates) for node in left)) if left else "none",
+            "time_about": duration(seconds) if left else "none",
+            "seconds_about": seconds,
             "tokens_per_second": {stage: round(rate, 1) for stage, rate in rates.items()},
             "disk_gb_about": round(sum(node.stage in KEPT for node in left) * _float32_bytes(graph.base) / 1e9, 1),
         }
+
+
+def _vector(study: Study, vector: Vector) -> dict[str, Any]:
+    """A vector as the results name it; a skill file by its content too."""
+    made_before = {"file_hash": hash_path(places(study, vector.file)[0])} if vector.file else {}
+    return {**vars(vector), **made_before}
 
 
 def _float32_bytes(base: Path) -> int:
@@ -61,6 +72,7 @@ def run(
     `collect_only` of what is there already, also while another process is at it."""
     store = Store(workspace)
     graph = Graph(study, store.data)
+    store.base_bytes = _float32_bytes(graph.base)
     nodes = graph.nodes()
     left = needed(nodes, store)
     out.mkdir(parents=True, exist_ok=True)
@@ -139,7 +151,7 @@ def _facts(study: Study, graph: Graph) -> dict[str, Any]:
             "reference": study.reference,
             "settings": settings,
             "arms": graph.arms,
-            "vectors": {name: vars(vector) for name, vector in study.vectors.items()},
+            "vectors": {name: _vector(study, vector) for name, vector in study.vectors.items()},
             "source": {**vars(study.source), "counts": dict(graph.source().counts)},
             "target": {**vars(study.target), "counts": dict(graph.target.counts)},
             "overlap": overlap(graph.source(), graph.target),

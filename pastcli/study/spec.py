@@ -61,7 +61,7 @@ def load(path: Path) -> Study:
     known = [*TOP, "source", "target", "targets", "phases", "arms", "vectors", *STAGE_TABLES, *DEFAULTS]
     _only(raw, known, str(path))
     for part in ("source", "target"):
-        if not isinstance(raw.get(part), dict):
+        if not isinstance(raw.get(part, {} if part == "source" else None), dict):
             raise UsageError(f"{path} has no [{part}]", f"a study needs [{part}] with documents and questions")
     default = _parse(default_arms(), "the default arms")
     arms = raw.get("arms") or default["arms"]
@@ -71,7 +71,7 @@ def load(path: Path) -> Study:
         base=str(raw.get("base", "smol")),
         seeds=_seeds(raw.get("seeds", [0, 1, 2, 3, 4])),
         reference=str(raw.get("reference", "SFT")),
-        source=build(Part, raw["source"], "[source]"),
+        source=build(Part, raw.get("source", {}), "[source]"),
         target=build(Part, raw["target"], "[target]"),
         targets={name: build(Part, table, f"[targets.{name}]") for name, table in raw.get("targets", {}).items()},
         phases={name: build(Phase, table, f"[phases.{name}]") for name, table in raw.get("phases", {}).items()},
@@ -105,7 +105,11 @@ def _check(study: Study) -> None:
             raise UsageError(
                 f"[vectors.{name}] is of kind distill, whose rounds have one SFT each", "leave [phases] out"
             )
-        build(Part, {**dataclasses.asdict(study.source), **(vector.source or {})}, f"source of [vectors.{name}]")
+        part = build(Part, {**dataclasses.asdict(study.source), **(vector.source or {})}, f"source of [vectors.{name}]")
+        if (vector.kind == "file") != bool(vector.file):
+            raise UsageError(f"[vectors.{name}] needs kind = 'file' and `file`, or neither", "file = 'skill.safetensors'")
+        if used and vector.kind in FROM_SOURCE and not part.documents:
+            _no_source(f"[vectors.{name}] is made on it")
     for name, arm in study.arms.items():
         study.stage("sft", arm.sft), study.stage("inject", arm.inject)
         for vector, _ in added(arm):
@@ -116,6 +120,8 @@ def _check(study: Study) -> None:
             _one_of(domain, study.targets, f"domain in `sequence` of [arms.{name}]")
         if arm.single not in (None, True, False):
             raise UsageError(f"single of [arms.{name}] must be true or false, not {arm.single!r}")
+        if arm.model == "source" and not study.source.documents:
+            _no_source(f"[arms.{name}] is SFT on it")
         if arm.sequence and (
             arm.model != "sft" or isinstance(arm.scale, list) or len(set(arm.sequence)) < len(arm.sequence)
         ):
@@ -128,6 +134,13 @@ def _check(study: Study) -> None:
             )
         if arm.control != "none" and not arm.add:
             raise UsageError(f"[arms.{name}] has a control and no vector", 'say of which: add = ["rl"]')
+
+
+FROM_SOURCE = ("rl", "imitation", "distill")
+
+
+def _no_source(why: str) -> None:
+    raise UsageError(f"the study has no [source], and {why}", "a study needs [source] with documents and questions")
 
 
 def added(arm: Arm) -> list[tuple[str, float]]:

@@ -30,10 +30,14 @@ def templates(questions: Iterable[Question]) -> set[str]:
     return {template(question.question, question.doc) for question in questions}
 
 
+def _practised(source: Material) -> set[str]:
+    return templates(read_questions(source.practice)) if source.documents else set()
+
+
 def strata(study: Study, target: Material, source: Material) -> list[dict[str, str]]:
     """Of each question asked about the target: whether its template occurs among those RL may see, and whether its answer
     is stated often in what SFT reads of its document."""
-    seen = templates(read_questions(source.practice))
+    seen = _practised(source)
     texts = _texts_by_doc(study, target)
     found = []
     for question in target.questions:
@@ -57,6 +61,6 @@ def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
 
 def overlap(source: Material, target: Material) -> dict[str, Any]:
     """What source and target share: titles, and the target questions whose template RL may see."""
-    seen = templates(read_questions(source.practice))
+    seen = _practised(source)
     same = sum(template(question.question, question.doc) in seen for question in target.questions)
     return {"titles": len(source.titles & target.titles), "templates_seen": same, "questions": len(target.questions)}
