@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,9 @@ def fitting(passages: Sequence[Passage], seeds: int, seconds: float, cost: Calla
     for runs in dict.fromkeys((seeds, 1)):
         few = min(total, FEWEST)
         if cost(Choice(few, 0, runs)) <= seconds:
-            return _largest(few, total, lambda n: Choice(n, 0, runs), seconds, cost)
+            return _largest(few, total, partial(Choice, passages=0, seeds=runs), seconds, cost)
         if cost(Choice(few, 1, runs)) <= seconds:
-            return _largest(1, longest, lambda n: Choice(few, n, runs), seconds, cost)
+            return _largest(1, longest, partial(Choice, few, seeds=runs), seconds, cost)
     least = cost(Choice(min(total, FEWEST), 1, 1))
     minutes = int(least / 60) + 1
     raise UsageError(f"the smallest study of these documents takes about {minutes} minutes", f"--minutes {minutes}")
