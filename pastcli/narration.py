@@ -178,7 +178,11 @@ def studied(metrics: Mapping[str, Any], command: str) -> Closing:
     if metrics["passages_each"]:
         used += f", the first {metrics['passages_each']} passages of each"
     practised = len(parts["source"]["documents"])
-    said = f"{used}: {practised} to practise on, {asked} questions on others" if practised else f"{used}: {asked} questions"
+    said = (
+        f"{used}: {practised} to practise on, {asked} questions on others"
+        if practised
+        else f"{used}: {asked} questions"
+    )
     if asked < FEW_QUESTIONS:
         return Closing(f"{said}: too few to see anything but a large gain", command)
     if metrics["written_by"] == "rule":

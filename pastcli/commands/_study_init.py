@@ -18,7 +18,19 @@ from .. import models, narration, output, runs
 from ..config import StudyConfig
 from ..errors import UsageError
 from . import _lineage, _train
-from ._options import AllowStale, DryRun, Force, Json, Name, Strict, close, complete_model, disk, show_plan, with_settings
+from ._options import (
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Strict,
+    close,
+    complete_model,
+    disk,
+    show_plan,
+    with_settings,
+)
 from ._writing import make, writer
 
 if TYPE_CHECKING:
@@ -182,12 +194,7 @@ def _planned(work: Work, passages: Sequence[Passage], made: Made, seeds: int) ->
 
 
 def _facts(
-    file: Path,
-    parts: Parts,
-    plan: dict[str, Any],
-    choice: Choice,
-    passages: Sequence[Passage],
-    model: str | None,
+    file: Path, parts: Parts, plan: dict[str, Any], choice: Choice, passages: Sequence[Passage], model: str | None
 ) -> dict[str, Any]:
     """What the closing words need; the parts by document, as the study itself sees them."""
     from ..study import load

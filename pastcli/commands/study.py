@@ -22,9 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-FILE = typer.Argument(
-    metavar="FILE", help="The study file (TOML; default: what the newest `past study init` made)."
-)
+FILE = typer.Argument(metavar="FILE", help="The study file (TOML; default: what the newest `past study init` made).")
 OUT = typer.Option(
     "-o", "--output", metavar="DIR", help="Where results.json, table.md and the plots go (default: studies/NAME)."
 )

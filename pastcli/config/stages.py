@@ -250,7 +250,10 @@ class StudyConfig:
         0.34, "share of the text, by document, that is the source: what RL practises on", above=0, at_most=0.9
     )
     dev: float = setting(
-        0.2, "share of the target's documents whose questions only choose the scale; 0: none do", at_least=0, at_most=0.8
+        0.2,
+        "share of the target's documents whose questions only choose the scale; 0: none do",
+        at_least=0,
+        at_most=0.8,
     )
     per_document: int = setting(12, "questions on one document, at most", at_least=1)
     seeds: int = setting(3, "seeds of every training; with fewer than three nothing is claimed", at_least=1)

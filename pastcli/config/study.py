@@ -118,7 +118,9 @@ TOP = {
 
 def reference() -> str:
     """The study file's keys with their meaning, as Markdown."""
-    blocks = ["**The file**, TOML. `[source]` and `[target]` with `documents` are all it needs; the rest has defaults. `past study init` writes one."]
+    blocks = [
+        "**The file**, TOML. `[source]` and `[target]` with `documents` are all it needs; the rest has defaults. `past study init` writes one."
+    ]
     blocks.append("\n".join(f"- `{name}`: {text}" for name, text in TOP.items()))
     for title, cls in (
         ("[source], [target], [targets.NAME]", Part),

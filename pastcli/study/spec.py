@@ -107,7 +107,9 @@ def _check(study: Study) -> None:
             )
         part = build(Part, {**dataclasses.asdict(study.source), **(vector.source or {})}, f"source of [vectors.{name}]")
         if (vector.kind == "file") != bool(vector.file):
-            raise UsageError(f"[vectors.{name}] needs kind = 'file' and `file`, or neither", "file = 'skill.safetensors'")
+            raise UsageError(
+                f"[vectors.{name}] needs kind = 'file' and `file`, or neither", "file = 'skill.safetensors'"
+            )
         if used and vector.kind in FROM_SOURCE and not part.documents:
             _no_source(f"[vectors.{name}] is made on it")
     for name, arm in study.arms.items():

@@ -52,11 +52,13 @@ def test_a_folder_is_divided_by_document_and_the_study_is_planned(past, past_jso
         assert {row["doc"] for row in asked} == own and len(asked) == 2 * len(own)
     planned = json.loads(past("study", "run", "--dry-run", "--json").stdout)
     assert planned["seconds_about"] == made["seconds_about"] > 0 and planned["seeds"] == [0, 1, 2]
-    assert planned["target"] == {"documents": len(parts["target"] | parts["dev"]), "questions": 2 * len(parts["target"] | parts["dev"])} | {
-        "test": made["parts"]["target"]["questions"],
-        "dev": made["parts"]["dev"]["questions"],
-    }
-    again = past_json("study", "init", "manuals", "--base", tiny_model, "--per-document", "2", "-o", "other/manuals-study")
+    assert planned["target"] == {
+        "documents": len(parts["target"] | parts["dev"]),
+        "questions": 2 * len(parts["target"] | parts["dev"]),
+    } | {"test": made["parts"]["target"]["questions"], "dev": made["parts"]["dev"]["questions"]}
+    again = past_json(
+        "study", "init", "manuals", "--base", tiny_model, "--per-document", "2", "-o", "other/manuals-study"
+    )
     assert again["parts"] == made["parts"]
 
 
@@ -65,7 +67,13 @@ def test_it_says_what_is_what_and_what_to_type_next(past, manuals, tiny_model):
         (manuals / f"m{number}.txt").write_text(manual(number, 9))
     done = past("study", "init", "manuals", "--base", tiny_model)
     shown = done.stdout + done.stderr
-    for words in ("source", "RL practises on these", "only choose the scale", "it will take about", "wording more than"):
+    for words in (
+        "source",
+        "RL practises on these",
+        "only choose the scale",
+        "it will take about",
+        "wording more than",
+    ):
         assert words in shown
     assert "next: past study run manuals-study/manuals.toml" in shown
 
@@ -154,9 +162,15 @@ def skill(past, workspace, make_tiny, tiny_model):
 
 
 @pytest.mark.timeout(900)
-def test_a_skill_made_before_is_tried_and_every_step_can_be_typed(past, past_json, manuals, tiny_model, skill, workspace):
-    made = past_json("study", "init", "manuals", "--base", tiny_model, "--vector", "skill.safetensors", "--dev", "0", "--seeds", "1")
-    assert not made["parts"]["source"]["documents"] and made["parts"]["target"]["documents"] == [f"m{n}" for n in range(8)]
+def test_a_skill_made_before_is_tried_and_every_step_can_be_typed(
+    past, past_json, manuals, tiny_model, skill, workspace
+):
+    made = past_json(
+        "study", "init", "manuals", "--base", tiny_model, "--vector", "skill.safetensors", "--dev", "0", "--seeds", "1"
+    )
+    assert not made["parts"]["source"]["documents"] and made["parts"]["target"]["documents"] == [
+        f"m{n}" for n in range(8)
+    ]
     file = workspace / "manuals-study" / "manuals.toml"
     file.write_text(file.read_text().replace("[eval]\nmax_new_tokens = 16\n", TINY))
     done = past("study", "run", timeout=800)
