@@ -135,6 +135,27 @@ def train(
     return result
 
 
+def joined(config: Any, as_json: bool) -> bool:
+    """On a machine other than the first of several: work in the run that machine 0 makes, until it ends, and say so.
+
+    The documents and settings that count are machine 0's; of those given here only what finds it is read.
+    """
+    if config.machines < 2 and not config.launch:
+        if config.machine_rank:
+            raise UsageError(f"--machine-rank {config.machine_rank} without --machines", "of how many? --machines N")
+        return False
+    trainer = registry.load("trainer", config.trainer)
+    if not hasattr(trainer, "join"):
+        raise UsageError(f"trainer {config.trainer!r} works on one machine", "leave --machines and --launch out")
+    machine = trainer.joins(config)
+    if machine == 0:
+        return False
+    output.note(f"machine {machine}: working in the run of machine 0")
+    run = trainer.join(config)
+    output.emit({"machine": machine, "joined": run.name}, as_json)
+    return True
+
+
 Card = Annotated[
     float, typer.Option("--card", metavar="GB", min=0, help="With --dry-run: plan for cards of this much memory.")
 ]

@@ -72,6 +72,8 @@ def command(
     """
     sft = configs.resolve("sft", {"base": base}, config_file)
     rl = configs.resolve("rl", {}, config_file)
+    if max(sft.machines, rl.machines) > 1:
+        raise UsageError("distill runs on one machine", "over several run `past sft`, `past rl` and `past extract`")
     if questions is None:
         raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
     if sft.phase:

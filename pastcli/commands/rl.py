@@ -63,6 +63,8 @@ def command(
 
     Rewards compare the answer with the accepted ones; `past plugins` lists them. A reward that fails stops the run.
     """
+    if not dry_run and _train.joined(config, as_json):
+        return
     if questions is None:
         raise UsageError("no questions given", "name a file: past rl --questions questions.jsonl")
     from ..ingest import from_stdin, read_questions

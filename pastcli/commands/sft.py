@@ -70,6 +70,8 @@ def command(
     --max-length are split, never cut off. Weights stay float32. The result is an HF model (or LoRA adapter) in a run.
     Long documents are learnt in two phases: `past sft docs/ --phase encoding`, then `past sft docs/ --phase adaptation`.
     """
+    if not dry_run and _train.joined(config, as_json):
+        return
     from ..ingest import from_stdin, read_pairs
 
     base, start = _start(config, after, (sources or {}).get("base", "default") != "default")

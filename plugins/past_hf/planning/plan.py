@@ -18,7 +18,7 @@ from ..materialize import hf_directory, load_tokenizer
 from ..training import plans
 from ..training.arguments import Machine
 from ..training.checkpoints import KEEP
-from ..training.launch import processes_of
+from ..training.layout import Layout, layout_of
 from ..training.sft import IGNORED, tokenize
 from . import memory, probe
 from .memory import GB, Load
@@ -55,11 +55,12 @@ def plan(
     """
     folder = hf_directory(model) if model.is_file() else model
     config = read_config(folder)
-    machine = Machine(torch.cuda.is_available() or card_gb > 0, processes_of(settings), settings.sharding == "full")
+    layout = layout_of(settings)
+    machine = Machine(torch.cuda.is_available() or card_gb > 0, layout.processes, settings.sharding == "full")
     shape = shape_of(config, settings)
     work = measured(stage, rows, _tokenizer(folder), settings, machine)
     dtype = torch.bfloat16 if card_gb and settings.precision != "fp32" else compute_dtype(settings.precision)
-    room = _room(machine, card_gb)
+    room = _room(machine, layout, card_gb)
     need, parts = _need(shape, settings, machine, work.load, dtype)
     found = {
         "parameters": shape.parameters,
@@ -134,13 +135,13 @@ def flops(shape: Shape, settings: Settings, machine: Machine, work: Work) -> int
     return round(work.padded * (forward + backward + again) + work.read * forward)
 
 
-def _room(machine: Machine, card_gb: float) -> float:
+def _room(machine: Machine, layout: Layout, card_gb: float) -> float:
     """Bytes there are for one process."""
     if card_gb:
         return card_gb * GB
     if machine.cuda:
         return float(torch.cuda.get_device_properties(0).total_memory)
-    return psutil.virtual_memory().available / machine.processes
+    return psutil.virtual_memory().available / layout.here
 
 
 def _need(

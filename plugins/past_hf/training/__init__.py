@@ -28,6 +28,20 @@ class HFTrainer:
         vector is exactly what RL changed (METHOD 5)."""
         return _train("rl", job)
 
+    def joins(self, config: Any) -> int:
+        """Which machine of several this is: 0 makes the run, the others `join` it."""
+        from .layout import layout_of
+
+        return layout_of(config).rank
+
+    def join(self, config: Any) -> Path:
+        """Work in the training that machine 0 makes, until it ends; gives its run directory."""
+        quiet()
+        from .launch import join
+        from .layout import layout_of
+
+        return join(layout_of(config))
+
     def plan(
         self, stage: str, model: Path, rows: Sequence[dict[str, Any]], config: Any, card_gb: float = 0.0
     ) -> dict[str, Any]:
@@ -41,15 +55,16 @@ class HFTrainer:
 def _train(stage: str, job: api.TrainJob) -> api.TrainResult:
     """In this process, or in several that accelerate starts."""
     quiet()
-    from .launch import launch, processes_of
+    from .launch import launch
+    from .layout import layout_of
 
+    layout = layout_of(job.config)
     if not job.resume:
         shutil.rmtree(job.state, ignore_errors=True)
     job.state.mkdir(parents=True, exist_ok=True)
     job = dataclasses.replace(job, model=_starting_point(job))
-    processes = processes_of(job.config)
-    if processes > 1:
-        return launch(stage, job, processes)
+    if layout.processes > 1:
+        return launch(stage, job, layout)
     from .run import run
 
     return run(stage, job)

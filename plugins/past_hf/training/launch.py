@@ -8,9 +8,10 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,65 +19,28 @@ from typing import Any
 
 from pastcli import api, errors, output
 from pastcli.errors import PastError, UsageError
+from pastcli.runs import write_json
 
-MODULE = "past_hf.training.worker"
+from .layout import Layout, command, environment
+from .worker import JOB, JOINED
+
 _PATIENCE = 15.0
 """Seconds the workers have to end after they were told to."""
 
 
-def processes_of(config: Any) -> int:
-    """How many processes: as set, as an accelerate file says, or one for each card that is visible."""
-    if config.launch:
-        return int(_launch_file(Path(config.launch)).get("num_processes") or 1)
-    if config.processes:
-        return config.processes
-    import torch
-
-    return max(1, torch.cuda.device_count()) if torch.cuda.is_available() else 1
-
-
-def _launch_file(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}", "make one with `accelerate config --config_file FILE`"
-        ) from error
-    if not isinstance(settings, dict) or "distributed_type" not in settings:
-        raise UsageError(
-            f"{path} is no accelerate configuration", "make one with `accelerate config --config_file FILE`"
-        )
-    if int(settings.get("num_machines") or 1) > 1:
-        raise UsageError(
-            f"{path} is for {settings['num_machines']} machines", "processes on one machine is what past starts"
-        )
-    return settings
-
-
-def launch(stage: str, job: api.TrainJob, processes: int) -> api.TrainResult:
-    """Run `job` in `processes` workers. Raises what the first worker that failed raised, or `PastError` if it was killed."""
+def launch(stage: str, job: api.TrainJob, layout: Layout) -> api.TrainResult:
+    """Run `job` in the workers of `layout`. Raises what the first worker that failed raised, or `PastError` if it was killed."""
     folder = job.state / "workers"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
     try:
-        (folder / "job.pickle").write_bytes(pickle.dumps((stage, dataclasses.replace(job, progress=None), os.getpid())))
+        (folder / JOB).write_bytes(pickle.dumps((stage, dataclasses.replace(job, progress=None))))
     except Exception as error:  # pickle has many types for what it cannot take
         raise UsageError(f"a reward cannot be handed to other processes: {error}", "use --processes 1") from error
-    command = _command(folder, job.config, processes)
-    with open(folder / "launcher.log", "wb") as log:
-        launcher = subprocess.Popen(
-            command,
-            env=_environment(processes),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        with _ended(launcher):
-            _follow(launcher, folder, job)
+    launcher = _started(folder, layout)
+    with _ended(launcher):
+        _follow(launcher, folder, job)
     result = folder / "result.json"
     if launcher.returncode or not result.is_file():
         raise _failure(folder, launcher.returncode)
@@ -85,32 +49,39 @@ def launch(stage: str, job: api.TrainJob, processes: int) -> api.TrainResult:
     return api.TrainResult(**{**fields, "path": Path(fields["path"]), "last": last})
 
 
-def _command(folder: Path, config: Any, processes: int) -> list[str]:
-    """`accelerate launch` with a file of its own: a default file in the user's home must not decide silently."""
-    file = Path(config.launch) if config.launch else folder / "accelerate.yaml"
-    if not config.launch:
-        settings = {
-            "compute_environment": "LOCAL_MACHINE",
-            "distributed_type": "MULTI_GPU",  # the launcher of torch; ACCELERATE_USE_CPU makes it gloo on processors
-            "num_machines": 1,
-            "num_processes": processes,
-            "mixed_precision": "no",
-            "main_process_port": 0,
-            "use_cpu": False,
-        }
-        file.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    options = ["--config_file", str(file), "--num_cpu_threads_per_process", str(threads), "--module"]
-    return [sys.executable, "-m", "accelerate.commands.launch", *options, MODULE, str(folder / "job.pickle")]
+def join(layout: Layout) -> Path:
+    """Run this machine's workers in the training that machine 0 makes, until it ends; gives the run directory there.
+
+    They get the job from machine 0's, through the store by which all find each other. Raises what `launch` does, and
+    then tells machine 0, whose workers know no more than that a connection broke.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="past-machine-"))
+    launcher = _started(folder, layout)
+    with _ended(launcher):
+        launcher.wait()
+    note = folder / JOINED
+    shared = Path(json.loads(note.read_text(encoding="utf-8"))["folder"]) if note.is_file() else None
+    if launcher.returncode or shared is None:
+        error = _failure(folder, launcher.returncode)
+        if shared is not None and shared.is_dir():
+            said = {"rank": f"of machine {layout.rank}", "type": type(error).__name__}
+            write_json(shared / f"error-machine{layout.rank}.json", {**said, "message": error.message, "hint": error.hint})
+        raise error
+    shutil.rmtree(folder, ignore_errors=True)
+    return shared.parent.parent
 
 
-def _environment(processes: int) -> dict[str, str]:
-    import torch
-
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    if not torch.cuda.is_available():
-        environment["ACCELERATE_USE_CPU"] = "true"
-    return environment
+def _started(folder: Path, layout: Layout) -> subprocess.Popen:
+    """The launcher of this machine's workers, whose word goes to `folder/launcher.log`."""
+    with open(folder / "launcher.log", "wb") as log:
+        return subprocess.Popen(
+            command(folder, layout),
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 @contextlib.contextmanager

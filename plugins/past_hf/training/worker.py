@@ -1,8 +1,9 @@
-"""One of several processes of a training: `accelerate launch --module past_hf.training.worker JOB`."""
+"""One of several processes of a training: `accelerate launch --module past_hf.training.worker FOLDER PARENT`."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pickle
@@ -10,22 +11,31 @@ import sys
 import threading
 import time
 import traceback
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from pastcli.errors import PastError
+from pastcli.errors import PastError, UsageError
 from pastcli.runs import write_json
 
+JOB, JOINED = "job.pickle", "joined.json"
+_KEY = "past/job"
+_WAIT = timedelta(minutes=10)
+"""For machine 0's word of the job, once its store is there."""
 
-def main(file: Path) -> None:
-    """Run the pickled job; leave result.json (rank 0) or errorRANK.json beside it."""
-    folder, rank = file.parent, int(os.environ.get("RANK", "0"))
-    with open(folder / f"rank{rank}.log", "ab", buffering=0) as log:
-        for stream in (1, 2):
-            os.dup2(log.fileno(), stream)
+
+def main(folder: Path, parent: int) -> None:
+    """Run the pickled job of `folder`, or of machine 0's; leave result.json (rank 0) or errorRANK.json beside it."""
+    rank = int(os.environ.get("RANK", "0"))
+    places = [folder]
+    _log_to(folder, rank)
     try:
-        stage, job, parent = pickle.loads(file.read_bytes())
         threading.Thread(target=_leave_with, args=(parent, os.getppid()), daemon=True).start()
-        _work(stage, job, folder, rank)
+        shared, (stage, job) = _job(folder, rank)
+        if shared != folder:
+            places.append(shared)
+            _log_to(shared, rank)
+        _work(stage, job, shared, rank)
     except BaseException as error:
         traceback.print_exc()
         known = isinstance(error, PastError)
@@ -35,9 +45,51 @@ def main(file: Path) -> None:
             "message": error.message if known else f"{type(error).__name__}: {error}"[:500],
             "hint": error.hint if known else None,
         }
-        write_json(folder / f"error{rank}.json", said)
+        for place in places:
+            write_json(place / f"error{rank}.json", said)
         sys.stderr.flush()
         os._exit(1)  # an orderly exit would wait for the others at the process group
+
+
+def _log_to(folder: Path, rank: int) -> None:
+    with open(folder / f"rank{rank}.log", "ab", buffering=0) as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+
+
+def _job(folder: Path, rank: int) -> tuple[Path, Any]:
+    """The job and the folder it lies in: `folder`, or on a further machine the one that rank 0 names to all.
+
+    Only the path travels, with the hash of what lies there: a file system that is not shared, or shows an older state,
+    must not train something else here than there.
+    """
+    file = folder / JOB
+    several = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) < int(os.environ.get("WORLD_SIZE", "1"))
+    if several:
+        store = _store()
+        if rank == 0:
+            store.set(_KEY, json.dumps([str(file.absolute()), _digest(file)]))
+        name, wanted = json.loads(store.get(_KEY))
+        file = Path(name)
+        if not file.is_file() or _digest(file) != wanted:
+            raise UsageError(
+                f"this machine does not see what machine 0 has at {file.parent}",
+                "several machines need the workspace on a file system they share, at the same path",
+            )
+        if file.parent != folder:
+            write_json(folder / JOINED, {"folder": str(file.parent)})
+    return file.parent, pickle.loads(file.read_bytes())
+
+
+def _store() -> Any:
+    """The store of the launchers, by which torch's processes find each other."""
+    from torch.distributed import TCPStore
+
+    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=_WAIT)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _work(stage: str, job, folder: Path, rank: int) -> None:
@@ -83,4 +135,4 @@ def _alive(process: int) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
