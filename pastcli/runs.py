@@ -110,7 +110,7 @@ def _rehearsed(stage: str, config: Any, key: str, force: bool, name: str, allow_
 
 
 def _key(stage: str, config: Any, extra: Mapping[str, Any] | None) -> str:
-    """What tells this work from any other; the same in a workspace that was moved."""
+    """What tells this work from any other: what decides its result; the same in a workspace that was moved."""
     here = str(workspace())
 
     def inside(value: Any) -> Any:
@@ -121,7 +121,7 @@ def _key(stage: str, config: Any, extra: Mapping[str, Any] | None) -> str:
         within = isinstance(value, str) and (value == here or value.startswith(here + os.sep))
         return os.path.relpath(value, here) if within else value
 
-    return configs.digest(inside({"stage": stage, "config": configs.to_dict(config), "extra": dict(extra or {})}))
+    return configs.digest(inside({"stage": stage, "config": configs.decisive(config), "extra": dict(extra or {})}))
 
 
 def finished(stage: str, config: Any, extra: Mapping[str, Any] | None = None) -> Record | None:

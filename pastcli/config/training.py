@@ -53,13 +53,21 @@ class TrainingConfig:
         0, "processes to train in, of all machines together, started by accelerate; 0: one for each visible card, else one", at_least=0
     )
     machines: int = setting(
-        0, "machines over which the processes are spread, all with this workspace at the same path", at_least=0
+        0,
+        "machines over which the processes are spread, each with this workspace at the same path",
+        at_least=0,
+        decides=False,
     )
     machine_rank: int = setting(
-        0, "which of them this is: 0 makes the run, 1, 2, ... are started with the same command and join it", at_least=0
+        0,
+        "which of them this is: 0 makes the run, the others are given the same command and join it",
+        at_least=0,
+        decides=False,
     )
-    main_process_ip: str = setting("", "address of machine 0, as the others reach it")
-    main_process_port: int = setting(0, "free port of machine 0 where all meet", at_least=0, at_most=65535)
+    main_process_ip: str = setting("", "address of machine 0, as the others reach it", decides=False)
+    main_process_port: int = setting(
+        0, "free port of machine 0 where all meet", at_least=0, at_most=65535, decides=False
+    )
     sharding: str = setting(
         "none", "with several processes: a whole model in each (DDP), or one over all (FSDP2)", choices=("none", "full")
     )

@@ -156,16 +156,17 @@ Root Cause (first observed failure):
         ((1, -9, 0, 1), "worker 1 was killed by SIGKILL"),
         ((0, 1, 1, -9), "worker 1 was killed by SIGKILL"),
         ((2, -11, 0, 1), "worker 2 was killed by SIGSEGV"),
-        ((1, -15, 0, 1), "worker 0: connection reset"),  # stopped by the launcher
+        ((1, -15, 0, 1), "worker 1: its own error"),  # stopped by the launcher
         ((0, 1, 1, 1), "worker 1: its own error"),
+        ((1, 1, 0, 1), "worker 1: its own error"),  # the launcher takes who lost the connection for the cause
     ],
 )
-def test_a_signal_goes_before_an_error_whichever_the_launcher_noticed_first(tmp_path, ends, said):
+def test_a_signal_goes_before_an_error_and_that_before_a_lost_connection_whichever_the_launcher_noticed_first(tmp_path, ends, said):
     from past_hf.training.launch import _failure
 
     (tmp_path / "launcher.log").write_text(LAUNCHER.format(*ends))
     for rank, message in enumerate(["connection reset", "its own error"]):
-        told = {"rank": rank, "type": "PastError", "message": message, "hint": None}
+        told = {"rank": rank, "type": "PastError", "message": message, "hint": None, "lost": rank == 0}
         (tmp_path / f"error{rank}.json").write_text(json.dumps(told))
     assert str(_failure(tmp_path, 1)).startswith(said)
 
@@ -182,7 +183,7 @@ def test_what_cannot_work_is_said_before_anything_starts(train, tmp_path):
     with pytest.raises(UsageError, match="no accelerate configuration"):
         (tmp_path / "empty.yaml").write_text("a: 1\n")
         train("sft", launch=str(tmp_path / "empty.yaml"))
-    with pytest.raises(UsageError, match="is for 2 machines"):
+    with pytest.raises(UsageError, match="2 machines need the address of the first"):
         (tmp_path / "two.yaml").write_text("distributed_type: MULTI_GPU\nnum_machines: 2\nnum_processes: 4\n")
         train("sft", launch=str(tmp_path / "two.yaml"))
 

@@ -19,13 +19,13 @@ from typing import Any
 
 from pastcli import api, errors, output
 from pastcli.errors import PastError, UsageError
-from pastcli.runs import write_json
 
 from .layout import Layout, command, environment
-from .worker import JOB, JOINED
+from .worker import JOB, JOINED, tell
 
+LOG = "launcher.log"
 _PATIENCE = 15.0
-"""Seconds the workers have to end after they were told to."""
+"""Seconds the workers have to end after they were told to, and another machine to say what happened there."""
 
 
 def launch(stage: str, job: api.TrainJob, layout: Layout) -> api.TrainResult:
@@ -43,7 +43,7 @@ def launch(stage: str, job: api.TrainJob, layout: Layout) -> api.TrainResult:
         _follow(launcher, folder, job)
     result = folder / "result.json"
     if launcher.returncode or not result.is_file():
-        raise _failure(folder, launcher.returncode)
+        raise _failure(folder, launcher.returncode, _PATIENCE if layout.machines > 1 else 0.0)
     fields = json.loads(result.read_text(encoding="utf-8"))
     last = Path(fields["last"]) if fields["last"] else None
     return api.TrainResult(**{**fields, "path": Path(fields["path"]), "last": last})
@@ -62,18 +62,18 @@ def join(layout: Layout) -> Path:
     note = folder / JOINED
     shared = Path(json.loads(note.read_text(encoding="utf-8"))["folder"]) if note.is_file() else None
     if launcher.returncode or shared is None:
-        error = _failure(folder, launcher.returncode)
-        if shared is not None and shared.is_dir():
-            said = {"rank": f"of machine {layout.rank}", "type": type(error).__name__}
-            write_json(shared / f"error-machine{layout.rank}.json", {**said, "message": error.message, "hint": error.hint})
+        error, killed = _failure(folder, launcher.returncode), _killed(folder)
+        if killed and shared and shared.is_dir():
+            said = f"killed by {killed[1]} on machine {layout.rank}"
+            tell(shared, killed[0], PastError(said, error.hint))
         raise error
     shutil.rmtree(folder, ignore_errors=True)
     return shared.parent.parent
 
 
 def _started(folder: Path, layout: Layout) -> subprocess.Popen:
-    """The launcher of this machine's workers, whose word goes to `folder/launcher.log`."""
-    with open(folder / "launcher.log", "wb") as log:
+    """The launcher of this machine's workers, whose word goes to its log in `folder`."""
+    with open(folder / LOG, "wb") as log:
         return subprocess.Popen(
             command(folder, layout),
             env=environment(),
@@ -133,27 +133,37 @@ class _Tail:
         return whole.decode("utf-8", "replace").splitlines()
 
 
-def _failure(folder: Path, code: int) -> PastError:
-    """The error of the worker that failed first; what the others say about a lost connection follows from it.
+def _failure(folder: Path, code: int, wait: float = 0.0) -> PastError:
+    """The error of the worker that failed first: one that a signal killed, else the first that told an error of its own.
 
-    The launcher calls that one the root cause which it noticed first. A worker killed by a signal leaves no time of its
-    death, so one that failed for want of it may be named instead: a signal goes before any error.
+    What the others say about a lost connection follows from it. The launcher's own word of a root cause is that which it
+    noticed first, which may be the wrong one. For a worker of another machine to be named there are `wait` seconds.
     """
-    log = (folder / "launcher.log").read_text(encoding="utf-8", errors="replace")
-    ends = [(int(rank), int(end)) for rank, end in re.findall(r"rank *: *(\d+).*\n *exitcode *: *(-?\d+)", log)]
-    killed = [(rank, end) for rank, end in ends if end < 0 and -end != signal.SIGTERM]
-    cause = re.search(r"Root Cause.*?rank *: *(\d+).*?exitcode *: *(-?\d+)", log, re.DOTALL)
-    rank, exitcode = killed[0] if killed else (int(cause[1]), int(cause[2])) if cause else (None, code)
-    told = sorted(folder.glob("error*.json"), key=lambda file: file.stat().st_mtime_ns)
     kept = f"logs of all workers: {folder}"
-    if rank is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
+    if killed := _killed(folder):
+        rank, name = killed
         hint = "out of memory? Give each process less: --batch-tokens; then --resume continues"
         return PastError(f"worker {rank} was killed by {name}; the others were stopped", f"{hint}; {kept}")
-    own = [file for file in told if file.name == f"error{rank}.json"] or told
-    if not own:
+    end = time.monotonic() + wait
+    while (told := _told(folder)) and told[0]["lost"] and time.monotonic() < end:
+        time.sleep(0.2)
+    if not told:
+        log = (folder / LOG).read_text(encoding="utf-8", errors="replace")
         tail = " ".join(log.strip().splitlines()[-1:])[:300]
-        return PastError(f"the workers ended with exit code {exitcode}: {tail}", kept)
-    said = json.loads(own[0].read_text(encoding="utf-8"))
-    kind = getattr(errors, said["type"], PastError)
-    return kind(f"worker {said['rank']}: {said['message']}", said["hint"] or kept)
+        return PastError(f"the workers ended with exit code {code}: {tail}", kept)
+    kind = getattr(errors, told[0]["type"], PastError)
+    return kind(f"worker {told[0]['rank']}: {told[0]['message']}", told[0]["hint"] or kept)
+
+
+def _killed(folder: Path) -> tuple[int, str] | None:
+    """The worker that a signal killed, and the signal's name; not one that the launcher stopped."""
+    log = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+    ends = re.findall(r"rank *: *(\d+).*\n *exitcode *: *-(\d+)", log)
+    found = [(int(rank), signal.Signals(int(end)).name) for rank, end in ends if int(end) != signal.SIGTERM]
+    return found[0] if found else None
+
+
+def _told(folder: Path) -> list[dict[str, Any]]:
+    """What the workers told: errors of their own before lost connections, the oldest first."""
+    files = sorted(folder.glob("error*.json"), key=lambda file: file.stat().st_mtime_ns)
+    return sorted((json.loads(file.read_text(encoding="utf-8")) for file in files), key=lambda said: said["lost"])

@@ -38,17 +38,34 @@ def main(folder: Path, parent: int) -> None:
         _work(stage, job, shared, rank)
     except BaseException as error:
         traceback.print_exc()
-        known = isinstance(error, PastError)
-        said = {
-            "rank": rank,
-            "type": type(error).__name__ if known else "PastError",
-            "message": error.message if known else f"{type(error).__name__}: {error}"[:500],
-            "hint": error.hint if known else None,
-        }
         for place in places:
-            write_json(place / f"error{rank}.json", said)
+            tell(place, rank, error)
         sys.stderr.flush()
         os._exit(1)  # an orderly exit would wait for the others at the process group
+
+
+def tell(folder: Path, rank: int, error: BaseException) -> None:
+    """Leave the error where `launch` looks; `lost` is one that says no more than that another worker is gone."""
+    known = isinstance(error, PastError)
+    said = {
+        "rank": rank,
+        "type": type(error).__name__ if known else "PastError",
+        "message": error.message if known else f"{type(error).__name__}: {error}"[:500],
+        "hint": error.hint if known else None,
+        "lost": _lost(error),
+    }
+    write_json(folder / f"error{rank}.json", said)
+
+
+def _lost(error: BaseException | None) -> bool:
+    """Whether a lost connection is behind it: gloo has no type for that, and who met it may have wrapped it."""
+    from torch.distributed import DistError
+
+    while error is not None:
+        if isinstance(error, DistError) or "gloo/transport" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _log_to(folder: Path, rank: int) -> None:

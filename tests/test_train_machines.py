@@ -1,0 +1,189 @@
+"""Training over several machines: two launchers that meet by an address, one run directory, machine 0 writes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from train_tools import SFT, sft_rows
+
+from pastcli.errors import UsageError
+
+SMALL = ("--lr", "1e-3", "--step-tokens", 200, "--mix", "none", "--precision", "fp32", "--save-every", 3)
+PATIENCE = 240
+
+
+@pytest.fixture
+def machines(workspace):
+    """`machines("sft", ..., each=look)` runs the same command as machine 0 and as machine 1, and gives both results.
+
+    A port that somebody else took between being found and being used is found anew; nothing outlives the test.
+    """
+    started = []
+
+    def call(*words, each=None):
+        for _ in range(5):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            there = ("--machines", 2, "--main-process-ip", "127.0.0.1", "--main-process-port", port)
+            both = [_begin(started, *words, *there, "--machine-rank", rank) for rank in (0, 1)]
+            ends = _ends(both, each)
+            if not any("another process is utilizing it" in err for _, _, err in ends):
+                return ends
+        raise AssertionError("no free port")
+
+    yield call
+    for process in started:
+        for child in [*_family(process), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        process.wait()
+
+
+def _begin(started, *words):
+    place = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = psutil.Popen([sys.executable, "-m", "pastcli", *map(str, words), "--json"], **place)
+    started.append(process)
+    return process
+
+
+def _ends(both, each):
+    """(exit code, stdout, stderr) of each, after `each(processes)` was called until it said True."""
+    end = time.monotonic() + PATIENCE
+    while each and not each(both) and any(process.poll() is None for process in both):
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.1)
+    for process in both:
+        try:
+            process.wait(max(1.0, end - time.monotonic()))
+        except psutil.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+    return [(process.wait(60), *process.communicate()) for process in both]
+
+
+def _family(process):
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def worker(machine):
+    """The worker among a machine's descendants."""
+    for child in _family(machine):
+        words = child.cmdline()
+        if "past_hf.training.worker" in " ".join(words) and "accelerate.commands.launch" not in words:
+            return child
+    return None
+
+
+@pytest.fixture
+def texts(workspace, tiny_model):
+    (workspace / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sft_rows() if "text" in row))
+    return ("sft", "texts.jsonl", "--base", tiny_model, "--epochs", 2, *SMALL)
+
+
+def same(one, other):
+    mine, theirs = (load_file(run / "model" / "model.safetensors") for run in (one, other))
+    assert mine.keys() == theirs.keys()
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
+
+
+def test_two_machines_make_one_run_with_the_numbers_of_one_process(machines, past, texts, workspace):
+    (code0, out0, err0), (code1, out1, err1) = machines(*texts, "--name", "two")
+    assert (code0, code1) == (0, 0), err0 + err1
+    assert json.loads(out0)["run"] == "two" and json.loads(out1) == {"machine": 1, "joined": "two"}
+    past(*texts, "--name", "one")
+    same(workspace / "runs" / "one", workspace / "runs" / "two")
+    assert sorted(path.name for path in (workspace / "runs").iterdir() if path.name[0] != ".") == ["one", "two"]
+
+
+@pytest.mark.slow
+def test_kill_9_on_another_machine_is_told_by_both_and_resume_gives_the_same(machines, past, texts, workspace):
+    def kill(both):
+        log = workspace / "runs" / ".partial" / "two" / "log.jsonl"
+        if not log.is_file() or len(log.read_text().splitlines()) < 5:
+            return False
+        os.kill(worker(both[1]).pid, signal.SIGKILL)
+        return True
+
+    (code0, _, err0), (code1, _, err1) = machines(*texts, "--name", "two", each=kill)
+    assert (code0, code1) == (1, 1)
+    assert "worker 1: killed by SIGKILL on machine 1" in err0, err0
+    assert "worker 1 was killed by SIGKILL" in err1, err1
+    (code0, _, err0), (code1, _, err1) = machines(*texts, "--name", "two", "--resume")  # by another port
+    assert (code0, code1) == (0, 0) and "resuming two" in err0, err0 + err1
+    past(*texts, "--name", "one")
+    same(workspace / "runs" / "one", workspace / "runs" / "two")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--machine-rank", 1), "--machine-rank 1 without --machines"),
+        (("--machines", 2), "2 machines need the address of the first"),
+        (("--machines", 2, "--main-process-ip", "there", "--main-process-port", 1, "--processes", 3), "cannot be shared"),
+        (("--machines", 2, "--machine-rank", 2), "--machine-rank 2 of 2 machines"),
+    ],
+)  # fmt: skip
+def test_machines_that_could_not_meet_are_refused_before_anything_starts(past, texts, workspace, words, said):
+    assert said in past(*texts, *words, code=2).stderr
+    assert not (workspace / "runs").exists() or not list((workspace / "runs" / ".partial").iterdir())
+
+
+def test_exactly_these_arguments_reach_accelerate(tmp_path):
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from past_hf.training.layout import command, layout_of
+
+    def parsed(**changes):
+        words = command(tmp_path, layout_of(dataclasses.replace(SFT, **changes)))
+        assert words[1:3] == ["-m", "accelerate.commands.launch"]
+        return _validate_launch_command(launch_command_parser().parse_args(words[3:]))[0]
+
+    there = dict(machines=2, machine_rank=1, processes=4, main_process_ip="10.0.0.1", main_process_port=29500)
+    given = parsed(**there)
+    assert (given.num_machines, given.machine_rank, given.num_processes) == (2, 1, 4)
+    assert (given.main_process_ip, int(given.main_process_port), given.same_network) == ("10.0.0.1", 29500, True)
+    assert given.multi_gpu and given.module and given.training_script == "past_hf.training.worker"
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_GPU\nnum_machines: 2\nnum_processes: 4\n"
+        "machine_rank: 0\nmain_process_ip: 10.0.0.7\nmain_process_port: 29501\nsame_network: true\n"
+    )
+    of_file = parsed(launch=str(file), machine_rank=1)  # one file for all machines
+    assert (of_file.num_machines, of_file.machine_rank, of_file.num_processes) == (2, 1, 4)
+    assert (of_file.main_process_ip, int(of_file.main_process_port)) == ("10.0.0.7", 29501)
+    alone = parsed(processes=2)
+    assert (alone.num_machines, alone.num_processes, int(alone.main_process_port)) == (1, 2, 0)
+
+
+def test_a_machine_that_does_not_share_the_run_says_so(tmp_path, monkeypatch):
+    from past_hf.training import worker as module
+
+    class Store(dict):
+        set = dict.__setitem__
+        get = dict.__getitem__
+
+    store = Store({"past/job": json.dumps([str(tmp_path / "elsewhere" / "job.pickle"), "x"])})
+    monkeypatch.setattr(module, "_store", lambda: store)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="does not see what machine 0 has"):
+        module._job(tmp_path, 1)
+    (tmp_path / "job.pickle").write_bytes(b"older")
+    store["past/job"] = json.dumps([str(tmp_path / "job.pickle"), "the digest of a newer one"])
+    with pytest.raises(UsageError, match="does not see what machine 0 has"):
+        module._job(tmp_path, 1)
