@@ -50,7 +50,9 @@ class TrainingConfig:
         decides=False,
     )
     processes: int = setting(
-        0, "processes to train in, of all machines together, started by accelerate; 0: one for each visible card, else one", at_least=0
+        0,
+        "processes to train in, of all machines together, started by accelerate; 0: one for each visible card, else one",
+        at_least=0,
     )
     machines: int = setting(
         0,

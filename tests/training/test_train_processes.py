@@ -161,7 +161,9 @@ Root Cause (first observed failure):
         ((1, 1, 0, 1), "worker 1: its own error"),  # the launcher takes who lost the connection for the cause
     ],
 )
-def test_a_signal_goes_before_an_error_and_that_before_a_lost_connection_whichever_the_launcher_noticed_first(tmp_path, ends, said):
+def test_a_signal_goes_before_an_error_and_that_before_a_lost_connection_whichever_the_launcher_noticed_first(
+    tmp_path, ends, said
+):
     from past_hf.training.launch import _failure
 
     (tmp_path / "launcher.log").write_text(LAUNCHER.format(*ends))
