@@ -72,12 +72,7 @@ def command(
     """
     sft = configs.resolve("sft", {"base": base}, config_file)
     rl = configs.resolve("rl", {}, config_file)
-    if max(sft.machines, rl.machines) > 1:
-        raise UsageError("distill runs on one machine", "over several run `past sft`, `past rl` and `past extract`")
-    if questions is None:
-        raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
-    if sft.phase:
-        raise UsageError("the rounds of distill have one SFT each", "leave phase out of [sft]")
+    _check(sft, rl, questions)
     from ..ingest import from_stdin, read_documents, read_questions
 
     source, questions = [from_stdin(path) for path in source], from_stdin(questions)
@@ -88,8 +83,8 @@ def command(
         "base": str(found.path),
         "out": str(out.absolute()) if out else "",
         "name": name,
-        "sft": configs.to_dict(sft),
-        "rl": configs.to_dict(rl),
+        "sft": configs.decisive(sft),
+        "rl": configs.decisive(rl),
     }
     if not dry_run and already_done("distill", config, extra, resume, as_json):
         return
@@ -111,6 +106,15 @@ def command(
             skill = _round(run, number, part, skill, found, (sft, rl), rewards, source)
         _keep(run, skill, destination, len(parts))
     show_run(runs.read(run.final), as_json)
+
+
+def _check(sft: configs.SftConfig, rl: configs.RlConfig, questions: Path | None) -> None:
+    if questions is None:
+        raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
+    if sft.phase:
+        raise UsageError("the rounds of distill have one SFT each", "leave phase out of [sft]")
+    if max(sft.machines, rl.machines) > 1:
+        raise UsageError("distill runs on one machine", "over several run `past sft`, `past rl` and `past extract`")
 
 
 def _show_plan(parts: list[Part], sft: configs.SftConfig, rl: configs.RlConfig, as_json: bool) -> None:
