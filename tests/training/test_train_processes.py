@@ -35,7 +35,8 @@ def train(tmp_path, tiny_model, monkeypatch):
     """`train("sft", processes=2, sharding="full")` trains the small job of that stage in a folder of its own."""
     from past_hf.training import HFTrainer
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))  # workers import the reward from here
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent / "support")]))  # workers import rewards
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     numbers = itertools.count()
