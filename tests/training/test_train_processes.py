@@ -36,7 +36,9 @@ def train(tmp_path, tiny_model, monkeypatch):
     from past_hf.training import HFTrainer
 
     here = Path(__file__).parent
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent / "support")]))  # workers import rewards
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(here), str(here.parent / "support")])
+    )  # workers import rewards
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     numbers = itertools.count()
