@@ -1,23 +1,19 @@
-"""The `llm` judge: any chat backend labels a run, k times at temperature 0; strict JSON or nothing, cached by content.
+"""The `llm` judge: any chat backend labels a run by `pastcli.votes`.
 
-What the run said is data to this judge, never instruction: it arrives as one JSON document, and the prompt says so. A vote
-that fails (no answer, no JSON, another label) is no vote; without a majority of votes the run is *Ungraded*, not wrong.
+What the run said is data to this judge, never instruction: it arrives as one JSON document, and the prompt says so.
+Without a majority of votes the run is *Ungraded*, not wrong.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 from collections import Counter
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ...api import ChatModel, Episode, Message, Sampling, Verdict
-from ...cache import home
 from ...errors import PastError
-from ...files import write_json
+from ...votes import Cache, Votes, majority, read_object
 
 VERSION = "llm/1"
 LABELS = ("Solved", "Partially Solved", "Unsolved")
@@ -55,37 +51,20 @@ class LLMJudge:
     def __init__(self, chat: ChatModel, identity: str, votes: int = 3, cache: Path | None = None):
         """`identity` says which model this is, for the cache: a name, or a file with its hash."""
         self.version = f"{VERSION} {identity} x{votes}"
-        self._chat, self._votes, self._cache = chat, votes, Cache(identity, cache)
-        self._lock: Any = contextlib.nullcontext() if getattr(chat, "concurrent", False) else threading.Lock()
+        self._votes = Votes(chat, identity, VERSION, votes, cache)
 
     def judge(self, episode: Episode) -> Verdict:
         """The label that most votes gave; the lower one of a tie. `Ungraded` if half the votes or more failed."""
-        votes = [self._vote(episode, number) for number in range(self._votes)]
+        votes = self._votes.ask(lambda number: prompt(episode, number), read_vote)
         given = [vote for vote in votes if "answer_status" in vote]
         details = {"votes": dict(Counter(vote["answer_status"] for vote in given)), "failed": len(votes) - len(given)}
-        if 2 * len(given) <= len(votes):
+        label = majority(votes, "answer_status", LABELS)
+        if not label:
             return Verdict("Ungraded", " ".join(votes[0].get("error", "no vote").split()[:18])[:200], details)
-        counts = Counter(vote["answer_status"] for vote in given)
-        label = max(LABELS, key=lambda one: (counts[one], LABELS.index(one)))
         return Verdict(label, next(vote["reason"] for vote in given if vote["answer_status"] == label), details)
 
     def close(self) -> None:
-        self._chat.close()
-
-    def _vote(self, episode: Episode, number: int) -> dict[str, str]:
-        """{reason, answer_status}, or {error}."""
-        messages = prompt(episode, number)
-        kept = self._cache.get(messages)
-        if kept is not None:
-            return kept
-        try:
-            with self._lock:
-                said = self._chat.chat(messages, Sampling(max_tokens=200, temperature=0.0, seed=number)).text
-            vote = read_vote(said)
-        except (PastError, ValueError) as error:
-            return {"error": str(error)}
-        self._cache.put(messages, vote)
-        return vote
+        self._votes.close()
 
 
 def prompt(episode: Episode, number: int = 0) -> list[Message]:
@@ -114,12 +93,7 @@ def _shown(observation: Any) -> Any:
 
 def read_vote(text: str) -> dict[str, str]:
     """The vote in a reply; raises `ValueError` for anything but the one JSON object asked for."""
-    said = json.loads(text.strip())
-    if not isinstance(said, dict) or set(said) != {"reason", "answer_status"}:
-        raise ValueError("the judge's reply is not the JSON object asked for")
-    if said["answer_status"] not in LABELS or not isinstance(said["reason"], str):
-        raise ValueError(f"the judge's label is {str(said['answer_status'])[:40]!r}")
-    return {"reason": " ".join(said["reason"].split()[:19])[:200], "answer_status": said["answer_status"]}
+    return read_object(text, "answer_status", LABELS)
 
 
 class Open:
@@ -141,7 +115,7 @@ class Preference:
     """Which of two runs of one query is the better; cached by content like the votes."""
 
     def __init__(self, chat: ChatModel, identity: str, cache: Path | None = None):
-        self._chat, self._cache = chat, Cache(identity, cache)
+        self._chat, self._cache = chat, Cache(identity, VERSION, cache)
 
     def prefers(self, first: Episode, second: Episode) -> str:
         """ "first", "second", or "" if the answer says neither."""
@@ -163,28 +137,6 @@ class Preference:
 
     def close(self) -> None:
         self._chat.close()
-
-
-class Cache:
-    """Answers of one model by the content of what it was asked."""
-
-    def __init__(self, identity: str, folder: Path | None):
-        self._identity, self._folder = identity, folder or home() / "judge"
-
-    def get(self, messages: list[Message]) -> dict[str, str] | None:
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads(self._place(messages).read_text(encoding="utf-8"))
-        return None
-
-    def put(self, messages: list[Message], answer: dict[str, str]) -> None:
-        place = self._place(messages)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, answer)
-
-    def _place(self, messages: list[Message]) -> Path:
-        content = json.dumps([VERSION, self._identity, [message.to_dict() for message in messages]])
-        key = sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
-        return self._folder / key[:2] / f"{key}.json"
 
 
 llm = Open()

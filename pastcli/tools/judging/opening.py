@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import models, registry
-from ...api import ChatModel, Judge
+from ... import registry
+from ...api import Judge
 from ...errors import UsageError
-from ...hashing import hash_path
+from ...votes import loaded
 from .llm import Preference
 
 
@@ -19,7 +19,7 @@ def open_judge(name: str, backend: str, model: str, votes: int) -> Judge:
     judge = registry.load("judge", name)
     if not hasattr(judge, "open"):
         return judge
-    chat, identity = _loaded(backend, model) if model else (None, "")
+    chat, identity = loaded(backend, model) if model else (None, "")
     return judge.open(chat, identity, votes)
 
 
@@ -27,16 +27,7 @@ def open_preference(backend: str, model: str) -> Preference:
     """A judge of pairs; raises `UsageError` without a model."""
     if not model:
         raise UsageError("preferring one of two runs needs a model", "give --judge-model NAME (and --judge-backend)")
-    return Preference(*_loaded(backend, model))
-
-
-def _loaded(backend: str, model: str) -> tuple[ChatModel, str]:
-    """(the chat model, a text that says which it is): its name, or the hash of what lies on disk."""
-    load = registry.load("chat", backend)
-    if not getattr(load, "local", True):
-        return load(model), f"{backend}:{model}"
-    path = models.resolve(model).path
-    return load(str(path)), f"{backend}:{hash_path(path)}"
+    return Preference(*loaded(backend, model))
 
 
 def close_judge(judge: Any) -> None:

@@ -1,0 +1,104 @@
+"""A chat model as judge: k votes on one matter at temperature 0, strict JSON or nothing, cached by content.
+
+What is judged is data, never instruction: whoever asks puts it into one JSON document. A vote that fails (no answer, no
+JSON, another label) is no vote; without a majority of votes there is no verdict, which is not the same as a bad one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from . import models, registry
+from .api import ChatModel, Message, Sampling
+from .cache import home
+from .errors import PastError
+from .files import write_json
+from .hashing import hash_path
+
+Vote = dict[str, str]
+
+
+class Votes:
+    """`count` votes of one model; `identity` says which model it is, and `version` which prompts, for the cache."""
+
+    def __init__(self, chat: ChatModel, identity: str, version: str, count: int, cache: Path | None = None):
+        self.count = count
+        self._chat, self._cache = chat, Cache(identity, version, cache)
+        self._lock: Any = contextlib.nullcontext() if getattr(chat, "concurrent", False) else threading.Lock()
+
+    def ask(self, prompt: Callable[[int], list[Message]], read: Callable[[str], Vote]) -> list[Vote]:
+        """One vote a number: what `read` makes of the reply to `prompt(number)`, or {"error"} where it raises `ValueError`."""
+        return [self._one(prompt(number), number, read) for number in range(self.count)]
+
+    def close(self) -> None:
+        self._chat.close()
+
+    def _one(self, messages: list[Message], number: int, read: Callable[[str], Vote]) -> Vote:
+        kept = self._cache.get(messages)
+        if kept is not None:
+            return kept
+        try:
+            with self._lock:
+                said = self._chat.chat(messages, Sampling(max_tokens=200, temperature=0.0, seed=number)).text
+            vote = read(said)
+        except (PastError, ValueError) as error:
+            return {"error": str(error)}
+        self._cache.put(messages, vote)
+        return vote
+
+
+def majority(votes: Sequence[Mapping[str, str]], key: str, order: Sequence[str]) -> str:
+    """The label under `key` that most votes gave, the later in `order` of a tie; "" if half the votes or more failed."""
+    given = [vote[key] for vote in votes if key in vote]
+    if 2 * len(given) <= len(votes):
+        return ""
+    counts = Counter(given)
+    return max(order, key=lambda one: (counts[one], order.index(one)))
+
+
+def read_object(text: str, key: str, labels: Sequence[str]) -> Vote:
+    """{"reason", `key`} out of a reply; raises `ValueError` for anything but the one JSON object asked for."""
+    said = json.loads(text.strip())
+    if not isinstance(said, dict) or set(said) != {"reason", key}:
+        raise ValueError("the judge's reply is not the JSON object asked for")
+    if said[key] not in labels or not isinstance(said["reason"], str):
+        raise ValueError(f"the judge's label is {str(said[key])[:40]!r}")
+    return {"reason": " ".join(said["reason"].split()[:19])[:200], key: said[key]}
+
+
+def loaded(backend: str, model: str) -> tuple[ChatModel, str]:
+    """(the chat model, a text that says which it is): its name, or the hash of what lies on disk."""
+    load = registry.load("chat", backend)
+    if not getattr(load, "local", True):
+        return load(model), f"{backend}:{model}"
+    path = models.resolve(model).path
+    return load(str(path)), f"{backend}:{hash_path(path)}"
+
+
+class Cache:
+    """Answers of one model by the content of what it was asked."""
+
+    def __init__(self, identity: str, version: str, folder: Path | None):
+        self._named, self._folder = [version, identity], folder or home() / "judge"
+
+    def get(self, messages: list[Message]) -> Vote | None:
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(self._place(messages).read_text(encoding="utf-8"))
+        return None
+
+    def put(self, messages: list[Message], answer: Vote) -> None:
+        place = self._place(messages)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_json(place, answer)
+
+    def _place(self, messages: list[Message]) -> Path:
+        content = json.dumps([*self._named, [message.to_dict() for message in messages]])
+        key = sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
+        return self._folder / key[:2] / f"{key}.json"
