@@ -96,7 +96,16 @@ def rewards_of(config: RlConfig) -> list[tuple[str, float, api.Reward]]:
                 f"reward {text!r}: the weight must be a number", "write it as name or name:weight, like f1:0.5"
             )
         found.append((name, value, registry.load("reward", name)))
-    return found
+    judging = [hasattr(reward, "open") for _, _, reward in found]
+    if config.judge_model and not any(judging):
+        raise UsageError("--judge-model is for a reward that needs a model", "add --reward judge:0.5")
+    return [(n, w, judge_of(config, reward) if needs else reward) for (n, w, reward), needs in zip(found, judging)]
+
+
+def judge_of(config: Any, reward: Any = None) -> Any:
+    """The reward `judge` (or another that is opened as it is) with the model of the settings; three votes by default."""
+    reward = reward or registry.load("reward", "judge")
+    return reward.open(config.judge_backend or "openai", config.judge_model, config.judge_votes or 3)
 
 
 def train(

@@ -14,7 +14,7 @@ import typer
 from .. import models, narration, output, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
-from . import _lineage
+from . import _lineage, _train
 from ._options import (
     AllowStale,
     DryRun,
@@ -160,10 +160,13 @@ def _evaluate(
     folder = run.dir / "answers"
     folder.mkdir(exist_ok=True)
     kept = Measured(config.retained, load, run.dir / "retained.json")
+    judge = _train.judge_of(config) if config.judge_model else None
     results = {
-        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl", kept, run, extra["strict"])
+        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl", kept, run, extra["strict"], judge)
         for number, candidate in enumerate(candidates, 1)
     }
+    if judge:
+        judge.close()
     too_long = sorted({name for result in results.values() for name in result.too_long})
     comparison = compare({k: v.without(too_long) for k, v in results.items()}, config, extra["reference"])
     document = comparison.to_dict() | {"too_long": too_long}
@@ -194,6 +197,7 @@ def _ask(
     kept: Measured,
     run: runs.Run,
     strict: bool,
+    judge: Any,
 ) -> QAResult:
     from ..evals import evaluate, finished
 
@@ -207,7 +211,7 @@ def _ask(
     try:
         kept.measure(candidate.label, chat)
         with output.progress(f"asking {candidate.label}", "questions") as progress:
-            return evaluate(chat, asked, config, transcript, progress, strict)
+            return evaluate(chat, asked, config, transcript, progress, strict, judge)
     finally:
         chat.close()
 
@@ -250,7 +254,9 @@ def _gates(results: dict[str, Any], last: str, min_f1: float | None, min_gain: f
 
 def _show(results: dict[str, Any], confidence: float) -> None:
     """Scores of every model, then the differences to the reference with their p-values."""
-    from ..evals import METRICS
+    from ..evals import JUDGE, METRICS
+
+    metrics = [*METRICS, *([JUDGE] if all(JUDGE in scores for scores in results["models"].values()) else [])]
 
     def cell(value: dict[str, Any], sign: str = "") -> str:
         if value["low"] is None:
@@ -258,7 +264,7 @@ def _show(results: dict[str, Any], confidence: float) -> None:
         return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
 
     rows = [
-        (label, *(cell(scores[metric]) for metric in METRICS), f"{scores['tokens']:.1f}", scores["empty"])
+        (label, *(cell(scores[metric]) for metric in metrics), f"{scores['tokens']:.1f}", scores["empty"])
         for label, scores in results["models"].items()
     ]
     units, documents = results["units"], results["documents"]
@@ -266,7 +272,7 @@ def _show(results: dict[str, Any], confidence: float) -> None:
     caption += f"{confidence:.0%} intervals over {units}"
     if results["ungradable"]:
         caption += f"; {results['ungradable']} more without an answer to grade by were left out"
-    output.table("", ("model", *METRICS, "tokens", "empty"), rows, caption)
+    output.table("", ("model", *metrics, "tokens", "empty"), rows, caption)
     kept = [(label, scores.get("retained")) for label, scores in results["models"].items()]
     if any(figures for _, figures in kept):
         rows = [
@@ -287,6 +293,6 @@ def _show(results: dict[str, Any], confidence: float) -> None:
             for label, scores in results["differences"].items()
             for metric, value in scores.items()
         ]
-        tests = "sign flips" if units == "documents" else "McNemar for exact and contains, sign flips for f1"
+        tests = "sign flips" if units == "documents" else "McNemar for exact, contains and judge, sign flips for f1"
         caption = f"paired over {units}: {tests}; Holm over the models"
         output.table("", ("model", "metric", f"minus {results['reference']}", "p", "p Holm"), rows, caption)

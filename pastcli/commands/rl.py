@@ -10,7 +10,7 @@ import typer
 from .. import models, runs
 from ..config import RlConfig
 from ..errors import UsageError
-from . import _lineage, _train
+from . import _audit, _lineage, _train
 from ._options import (
     AllowStale,
     DryRun,
@@ -41,6 +41,13 @@ DEV = typer.Option(
     metavar="FILE",
     help="Held-out questions: their reward is measured while training runs, and the best model is the result.",
 )
+AUDIT = typer.Option(
+    "--audit",
+    metavar="N",
+    min=3,
+    help="Train nothing: what do the rewards pay, on N questions, to answers that know nothing, and do they tell the model's "
+    "own answers apart? Exit 4 if they should not be trained on.",
+)
 
 
 @with_settings("rl")
@@ -48,6 +55,7 @@ def command(
     sft: Annotated[str | None, SFT] = None,
     questions: Annotated[Path | None, QUESTIONS] = None,
     dev: Annotated[Path | None, DEV] = None,
+    audit: Annotated[int | None, AUDIT] = None,
     card: _train.Card = 0.0,
     *,
     config: RlConfig,
@@ -61,7 +69,8 @@ def command(
 ) -> None:
     """GRPO on questions without the passage in the prompt: the model learns to use what SFT put into its weights.
 
-    Rewards compare the answer with the accepted ones; `past plugins` lists them. A reward that fails stops the run.
+    Rewards compare the answer with the accepted ones; `past plugins` lists them. A reward that fails stops the run. The
+    reward `judge` asks a model (--judge-model) whether the answer is right; `--audit 32` tries the rewards beforehand.
     """
     if not dry_run and _train.joined(config, as_json):
         return
@@ -73,10 +82,13 @@ def command(
     found = models.resolve(sft) if sft else _newest_sft()
     extra = {"sft": str(found.path), "questions": str(questions.resolve()), "name": name}
     extra |= {"dev": str(dev.resolve())} if dev else {}
-    if already_done("rl", config, extra, resume, as_json):
+    if audit is None and already_done("rl", config, extra, resume, as_json):
         return
     rewards = _train.rewards_of(config)
     rows = _train.rl_rows(read_questions(questions, strict), questions)
+    if audit is not None:
+        _audit.show(_audit.made(found, rows, rewards, config, audit), as_json)
+        return
     held_out = _train.rl_rows(read_questions(dev, strict), dev) if dev else []
     if dry_run:
         _train.show_plan("rl", found, rows, config, card, as_json)

@@ -179,6 +179,9 @@ class EvalConfig:
         choices=("stored", "fp32", "bf16", "fp16"),
     )
     limit: int = setting(0, "ask only the first N questions; 0 asks all", at_least=0)
+    judge_model: str = setting("", "also let this model say which answers are right (the metric judge)")
+    judge_backend: str = setting("", "chat plugin that runs the judge's model (default: openai)")
+    judge_votes: int = setting(0, "votes of the judge on an answer; 0: three", at_least=0, at_most=6)
     resamples: int = setting(10_000, "bootstrap and permutation resamples", at_least=100)
     confidence: float = setting(0.95, "coverage of the intervals", at_least=0.5, at_most=0.9999)
     seed: int = setting(0, "seed of the resampling", at_least=0)

@@ -153,3 +153,6 @@ class RlConfig(TrainingConfig):
     vllm_memory: float = setting(0.3, "share of a card's memory for vLLM (vllm)", above=0, at_most=1)
     vllm_tensor_parallel: int = setting(1, "cards over which vLLM spreads one model (vllm)", at_least=1)
     reward: list = setting(["f1:0.5", "contains:0.25", "exact_match:0.25"], "reward as name[:weight]; may repeat")
+    judge_model: str = setting("", "model of a reward that needs one (judge)")
+    judge_backend: str = setting("", "chat plugin that runs the judge's model (default: openai)")
+    judge_votes: int = setting(0, "votes of the judge on an answer; 0: three", at_least=0, at_most=6)

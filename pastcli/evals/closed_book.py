@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import output, qa
-from ..api import ChatModel, Completion, Progress, Question, Sampling
+from ..api import ChatModel, Completion, Progress, Question, Reward, Sampling
 from ..config import EvalConfig
 from ..errors import ContextOverflow, UsageError
 
@@ -31,6 +31,8 @@ class Answer:
     tokens: int
     finish: str
     doc: str = ""
+    judge: float | None = None
+    """Whether a judge found it right; None where none was asked, or none could tell."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,14 @@ def evaluate(
     transcript: Path | None = None,
     progress: Progress | None = None,
     strict: bool = False,
+    judge: Reward | None = None,
 ) -> QAResult:
     """Ask every gradable question once, greedily, in batches; raises `UsageError` if there is none.
 
     Rows go to `transcript` (JSONL) batch by batch. Rows it already holds, from an evaluation that was killed,
     are taken as they are and not asked again; a half-written last line is dropped. A question that does not fit into
-    the model is left out, or raised as `UsageError` under `strict`, or if none fits.
+    the model is left out, or raised as `UsageError` under `strict`, or if none fits. `judge` also says of every answer
+    whether it is right.
     """
     gradable = [question for question in questions if question.answers]
     if not gradable:
@@ -85,6 +89,7 @@ def evaluate(
     for start in range(0, len(left), config.batch_size):
         batch = left[start : start + config.batch_size]
         rows = [graded(question, completion) for question, completion in _asked(model, batch, sampling, strict)]
+        rows = judged(rows, judge) if judge else rows
         if transcript:
             _append(transcript, rows)
         done |= {row.id: row for row in rows}
@@ -132,6 +137,14 @@ def graded(question: Question, completion: Completion) -> Answer:
     scores = qa.exact_match(said, gold), qa.contains(said, gold), qa.f1(said, gold)
     tokens, finish = completion.completion_tokens, completion.finish
     return Answer(question.id, question.question, gold, said, *scores, tokens, finish, question.doc)
+
+
+def judged(rows: Sequence[Answer], judge: Reward) -> list[Answer]:
+    """The rows with what the judge says of them."""
+    columns = {"question": [row.question for row in rows], "answers": [list(row.answers) for row in rows]}
+    prompts = [qa.prompt_for(row.question) for row in rows]
+    found = judge(prompts, [row.prediction for row in rows], **columns)
+    return [replace(row, judge=value) for row, value in zip(rows, found, strict=True)]
 
 
 def read_transcript(path: Path) -> list[Answer]:

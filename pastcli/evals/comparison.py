@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .. import stats
+from .. import output, stats
 from ..config import EvalConfig
-from ..errors import UsageError
+from ..errors import PastError, UsageError
 from .closed_book import METRICS, QAResult
 
-_YES_NO = ("exact", "contains")
+JUDGE = "judge"
+"""The metric that a judge's model gives, where one was asked: the share of answers that it finds right."""
+
+_YES_NO = ("exact", "contains", JUDGE)
 """Metrics that are 0 or 1: McNemar's exact test; F1 is graded: sign flips."""
 
 FEWEST_DOCUMENTS = 2
@@ -85,19 +88,34 @@ def compare(results: Mapping[str, QAResult], config: EvalConfig, reference: str 
     if any([answer.id for answer in result.answers] != asked for result in results.values()):
         raise UsageError("the models answered different questions", "evaluate them in one `past eval`")
     documents, groups = _documents(first)
-    scores = {label: {m: _interval(result, m, groups, config) for m in METRICS} for label, result in results.items()}
+    metrics = [*METRICS, JUDGE] if config.judge_model else list(METRICS)
+    on = {metric: _judged(results) if metric == JUDGE else results for metric in metrics}
+    by = {metric: _documents(next(iter(on[metric].values())))[1] for metric in metrics}
+    scores = {label: {m: _interval(on[m][label], m, by[m], config) for m in metrics} for label in results}
     tokens = {label: result.tokens for label, result in results.items()}
     empty = {label: result.empty for label, result in results.items()}
     others = [label for label in results if label != reference] if reference is not None else []
     differences: dict[str, dict[str, Difference]] = {label: {} for label in others}
-    for metric in METRICS if others else ():
-        p_values = [_test(results[label], results[str(reference)], metric, groups, config) for label in others]
+    for metric in metrics if others else ():
+        theirs, groups_of = on[metric][str(reference)], by[metric]
+        p_values = [_test(on[metric][label], theirs, metric, groups_of, config) for label in others]
         for label, p, corrected in zip(others, p_values, stats.holm(p_values), strict=True):
-            pair = results[label].scores(metric), results[str(reference)].scores(metric)
-            gain = stats.paired_interval(*pair, config.confidence, config.resamples, config.seed, groups)
+            pair = on[metric][label].scores(metric), theirs.scores(metric)
+            gain = stats.paired_interval(*pair, config.confidence, config.resamples, config.seed, groups_of)
             differences[label][metric] = Difference(*gain, p, corrected)
     units = "questions" if groups is None else "documents"
     return Comparison(len(asked), documents, units, first.ungradable, scores, tokens, empty, reference, differences)
+
+
+def _judged(results: Mapping[str, QAResult]) -> dict[str, QAResult]:
+    """The same without the questions that the judge could not grade for some model: it is asked about all or none of them."""
+    missing = {answer.id for result in results.values() for answer in result.answers if answer.judge is None}
+    left = {label: result.without(missing) for label, result in results.items()}
+    if not next(iter(left.values())).answers:
+        raise PastError("the judge graded no question for all of the models", "is its model up to it?")
+    if missing:
+        output.warn(f"the judge left {len(missing)} question(s) ungraded: `judge` is over the others")
+    return left
 
 
 def _documents(result: QAResult) -> tuple[int, list[str] | None]:

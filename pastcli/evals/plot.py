@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..drawing import blank
-from .closed_book import METRICS
 from .comparison import Comparison
 
 SUFFIXES = (".png", ".pdf", ".svg")
 
-TITLES = {"exact": "exact match", "contains": "contains the answer", "f1": "token F1"}
+TITLES = {"exact": "exact match", "contains": "contains the answer", "f1": "token F1", "judge": "right to the judge"}
 
 
 def plot(comparison: Comparison, path: Path, confidence: float) -> None:
     """Write a PNG, PDF or SVG (the suffix of `path` decides) with a dashed line at the reference."""
     labels = list(comparison.scores)
+    metrics = list(comparison.scores[labels[0]])
     figure = blank(9, 1.3 + 0.42 * len(labels))
-    for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
+    for axes, metric in zip(figure.subplots(1, len(metrics), sharey=True), metrics, strict=True):
         for row, label in enumerate(labels):
             mean, low, high = comparison.scores[label][metric]
             colour = "tab:grey" if label == comparison.reference else "tab:blue"

@@ -87,6 +87,8 @@ def load(path: Path) -> Study:
 def _check(study: Study) -> None:
     for name in STAGE_TABLES:
         study.stage(name)
+    if study.stage("eval").judge_model:
+        raise UsageError("a study's metrics are exact match, contains and F1", "leave judge_model out of [eval]")
     if unknown := {"source", "target"} & set(study.targets):
         raise UsageError(f"[targets.{unknown.pop()}] has a name that is taken", "call it otherwise")
     for name, phase in study.phases.items():

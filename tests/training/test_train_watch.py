@@ -142,7 +142,7 @@ def test_held_out_texts_choose_the_sft_model(tmp_path, tiny_model):
 
 
 def test_what_cannot_be_graded_leaves_its_weight_to_the_others():
-    from past_hf.training.rewards import weighted
+    from pastcli.grading import weighted
 
     f1, judge = [1.0, 0.0, 0.5, None], [None, 1.0, 0.5, None]
     assert weighted([f1, judge], [0.5, 0.5]) == [1.0, 0.5, 0.5, None]
@@ -151,7 +151,7 @@ def test_what_cannot_be_graded_leaves_its_weight_to_the_others():
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8))
 def test_with_everything_graded_the_reward_is_the_weighted_sum(pairs):
-    from past_hf.training.rewards import weighted
+    from pastcli.grading import weighted
 
     got = weighted([[a for a, _ in pairs], [b for _, b in pairs]], [0.25, 0.75])
     assert got == pytest.approx([0.25 * a + 0.75 * b for a, b in pairs], abs=1e-6)

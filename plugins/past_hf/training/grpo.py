@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from pastcli import api, qa
+from pastcli import api, grading, qa
 from pastcli.config import RlConfig
 from pastcli.errors import PastError, UsageError
 
@@ -22,7 +22,7 @@ from .engine import PlannedTrainer
 from .examples import fitting
 from .held_out import share, summed
 from .lora import lora_config
-from .rewards import combined, graded, weighted
+from .rewards import combined
 
 BY_ROW = frozenset(
     ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "ref_per_token_logps")
@@ -87,8 +87,7 @@ class Grpo(PlannedTrainer, GRPOTrainer):
                 answers += self.processing_class.batch_decode(self._decode(prompts), skip_special_tokens=True)
         columns = {key: [row[key] for row in mine[:real]] for key in rows[0] if key != "prompt"}
         prompts = [row["prompt"] for row in mine[:real]]
-        values = [graded(n, function, prompts, answers[:real], columns) for n, _, function in self.job.rewards]
-        total = weighted(values, [weight for _, weight, _ in self.job.rewards]) if real else []
+        total = grading.total(self.job.rewards, prompts, answers[:real], columns) if real else []
         known = [value for value in total if value is not None]
         return summed(self, sum(known), len(known))
 
