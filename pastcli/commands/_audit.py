@@ -55,9 +55,7 @@ def show(found: Audit, as_json: bool) -> None:
     document = {**vars(found), "sound": found.sound}
 
     def human() -> None:
-        rows = [
-            (name, _cell(found.earned[name]), _cell(found.share[name], "{:.0%}")) for name in found.earned
-        ]
+        rows = [(name, _cell(found.earned[name]), _cell(found.share[name], "{:.0%}")) for name in found.earned]
         caption = f"mean over {found.questions} questions; {found.ungraded:.0%} of the answers could not be graded"
         output.table("what an answer earns", ("answer", "reward", "of accepted"), rows, caption)
         if found.groups:
@@ -72,7 +70,9 @@ def show(found: Audit, as_json: bool) -> None:
 
     output.emit(document, as_json, human)
     if not found.sound:
-        raise GateError(f"do not train on this reward: {found.faults[0]}", "other rewards or weights: --reward NAME:WEIGHT")
+        raise GateError(
+            f"do not train on this reward: {found.faults[0]}", "other rewards or weights: --reward NAME:WEIGHT"
+        )
 
 
 def _cell(value: float | None, form: str = "{:.3f}") -> str:

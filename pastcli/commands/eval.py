@@ -162,7 +162,9 @@ def _evaluate(
     kept = Measured(config.retained, load, run.dir / "retained.json")
     judge = _train.judge_of(config) if config.judge_model else None
     results = {
-        candidate.label: _ask(candidate, asked, config, load, folder / f"{number}.jsonl", kept, run, extra["strict"], judge)
+        candidate.label: _ask(
+            candidate, asked, config, load, folder / f"{number}.jsonl", kept, run, extra["strict"], judge
+        )
         for number, candidate in enumerate(candidates, 1)
     }
     if judge:

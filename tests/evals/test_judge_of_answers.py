@@ -77,7 +77,12 @@ def test_the_judge_can_be_sent_to_another_process_and_needs_a_model(tmp_path):
 
 def rows(count=12):
     return [
-        {"prompt": f"p{i}", "question": f"Which river flows by town {i}?", "answer": f"Water {i}", "answers": [f"Water {i}"]}
+        {
+            "prompt": f"p{i}",
+            "question": f"Which river flows by town {i}?",
+            "answer": f"Water {i}",
+            "answers": [f"Water {i}"],
+        }
         for i in range(count)
     ]
 
@@ -86,16 +91,28 @@ def test_a_sound_reward_is_called_sound_and_what_it_pays_is_right():
     found = audit([("exact_match", 1.0, exact_match)], rows())
     assert found.sound and found.earned["accepted"] == 1.0 and found.earned["A or B or C"] == 0.0
     assert found.earned["guess one of three"] == pytest.approx(1 / 3)
-    assert {name for name, value in found.earned.items() if value} == {"accepted", "guess one of three", "the commonest answer"}
+    assert {name for name, value in found.earned.items() if value} == {
+        "accepted",
+        "guess one of three",
+        "the commonest answer",
+    }
     assert found.share["the commonest answer"] == pytest.approx(1 / 12)
 
 
 @pytest.mark.parametrize(
     ("reward", "fault"),
     [
-        (lambda prompts, completions, **_: [float("correct" in text) or 0.2 for text in completions], "'a plea to the judge'"),
+        (
+            lambda prompts, completions, **_: [float("correct" in text) or 0.2 for text in completions],
+            "'a plea to the judge'",
+        ),
         (lambda prompts, completions, **_: [float(len(text) > 0) for text in completions], "'I do not know'"),
-        (lambda prompts, completions, question, **_: [float(q == t or "Water" in t) for q, t in zip(question, completions)], "'the question again'"),
+        (
+            lambda prompts, completions, question, **_: [
+                float(q == t or "Water" in t) for q, t in zip(question, completions)
+            ],
+            "'the question again'",
+        ),
         (lambda prompts, completions, **_: [1.0 if not text else 0.5 for text in completions], "'empty'"),
         (contains, "hedging pays"),
         (lambda prompts, completions, **_: [0.0] * len(completions), "the accepted answer itself earns 0.00"),

@@ -11,6 +11,7 @@ from .watch import repetition
 
 _TRAINER_COLUMNS = ("completion_ids", "trainer_state", "log_extra", "log_metric")
 
+
 def combined(rewards: Rewards, seen: Callable[..., None], timed: Callable[[str], Any]) -> Callable[..., list]:
     """The reward function of a run. `seen(prompts, completions, columns, by_name, total)` gets every batch that was graded."""
 
