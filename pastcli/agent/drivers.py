@@ -86,7 +86,11 @@ def form_of(config: AgentConfig) -> Form:
     """The way of talking that the settings name."""
     if config.format == "native" and config.decoding != "off":
         raise UsageError("the decoding modes are grammars of ReAct", "use --format react, or --decoding off")
-    return {"react": React, "native": Native}[config.format](config.show_schemas, config.observation_chars)
+    if config.format == "native" and config.prompt != "full":
+        raise UsageError("a brief prompt is one of ReAct", "use --format react, or --prompt full")
+    if config.format == "native":
+        return Native(config.show_schemas, config.observation_chars)
+    return React(config.show_schemas, config.observation_chars, config.prompt)
 
 
 def same_version(part: Any, recorded: str) -> bool:

@@ -40,12 +40,12 @@ class React:
 
     stop = STOP
 
-    def __init__(self, show_schemas: bool, observation_chars: int):
-        self._show_schemas = show_schemas
+    def __init__(self, show_schemas: bool, observation_chars: int, prompt: str = "full"):
+        self._show_schemas, self._prompt = show_schemas, prompt
         self._limit = observation_chars
 
     def messages(self, task: Task) -> list[Message]:
-        return messages(task, self._show_schemas)
+        return messages(task, self._show_schemas, self._prompt)
 
     def render(self, model: ChatModel, task: Task) -> str:
         return model.render(self.messages(task))

@@ -34,13 +34,16 @@ Action Input: {"return_type": "give_answer", "final_answer": "The Grand Fjord, f
 """
 """The example is there for small models: told the form alone, they repeat its description instead of filling it."""
 
+BRIEF = "Answer by calling these functions.\n"
+"""For a model that learnt the form in training: what is left is the names, and those are what it must know them by."""
+
 _SPECIAL = re.compile(r"<(?=\||/?s>|/?(?:start|end)_of_turn>|/?think>)")
 
 
-def messages(task: Task, show_schemas: bool) -> list[Message]:
-    """The conversation before the first turn."""
+def messages(task: Task, show_schemas: bool, prompt: str = "full") -> list[Message]:
+    """The conversation before the first turn; `prompt` is `full` or `brief`."""
     names = "\n".join(spec.name for spec in task.tools) + f"\n{FINISH}"
-    system = SYSTEM + "Functions:\n" + names
+    system = (BRIEF if prompt == "brief" else SYSTEM + "Functions:\n") + names
     if show_schemas:
         documentation = [json.dumps(schema(spec), ensure_ascii=False) for spec in task.tools]
         system += "\n\nTheir documentation:\n" + "\n".join(documentation)

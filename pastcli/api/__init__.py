@@ -44,7 +44,7 @@ from .checkpoints import (
 from .documents import Passage, PassageStream, Question
 from .schemas import Parameter, object_schema
 from .tool_plugins import Environment, ToolDocument, ToolFormat, ToolWarnings
-from .tools import Episode, ExpectedCall, Judge, Observation, Step, Task, ToolEnv, ToolSpec, Verdict
+from .tools import Episode, ExpectedCall, Judge, Observation, Reference, Step, Task, ToolEnv, ToolSpec, Verdict
 from .training import Progress, Reward, Trainer, TrainJob, TrainResult
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "PassageStream",
     "Progress",
     "Question",
+    "Reference",
     "Reward",
     "RunsModels",
     "Sampling",

@@ -63,11 +63,23 @@ class ExpectedCall:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A run that is known to solve a query: its calls, and what its answer must hold.
+
+    It grades nothing by itself: only a judge that is named for it (`reference`) looks at it, so that a reward by another
+    judge and an evaluation by this one have no code and no knowledge in common.
+    """
+
+    calls: tuple[ExpectedCall, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
 class Task:
     """One query for the agent with the tools it may use, and what is known of a good run.
 
     `relevant` holds the keys of tools it calls, `expected_calls` the calls with their arguments, `expected_answer` the
-    answer in words, `check` a Python function as `file.py:function`.
+    answer in words, `check` a Python function as `file.py:function`. `reference` is a run known to solve it.
     """
 
     id: str
@@ -77,6 +89,7 @@ class Task:
     expected_calls: tuple[ExpectedCall, ...] = ()
     expected_answer: str | None = None
     check: str = ""
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ class TrainJob:
     """What a trainer needs, all of it on disk.
 
     `model` is an HF directory (fp32 or 16-bit); `examples` a JSONL file: for SFT rows of
-    `{"text"}`, `{"prompt", "completion"}` or `{"messages"}` (the last one is the answer to learn), for RL rows of `{"prompt", "answer", "answers"}` plus any
+    `{"text"}`, `{"prompt", "completion"}`, `{"messages"}` (the last one is the answer to learn) or `{"messages", "parts":
+    [{"text", "learn"}]}` (parts of one answer, tokenised one by one as an agent's turns and observations are), for RL rows of `{"prompt", "answer", "answers"}` plus any
     further columns, which reach the rewards. `out` is a directory the trainer creates and fills
     (`model/` or `adapter/` inside it). `state` is where resumable checkpoints live; when it holds one
     and `resume` is set, training continues from it. `config` is the stage's dataclass of `pastcli.config`.

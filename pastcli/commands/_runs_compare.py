@@ -32,6 +32,7 @@ JUDGE_BACKEND = typer.Option("--judge-backend", metavar="NAME", help="Chat plugi
 DECIDE = (
     "decoding",
     "show_schemas",
+    "prompt",
     "format",
     "judge",
     "judge_model",

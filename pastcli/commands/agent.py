@@ -11,6 +11,7 @@ import typer
 from .. import output, registry, runs
 from ..config import AgentConfig
 from ..errors import UsageError
+from ._agent_figures import judged_again
 from ._agent_setup import chat_of, environment, model_path, tasks_of
 from ._agent_setup import load as read_tools
 from ._agent_setup import replay as run_again
@@ -118,6 +119,10 @@ def _run(
     from ..tools.judging.opening import close_judge, open_judge
 
     judge = open_judge(config.judge, config.judge_backend, config.judge_model, config.judge_votes)
+    also = {
+        name: open_judge(name, config.judge_backend, config.judge_model, config.judge_votes)
+        for name in config.also_judge
+    }
     chat = chat_of(load, extra["model"], config)
     try:
         with runs.start("agent", config, extra=extra, resume=resume, force=force, allow_stale=allow_stale) as run:
@@ -130,14 +135,24 @@ def _run(
             with closing(environment(loaded, file, config)) as env, output.progress("agent", "episodes") as progress:
                 transcript.begin(header(extra, config, env, judge))
                 results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, progress)
-                _write(run, results, loaded, config, env, unlike(chat))
+                others = judged_again(run, results, also)
+                _write(run, results, loaded, config, env, unlike(chat), others)
     finally:
         chat.close()
-        close_judge(judge)
+        for one in (judge, *also.values()):
+            close_judge(one)
     return runs.read(run.final)
 
 
-def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any, env: Any, reasons: list[str]) -> None:
+def _write(
+    run: Any,
+    results: list[Result],
+    loaded: ToolSet,
+    config: Any,
+    env: Any,
+    reasons: list[str],
+    others: dict[str, dict[str, Any]],
+) -> None:
     """Transcript, summary and ToolEval files as outputs of the run."""
     from ..agent.summary import summarise
     from ..agent.tooleval import export
@@ -146,6 +161,7 @@ def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any, env: A
 
     summary = summarise(results, len(tasks_of(loaded, config)))
     summary["argument_grounding"] = argument_grounding(result.episode for result in results)
+    summary |= {f"{name} {figure}": value for name, found in others.items() for figure, value in found.items()}
     summary["know_nothing"] = floor(tasks_of(loaded, config), env)
     summary["tool_warnings"] = loaded.warnings.counts()
     if config.decoding == "schema" or config.show_schemas:
@@ -168,7 +184,7 @@ def _write(run: Any, results: list[Result], loaded: ToolSet, config: Any, env: A
         _file_name(run.manifest["inputs"]["model"]["path"]),
         Path(run.manifest["inputs"]["tools"]["path"]).stem,
     )
-    for name, file in (("transcript", "transcript.jsonl"), ("summary", "summary.json"), ("tooleval", "tooleval")):
+    for name, file in (("transcript", "transcript.jsonl"), ("summary", "summary.json"), ("tooleval", "tooleval"), ("figures", "figures.jsonl")):
         run.add_output(name, run.dir / file)
     run.metrics(**summary)
 

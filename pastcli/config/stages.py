@@ -221,6 +221,9 @@ class AgentConfig:
     judge: str = setting("rules", "judge plugin")
     judge_model: str = setting("", "model of a judge that needs one (llm)")
     judge_backend: str = setting("openai", "chat plugin that runs the judge's model")
+    also_judge: list = setting(
+        [], "judges whose verdicts are reported beside the main one's (reference); they decide nothing; may repeat"
+    )
     judge_votes: int = setting(3, "votes of a judge that votes", at_least=1)
     max_turns: int = setting(12, "turns before an episode is cut off", at_least=1)
     max_new_tokens: int = setting(256, "longest turn, in tokens", at_least=1)
@@ -233,6 +236,12 @@ class AgentConfig:
     limit: int = setting(0, "run only the first N queries; 0 runs all", at_least=0)
     decoding: str = setting(
         "off", "what the output is held to by a grammar", choices=("off", "format", "names", "schema")
+    )
+    prompt: str = setting(
+        "full",
+        "what the model is told before the names: full (the rules and a worked example), or brief (one sentence, a fifth of the "
+        "tokens: for models that learnt the form from `past ingest --tools`)",
+        choices=("full", "brief"),
     )
     show_schemas: bool = setting(False, "put the documentation of the tools into the prompt (not names-only)")
     environment: str = setting(

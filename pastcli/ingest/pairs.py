@@ -12,7 +12,7 @@ from .rows import records
 
 ACCEPTED = (
     "a pair is {prompt, completion}, {messages: [{role, content}]}, {instruction, input, output} (Alpaca) "
-    "or {conversations: [{from, value}]} (ShareGPT); {text} is learnt as a whole"
+    "or {conversations: [{from, value}]} (ShareGPT), or {messages, parts: [{text, learn}]}; {text} is learnt as a whole"
 )
 
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -32,7 +32,8 @@ def is_pair(record: Mapping[str, Any]) -> bool:
 
 
 def read_pairs(path: Path, strict: bool = False) -> list[Row]:
-    """Training rows of a file: {"text"}, {"prompt", "completion"}, or {"messages"} that end with the answer to learn.
+    """Training rows of a file: {"text"}, {"prompt", "completion"}, or {"messages"} that end with the answer to learn; with
+    "parts" (an agent's episode) the messages are what was asked, and the parts what follows, of which some are learnt.
 
     A row that is none of these is skipped with a warning, or raised under `strict`. Raises `UsageError` if none is left.
     """
@@ -57,6 +58,8 @@ def rows_of(record: Mapping[str, Any]) -> list[Row]:
     if {"prompt", "completion"} <= record.keys():
         kept = {key: record[key] for key in ("prompt", "completion")}
         return [kept] if all(isinstance(text, str) and text for text in kept.values()) else []
+    if "parts" in record and "messages" in record:
+        return _episode(record)
     if "messages" in record or "conversations" in record:
         turns = record.get("messages", record.get("conversations"))
         return _answers([_message(turn) for turn in turns] if isinstance(turns, list) else [])
@@ -69,6 +72,21 @@ def rows_of(record: Mapping[str, Any]) -> list[Row]:
         return _answers([{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}])
     text = record.get("text")
     return [{"text": text}] if isinstance(text, str) and text.strip() else []
+
+
+def _episode(record: Mapping[str, Any]) -> list[Row]:
+    """A conversation and the stretches of one long answer to it: `learn` says which of them the model is to write."""
+    turns, parts = record["messages"], record["parts"]
+    if not isinstance(turns, list) or not isinstance(parts, list) or not turns or not parts:
+        return []
+    messages = [_message(turn) for turn in turns]
+    whole = all(
+        isinstance(part, Mapping) and isinstance(part.get("text"), str) and isinstance(part.get("learn"), bool)
+        for part in parts
+    )
+    if None in messages or not whole or not any(part["learn"] for part in parts):
+        return []
+    return [{"messages": messages, "parts": [{"text": part["text"], "learn": part["learn"]} for part in parts]}]
 
 
 def _message(turn: Any) -> dict[str, str] | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...api import Parameter, ToolSpec, ToolWarnings, object_schema
 from .. import names, types
+from ..schemas import normalise, normalise_value
 from . import text_of
 
 
@@ -20,16 +21,18 @@ def api_spec(
     """One API; `describes` is the field that holds its description."""
     where = f"API {tool} / {api}"
     parameters = _parameters(row, where, warnings)
+    whole = row.get("json_schema")
     return ToolSpec(
-        name=names.exposed_api(tool, api),
+        name=row["function_name"] if isinstance(row.get("function_name"), str) else names.exposed_api(tool, api),
         category=category,
         tool=tool,
         api=api,
         description=text_of(row, describes, where, warnings),
         method=text_of(row, "method", where, warnings) or "GET",
-        schema=object_schema(*parameters),
+        schema=normalise(whole, where, warnings) if isinstance(whole, dict) else object_schema(*parameters),
         aliases={p.raw_name: p.name for p in parameters if p.raw_name != p.name},
         response_template=_template(row.get("template_response"), where, warnings),
+        response_schema=normalise_value(row.get("response_schema"), f"{where}, response", warnings) or None,
     )
 
 

@@ -4,7 +4,9 @@
       "required_parameters": [{"name", "type", "description", "default"}], "optional_parameters": […],
       "template_response"?}], "relevant APIs": [["tool", "api"], …]}]
 
-A template is an object whose leaves name types; many APIs have none, some a string cut off at 1,000 characters.
+A row may also carry what ToolBench has no place for: `function_name`, `json_schema` and `response_schema`, whole; and a query a
+`reference`, {"calls": [{"api": ["tool", "api"], "arguments": {…}}], "answer": "…"}, a run that is known to solve it
+(`past ingest --tools` writes such files). A template is an object whose leaves name types; many APIs have none, some a string cut off at 1,000 characters.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...api import Task, ToolDocument, ToolSpec, ToolWarnings
+from ...api import ExpectedCall, Reference, Task, ToolDocument, ToolSpec, ToolWarnings
 from .. import names
 from . import text_of
 from .rapidapi import api_spec
@@ -45,7 +47,10 @@ def read(document: ToolDocument, warnings: ToolWarnings) -> tuple[list[Task], li
             warnings.add("T01", f"query {identity}: no text; left out")
             continue
         tools = _tools(entry["api_list"], f"query {identity}", warnings)
-        tasks.append(Task(identity, query, tuple(tools), _relevant(entry, tools, identity, warnings)))
+        relevant = _relevant(entry, tools, identity, warnings)
+        tasks.append(
+            Task(identity, query, tuple(tools), relevant, reference=_reference(entry, tools, identity, warnings))
+        )
     return tasks, []
 
 
@@ -72,6 +77,26 @@ def _tools(rows: Sequence[Any], where: str, warnings: ToolWarnings) -> list[Tool
             warnings.add("T06", f"{where}: API {spec.tool} / {spec.api} is listed twice")
         specs.setdefault(spec.key, spec)
     return list(specs.values())
+
+
+def _reference(
+    entry: dict[str, Any], tools: Sequence[ToolSpec], identity: str, warnings: ToolWarnings
+) -> Reference | None:
+    """The known run of a query, if it has one; one that cannot be read is a warning, and there is none."""
+    told = entry.get("reference")
+    if told is None:
+        return None
+    try:
+        specs = {(spec.tool, spec.api): spec for spec in tools}
+        calls = tuple(_call(specs[tuple(call["api"])], call["arguments"]) for call in told["calls"])
+        return Reference(calls, str(told["answer"]))
+    except (KeyError, TypeError, AttributeError):
+        warnings.add("T07", f"query {identity}: its reference names no API of its own, or is none")
+        return None
+
+
+def _call(spec: ToolSpec, arguments: dict[str, Any]) -> ExpectedCall:
+    return ExpectedCall(spec.key, {spec.aliases.get(name, name): (value,) for name, value in arguments.items()})
 
 
 def _relevant(

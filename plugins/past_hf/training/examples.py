@@ -8,6 +8,8 @@ from typing import Any
 from pastcli import output, qa
 from pastcli.errors import UsageError
 
+from ..materialize import encode
+
 
 def spoken(row: Mapping[str, Any], tokenizer: Any) -> Mapping[str, Any]:
     """A row of `messages` as prompt and completion in the model's chat template; other rows as they are.
@@ -23,6 +25,26 @@ def spoken(row: Mapping[str, Any], tokenizer: Any) -> Mapping[str, Any]:
         return {"prompt": prompt, "completion": answer["content"]}
     said = "".join(f"{turn['role']}: {turn['content']}\n" for turn in before[:-1])
     return {"prompt": said + qa.prompt_for(before[-1]["content"]), "completion": f" {answer['content']}"}
+
+
+def in_parts(row: Mapping[str, Any], tokenizer: Any) -> tuple[list[int], list[bool]]:
+    """(token ids, which of them are learnt) of `messages` with `parts`, the end token added and learnt.
+
+    Tokenised as an agent's prompt is: the template with what directly follows it, then part by part, so that the tokens
+    learnt are the ones the model is to sample; only the template may hold control tokens.
+    """
+    if not tokenizer.chat_template:
+        raise UsageError("an episode needs a chat template, and this model has none", "use a model tuned for chat")
+    opening = tokenizer.apply_chat_template(row["messages"], tokenize=False, add_generation_prompt=True)
+    parts = list(row["parts"])
+    while parts and not parts[0]["learn"]:
+        opening += parts.pop(0)["text"]
+    ids = encode(tokenizer, opening)
+    learnt = [False] * len(ids)
+    for part in parts:
+        more = tokenizer(part["text"], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids, learnt = ids + more, learnt + [part["learn"]] * len(more)
+    return [*ids, tokenizer.eos_token_id], [*learnt, True]
 
 
 def warn_too_long(numbers: Sequence[int], total: int, limit: int, hint: str) -> None:

@@ -17,7 +17,7 @@ from ..materialize import encode
 from . import plans
 from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
-from .examples import spoken, warn_too_long
+from .examples import in_parts, spoken, warn_too_long
 from .held_out import summed
 from .lora import lora_config
 
@@ -29,10 +29,18 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
 
     Rows are `{"text"}`, every token a label, or `{"prompt", "completion"}`, the prompt masked with -100. The end
     token is added. Splitting loses nothing, where TRL's truncation would drop facts. Conversations (`{"messages"}`) are
-    pairs in the model's chat template. A pair longer than `max_length` is left out with a warning.
+    pairs in the model's chat template; with `parts`, see `in_parts`. A pair longer than `max_length` is left out with a warning.
     """
     made, long = [], []
     for number, row in enumerate(rows, 1):
+        if "parts" in row:
+            ids, learnt = in_parts(row, tokenizer)
+            if len(ids) > max_length:
+                long.append(number)
+            else:
+                labels = [token if own else IGNORED for token, own in zip(ids, learnt, strict=True)]
+                made.append({"input_ids": ids, "labels": labels})
+            continue
         row = spoken(row, tokenizer)
         if isinstance(row.get("text"), str):
             ids = encode(tokenizer, row["text"]) + [tokenizer.eos_token_id]

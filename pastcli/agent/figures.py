@@ -1,0 +1,58 @@
+"""One attempt in figures: the row of a table that others can compute with, by query, category or tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..api import Episode, Step, ToolSpec, Verdict
+from .player import Result
+
+
+def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None) -> dict[str, Any]:
+    """What one attempt came to. `also` are the verdicts of further judges, `grounding` the share of the values in its valid
+    calls that come from somewhere (None if there were none).
+
+    `first_call_recall` is, over the APIs that a good run calls and that have required parameters, the share of these which
+    the *first* call of the API named: an error message names what is missing, so later calls show nothing. An API that was
+    never called counts 0, so a model cannot gain by not calling. `first_call_valid`: the first call was accepted as it was.
+    """
+    episode, calls = result.episode, [s for s in result.episode.steps if s.outcome in ("ok", "invalid", "unknown")]
+    wanted = [spec for spec in episode.task.tools if spec.key in set(episode.task.relevant)]
+    firsts = [(spec, _first(spec, episode)) for spec in wanted]
+    recalls = [_recall(spec, step) for spec, step in firsts if any(p.required for p in spec.parameters)]
+    return {
+        "query": episode.task.id,
+        "attempt": episode.attempt,
+        "category": wanted[0].category if wanted else "",
+        "tool": wanted[0].tool if wanted else "",
+        "status": episode.status,
+        "verdict": result.verdict.label,
+        "reason": result.verdict.reason,
+        "also": {name: verdict.label for name, verdict in also.items()},
+        "turns": len(episode.steps),
+        "calls": len(calls),
+        "valid_calls": sum(step.outcome == "ok" for step in calls),
+        "hallucinated_calls": sum(step.outcome == "unknown" for step in calls),
+        "malformed_turns": sum(step.outcome == "malformed" for step in episode.steps),
+        "right_function": _mean([float(step is not None) for _, step in firsts]),
+        "first_call_recall": _mean(recalls),
+        "first_call_valid": _mean([float(step is not None and step.outcome == "ok") for _, step in firsts]),
+        "argument_grounding": grounding,
+    }
+
+
+def _first(spec: ToolSpec, episode: Episode) -> Step | None:
+    """The first call of an API, right or wrong."""
+    return next((s for s in episode.steps if s.action == spec.name and s.outcome in ("ok", "invalid")), None)
+
+
+def _recall(spec: ToolSpec, step: Step | None) -> float:
+    required = {parameter.name for parameter in spec.parameters if parameter.required}
+    given = step.arguments if step is not None and isinstance(step.arguments, dict) else {}
+    named = {parameter.name for name in given if (parameter := spec.parameter(name)) is not None}
+    return len(required & named) / len(required)
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,201 @@
+"""Episodes as training rows: the tokens learnt are those that the agent would have to sample. And figures by attempt."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pastcli.agent.drivers import form_of, run_tasks
+from pastcli.agent.examples import row
+from pastcli.agent.figures import figures
+from pastcli.agent.forms import React
+from pastcli.agent.player import Result
+from pastcli.agent.tokens import TokenLine
+from pastcli.api import Completion, ExpectedCall, Parameter, Reference, Task, ToolSpec, Verdict, object_schema
+from pastcli.config import AgentConfig
+from pastcli.errors import UsageError
+from pastcli.ingest import read_pairs
+from pastcli.tools.environments.simulator import SchemaSimulator
+from pastcli.tools.judging.reference import reference
+from pastcli.tools.judging.rules import rules
+
+FARE = ToolSpec(
+    "get_fare_for_ferries",
+    "Travel",
+    "Ferries",
+    "Get Fare",
+    schema=object_schema(Parameter("sailing", required=True), Parameter("class")),
+    response_template={"fare": "int"},
+)
+SHIP = ToolSpec("ship_for_ferries", "Travel", "Ferries", "Ship", schema=object_schema(Parameter("name", required=True)))
+KNOWN = Reference((ExpectedCall(FARE.key, {"sailing": ("SK-104",)}),), "12")
+TASK = Task("7", "What is the fare of SK-104?", (FARE, SHIP), (FARE.key,), reference=KNOWN)
+CALL = ' I look it up.\nAction: get_fare_for_ferries\nAction Input: {"sailing": "SK-104"}'
+
+
+def finish(answer):
+    return f' Done.\nAction: Finish\nAction Input: {{"return_type": "give_answer", "final_answer": {json.dumps(answer)}}}'
+
+
+class Tokens:
+    """A model that says given turns in tokens, the stop string cut off as the real ones do."""
+
+    context = 4096
+
+    def __init__(self, tokenizer, lines):
+        self.tokenizer, self.lines, self.prompts = tokenizer, list(lines), []
+
+    def render(self, messages):
+        turns = [message.to_dict() for message in messages]
+        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+    def encode(self, text, special):
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"]
+
+    def decode(self, ids):
+        return self.tokenizer.decode(list(ids))
+
+    def complete_tokens(self, prompts, samplings):
+        self.prompts += [list(ids) for ids in prompts]
+        text = self.lines.pop(0)
+        stopped = "Finish" not in text
+        ids = self.encode(text + ("\nObservation" if stopped else ""), special=False)
+        return [Completion(text, "stop", token_ids=tuple(ids))]
+
+
+class Events:
+    header, replay, format = None, False, 2
+
+    def recorded(self, key):
+        from pastcli.agent.transcript import Recorded
+
+        return Recorded()
+
+    def attempts(self):
+        return iter(())
+
+    def write(self, event):
+        pass
+
+
+def played(tokenizer, *lines, config):
+    model = Tokens(tokenizer, lines)
+    [result] = run_tasks(model, SchemaSimulator(TASK.tools), rules, [TASK], config, Events())
+    return result, model
+
+
+@pytest.mark.parametrize("prompt", ["full", "brief"])
+def test_the_row_of_an_episode_has_the_tokens_of_the_agents_prompt_and_learns_what_it_samples(tiny_tokenizer, prompt):
+    from past_hf.training.sft import IGNORED, tokenize
+
+    config = AgentConfig(prompt=prompt, observation_chars=200)
+    result, model = played(tiny_tokenizer, CALL, finish("The fare is 12."), config=config)
+    made = row(result.episode, form_of(config), config.observation_chars)
+    [example] = tokenize([made], tiny_tokenizer, 4096)
+    last = model.prompts[-1]
+    said = model.encode(finish("The fare is 12."), special=False)
+    assert example["input_ids"] == last + said + [tiny_tokenizer.eos_token_id]
+    line = TokenLine(model)
+    line.extend(form_of(config).opening(model.render(form_of(config).messages(TASK))))
+    opening = len(line.ids)
+    first = model.encode(CALL + "\nObservation", special=False)
+    labels = example["labels"]
+    assert labels[:opening] == [IGNORED] * opening
+    assert labels[opening : opening + len(first)] == first
+    observed = labels[opening + len(first) : len(last)]
+    assert observed and set(observed) == {IGNORED}
+    assert labels[len(last) :] == [*said, tiny_tokenizer.eos_token_id]
+
+
+def test_a_brief_prompt_says_the_names_and_nothing_of_their_parameters():
+    full, brief = (React(False, 99, prompt).messages(TASK)[0].content for prompt in ("full", "brief"))
+    assert "get_fare_for_ferries" in brief and "ship_for_ferries" in brief and "Finish" in brief
+    assert "sailing" not in brief and "sailing" not in full and len(brief) < len(full) / 5
+    with pytest.raises(UsageError, match="brief"):
+        form_of(AgentConfig(format="native", prompt="brief"))
+
+
+def test_rows_with_parts_are_read_as_they_are_and_broken_ones_are_named(tmp_path, capsys):
+    good = {"messages": [{"role": "user", "content": "q"}], "parts": [{"text": " a", "learn": True}]}
+    bad = [{**good, "parts": [{"text": " a", "learn": False}]}, {**good, "parts": [{"text": 1, "learn": True}]}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in [good, *bad]))
+    assert read_pairs(file) == [good]
+    assert "line 2" in capsys.readouterr().err
+
+
+def test_an_episode_cannot_smuggle_control_tokens_into_training(tiny_tokenizer):
+    from past_hf.training.sft import tokenize
+
+    parts = [{"text": " a", "learn": True}, {"text": ": <|im_end|> x", "learn": False}, {"text": " b", "learn": True}]
+    [example] = tokenize([{"messages": [{"role": "user", "content": "q"}], "parts": parts}], tiny_tokenizer, 500)
+    ends = [place for place, token in enumerate(example["input_ids"]) if token == tiny_tokenizer.eos_token_id]
+    template = tiny_tokenizer.apply_chat_template(
+        [{"role": "user", "content": "q"}], tokenize=False, add_generation_prompt=True
+    )
+    assert len(ends) == template.count("<|im_end|>") + 1 and ends[-1] == len(example["input_ids"]) - 1
+
+
+def judged(tokenizer, *lines):
+    result, _ = played(tokenizer, *lines, config=AgentConfig())
+    return result, reference.judge(result.episode).label
+
+
+def test_the_reference_judge_wants_the_known_call_and_the_known_value(tiny_tokenizer):
+    other = CALL.replace("SK-104", "SK-105")
+    assert judged(tiny_tokenizer, CALL, finish("It costs 12."))[1] == "Solved"
+    assert judged(tiny_tokenizer, CALL, finish("It costs 125."))[1] == "Partially Solved"
+    assert judged(tiny_tokenizer, CALL, finish("x " * 400 + "12"))[1] == "Partially Solved"
+    assert judged(tiny_tokenizer, other, finish("It costs 12."))[1] == "Unsolved"
+    assert judged(tiny_tokenizer, finish("It costs 12."))[1] == "Unsolved"
+    more = CALL.replace('"SK-104"', '"SK-104", "class": "b"')
+    assert judged(tiny_tokenizer, more, finish("12"))[1] == "Unsolved"
+
+
+def test_the_reference_judge_shares_no_code_with_rules():
+    import ast
+    import inspect
+
+    from pastcli.tools.judging import reference as module
+
+    names = [n for n in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(n, ast.ImportFrom)]
+    assert {name.module for name in names} == {"__future__", "typing", "api"}
+
+
+def test_a_first_call_that_was_never_made_counts_as_nothing_recalled(tiny_tokenizer):
+    silent, _ = judged(tiny_tokenizer, finish("It costs 12."))
+    found = figures(silent, {"reference": Verdict("Unsolved", "")}, None)
+    assert (found["first_call_recall"], found["first_call_valid"], found["right_function"]) == (0.0, 0.0, 0.0)
+    wrong = CALL.replace('"sailing"', '"ship"')
+    late, _ = judged(tiny_tokenizer, wrong, CALL, finish("It costs 12."))
+    found = figures(Result(late.episode, late.verdict), {}, 1.0)
+    assert (found["first_call_recall"], found["first_call_valid"], found["valid_calls"]) == (0.0, 0.0, 1)
+    assert (found["category"], found["tool"], found["right_function"]) == ("Travel", "Ferries", 1.0)
+
+
+def test_a_toolbench_file_carries_whole_schemas_and_a_reference(tmp_path):
+    from pastcli.tools.load import load_tools
+
+    schema = {"type": "object", "properties": {"at": {"type": "object", "properties": {"lat": {"type": "number"}}}}}
+    api = {
+        "category_name": "Maps",
+        "tool_name": "Geo",
+        "api_name": "look",
+        "api_description": "",
+        "method": "GET",
+        "required_parameters": [],
+        "optional_parameters": [],
+        "function_name": "geo.look",
+        "json_schema": schema,
+        "response_schema": {"type": "object", "properties": {"place": {"type": "string"}}},
+    }
+    known = {"calls": [{"api": ["Geo", "look"], "arguments": {"at": {"lat": 1.5}}}], "answer": "Oslo"}
+    entry = {"query": "Where?", "query_id": "1", "api_list": [api], "relevant APIs": [["Geo", "look"]]}
+    file = tmp_path / "q.json"
+    file.write_text(json.dumps([{**entry, "reference": known}, {**entry, "query_id": "2", "reference": {"calls": 3}}]))
+    loaded = load_tools(file)
+    [task, other] = loaded.tasks
+    assert task.tools[0].name == "geo.look" and task.tools[0].schema["properties"]["at"] == schema["properties"]["at"]
+    assert task.reference == Reference((ExpectedCall(("Maps", "Geo", "look"), {"at": ({"lat": 1.5},)}),), "Oslo")
+    assert other.reference is None and "T07" in loaded.warnings.counts()
