@@ -35,7 +35,9 @@ CALL = ' I look it up.\nAction: get_fare_for_ferries\nAction Input: {"sailing": 
 
 
 def finish(answer):
-    return f' Done.\nAction: Finish\nAction Input: {{"return_type": "give_answer", "final_answer": {json.dumps(answer)}}}'
+    return (
+        f' Done.\nAction: Finish\nAction Input: {{"return_type": "give_answer", "final_answer": {json.dumps(answer)}}}'
+    )
 
 
 class Tokens:

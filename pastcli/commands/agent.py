@@ -184,7 +184,12 @@ def _write(
         _file_name(run.manifest["inputs"]["model"]["path"]),
         Path(run.manifest["inputs"]["tools"]["path"]).stem,
     )
-    for name, file in (("transcript", "transcript.jsonl"), ("summary", "summary.json"), ("tooleval", "tooleval"), ("figures", "figures.jsonl")):
+    for name, file in (
+        ("transcript", "transcript.jsonl"),
+        ("summary", "summary.json"),
+        ("tooleval", "tooleval"),
+        ("figures", "figures.jsonl"),
+    ):
         run.add_output(name, run.dir / file)
     run.metrics(**summary)
 
