@@ -38,9 +38,18 @@ def closing(manifest: Mapping[str, Any], has_skill: bool = False) -> Closing | N
 
 
 def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+    if "apis" in metrics:
+        return _lessons(run, metrics)
     skipped = metrics.get("skipped", 0)
     left_out = f"; {skipped} files were skipped" if skipped else ""
     return Closing(f"{metrics['passages']} passages of {metrics['documents']} documents{left_out}", "past sft")
+
+
+def _lessons(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Closing:
+    made = f"{metrics['texts']} texts and {metrics['episodes']} runs to learn {metrics['apis']} APIs"
+    asked = f"{metrics['recall']} questions and {metrics['test_queries']} queries to test them"
+    silent = f"; {metrics['apis_without_query']} APIs got no query" if metrics["apis_without_query"] else ""
+    return Closing(f"{made}, {asked}{silent}", "past sft --mix none")
 
 
 def _generate(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:

@@ -77,17 +77,17 @@ def option(stage: str, name: str, *flags: str, **more: Any) -> Any:
     return typer.Option(*(flags or (usual,)), help=text, show_default=False, **more)
 
 
-def with_settings(stage: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(stage: str, also: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for every setting of `stage`, and `--config`; it gets them resolved, as `config`.
 
-    The options stand where the command has its `config` parameter. If it also takes `config_file` or `sources` (where
+    The options stand where the command has its `config` parameter. The settings of a second stage, `also`, stand where it has
+    a parameter of that name, and are given to it there; no two may have one name. If it also takes `config_file` or `sources` (where
     each value came from, see `configs.Resolved`), it gets these as well.
     """
-    hints = typing.get_type_hints(configs.STAGES[stage])
-    options = {
-        one.name: Annotated[(list[str] if hints[one.name] is list else hints[one.name]) | None, option(stage, one.name)]
-        for one in dataclasses.fields(configs.STAGES[stage])
-    }
+    places = {"config": stage} | ({also: also} if also else {})
+    by_place = {place: _options_of(which) for place, which in places.items()}
+    options = {name: made for found in by_place.values() for name, made in found.items()}
+    assert len(options) == sum(map(len, by_place.values())), f"{stage} and {also} have a setting of one name"
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function).parameters
@@ -96,11 +96,11 @@ def with_settings(stage: str) -> Callable[[Callable[..., None]], Callable[..., N
         assert not taken, f"{function.__module__}: {taken} are settings of {stage} and come by themselves"
         shown: dict[str, Any] = {}
         for name in own:
-            if name == "config":
+            if name in by_place:
                 shown.update(
                     {
                         field: inspect.Parameter(field, KEYWORD, default=None, annotation=made)
-                        for field, made in options.items()
+                        for field, made in by_place[name].items()
                     }
                 )
             elif name not in ("config_file", "sources"):
@@ -110,8 +110,11 @@ def with_settings(stage: str) -> Callable[[Callable[..., None]], Callable[..., N
         @functools.wraps(function)
         def command(**given: Any) -> None:
             file = given.pop("config_file")
-            resolved = configs.resolve_with_sources(stage, {name: given.pop(name) for name in options}, file)
+            typed = {name: given.pop(name) for name in options}
+            resolved = configs.resolve_with_sources(stage, typed, file)
             extra = {"config": resolved.config, "sources": resolved.sources, "config_file": file}
+            if also:
+                extra[also] = configs.resolve(also, typed, file)
             function(**given, **{name: value for name, value in extra.items() if name in own})
 
         command.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]
@@ -119,6 +122,15 @@ def with_settings(stage: str) -> Callable[[Callable[..., None]], Callable[..., N
         return command
 
     return decorate
+
+
+def _options_of(stage: str) -> dict[str, Any]:
+    """name -> annotation of the option, of every setting of a stage."""
+    hints = typing.get_type_hints(configs.STAGES[stage])
+    return {
+        one.name: Annotated[(list[str] if hints[one.name] is list else hints[one.name]) | None, option(stage, one.name)]
+        for one in dataclasses.fields(configs.STAGES[stage])
+    }
 
 
 def complete_run(incomplete: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import narration, output, runs
-from ..config import IngestConfig
+from ..config import IngestConfig, LessonsConfig
 from ..errors import UsageError
 from ._options import AllowStale, DryRun, Force, Json, Name, Resume, Strict, already_done, close, with_settings
 
@@ -21,18 +21,34 @@ EXAMPLE = "Example: `past ingest docs/ notes.pdf -o corpus.jsonl`"
 COLUMNS = ("format", "files", "documents", "passages", "implications", "characters", "skipped")
 
 DOCS = typer.Argument(
-    metavar="DOCS...",
+    metavar="[DOCS]...",
+    show_default=False,
     help="Folders or files (txt, md, html, pdf, docx, rst, tex, ipynb, epub, rows with a text); - reads standard input.",
+)
+TOOLS = typer.Option(
+    "--tools",
+    metavar="FILE",
+    help="Make lessons out of the documentation of APIs instead: a tools file or folder as `past agent` takes; may repeat.",
+)
+CATEGORY = typer.Option("--category", metavar="NAME", help="With --tools: only this category (the source); may repeat.")
+TARGET = typer.Option(
+    "--target",
+    metavar="NAME",
+    help="With --tools: the category of a target that shares no tool and no query with the source; may repeat.",
 )
 OUT = typer.Option("-o", "--output", metavar="FILE", help="The corpus (default: inside the run).")
 
 
-@with_settings("ingest")
+@with_settings("ingest", also="lessons")
 def command(
-    docs: Annotated[list[Path], DOCS],
+    docs: Annotated[list[Path] | None, DOCS] = None,
     out: Annotated[Path | None, OUT] = None,
+    tools: Annotated[list[Path] | None, TOOLS] = None,
+    category: Annotated[list[str] | None, CATEGORY] = None,
+    target: Annotated[list[str] | None, TARGET] = None,
     *,
     config: IngestConfig,
+    lessons: LessonsConfig,
     strict: Strict = False,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -43,16 +59,30 @@ def command(
 ) -> None:
     """Read documents into passages with provenance: one corpus.jsonl for `past sft`.
 
-    Texts are cut at paragraph and sentence ends, duplicates dropped, unreadable files skipped with their reason.
+    Texts are cut at paragraph and sentence ends, duplicates dropped, unreadable files skipped with their reason. With
+    --tools: what teaches and tests APIs, for `past sft`, `past eval` and `past agent`; --target keeps a side apart that
+    shares nothing with it.
     """
+    if tools:
+        if docs:
+            raise UsageError("documents and --tools are different corpora", "give one of them; train on both files")
+        from ._ingest_tools import ingest_tools
+
+        flags = {"resume": resume, "force": force, "allow_stale": allow_stale, "dry_run": dry_run, "name": name}
+        ingest_tools(tools, category or [], target or [], out, config, lessons, flags, as_json)
+        return
+    if not docs:
+        raise UsageError("nothing to read", "name documents or folders, or tools files: --tools FILE")
+    if category or target:
+        raise UsageError("--category and --target choose among APIs", "add --tools FILE")
     if config.max_chars < config.min_chars:
         sizes = f"passages of {config.min_chars} to {config.max_chars} characters"
         raise UsageError(f"{sizes}: nothing fits", "max_chars may not be below min_chars")
     from ..ingest import collect, from_stdin, warn_skipped, write_corpus
 
     docs = [from_stdin(path) for path in docs]
-    target = str(out.absolute()) if out else ""
-    extra = {"docs": [str(path.resolve()) for path in docs], "out": target, "strict": strict, "name": name}
+    place = str(out.absolute()) if out else ""
+    extra = {"docs": [str(path.resolve()) for path in docs], "out": place, "strict": strict, "name": name}
     if not dry_run and already_done("ingest", config, extra, resume, as_json):
         return
     if out and not resume:
@@ -75,9 +105,9 @@ def command(
         run.add_inputs("documents", docs)
         corpus = run.external("corpus", out) if out else run.dir / "corpus.jsonl"
         if dry_run:
-            target = target or "corpus.jsonl of a new run"
-            plan = {"would_write": target, "metrics": found.counts(), "files": files}
-            output.emit(plan, as_json, lambda: _show(found, f"would write {target}"))
+            place = place or "corpus.jsonl of a new run"
+            plan = {"would_write": place, "metrics": found.counts(), "files": files}
+            output.emit(plan, as_json, lambda: _show(found, f"would write {place}"))
             return
         write_corpus(corpus, found.passages)
         if not out:

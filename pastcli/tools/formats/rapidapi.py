@@ -22,15 +22,16 @@ def api_spec(
     where = f"API {tool} / {api}"
     parameters = _parameters(row, where, warnings)
     whole = row.get("json_schema")
+    schema = normalise(whole, where, warnings) if isinstance(whole, dict) else object_schema(*parameters)
     return ToolSpec(
         name=row["function_name"] if isinstance(row.get("function_name"), str) else names.exposed_api(tool, api),
         category=category,
         tool=tool,
         api=api,
         description=text_of(row, describes, where, warnings),
-        method=text_of(row, "method", where, warnings) or "GET",
-        schema=normalise(whole, where, warnings) if isinstance(whole, dict) else object_schema(*parameters),
-        aliases={p.raw_name: p.name for p in parameters if p.raw_name != p.name},
+        method=text_of(row, "method", where, warnings) or ("" if "function_name" in row else "GET"),
+        schema=schema,
+        aliases={p.raw_name: p.name for p in parameters if p.raw_name != p.name and p.name in schema["properties"]},
         response_template=_template(row.get("template_response"), where, warnings),
         response_schema=normalise_value(row.get("response_schema"), f"{where}, response", warnings) or None,
     )

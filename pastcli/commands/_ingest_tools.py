@@ -1,0 +1,209 @@
+"""`past ingest --tools`: the documentation of APIs as lessons, for one side or for a source and a target apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import narration, output, runs
+from ..config import AgentConfig, IngestConfig, LessonsConfig, to_dict
+from ..errors import UsageError
+from ._options import close, finished_before, show_run
+from ._train import write_rows
+
+if TYPE_CHECKING:
+    from ..api import Task, ToolSpec
+    from ..tools.learning.lessons import Lessons
+
+FILES = {
+    "corpus": "corpus.jsonl",
+    "recall": "recall.jsonl",
+    "queries": "queries.json",
+    "test_queries": "test_queries.json",
+    "own_queries": "own_queries.json",
+}
+"""What is written of each side, by the name of its output: to train on, to ask (`past eval`), for `past rl`, for
+`past agent`, and the queries that came with the tools, if any."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Source or target: its categories, its APIs and the queries that came with them."""
+
+    name: str
+    categories: tuple[str, ...]
+    specs: tuple[ToolSpec, ...]
+    own: tuple[Task, ...]
+
+    @property
+    def prefix(self) -> str:
+        return "target_" if self.name == "target" else ""
+
+
+def ingest_tools(
+    tools: Sequence[Path],
+    category: Sequence[str],
+    target: Sequence[str],
+    out: Path | None,
+    config: IngestConfig,
+    lessons: LessonsConfig,
+    flags: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Make the lessons of the categories named and write them into a run; the figures of both sides are its metrics."""
+    extra = {
+        "tools": [str(path.resolve()) for path in tools],
+        "category": list(category),
+        "target": list(target),
+        "lessons": to_dict(lessons),
+        "out": str(out.absolute()) if out else "",
+        "name": flags["name"],
+    }
+    if not flags["dry_run"]:
+        record = finished_before("ingest", config, extra, flags["resume"])
+        if record is not None:
+            show_run(record, as_json)
+            return
+    if out and not flags["resume"]:
+        runs.allowed(out, folder=False, force=flags["force"], inputs=list(tools))
+    sides, notes = _sides(tools, category, target, lessons)
+    for note in notes:
+        output.warn(note)
+    if flags["dry_run"]:
+        plan = {side.name: {"categories": list(side.categories), "apis": len(side.specs)} for side in sides}
+        output.emit(plan, as_json)
+        return
+    from ..tools.learning.lessons import make
+
+    with runs.start("ingest", config, extra=extra, keep_partial=False, **flags) as run:
+        run.add_inputs("tools", list(tools))
+        with output.progress("making lessons", "APIs") as progress:
+            made = {side.name: make(side.specs, lessons, progress) for side in sides}
+        for side in sides:
+            _write(run, side, made[side.name], lessons, out)
+        run.metrics(**{f"{side.prefix}{k}": v for side in sides for k, v in _figures(side, made[side.name]).items()})
+    _report(runs.read(run.final), as_json)
+
+
+def _sides(
+    tools: Sequence[Path], category: Sequence[str], target: Sequence[str], lessons: LessonsConfig
+) -> tuple[list[Side], list[str]]:
+    """The sides with their APIs, and what is worth a warning."""
+    from ..tools.learning import split
+    from ..tools.load import read_tools
+
+    found = [read_tools(path) for path in tools]
+    notes = [line for one in found for line in one.warnings.lines()]
+    specs, tasks = _merged(found)
+    if not target and not lessons.target_share:
+        names = split.pick(specs, category)
+        return [_side("source", names, specs, tasks, lessons)], notes
+    sides = split.part(specs, tasks, category, target, lessons.target_share, lessons.seed)
+    if sides.left_out:
+        shown = ", ".join(sides.left_out)
+        notes.append(f"left out of both sides, for they share a tool or a query with the target: {shown}")
+    both = (("source", sides.source), ("target", sides.target))
+    return [_side(name, names, specs, tasks, lessons) for name, names in both], notes
+
+
+def _merged(found: Sequence[Any]) -> tuple[list[ToolSpec], list[Task]]:
+    """The APIs of several files, each once and no two of one name; the files' own queries."""
+    from dataclasses import replace
+
+    from ..tools import names
+
+    listed: dict[Any, ToolSpec] = {}
+    for spec in (spec for one in found for spec in one.specs):
+        listed.setdefault(spec.key, spec)
+    exposed = names.distinct([spec.name for spec in listed.values()], list(listed))
+    named = {
+        key: replace(spec, name=name) if spec.name != name else spec
+        for (key, spec), name in zip(listed.items(), exposed, strict=True)
+    }
+    tasks = [task for one in found for task in one.tasks]
+    own = [replace(task, tools=tuple(named[spec.key] for spec in task.tools)) for task in tasks]
+    return list(named.values()), own
+
+
+def _side(
+    name: str, categories: Sequence[str], specs: Sequence[ToolSpec], tasks: Sequence[Task], lessons: LessonsConfig
+) -> Side:
+    import random
+
+    wanted = set(categories)
+    own = [spec for spec in specs if spec.category in wanted]
+    if lessons.required_only:
+        own = [spec for spec in own if any(parameter.required for parameter in spec.parameters)]
+    if lessons.apis and len(own) > lessons.apis:
+        drawn = random.Random(f"{lessons.seed}|apis").sample(range(len(own)), lessons.apis)
+        own = [own[place] for place in sorted(drawn)]
+    if not own:
+        raise UsageError(f"no API is left for the {name}", "name other categories, or leave out --required-only")
+    kept = {spec.key for spec in own}
+    asked = tuple(task for task in tasks if all(spec.key in kept for spec in task.tools))
+    return Side(name, tuple(categories), tuple(own), asked)
+
+
+def _write(run: Any, side: Side, made: Lessons, lessons: LessonsConfig, out: Path | None) -> None:
+    from ..agent.drivers import form_of
+    from ..agent.examples import row
+    from ..tools.learning.written import write_queries
+
+    form = form_of(AgentConfig(prompt=lessons.prompt, observation_chars=lessons.observation_chars))
+    episodes = [row(episode, form, lessons.observation_chars) for episode in made.runs]
+    places = {name: run.dir / f"{side.prefix}{file}" for name, file in FILES.items()}
+    if out and side.name == "source":
+        places["corpus"] = run.external("corpus", out)
+    write_rows(places["corpus"], [*made.rows, *episodes])
+    write_rows(places["recall"], made.recall)
+    write_queries(places["queries"], made.practice)
+    write_queries(places["test_queries"], made.tests)
+    write_queries(places["own_queries"], side.own)
+    empty = {"queries": not made.practice, "test_queries": not made.tests, "own_queries": not side.own}
+    for name, path in places.items():
+        if empty.get(name):
+            path.unlink()  # a file without queries is none that `past agent` could read
+        elif not (name == "corpus" and out and side.name == "source"):
+            run.add_output(f"{side.prefix}{name}", path)
+
+
+def _figures(side: Side, made: Lessons) -> dict[str, Any]:
+    return {"categories": list(side.categories), **made.counts(), "own_queries": len(side.own)}
+
+
+def _report(record: runs.Record, as_json: bool) -> None:
+    outputs, metrics = record.outputs(), record.manifest["metrics"]
+    end = narration.closing(record.manifest)
+
+    def human() -> None:
+        names = [name for name in metrics if not name.startswith("target_") and not isinstance(metrics[name], dict)]
+        two = any(name.startswith("target_") for name in metrics)
+        rows = [
+            (name.replace("_", " "), _cell(metrics[name]), *([_cell(metrics.get(f"target_{name}"))] if two else []))
+            for name in names
+        ]
+        output.table("", ("lessons", "source", *(["target"] if two else [])), rows, f"run {record.id} in {record.path}")
+        for side in ("", "target_"):
+            _note_left_out(side.rstrip("_") or "source", metrics.get(f"{side}left_out") or {})
+        output.pairs(outputs)
+
+    document = {"run": record.id, "outputs": outputs, "metrics": metrics, **(vars(end) if end else {})}
+    output.emit(document, as_json, human)
+    close(end, as_json)
+
+
+def _note_left_out(side: str, left_out: dict[str, int]) -> None:
+    """How many candidates for a query were dropped, over all uses, by reason."""
+    reasons: Counter[str] = Counter()
+    for why, count in left_out.items():
+        reasons[why.partition(": ")[2]] += count
+    if reasons:
+        shown = "; ".join(f"{why} ({count})" for why, count in reasons.most_common())
+        output.note(f"{side}: {reasons.total()} candidates for a query left out: {shown}")
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
