@@ -101,7 +101,7 @@ def askable(call: Call, chars: int) -> Iterator[tuple[str, Any]]:
     if single:
         yield from single
         return
-    firsts = {words: value for words, value in reversed(usable)}
+    firsts = dict(reversed(usable))
     yield from ((f"{words} of the first entry", value) for words, value in firsts.items() if words not in apart)
 
 
