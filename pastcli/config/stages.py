@@ -32,7 +32,9 @@ class LessonsConfig:
         "what trains: card (the documentation), react (whole runs of the agent), and the questions parameters, required, type, "
         "meaning, choices, default, function, owner, input; none named: all of them; may repeat",
     )
-    wordings: int = setting(0, "wordings of each question that are learnt; 0 takes all but the held-out ones", at_least=0)
+    wordings: int = setting(
+        0, "wordings of each question that are learnt; 0 takes all but the held-out ones", at_least=0
+    )
     examples: int = setting(2, "whole runs of the agent on each API, with invented queries", at_least=0)
     queries: int = setting(3, "queries on each API for reinforcement learning", at_least=0)
     test_queries: int = setting(2, "queries on each API for evaluation, in wordings that no other has", at_least=0)
@@ -44,7 +46,10 @@ class LessonsConfig:
     prompt: str = setting("full", "the prompt of the runs, as in `past agent`", choices=("full", "brief"))
     observation_chars: int = setting(1024, "longest observation of the runs, as in `past agent`", at_least=16)
     target_share: float = setting(
-        0.0, "share of the categories drawn for a target that shares nothing with the source; 0: none", at_least=0, at_most=0.95
+        0.0,
+        "share of the categories drawn for a target that shares nothing with the source; 0: none",
+        at_least=0,
+        at_most=0.95,
     )
     seed: int = setting(0, "seed of the draw, of queries and of values", at_least=0)
 

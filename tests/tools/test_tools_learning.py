@@ -101,7 +101,10 @@ def test_every_query_can_be_solved_by_two_judges_that_share_no_code(specs):
         assert not seen.error and {p.name for p in spec.parameters if p.required} <= set(arguments)
         episode = queries.solved(task, queries.Call(spec, arguments, seen), f"It is {task.reference.answer}.")
         assert reference.judge(episode).label == "Solved"
-        assert rules.judge(queries.solved(task, queries.Call(spec, arguments, seen), _stated(made, task))).label == "Solved"
+        assert (
+            rules.judge(queries.solved(task, queries.Call(spec, arguments, seen), _stated(made, task))).label
+            == "Solved"
+        )
         silent = replace(episode, steps=episode.steps[-1:], answer="I do not know.")
         assert {rules.judge(silent).label, reference.judge(silent).label} == {"Unsolved"}
 
@@ -116,8 +119,14 @@ def _stated(made, task):
 def _asked_for(query):
     import re
 
-    for pattern in (r"know the (.+?)\.$", r"question about the (.+?)\. What", r"I need the (.+?)\. ", r"What is the (.+?)\?",
-                    r"Tell me the (.+?)\.$", r"Which (.+?) does it give\?$"):
+    for pattern in (
+        r"know the (.+?)\.$",
+        r"question about the (.+?)\. What",
+        r"I need the (.+?)\. ",
+        r"What is the (.+?)\?",
+        r"Tell me the (.+?)\.$",
+        r"Which (.+?) does it give\?$",
+    ):
         found = re.search(pattern, query)
         if found:
             yield found[1]
@@ -132,9 +141,15 @@ def test_no_question_or_query_of_a_test_is_in_what_trains(specs):
         assert json.dumps(question["question"])[1:-1] not in seen
     for task in made.tests:
         assert task.query not in seen
-    trained = {json.dumps([call.key, dict(call.arguments)]) for task in [*made.practice, *(r.task for r in made.runs)]
-               for call in task.reference.calls if call.arguments}
-    tested = {json.dumps([c.key, dict(c.arguments)]) for task in made.tests for c in task.reference.calls if c.arguments}
+    trained = {
+        json.dumps([call.key, dict(call.arguments)])
+        for task in [*made.practice, *(r.task for r in made.runs)]
+        for call in task.reference.calls
+        if call.arguments
+    }
+    tested = {
+        json.dumps([c.key, dict(c.arguments)]) for task in made.tests for c in task.reference.calls if c.arguments
+    }
     assert not trained & tested
 
 
@@ -166,7 +181,13 @@ def test_a_written_file_reads_back_as_the_tools_that_were_written(tmp_path, form
             {"name": "late", "in": "query", "schema": {"type": "boolean"}},
             {"name": "id", "in": "query", "required": True, "schema": {"type": "string", "pattern": "^S"}},
         ],
-        "responses": {"200": {"content": {"application/json": {"schema": {"type": "object", "properties": {"fare": {"type": "integer"}}}}}}},
+        "responses": {
+            "200": {
+                "content": {
+                    "application/json": {"schema": {"type": "object", "properties": {"fare": {"type": "integer"}}}}
+                }
+            }
+        },
     }
     files = {
         "openai": [{"type": "function", "function": function}],
@@ -190,10 +211,18 @@ def test_a_written_file_reads_back_as_the_tools_that_were_written(tmp_path, form
 
 
 def api(category, tool, name="get"):
-    return ToolSpec(f"{name}_for_{tool}".lower(), category, tool, name, schema=object_schema(Parameter("q", required=True)))
+    return ToolSpec(
+        f"{name}_for_{tool}".lower(), category, tool, name, schema=object_schema(Parameter("q", required=True))
+    )
 
 
-SHARED = [api("Movies", "IMDB"), api("Entertainment", "imdb"), api("Music", "Songs"), api("Food", "Recipes"), api("News", "Press")]
+SHARED = [
+    api("Movies", "IMDB"),
+    api("Entertainment", "imdb"),
+    api("Music", "Songs"),
+    api("Food", "Recipes"),
+    api("News", "Press"),
+]
 ASKED = [Task("1", "What is on?", (SHARED[2],)), Task("2", "what is  on?", (SHARED[3],))]
 
 
@@ -215,7 +244,11 @@ def test_a_source_that_is_not_named_is_all_that_shares_nothing_with_the_target()
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from("ABCDEF"), st.sampled_from(["t1", "T1", "t2", "t3", "t4", "t5"])), min_size=2, unique=True),
+    st.lists(
+        st.tuples(st.sampled_from("ABCDEF"), st.sampled_from(["t1", "T1", "t2", "t3", "t4", "t5"])),
+        min_size=2,
+        unique=True,
+    ),
     st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=2), max_size=4),
     st.floats(0.05, 0.9),
     st.integers(0, 9),
@@ -258,7 +291,12 @@ def tools(tmp_path):
         [row("Birds", "Watch", "Sighting", "species")],
     ]
     entries = [
-        {"query": f"query {n}?", "query_id": n, "api_list": apis, "relevant APIs": [[apis[0]["tool_name"], apis[0]["api_name"]]]}
+        {
+            "query": f"query {n}?",
+            "query_id": n,
+            "api_list": apis,
+            "relevant APIs": [[apis[0]["tool_name"], apis[0]["api_name"]]],
+        }
         for n, apis in enumerate(rows)
     ]
     path = tmp_path / "tools.json"
@@ -316,13 +354,30 @@ def test_words_of_documentation_that_says_nothing_useful():
     spec = ToolSpec("f", "C", "Tool", "/titles/{id}", "Détails", schema=object_schema(Parameter("id", raw_name="id")))
     assert wording.does(spec) == "get titles id"
     assert wording.given(spec, {"id": "T-1"}) == " for T-1"
-    two = ToolSpec("f", "C", "T", "a", schema=object_schema(Parameter("from_city"), Parameter("to", description="where it ends")))
+    two = ToolSpec(
+        "f", "C", "T", "a", schema=object_schema(Parameter("from_city"), Parameter("to", description="where it ends"))
+    )
     assert wording.given(two, {"from_city": "Oslo", "to": "Bergen"}) == " for Oslo, where it ends: Bergen"
-    assert queries.names_its_arguments(Task("1", "Of user id 3", (spec,)), replace(spec, schema=object_schema(Parameter("user_id", required=True)))) == 1.0
+    assert (
+        queries.names_its_arguments(
+            Task("1", "Of user id 3", (spec,)), replace(spec, schema=object_schema(Parameter("user_id", required=True)))
+        )
+        == 1.0
+    )
 
 
 def test_what_a_question_cannot_name_is_not_asked():
-    seen = {"a": 1, "b": {"a": 2}, "ok": True, "u": "https://x", "long": "x" * 50, "same": "z", "other": "z", "given": "Oslo", "n": 5}
+    seen = {
+        "a": 1,
+        "b": {"a": 2},
+        "ok": True,
+        "u": "https://x",
+        "long": "x" * 50,
+        "same": "z",
+        "other": "z",
+        "given": "Oslo",
+        "n": 5,
+    }
     call = queries.Call(api("C", "T"), {"q": "Oslo"}, Observation("", seen))
     assert list(queries.askable(call, 1000)) == [("n", 5)]
     assert list(queries.askable(call, 60)) == []

@@ -141,12 +141,7 @@ def _asked(
 
 
 def _one(
-    identity: str,
-    spec: ToolSpec,
-    wordings: Sequence[str],
-    found: Lessons,
-    env: SchemaSimulator,
-    config: LessonsConfig,
+    identity: str, spec: ToolSpec, wordings: Sequence[str], found: Lessons, env: SchemaSimulator, config: LessonsConfig
 ) -> tuple[queries.Asked | None, str]:
     """(a query that can be solved, why there is none)"""
     call = invented(spec, env, f"{config.seed}|{identity}")

@@ -51,10 +51,7 @@ def asked(
     words, value = draw.choice(fields)
     spec = call.spec
     text = draw.choice(list(wordings)).format(
-        does=wording.does(spec),
-        tool=wording.tool(spec),
-        given=wording.given(spec, call.arguments),
-        field=words,
+        does=wording.does(spec), tool=wording.tool(spec), given=wording.given(spec, call.arguments), field=words
     )
     tools = [spec, *others]
     draw.shuffle(tools)

@@ -33,10 +33,7 @@ WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("What is {parameter} of {name}?", "What does the parameter {parameter} mean to {name}?"),
         ("In a call of {name}, what is {parameter} there for?",),
     ),
-    "choices": (
-        ("Which values may {parameter} of {name} have?",),
-        ("What can be given to {name} as {parameter}?",),
-    ),
+    "choices": (("Which values may {parameter} of {name} have?",), ("What can be given to {name} as {parameter}?",)),
     "default": (
         ("What is the default of {parameter} of {name}?",),
         ("If a call of {name} leaves out {parameter}, what is it then?",),
@@ -45,10 +42,7 @@ WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("Which function of {tool} can {does}?", "Which function do I call to {does} on {tool}?"),
         ("{tool} shall {does}: by which function?",),
     ),
-    "owner": (
-        ("Which function takes {parameters}?",),
-        ("{parameters}: whose parameters are these?",),
-    ),
+    "owner": (("Which function takes {parameters}?",), ("{parameters}: whose parameters are these?",)),
     "input": (
         ("Write an input of {name}.", "What does an input of {name} look like?"),
         ("Show how {name} is filled in.",),

@@ -26,12 +26,19 @@ def pick(specs: Iterable[ToolSpec], names: Sequence[str]) -> tuple[str, ...]:
     known = tuple(dict.fromkeys(spec.category for spec in specs))
     for name in names:
         if name not in known:
-            raise UsageError(f"no API is of the category {name!r}", f"{nearest(name, known)} ({', '.join(known)[:300]})")
+            raise UsageError(
+                f"no API is of the category {name!r}", f"{nearest(name, known)} ({', '.join(known)[:300]})"
+            )
     return tuple(name for name in known if name in names) if names else known
 
 
 def part(
-    specs: Sequence[ToolSpec], tasks: Sequence[Task], source: Sequence[str], target: Sequence[str], share: float, seed: int
+    specs: Sequence[ToolSpec],
+    tasks: Sequence[Task],
+    source: Sequence[str],
+    target: Sequence[str],
+    share: float,
+    seed: int,
 ) -> Sides:
     """Categories for both sides: those named, or `share` of them drawn for the target.
 
@@ -85,9 +92,7 @@ def _named(
     return Sides(tuple(source), tuple(target))
 
 
-def common(
-    specs: Iterable[ToolSpec], tasks: Iterable[Task], source: Sequence[str], target: Sequence[str]
-) -> list[str]:
+def common(specs: Iterable[ToolSpec], tasks: Iterable[Task], source: Sequence[str], target: Sequence[str]) -> list[str]:
     """What two sides share, in words: tools of one name (however it is spelled), queries of one text."""
     sides: list[set[str]] = []
     for side in (source, target):
@@ -98,9 +103,7 @@ def common(
     return sorted(sides[0] & sides[1])
 
 
-def _together(
-    specs: Sequence[ToolSpec], tasks: Sequence[Task], known: Sequence[str]
-) -> dict[str, frozenset[str]]:
+def _together(specs: Sequence[ToolSpec], tasks: Sequence[Task], known: Sequence[str]) -> dict[str, frozenset[str]]:
     """category -> all categories that hang together with it, through tools or queries, in any number of steps."""
     marks: dict[str, set[str]] = {}
     for spec in specs:
