@@ -147,17 +147,22 @@ def _side(
     return Side(name, tuple(categories), tuple(own), asked)
 
 
-def _write(run: Any, side: Side, made: Lessons, lessons: LessonsConfig, out: Path | None) -> None:
+def lesson_rows(made: Lessons, lessons: LessonsConfig) -> list[dict[str, Any]]:
+    """What `past sft` trains on, whole runs last: the rows of the corpus."""
     from ..agent.drivers import form_of
     from ..agent.examples import row
-    from ..tools.learning.written import write_queries
 
     form = form_of(AgentConfig(prompt=lessons.prompt, observation_chars=lessons.observation_chars))
-    episodes = [row(episode, form, lessons.observation_chars) for episode in made.runs]
+    return [*made.rows, *(row(episode, form, lessons.observation_chars) for episode in made.runs)]
+
+
+def _write(run: Any, side: Side, made: Lessons, lessons: LessonsConfig, out: Path | None) -> None:
+    from ..tools.learning.written import write_queries
+
     places = {name: run.dir / f"{side.prefix}{file}" for name, file in FILES.items()}
     if out and side.name == "source":
         places["corpus"] = run.external("corpus", out)
-    write_rows(places["corpus"], [*made.rows, *episodes])
+    write_rows(places["corpus"], lesson_rows(made, lessons))
     write_rows(places["recall"], made.recall)
     write_queries(places["queries"], made.practice)
     write_queries(places["test_queries"], made.tests)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,18 +63,25 @@ def command(
     --tools: what teaches and tests APIs, for `past sft`, `past eval` and `past agent`; --target keeps a side apart that
     shares nothing with it.
     """
+    flags = {"resume": resume, "force": force, "allow_stale": allow_stale, "dry_run": dry_run, "name": name}
+    if tools and docs:
+        raise UsageError("documents and --tools are different corpora", "give one of them; train on both files")
+    if not tools and (category or target):
+        raise UsageError("--category and --target choose among APIs", "add --tools FILE")
     if tools:
-        if docs:
-            raise UsageError("documents and --tools are different corpora", "give one of them; train on both files")
         from ._ingest_tools import ingest_tools
 
-        flags = {"resume": resume, "force": force, "allow_stale": allow_stale, "dry_run": dry_run, "name": name}
         ingest_tools(tools, category or [], target or [], out, config, lessons, flags, as_json)
-        return
-    if not docs:
+    elif docs:
+        _ingest_documents(docs, out, config, strict, flags, as_json)
+    else:
         raise UsageError("nothing to read", "name documents or folders, or tools files: --tools FILE")
-    if category or target:
-        raise UsageError("--category and --target choose among APIs", "add --tools FILE")
+
+
+def _ingest_documents(
+    docs: list[Path], out: Path | None, config: IngestConfig, strict: bool, flags: dict[str, Any], as_json: bool
+) -> None:
+    """Read, cut, write one corpus."""
     if config.max_chars < config.min_chars:
         sizes = f"passages of {config.min_chars} to {config.max_chars} characters"
         raise UsageError(f"{sizes}: nothing fits", "max_chars may not be below min_chars")
@@ -82,29 +89,19 @@ def command(
 
     docs = [from_stdin(path) for path in docs]
     place = str(out.absolute()) if out else ""
-    extra = {"docs": [str(path.resolve()) for path in docs], "out": place, "strict": strict, "name": name}
-    if not dry_run and already_done("ingest", config, extra, resume, as_json):
+    extra = {"docs": [str(path.resolve()) for path in docs], "out": place, "strict": strict, "name": flags["name"]}
+    if not flags["dry_run"] and already_done("ingest", config, extra, flags["resume"], as_json):
         return
-    if out and not resume:
-        runs.allowed(out, folder=False, force=force, inputs=docs)  # before all is read
+    if out and not flags["resume"]:
+        runs.allowed(out, folder=False, force=flags["force"], inputs=docs)  # before all is read
     with output.progress("reading", "files") as progress:
         found = collect(docs, config, strict, progress, but=out)
     warn_skipped(found)
     files = [vars(file) for file in found.files]
-    with runs.start(
-        "ingest",
-        config,
-        extra=extra,
-        resume=resume,
-        force=force,
-        keep_partial=False,
-        name=name,
-        allow_stale=allow_stale,
-        dry_run=dry_run,
-    ) as run:
+    with runs.start("ingest", config, extra=extra, keep_partial=False, **flags) as run:
         run.add_inputs("documents", docs)
         corpus = run.external("corpus", out) if out else run.dir / "corpus.jsonl"
-        if dry_run:
+        if flags["dry_run"]:
             place = place or "corpus.jsonl of a new run"
             plan = {"would_write": place, "metrics": found.counts(), "files": files}
             output.emit(plan, as_json, lambda: _show(found, f"would write {place}"))
