@@ -22,7 +22,7 @@ ROOT = DOCS.parent
 BEGIN, END = "<!-- generated: imports -->", "<!-- /generated -->"
 LAYERS = (
     ("commands", ("cli", "commands")),
-    ("stages", ("agent", "evals", "ingest", "rewards", "study", "tools", "vectors")),
+    ("stages", ("agent", "evals", "ingest", "report", "rewards", "study", "tools", "vectors")),
     ("ground", ("registry", "runs", "output")),
     ("types", ("api", "config", "errors")),
 )

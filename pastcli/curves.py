@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 _BARS = "▁▂▃▄▅▆▇█"
+SHOWN = ("loss", "reward", "dev", "dead_groups", "entropy", "completion_length", "kl", "grad_norm", "lr")
+"""The curves that are worth a look, as far as a training has them."""
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:
@@ -18,6 +20,12 @@ def read_log(file: Path) -> list[dict[str, Any]]:
         return []
     text = file.read_text(encoding="utf-8", errors="replace")
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def drawn(log: Sequence[dict[str, Any]]) -> list[str]:
+    """The quantities of a log that are shown as curves: `SHOWN`, then each reward."""
+    names = [name for name in SHOWN if any(name in entry for entry in log)]
+    return names + sorted({name for entry in log for name in entry if name.startswith("rewards/")})
 
 
 def curve(values: Sequence[float], width: int = 48) -> str:

@@ -12,10 +12,14 @@ from .transcript import Transcript, read_header
 
 @dataclass(frozen=True)
 class Read:
-    """One finished attempt. Its task has the query and no tools: those are in the tools file."""
+    """One finished attempt. Its task has the query and no tools: those are in the tools file.
+
+    `opening` is the text that the model was to continue first, '' where the record has none.
+    """
 
     episode: Episode
     verdict: Verdict
+    opening: str = ""
 
 
 def episodes(path: Path) -> list[Read]:
@@ -29,8 +33,10 @@ def episodes(path: Path) -> list[Read]:
             continue
         task = Task(key[0], recorded.opening["messages"][-1]["content"], ())
         end = recorded.end
-        verdict = Verdict(end["verdict"]["label"], end["verdict"]["reason"])
-        found.append(Read(Episode(task, key[1], tuple(recorded.steps), end["status"], end["answer"]), verdict))
+        details = {name: value for name, value in end["verdict"].items() if name not in ("label", "reason")}
+        verdict = Verdict(end["verdict"]["label"], end["verdict"]["reason"], details)
+        episode = Episode(task, key[1], tuple(recorded.steps), end["status"], end["answer"])
+        found.append(Read(episode, verdict, recorded.opening.get("prompt", "")))
     return found
 
 

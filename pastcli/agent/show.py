@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from .. import output
-from .prompts import FINISH, observation_text
+from ..api import Step
+from .told import told
 
-STYLES = {"Thought": "italic", "Action": "bold cyan", "Action Input": "cyan", "Observation": "dim", "Error": "red"}
+STYLES = {
+    "Thought": "italic",
+    "Action": "bold cyan",
+    "Action Input": "cyan",
+    "Said": "dim",
+    "Repaired": "dim",
+    "Observation": "dim",
+}
+VERDICTS = {"Solved": "bold green", "Partially Solved": "bold yellow", "Ungraded": "bold"}
 
 
 def show_episodes(transcript: Path, limit: int) -> None:
@@ -22,32 +30,18 @@ def show_episodes(transcript: Path, limit: int) -> None:
                 output.line(title, "dim")
                 _line("Query", event["messages"][-1]["content"], "bold")
             elif event["event"] == "step":
-                _step(event, limit)
+                for part in told(Step.from_dict(event), limit):
+                    _line(part.label, part.text, "red" if part.kind == "error" else STYLES[part.label])
             elif event["event"] == "end":
                 verdict = event["verdict"]
-                style = {"Solved": "bold green", "Partially Solved": "bold yellow", "Ungraded": "bold"}.get(
-                    verdict["label"], "bold red"
-                )
                 _line("Answer", event["answer"] or f"none ({event['status']})", "bold")
-                _line(verdict["label"], verdict["reason"], style)
+                _line(verdict["label"], verdict["reason"], VERDICTS.get(verdict["label"], "bold red"))
 
 
-def _step(event: dict[str, Any], limit: int) -> None:
-    _line("Thought", event["thought"], STYLES["Thought"])
-    if event["action"]:
-        _line("Action", event["action"], STYLES["Action"])
-        read = json.dumps(event["arguments"], ensure_ascii=False)
-        _line("Action Input", event["completion"]["text"] if event["error"] else read, STYLES["Action Input"])
-    else:
-        _line("Said", event["completion"]["text"], "dim")
-    if event["repairs"]:
-        _line("Repaired", ", ".join(event["repairs"]), "dim")
-    if (event["observation"] is not None and event["action"] != FINISH) or event["outcome"] == "malformed":
-        style = STYLES["Observation" if event["outcome"] == "ok" else "Error"]
-        _line("Observation", observation_text(event["observation"], limit), style)
+def seen(text: str) -> str:
+    """What a model or a tool says may not steer the terminal: control characters become visible."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
 def _line(label: str, text: str, style: str) -> None:
-    """`label: text`. What a model or a tool says may not steer the terminal, so control characters are made visible."""
-    safe = "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text.strip())
-    output.line(safe, style, label=f"{label}: ")
+    output.line(seen(text.strip()), style, label=f"{label}: ")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,18 +27,6 @@ ALPHA = typer.Option("--alpha", min=0.0, max=1.0, help="With --gate: also ask fo
 SOWR = typer.Option("--sowr", help="Two agent runs: let a judge model prefer one of each pair, in both orders.")
 JUDGE_MODEL = typer.Option("--judge-model", metavar="NAME", help="Model of the judge for --sowr.")
 JUDGE_BACKEND = typer.Option("--judge-backend", metavar="NAME", help="Chat plugin that runs the judge's model.")
-DECIDE = (
-    "decoding",
-    "show_schemas",
-    "prompt",
-    "format",
-    "judge",
-    "judge_model",
-    "max_turns",
-    "observation_chars",
-    "max_new_tokens",
-)
-"""Settings in which agent runs must agree for a difference to be the model's."""
 
 
 def command(
@@ -57,14 +43,15 @@ def command(
     An eval run of several models stands for each of them, as RUN:LABEL.
     """
     from ..evals.paired import as_document, compare_tables
+    from ..report.compared import not_comparable, tables_of
 
     records = [runs.find(name) for name in names]
-    tables, documents = _tables(records)
+    tables, documents = tables_of(records)
     if len(tables) < 2:
         raise UsageError("one run cannot be compared", "name two or more runs")
     wanted = [_gate(text, tables) for text in gate or []]
     found = compare_tables(tables, documents or None)
-    reasons = _not_comparable(records, tables)
+    reasons = not_comparable(records, tables)
     for reason in reasons:
         output.warn(f"not comparable: {reason}")
     document: dict[str, Any] = {"reference": next(iter(tables)), "runs": list(tables), "comparable": not reasons}
@@ -75,64 +62,13 @@ def command(
     _gates(wanted, found, alpha, reasons)
 
 
-def _tables(records: list[runs.Record]) -> tuple[dict[str, Table], dict[str, str]]:
-    """Scores by run (and label), and the document of each question."""
-    from ..agent.reading import episodes, scores
-    from ..evals.closed_book import METRICS, read_transcript
-
-    tables: dict[str, Table] = {}
-    documents: dict[str, str] = {}
-    for record in records:
-        if record.stage == "agent":
-            tables[record.id] = scores(episodes(_output(record, "transcript")))
-        elif record.stage == "eval":
-            labels = list(json.loads(_output(record, "results").read_text(encoding="utf-8"))["models"])
-            for number, label in enumerate(labels, 1):
-                answers = read_transcript(_output(record, "answers") / f"{number}.jsonl")
-                name = f"{record.id}:{label}" if len(labels) > 1 else record.id
-                tables[name] = {metric: {a.id: getattr(a, metric) for a in answers} for metric in METRICS}
-                documents |= {a.id: a.doc for a in answers if a.doc}
-        else:
-            raise UsageError(f"{record.id} is a run of {record.stage}", "compare runs of agent or eval")
-    if len({record.stage for record in records}) > 1:
-        raise UsageError("agent and eval runs have no metric in common", "compare runs of one kind")
-    return tables, documents
-
-
-def _output(record: runs.Record, name: str) -> Path:
-    path = record.output(name)
-    if path is None or not path.exists():
-        raise UsageError(f"{record.id} has no {name} any more", "was the run finished, and is its folder whole?")
-    return path
-
-
-def _not_comparable(records: list[runs.Record], tables: dict[str, Table]) -> list[str]:
-    """What else differs between the runs than the model."""
-    first, reasons = records[0], []
-    for record in records[1:]:
-        if record.stage == "agent":
-            for name in DECIDE:
-                old, new = first.manifest["config"].get(name), record.manifest["config"].get(name)
-                if old != new:
-                    reasons.append(f"{name} is {new} in {record.id}, {old} in {first.id}")
-        for name in ("tools", "tasks", "questions"):
-            hashes = [one.manifest["inputs"].get(name, {}).get("hash") for one in (first, record)]
-            if hashes[0] != hashes[1]:
-                reasons.append(f"{record.id} used other {name} than {first.id}")
-    reference = next(iter(tables.values()))
-    for name, table in tables.items():
-        metric = next(iter(table))
-        if set(table[metric]) != set(reference[metric]):
-            reasons.append(f"{name} has other queries than the first; only those in common are compared")
-    return reasons
-
-
 def _sowr(records: list[runs.Record], model: str, backend: str) -> dict[str, Any]:
     """The win rate of the second run over the first."""
     from dataclasses import asdict
 
     from ..agent.reading import episodes
     from ..evals.paired import win_rate
+    from ..report.compared import output_of
     from ..tools.judging.opening import open_preference
 
     if len(records) != 2 or any(record.stage != "agent" for record in records):
@@ -140,7 +76,7 @@ def _sowr(records: list[runs.Record], model: str, backend: str) -> dict[str, Any
     judge = open_preference(backend, model)
     try:
         first, second = (
-            {(r.episode.task.id, r.episode.attempt): r.episode for r in episodes(_output(record, "transcript"))}
+            {(r.episode.task.id, r.episode.attempt): r.episode for r in episodes(output_of(record, "transcript"))}
             for record in records
         )
         common = [key for key in first if key in second]

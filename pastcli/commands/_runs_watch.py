@@ -13,7 +13,6 @@ from ..errors import UsageError
 from ._options import Json, complete_run
 
 EXAMPLE = "Example: `past runs watch` or `past runs watch @rl --once`"
-SHOWN = ("loss", "reward", "dev", "dead_groups", "entropy", "completion_length", "kl", "grad_norm", "lr")
 
 RUN = typer.Argument(
     metavar="[RUN]",
@@ -46,14 +45,12 @@ def command(
 def summary(record: runs.Record) -> dict[str, Any]:
     """What the log says so far: steps, the values of each curve, shares of time, and the newest sampled answers."""
     log = curves.read_log(record.path / "log.jsonl")
-    names = [name for name in SHOWN if any(name in entry for entry in log)]
-    names += sorted({name for entry in log for name in entry if name.startswith("rewards/")})
     return {
         "run": record.id,
         "status": "running" if runs.is_locked(record.path) else record.status,
         "step": log[-1]["step"] if log else 0,
         "tokens_per_second": log[-1].get("tokens_per_second") if log else None,
-        "curves": {name: [entry[name] for entry in log if name in entry] for name in names},
+        "curves": {name: [entry[name] for entry in log if name in entry] for name in curves.drawn(log)},
         "time": curves.times(log),
         "rollouts": curves.read_log(record.path / "rollouts.jsonl")[-4:],
     }

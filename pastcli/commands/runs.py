@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from .. import output, runs
+from ..ancestry import ancestry, label_of, status_of
 from ..errors import UsageError
-from . import _runs_compare, _runs_diff, _runs_rm, _runs_watch
+from . import _runs_compare, _runs_diff, _runs_report, _runs_rm, _runs_watch
 from ._options import DryRun, Json, complete_run
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 
 app.command("compare", epilog=_runs_compare.EXAMPLE)(_runs_compare.command)
 app.command("diff", epilog=_runs_diff.EXAMPLE)(_runs_diff.command)
+app.command("report", epilog=_runs_report.EXAMPLE)(_runs_report.command)
 app.command("rm", epilog=_runs_rm.EXAMPLE)(_runs_rm.command)
 app.command("watch", epilog=_runs_watch.EXAMPLE)(_runs_watch.command)
 
@@ -62,7 +64,7 @@ def list_runs(
 def show(run: RunName, as_json: Json = False) -> None:
     """One run in full: settings, inputs and outputs with their hashes, measurements, versions."""
     record = _find(run)
-    document = {**record.whole(), "status": _status(record), "path": str(record.path)}
+    document = {**record.whole(), "status": status_of(record), "path": str(record.path)}
 
     def human() -> None:
         top = {key: document.get(key) for key in ("id", "path", "status", "started", "seconds")}
@@ -89,13 +91,13 @@ def lineage(run: RunName = "", as_json: Json = False) -> None:
     if not run and not known:
         raise UsageError(f"no runs in {runs.runs_dir()}", "make one, for example with `past ingest DOCS`")
     record = _find(run) if run else list(known.values())[-1]
-    ancestry = _ancestry(record.id, {**known, record.id: record}, ())
-    output.emit(ancestry, as_json, lambda: _show_tree(ancestry))
+    tree = ancestry(record.id, {**known, record.id: record}, ())
+    output.emit(tree, as_json, lambda: _show_tree(tree))
 
 
 def _show_tree(node: dict[str, Any], depth: int = 0) -> None:
     """A run, what went into it, and the runs that this came from, each a step further in."""
-    output.line("  " * depth + _label(node))
+    output.line("  " * depth + label_of(node))
     for name, path in node["inputs"].items():
         output.line("  " * (depth + 1) + f"{name}: {path}")
     for parent in node["parents"]:
@@ -151,13 +153,6 @@ def _find(name: str) -> runs.Record:
     return runs.find(name)
 
 
-def _status(record: runs.Record) -> str:
-    """The status of the moment: a manifest that says running was left behind if nobody holds its lock."""
-    if record.status == "running" and not runs.is_locked(record.path):
-        return "killed"
-    return record.status
-
-
 def _mark(status: str) -> str:
     return "" if status == "complete" else status
 
@@ -179,30 +174,10 @@ def _summary(record: runs.Record) -> dict[str, Any]:
     return {
         "id": record.id,
         "stage": record.stage,
-        "status": _status(record),
+        "status": status_of(record),
         "started": str(manifest.get("started", ""))[:19],
         "seconds": manifest.get("seconds"),
         "parents": record.parents,
         "outputs": list(manifest.get("outputs", {})),
         "path": str(record.path),
     }
-
-
-def _ancestry(name: str, known: dict[str, runs.Record], above: tuple[str, ...]) -> dict[str, Any]:
-    """The run and, inside it, its parents; inputs that no run made are the leaves."""
-    record = known.get(name)
-    if record is None or name in above:
-        return {
-            "id": name,
-            "stage": "",
-            "status": "missing" if record is None else "cycle",
-            "inputs": {},
-            "parents": [],
-        }
-    leaves = {key: entry["path"] for key, entry in record.whole()["inputs"].items() if "run" not in entry}
-    parents = [_ancestry(parent, known, (*above, name)) for parent in record.parents]
-    return {"id": name, "stage": record.stage, "status": _status(record), "inputs": leaves, "parents": parents}
-
-
-def _label(node: dict[str, Any]) -> str:
-    return node["id"] if node["status"] == "complete" else f"{node['id']} ({node['status']})"
