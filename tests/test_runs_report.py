@@ -82,7 +82,9 @@ def hostile(right):
         answer = f"It costs {n}.5 crowns. {EVIL}" if n in right else EVIL
         done = f" {EVIL}\nAction: Finish\nAction Input: {json.dumps({'final_answer': answer})}"
         rules.append({"match": rf"Fare of SK-{n}\?[\s\S]*\nObservation", "reply": done})
-        rules.append({"match": rf"Fare of SK-{n}\?", "reply": f" {EVIL}\nAction: {EVIL.splitlines()[0]}\nAction Input: {{}}"})
+        rules.append(
+            {"match": rf"Fare of SK-{n}\?", "reply": f" {EVIL}\nAction: {EVIL.splitlines()[0]}\nAction Input: {{}}"}
+        )
     return rules
 
 
@@ -110,7 +112,15 @@ def test_any_set_of_runs_is_one_page_with_its_scores(agent_runs, past, past_json
     study = json.loads((STUDY / "results.json").read_text())
     assert study["summary"]["sentences"][0] in found.text
     assert "loss" in found.text and found.text.count("raw text") == 3 * N * 2
-    for words in ("It costs 3.5 crowns.", "I do not know.", '{"sailing": "SK-3"}', "SoPR", "Lineage", "tools.json", "<b>no</b>"):
+    for words in (
+        "It costs 3.5 crowns.",
+        "I do not know.",
+        '{"sailing": "SK-3"}',
+        "SoPR",
+        "Lineage",
+        "tools.json",
+        "<b>no</b>",
+    ):
         assert words in found.text, words
     raw = Path("out.html").read_text()
     assert "prefers-color-scheme: dark" in raw and "width=device-width" in raw and raw.count("<polyline") >= 3
@@ -119,7 +129,9 @@ def test_any_set_of_runs_is_one_page_with_its_scores(agent_runs, past, past_json
 def test_what_models_and_tools_say_is_text(agent_runs, past_json):  # noqa: F811
     Path("evil.json").write_text(json.dumps(hostile(range(N))))
     Path("tasks.json").write_text(
-        json.dumps([{"id": EVIL, "query": f"Fare of SK-{n}? {EVIL}", "expected_answer": f"{n}.5 crowns"} for n in range(1)])
+        json.dumps(
+            [{"id": EVIL, "query": f"Fare of SK-{n}? {EVIL}", "expected_answer": f"{n}.5 crowns"} for n in range(1)]
+        )
     )
     words = ("agent", "--tools", "tools.json", "--tasks", "tasks.json", "--backend", "echo", "--model", "evil.json")
     run = past_json(*words)["run"]
@@ -134,11 +146,31 @@ def test_what_models_and_tools_say_is_text(agent_runs, past_json):  # noqa: F811
 
 def test_huge_texts_and_many_queries_are_bounded_and_said_so(agent_runs, past_json):  # noqa: F811
     huge = f"It costs 0.5 crowns. {'x' * 3_000_000} the end"
-    Path("huge.json").write_text(json.dumps([{"match": ".", "reply": f" Done.\nAction: Finish\nAction Input: {json.dumps({'final_answer': huge})}"}]))
-    words = ("agent", "--tools", "tools.json", "--tasks", "tasks.json", "--backend", "echo", "--model", "huge.json", "--limit", 3)
+    Path("huge.json").write_text(
+        json.dumps(
+            [{"match": ".", "reply": f" Done.\nAction: Finish\nAction Input: {json.dumps({'final_answer': huge})}"}]
+        )
+    )
+    words = (
+        "agent",
+        "--tools",
+        "tools.json",
+        "--tasks",
+        "tasks.json",
+        "--backend",
+        "echo",
+        "--model",
+        "huge.json",
+        "--limit",
+        3,
+    )
     run = past_json(*words)["run"]
     done = past_json("runs", "report", run, "-o", "out.html")
-    assert done["bytes"] < 1_000_000 and "characters left out" in read("out.html").text and "the end" in read("out.html").text
+    assert (
+        done["bytes"] < 1_000_000
+        and "characters left out" in read("out.html").text
+        and "the end" in read("out.html").text
+    )
     few = past_json("runs", "report", *agent_runs, "--queries", 2, "-o", "few.html")
     assert (few["episodes"], few["queries_left_out"]) == (6, N - 2)
     assert "10 more queries are left out" in read("few.html").text

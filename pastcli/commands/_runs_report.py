@@ -55,7 +55,9 @@ def command(
     document |= {"comparable": not found.reasons, "reasons": found.reasons}
     for reason in found.reasons:
         output.warn(f"not comparable: {reason}")
-    output.emit(document, as_json, lambda: output.line(f"{place}: {found.episodes} episodes, {document['bytes'] / 1e6:.1f} MB"))
+    output.emit(
+        document, as_json, lambda: output.line(f"{place}: {found.episodes} episodes, {document['bytes'] / 1e6:.1f} MB")
+    )
 
 
 def _study(name: str) -> Path | None:

@@ -11,8 +11,8 @@ from .. import runs
 from ..agent.reading import Read, episodes, scores
 from ..agent.told import told
 from ..api import Step
-from .blocks import Block, Dots, Episodes, EpisodeView, Part, QueryView, Score, Section, Shares, StepView, Table
 from ..stats import wilson
+from .blocks import Block, Dots, Episodes, EpisodeView, Part, QueryView, Score, Section, Shares, StepView, Table
 from .compared import output_of
 
 EXPLAIN = {
@@ -40,7 +40,9 @@ def agent_section(records: Sequence[runs.Record], differences: Sequence[Block]) 
             sopr.append(Score(record.id, summary["sopr"], summary["sopr_low"], summary["sopr_high"]))
             solved.append(Score(record.id, share.mean, share.low, share.high))
         verdicts.append((record.id, Counter(one.verdict.label for one in found)))
-        rows.append([record.id, summary["queries"], _score(summary), *(summary.get(name) for name in EXPLAIN), _floor(summary)])
+        rows.append(
+            [record.id, summary["queries"], _score(summary), *(summary.get(name) for name in EXPLAIN), _floor(summary)]
+        )
     columns = ("run", "queries", "SoPR", *EXPLAIN.values(), "know-nothing SoPR")
     caption = "SoPR: solved counts 1, partly solved ½, of all queries; 95 % Wilson intervals. Know-nothing: what a program without a model scores here."
     blocks: list[Block] = [Table(columns, rows, caption)]
@@ -77,9 +79,13 @@ def episodes_of(records: Sequence[runs.Record], most: int | None) -> tuple[Secti
 
 def _episode(run: str, one: Read, limit: int) -> EpisodeView:
     episode, verdict = one.episode, one.verdict
-    facts = {name.replace("_", " "): _flat(value) for name, value in verdict.details.items() if value not in ([], "", None)}
+    facts = {
+        name.replace("_", " "): _flat(value) for name, value in verdict.details.items() if value not in ([], "", None)
+    }
     said = [step.completion for step in episode.steps]
-    facts["tokens"] = f"{sum(c.completion_tokens for c in said):,} said, {sum(c.evaluated_tokens for c in said):,} of {sum(c.prompt_tokens for c in said):,} prompt tokens evaluated"
+    facts["tokens"] = (
+        f"{sum(c.completion_tokens for c in said):,} said, {sum(c.evaluated_tokens for c in said):,} of {sum(c.prompt_tokens for c in said):,} prompt tokens evaluated"
+    )
     return EpisodeView(
         run,
         episode.attempt,

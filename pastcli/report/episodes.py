@@ -27,7 +27,9 @@ def episodes(block: Episodes) -> Iterator[str]:
 
 def _query(query: QueryView, alone: bool) -> Iterator[str]:
     kinds = [_kind(one.verdict) for one in query.episodes]
-    classes = " ".join([*(f"has-{kind}" for kind in dict.fromkeys(kinds)), *(["differ"] if len(set(kinds)) > 1 else [])])
+    classes = " ".join(
+        [*(f"has-{kind}" for kind in dict.fromkeys(kinds)), *(["differ"] if len(set(kinds)) > 1 else [])]
+    )
     marks = "".join(f'<b class={kind} role=img aria-label="{kind}"></b>' for kind in kinds)
     yield (
         f'<details class="query {classes}"{" open" if alone else ""}><summary><span class=marks>{marks}</span>'

@@ -66,10 +66,14 @@ def _overview(records: Sequence[runs.Record]) -> Table:
     rows = []
     for record in records:
         of = record.manifest
-        model = next((e["path"] for n, e in of.get("inputs", {}).items() if n in ("model", "target", "sft", "base")), "-")
+        model = next(
+            (e["path"] for n, e in of.get("inputs", {}).items() if n in ("model", "target", "sft", "base")), "-"
+        )
         took = of.get("seconds")
         begun = str(of.get("started", ""))[:16].replace("T", " ")
-        rows.append([record.id, record.stage, status_of(record), begun, "-" if took is None else f"{took:.0f} s", _short(model)])
+        rows.append(
+            [record.id, record.stage, status_of(record), begun, "-" if took is None else f"{took:.0f} s", _short(model)]
+        )
     return Table(("run", "stage", "status", "begun (UTC)", "took", "model"), rows)
 
 
@@ -99,7 +103,9 @@ def _differences(records: Sequence[runs.Record], found: Gathered) -> list[Block]
         for metric, pair in metrics.items():
             score = Score(name, pair.difference, pair.low, pair.high)
             scores.setdefault(metric, []).append(score)
-            rows.append([name, metric, pair.n, pair.mean, pair.reference, interval(score, "+"), f"{pair.better}/{pair.worse}"])
+            rows.append(
+                [name, metric, pair.n, pair.mean, pair.reference, interval(score, "+"), f"{pair.better}/{pair.worse}"]
+            )
             rows[-1] += [f"{pair.p:.3g}", f"{pair.p_holm:.3g}", pair.test]
     columns = ("run", "metric", "n", "mean", "reference", "difference", "better/worse", "p", "p Holm", "test")
     caption = f"Paired against {reference} over what both answered; 95 % intervals; Holm over the runs."
@@ -124,7 +130,9 @@ def _training(record: runs.Record) -> Section | None:
 
 
 def _points(log: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(float(e.get("step", n)), float(e[name])) for n, e in enumerate(log) if isinstance(e.get(name), (int, float))]
+    return [
+        (float(e.get("step", n)), float(e[name])) for n, e in enumerate(log) if isinstance(e.get(name), (int, float))
+    ]
 
 
 def _lineage(records: Sequence[runs.Record]) -> Tree:

@@ -92,7 +92,9 @@ def _table(table: Table) -> str:
         )
         body.append(f"<tr>{''.join(cells)}</tr>")
     caption = f"<p class=soft>{line(table.caption, 1000)}</p>" if table.caption else ""
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{caption}"
+    return (
+        f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{caption}"
+    )
 
 
 def _number(value: Cell) -> TypeGuard[float | int]:
