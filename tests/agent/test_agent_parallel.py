@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from agent_tools import call, finish, queries, script
 from conftest import QUICKSTART, ROOT
 
 from pastcli.agent.drivers import run_tasks
@@ -22,44 +23,6 @@ from pastcli.errors import ContextOverflow
 from pastcli.tools.load import load_tools
 
 EPISODES = 100
-
-API = {
-    "category_name": "Ferries",
-    "tool_name": "Skelvik",
-    "api_name": "Get Fare",
-    "api_description": "d",
-    "method": "GET",
-    "required_parameters": [{"name": "sailing", "type": "STRING", "description": "", "default": ""}],
-    "optional_parameters": [],
-}
-
-
-def call(sailing):
-    return f' Ask.\nAction: get_fare_for_skelvik\nAction Input: {{"sailing": "{sailing}"}}'
-
-
-def finish(answer):
-    return f" Done.\nAction: Finish\nAction Input: {json.dumps({'final_answer': answer})}"
-
-
-def queries(count):
-    return [
-        {"query": f"Fare {n}?", "query_id": n, "api_list": [API], "relevant APIs": [["Skelvik", "Get Fare"]]}
-        for n in range(count)
-    ]
-
-
-def script(count):
-    """Two calls and an answer for every query, decided by what its prompt holds."""
-    rules = []
-    for n in range(count):
-        rules += [
-            {"match": rf"Fare {n}\?[\s\S]*Q{n}-b\"}}\nObservation", "reply": finish("It is so.")},
-            {"match": rf"Fare {n}\?[\s\S]*Q{n}-a\"}}\nObservation", "reply": call(f"Q{n}-b")},
-            {"match": rf"Fare {n}\?", "reply": call(f"Q{n}-a")},
-        ]
-    return rules
-
 
 PAID = """
 import json, os, secrets, sys, time

@@ -4,53 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from test_agent_parallel import call, finish
+from agent_tools import N, compared_runs
 
 from pastcli.errors import UsageError
 from pastcli.evals.paired import compare_tables, win_rate
 
-N = 12
-
-
-def script(right):
-    """A model that gives the right answer to the queries numbered in `right`, and something else to the others."""
-    rules = []
-    for n in range(N):
-        answer = f"It costs {n}.5 crowns." if n in right else "I do not know."
-        rules.append({"match": rf"Fare of SK-{n}\?[\s\S]*SK-{n}\"}}\nObservation", "reply": finish(answer)})
-        rules.append({"match": rf"Fare of SK-{n}\?", "reply": call(f"SK-{n}")})
-    return rules
-
-
 @pytest.fixture
 def agent_runs(workspace, past_json):
-    tools = [
-        {
-            "name": "get_fare_for_skelvik",
-            "parameters": {"type": "object", "properties": {"sailing": {"type": "string"}}},
-        }
-    ]
-    Path("tools.json").write_text(json.dumps(tools))
-    Path("tasks.json").write_text(
-        json.dumps([{"id": f"t{n}", "query": f"Fare of SK-{n}?", "expected_answer": f"{n}.5 crowns"} for n in range(N)])
-    )
-    names = []
-    for right in (range(3), range(10), range(N)):
-        Path(f"{len(names)}.json").write_text(json.dumps(script(right)))
-        names.append(
-            past_json(
-                "agent",
-                "--tools",
-                "tools.json",
-                "--tasks",
-                "tasks.json",
-                "--backend",
-                "echo",
-                "--model",
-                f"{len(names)}.json",
-            )["run"]
-        )
-    return names
+    return compared_runs(past_json)
 
 
 def test_agent_runs_are_compared_query_by_query(agent_runs, past, past_json):

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from agent_tools import N, compared_runs
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from test_runs_compare import N, agent_runs, script  # noqa: F401 (a fixture)
 
 from pastcli.report.blocks import Curve, Dots, Score, Section, Table
 from pastcli.report.page import page
@@ -76,7 +76,7 @@ def read(path):
 
 
 def hostile(right):
-    """Like `script`, with every word that can be hostile: thoughts, calls of unknown functions, answers."""
+    """Like `partly_right`, with every word that can be hostile: thoughts, calls of unknown functions, answers."""
     rules = []
     for n in range(N):
         answer = f"It costs {n}.5 crowns. {EVIL}" if n in right else EVIL
@@ -88,7 +88,12 @@ def hostile(right):
     return rules
 
 
-def test_any_set_of_runs_is_one_page_with_its_scores(agent_runs, past, past_json):  # noqa: F811
+@pytest.fixture
+def agent_runs(workspace, past_json):
+    return compared_runs(past_json)
+
+
+def test_any_set_of_runs_is_one_page_with_its_scores(agent_runs, past, past_json):
     rows = [{"question": f"q{n}?", "answer": f"a{n}"} for n in range(16)]
     Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for right in (4, 14):
@@ -126,7 +131,7 @@ def test_any_set_of_runs_is_one_page_with_its_scores(agent_runs, past, past_json
     assert "prefers-color-scheme: dark" in raw and "width=device-width" in raw and raw.count("<polyline") >= 3
 
 
-def test_what_models_and_tools_say_is_text(agent_runs, past_json):  # noqa: F811
+def test_what_models_and_tools_say_is_text(agent_runs, past_json):
     Path("evil.json").write_text(json.dumps(hostile(range(N))))
     Path("tasks.json").write_text(
         json.dumps(
@@ -144,7 +149,7 @@ def test_what_models_and_tools_say_is_text(agent_runs, past_json):  # noqa: F811
     assert "default-src 'none'" in raw and "script-src" not in raw
 
 
-def test_huge_texts_and_many_queries_are_bounded_and_said_so(agent_runs, past_json):  # noqa: F811
+def test_huge_texts_and_many_queries_are_bounded_and_said_so(agent_runs, past_json):
     huge = f"It costs 0.5 crowns. {'x' * 3_000_000} the end"
     Path("huge.json").write_text(
         json.dumps(
@@ -176,7 +181,7 @@ def test_huge_texts_and_many_queries_are_bounded_and_said_so(agent_runs, past_js
     assert "10 more queries are left out" in read("few.html").text
 
 
-def test_only_a_report_is_replaced(agent_runs, past, past_json):  # noqa: F811
+def test_only_a_report_is_replaced(agent_runs, past, past_json):
     past_json("runs", "report", agent_runs[0])
     assert "--force" in past("runs", "report", agent_runs[0], code=2).stderr
     past("runs", "report", agent_runs[1], "--force")
@@ -191,7 +196,7 @@ def test_only_a_report_is_replaced(agent_runs, past, past_json):  # noqa: F811
     assert not Path("new.html").exists()
 
 
-def test_runs_that_cannot_be_compared_are_shown_and_said(agent_runs, past_json):  # noqa: F811
+def test_runs_that_cannot_be_compared_are_shown_and_said(agent_runs, past_json):
     words = ("agent", "--tools", "tools.json", "--query", "Fare of SK-1?", "--backend", "echo", "--model", "0.json")
     other = past_json(*words)["run"]
     done = past_json("runs", "report", agent_runs[0], other, "-o", "out.html")

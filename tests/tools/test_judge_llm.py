@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_agent_parallel import API, call, finish
+from agent_tools import API, call, finish
 
 from pastcli.api import Completion, Episode, Task
 from pastcli.errors import PastError
