@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from agent_tools import call, finish, queries, script
+from agent_tools import finish, queries, script
 from conftest import QUICKSTART, ROOT
 
 from pastcli.agent.drivers import run_tasks

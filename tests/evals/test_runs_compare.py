@@ -9,6 +9,7 @@ from agent_tools import N, compared_runs
 from pastcli.errors import UsageError
 from pastcli.evals.paired import compare_tables, win_rate
 
+
 @pytest.fixture
 def agent_runs(workspace, past_json):
     return compared_runs(past_json)
