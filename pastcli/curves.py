@@ -23,9 +23,10 @@ def read_log(file: Path) -> list[dict[str, Any]]:
 
 
 def drawn(log: Sequence[dict[str, Any]]) -> list[str]:
-    """The quantities of a log that are shown as curves: `SHOWN`, then each reward."""
+    """The quantities of a log that are shown as curves: `SHOWN`, then each reward and what describes episodes of calls."""
     names = [name for name in SHOWN if any(name in entry for entry in log)]
-    return names + sorted({name for entry in log for name in entry if name.startswith("rewards/")})
+    parts = ("rewards/", "episodes/", "rollout_")
+    return names + sorted({name for entry in log for name in entry if name.startswith(parts)})
 
 
 def curve(values: Sequence[float], width: int = 48) -> str:

@@ -42,6 +42,7 @@ from .checkpoints import (
     TensorSpec,
 )
 from .documents import Passage, PassageStream, Question
+from .rollouts import Episodes, Rollout, Timed
 from .schemas import Parameter, object_schema
 from .tool_plugins import Environment, ToolDocument, ToolFormat, ToolWarnings
 from .tools import Episode, ExpectedCall, Judge, Observation, Reference, Step, Task, ToolEnv, ToolSpec, Verdict
@@ -59,6 +60,7 @@ __all__ = [
     "DirectoryOf",
     "Environment",
     "Episode",
+    "Episodes",
     "ExpectedCall",
     "HasCompanions",
     "HasVocabulary",
@@ -74,6 +76,7 @@ __all__ = [
     "Question",
     "Reference",
     "Reward",
+    "Rollout",
     "RunsModels",
     "Sampling",
     "ScoresTexts",
@@ -82,6 +85,7 @@ __all__ = [
     "StoredBits",
     "Task",
     "TensorSpec",
+    "Timed",
     "TokenModel",
     "ToolDocument",
     "ToolEnv",

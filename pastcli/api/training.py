@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from .rollouts import Episodes
+
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """progress(done_steps, total_steps, latest metrics)"""
 
@@ -23,6 +25,8 @@ class TrainJob:
     and `resume` is set, training continues from it. `config` is the stage's dataclass of `pastcli.config`.
     `watch` is a directory where `log.jsonl` (a line a step) and `rollouts.jsonl` grow while training runs.
     `dev` holds held-out rows of the same kind as `examples`: they are measured while training runs, and choose the result.
+    With `episodes`, RL plays them instead of asking for one answer: rows are then `{"prompt", "id"}` with the ids of their tasks,
+    and the rewards also get the columns `episode` and `verdict`.
     """
 
     model: Path
@@ -35,6 +39,7 @@ class TrainJob:
     rewards: Sequence[tuple[str, float, Reward]] = ()
     watch: Path | None = None
     dev: Path | None = None
+    episodes: Episodes | None = None
 
 
 @dataclass(frozen=True)

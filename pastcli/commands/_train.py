@@ -82,10 +82,13 @@ def rl_rows(questions: Sequence[api.Question], where: Path | str) -> list[dict[s
     return rows
 
 
-def rewards_of(config: RlConfig) -> list[tuple[str, float, api.Reward]]:
-    """The reward plugins of `name[:weight]`, loaded; raises `UsageError` for a bad weight or an unknown name."""
+def rewards_of(config: RlConfig, episodes: bool = False) -> list[tuple[str, float, api.Reward]]:
+    """The reward plugins of `name[:weight]`, loaded; raises `UsageError` for a bad weight or an unknown name.
+
+    With `episodes` those of the episodes, whose judge (and its model) is asked by what plays them.
+    """
     found = []
-    for text in config.reward:
+    for text in config.tool_reward if episodes else config.reward:
         name, colon, weight = text.partition(":")
         try:
             value = float(weight) if colon else 1.0
@@ -97,7 +100,7 @@ def rewards_of(config: RlConfig) -> list[tuple[str, float, api.Reward]]:
             )
         found.append((name, value, registry.load("reward", name)))
     judging = [hasattr(reward, "open") for _, _, reward in found]
-    if config.judge_model and not any(judging):
+    if config.judge_model and not any(judging) and not episodes:
         raise UsageError("--judge-model is for a reward that needs a model", "add --reward judge:0.5")
     return [(n, w, judge_of(config, reward) if needs else reward) for (n, w, reward), needs in zip(found, judging)]
 
@@ -118,6 +121,7 @@ def train(
     rewards: Sequence[tuple[str, float, api.Reward]] = (),
     label: str = "",
     dev: Sequence[dict[str, Any]] = (),
+    episodes: api.Episodes | None = None,
 ) -> api.TrainResult:
     """One training in `folder`: examples.jsonl, log.jsonl and the model or adapter made; its checkpoints are removed.
 
@@ -131,7 +135,9 @@ def train(
         write_rows(held_out, dev)
     trainer = registry.load("trainer", config.trainer)
     with output.progress(label or stage, "steps") as progress:
-        job = api.TrainJob(model, examples, folder, state, config, resume, progress, rewards, folder, held_out)
+        job = api.TrainJob(
+            model, examples, folder, state, config, resume, progress, rewards, folder, held_out, episodes
+        )
         try:
             result = trainer.sft(job) if stage == "sft" else trainer.rl(job)
         except Exception:

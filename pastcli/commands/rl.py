@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .. import models, runs
+from .. import models, output, runs
 from ..config import RlConfig
 from ..errors import UsageError
-from . import _audit, _lineage, _train
+from . import _audit, _lineage, _rl_tools, _train
 from ._options import (
     AllowStale,
     DryRun,
@@ -36,6 +36,10 @@ SFT = typer.Option(
 QUESTIONS = typer.Option(
     "--questions", metavar="FILE", help="Questions with answers: JSONL, SQuAD-like JSON or LooGLE."
 )
+TOOLS = typer.Option(
+    "--tools", metavar="FILE", help="Instead of questions: tools with queries, as `past agent` takes them."
+)
+TASKS = typer.Option("--tasks", metavar="FILE", help="With --tools: queries of your own with the calls of a good run.")
 DEV = typer.Option(
     "--dev",
     metavar="FILE",
@@ -54,6 +58,8 @@ AUDIT = typer.Option(
 def command(
     sft: Annotated[str | None, SFT] = None,
     questions: Annotated[Path | None, QUESTIONS] = None,
+    tools: Annotated[Path | None, TOOLS] = None,
+    tasks: Annotated[Path | None, TASKS] = None,
     dev: Annotated[Path | None, DEV] = None,
     audit: Annotated[int | None, AUDIT] = None,
     card: _train.Card = 0.0,
@@ -69,38 +75,74 @@ def command(
 ) -> None:
     """GRPO on questions without the passage in the prompt: the model learns to use what SFT put into its weights.
 
-    Rewards compare the answer with the accepted ones; `past plugins` lists them. A reward that fails stops the run. The
+    With --tools it answers queries by whole episodes of calls, and learns to call what it knows by name only. Rewards compare
+    the answer with the accepted ones, or weigh the calls; `past plugins` lists them. A reward that fails stops the run. The
     reward `judge` asks a model (--judge-model) whether the answer is right; `--audit 32` tries the rewards beforehand.
     """
     if not dry_run and _train.joined(config, as_json):
         return
-    if questions is None:
-        raise UsageError("no questions given", "name a file: past rl --questions questions.jsonl")
+    _check(questions, tools, tasks, dev, audit)
     from ..ingest import from_stdin, read_questions
 
-    questions = from_stdin(questions)
     found = models.resolve(sft) if sft else _newest_sft()
-    extra = {"sft": str(found.path), "questions": str(questions.resolve()), "name": name}
-    extra |= {"dev": str(dev.resolve())} if dev else {}
+    questions = from_stdin(questions) if questions is not None else None
+    files = {"questions": questions, "dev": dev, "tools": tools, "tasks": tasks}
+    given = {key: str(path.resolve()) for key, path in files.items() if path is not None}
+    extra = {"sft": str(found.path), "name": name, **given}
     if audit is None and already_done("rl", config, extra, resume, as_json):
         return
-    rewards = _train.rewards_of(config)
-    rows = _train.rl_rows(read_questions(questions, strict), questions)
+    source = _rl_tools.read(tools, tasks, config) if tools is not None else None
+    rewards = _train.rewards_of(config, episodes=source is not None)
+    rows = source.rows() if source else _train.rl_rows(read_questions(questions, strict), questions)
     if audit is not None:
         _audit.show(_audit.made(found, rows, rewards, config, audit), as_json)
         return
     held_out = _train.rl_rows(read_questions(dev, strict), dev) if dev else []
     if dry_run:
-        _train.show_plan("rl", found, rows, config, card, as_json)
+        _show_plan(found, source, rows, config, card, as_json)
         return
     with runs.start("rl", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale) as run:
         _train.add_base(run, "sft", found)
-        run.add_input("questions", questions)
-        run.add_inputs("dev", [dev] if dev else [])
-        result = _train.train("rl", found.path, rows, run.dir, config, run.resumed, rewards, dev=held_out)
+        for key, path in given.items():
+            run.add_input(key, path)
+        with _rl_tools.playing(source, config) as episodes:
+            result = _train.train(
+                "rl", found.path, rows, run.dir, config, run.resumed, rewards, dev=held_out, episodes=episodes
+            )
         _train.record(run, result)
-        run.metrics(questions=len(rows), **_rewarded(result.log))
+        counts = source.counts() | _rl_tools.behaviour(result.log) if source else {"questions": len(rows)}
+        run.metrics(**counts, **_rewarded(result.log))
     show_run(runs.read(run.final), as_json)
+
+
+def _show_plan(
+    found: models.ModelRef,
+    source: _rl_tools.Source | None,
+    rows: list[dict],
+    config: RlConfig,
+    card: float,
+    as_json: bool,
+) -> None:
+    if source is not None:
+        output.emit(_rl_tools.plan(source, config, found.name), as_json)
+    else:
+        _train.show_plan("rl", found, rows, config, card, as_json)
+
+
+def _check(questions: Path | None, tools: Path | None, tasks: Path | None, dev: Path | None, audit: int | None) -> None:
+    """Raises `UsageError` for no source of questions, or two."""
+    if questions is None and tools is None:
+        raise UsageError(
+            "no questions given", "name a file: past rl --questions questions.jsonl, or past rl --tools toolbench.json"
+        )
+    if questions is not None and tools is not None:
+        raise UsageError("--questions and --tools both say what to train on", "give one of them")
+    if tasks is not None and tools is None:
+        raise UsageError("--tasks without --tools", "name the tools that these queries call: --tools FILE")
+    if dev is not None and tools is not None:
+        raise UsageError("--dev holds questions, not queries with tools", "leave it out with --tools")
+    if audit is not None and tools is not None:
+        raise UsageError("--audit tries rewards of answers, not of episodes", "leave it out with --tools")
 
 
 def _rewarded(log: list[dict[str, float]]) -> dict[str, float | None]:

@@ -131,8 +131,36 @@ def preset(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class RlConfig(TrainingConfig):
-    """`past rl`: GRPO on questions, no passage in the prompt (METHOD 3)."""
+class ToolRlConfig:
+    """What `past rl --tools` needs beside: which queries, how long an episode may be, who answers calls and who judges."""
+
+    tool_reward: list = setting(
+        ["first_calls:0.5", "verdict:0.5"], "with --tools: reward as name[:weight], instead of --reward; may repeat"
+    )
+    category: list = setting([], "with --tools: only queries all of whose tools are in this category; may repeat")
+    limit: int = setting(0, "with --tools: only the first N queries; 0 takes all", at_least=0)
+    format: str = setting(
+        "react",
+        "with --tools: how the model calls: react (the paper's), or native (its own chat template)",
+        choices=("react", "native"),
+    )
+    max_turns: int = setting(4, "with --tools: turns before an episode is cut off", at_least=1)
+    turn_tokens: int = setting(64, "with --tools: longest turn, in tokens", at_least=1)
+    observation_chars: int = setting(
+        256, "with --tools: longest observation shown to the model, in characters", at_least=16
+    )
+    judge: str = setting("rules", "with --tools: judge plugin, whose word the reward `verdict` is")
+    environment: str = setting(
+        "", "with --tools: environment plugin that answers calls (default: the tools' own, else the simulator)"
+    )
+    simulator_model: str = setting("", "model that answers in the environment `llm`")
+    simulator_backend: str = setting("openai", "chat plugin that runs that model")
+    strict_tools: bool = setting(False, "a broken field in the tools file is an error, not a warning")
+
+
+@dataclass(frozen=True)
+class RlConfig(ToolRlConfig, TrainingConfig):
+    """`past rl`: GRPO on questions, no passage in the prompt (METHOD 3); with tools, on whole episodes of calls."""
 
     lr: float = setting(4e-5, "peak learning rate", above=0)
     schedule: str = setting("constant", "learning-rate schedule", choices=SCHEDULES)
@@ -153,6 +181,6 @@ class RlConfig(TrainingConfig):
     vllm_memory: float = setting(0.3, "share of a card's memory for vLLM (vllm)", above=0, at_most=1)
     vllm_tensor_parallel: int = setting(1, "cards over which vLLM spreads one model (vllm)", at_least=1)
     reward: list = setting(["f1:0.5", "contains:0.25", "exact_match:0.25"], "reward as name[:weight]; may repeat")
-    judge_model: str = setting("", "model of a reward that needs one (judge)")
+    judge_model: str = setting("", "model of a reward or a judge that needs one (judge; llm)")
     judge_backend: str = setting("", "chat plugin that runs the judge's model (default: openai)")
-    judge_votes: int = setting(0, "votes of the judge on an answer; 0: three", at_least=0, at_most=6)
+    judge_votes: int = setting(0, "votes of the judge on an answer or an episode; 0: three", at_least=0, at_most=6)

@@ -180,7 +180,7 @@ class HFChat:
             pad=self.tokenizer.pad_token_id,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            draws=_draws(seeds, room) if sampling.temperature > 0 else None,
+            draws=draws_of(seeds, room) if sampling.temperature > 0 else None,
             begun=begun,
         )
         if begun and len(rows) == 1:
@@ -222,7 +222,7 @@ def _with_skills(path: Path, dtype: Any, skills: Sequence[tuple[Path | str, floa
     return model.to(dtype)
 
 
-def _draws(seeds: Sequence[int | None], steps: int) -> Any:
+def draws_of(seeds: Sequence[int | None], steps: int) -> Any:
     """(rows, steps) uniform numbers, each row from its own seed, so that an answer does not depend on its neighbours."""
     import torch
 

@@ -33,7 +33,7 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in found if token is not None}
 
 
-def _pick(logits: torch.Tensor, temperature: float, top_p: float, draw: Callable[[], torch.Tensor]) -> torch.Tensor:
+def pick(logits: torch.Tensor, temperature: float, top_p: float, draw: Callable[[], torch.Tensor]) -> torch.Tensor:
     """One token a row (B,) from logits (B, V): the best, or the one at `draw()` (B,) of the cumulative distribution."""
     if temperature <= 0:
         return logits.argmax(-1)
@@ -105,7 +105,7 @@ def generate(
         return torch.rand(len(live), generator=generator, dtype=torch.float64)
 
     for count in range(max_new_tokens):
-        token = _pick(logits, temperature, top_p, draw)
+        token = pick(logits, temperature, top_p, draw)
         for row, value in zip(live, token.tolist(), strict=True):
             if not idle:
                 results[row].append(value)

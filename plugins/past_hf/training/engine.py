@@ -25,7 +25,7 @@ from . import checkpoints
 from .arguments import Machine
 from .held_out import HeldOut
 from .watch import Clock, Watch
-from .watchdog import Watchdog
+from .watchdog import RULES, Watchdog
 
 
 def schedule(kind: str, steps: int, warmup: float) -> Callable[[int], float]:
@@ -61,6 +61,8 @@ class PlannedTrainer(Trainer):
     counted: int = 0
     """Rows of the step, over all processes."""
     seen_before: int = 0
+    rules = RULES
+    """What the watchdog asks after every step."""
 
     def attach(self, job: api.TrainJob, machine: Machine, rows: Any, batches: Sequence[list[int]]) -> None:
         self.job, self.rows, self.batches = job, rows, batches
@@ -73,7 +75,7 @@ class PlannedTrainer(Trainer):
         for callback in (self.saver, _Pace(self), self.watch):
             self.add_callback(callback)
         if job.config.watchdog:
-            self.add_callback(Watchdog(job.config.patience))
+            self.add_callback(Watchdog(job.config.patience, self.rules))
 
     def hold_out(self, rows: list[dict[str, Any]]) -> None:
         """Measure these rows every `dev_every` steps, and keep the best model."""

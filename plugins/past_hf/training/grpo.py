@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 from typing import Any
@@ -25,7 +26,7 @@ from .lora import lora_config
 from .rewards import combined
 
 BY_ROW = frozenset(
-    ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "ref_per_token_logps")
+    ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask", "advantages", "ref_per_token_logps")
 )
 """Fields of TRL 1.16's batch that have a row for each answer; the package is pinned to the version they are those of."""
 WHOLE = frozenset(("num_items_in_batch",))
@@ -123,12 +124,12 @@ class TunedGrpo(Grpo):
         lengths = (batch["prompt_mask"].sum(1) + batch["completion_mask"].sum(1)).tolist()
         kept = self._merged(batch) if self.beta == 0.0 else list(range(len(lengths)))
         self._metrics["train"]["rows_trained"].append(len(kept))
-        rows, tokens = len(lengths), batch["completion_mask"].sum().item()
+        rows, tokens = len(lengths), loss_mask(batch).sum().item()
         for group in token_batches([lengths[row] for row in kept], self.job.config.batch_tokens):
             picked = torch.tensor([kept[index] for index in group])
             part = {key: value[picked] if key in BY_ROW else value for key, value in batch.items()}
             if self.loss_type == "bnpo":
-                yield part, part["completion_mask"].sum().item() / tokens
+                yield part, loss_mask(part).sum().item() / tokens
             else:
                 yield part, 1.0 if self.loss_type == "dapo" else len(group) / rows
 
@@ -136,7 +137,7 @@ class TunedGrpo(Grpo):
         """Rows to train on; `batch["advantages"]` of each takes up those of its equals."""
         advantages = batch["advantages"]
         first: dict[tuple[int, ...], int] = {}
-        both = torch.cat([batch["prompt_ids"], batch["completion_ids"], batch["completion_mask"]], 1)
+        both = torch.cat([batch["prompt_ids"], batch["completion_ids"], batch["completion_mask"], loss_mask(batch)], 1)
         for row, key in enumerate(map(tuple, both.tolist())):
             if key in first:
                 advantages[first[key]] += advantages[row]
@@ -169,16 +170,41 @@ class TunedGrpo(Grpo):
         return empty.masked_scatter(mask, flat), empty.masked_scatter(mask, entropy), None
 
 
+def loss_mask(batch: dict[str, Any]) -> torch.Tensor:
+    """(B, C): 1 for the tokens of the answers that the policy chose; observations of tools are not among them."""
+    return batch["completion_mask"] * batch.get("tool_mask", 1)
+
+
 def build(
     job: api.TrainJob, machine: Machine, model: Any, tokenizer: Any, rows: list[dict[str, Any]], common: dict
 ) -> Grpo:
     """The trainer of one `past rl`. Raises `UsageError` for settings GRPO cannot work with."""
     config: RlConfig = job.config
-    _check(job)
+    check(job)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     rows = fitting(rows, tokenizer, context, config.max_new_tokens)
     longest = max(len(tokenizer(row["prompt"])["input_ids"]) for row in rows)
-    rounds = 1 if machine.tuned else plans.rl_rounds(config, machine.processes, longest)
+    kind = TunedGrpo if machine.tuned else Grpo
+    trainer = assembled(kind, job, machine, model, tokenizer, rows, common, (longest, config.max_new_tokens))
+    trainer.stopped = stop_rule(tokenizer, end_tokens(model, tokenizer), qa.STOP)
+    return trainer
+
+
+def assembled(
+    kind: type[Grpo],
+    job: api.TrainJob,
+    machine: Machine,
+    model: Any,
+    tokenizer: Any,
+    rows: list[dict[str, Any]],
+    common: dict,
+    longest: tuple[int, int],
+    **more: Any,
+) -> Grpo:
+    """A trainer of `kind` on its plan; `longest` are the most tokens of a prompt and of what follows it."""
+    config: RlConfig = job.config
+    sized = dataclasses.replace(config, max_new_tokens=longest[1])
+    rounds = 1 if machine.tuned else plans.rl_rounds(sized, machine.processes, longest[0])
     answers = config.prompts_per_step * config.num_generations // machine.processes
     arguments = GRPOConfig(
         **common,
@@ -186,23 +212,23 @@ def build(
         steps_per_generation=rounds,
         per_device_train_batch_size=answers // rounds,
         num_generations=config.num_generations,
-        max_completion_length=config.max_new_tokens,
+        max_completion_length=longest[1],
         temperature=config.temperature,
         beta=config.beta,
         loss_type=config.loss,
         router_aux_loss_coef=0.0,  # balancing experts is no part of the reward; and the router's logits are not at hand here
-        **rollouts(config, machine, longest),
+        **rollouts(sized, machine, longest[0]),
     )
     reward = combined(job.rewards, lambda *batch: trainer.seen(*batch), lambda part: trainer.clock(part))
-    trainer = (TunedGrpo if machine.tuned else Grpo)(
+    trainer = kind(
         model=model,
         args=machine.one_card(arguments),
         train_dataset=stand_in({"prompt": rows[0]["prompt"]}),
         reward_funcs=[reward],
         processing_class=tokenizer,
         peft_config=lora_config(config, model),
+        **more,
     )
-    trainer.stopped = stop_rule(tokenizer, end_tokens(model, tokenizer), qa.STOP)
     mine = slice(trainer.rank * answers, (trainer.rank + 1) * answers)
     # TRL draws one batch a micro-batch and answers the first of each step.
     batches = [step[mine] for step in plans.rl_plan(len(rows), config) for _ in range(rounds)]
@@ -240,7 +266,8 @@ def rollouts(config: RlConfig, machine: Machine, longest: int) -> dict[str, Any]
     )
 
 
-def _check(job: api.TrainJob) -> None:
+def check(job: api.TrainJob) -> None:
+    """Raises `UsageError` for settings GRPO cannot work with."""
     config: RlConfig = job.config
     if config.num_generations < 2:
         raise UsageError("num_generations must be at least 2", "an advantage compares answers to one question")

@@ -15,7 +15,7 @@ from pastcli import api
 from pastcli.errors import PastError, UsageError
 
 from ..materialize import load_model, load_tokenizer
-from . import grpo, sft
+from . import grpo, sft, tool_grpo
 from .arguments import Machine, common, shard_on_processors
 from .checkpoints import newest_whole
 from .held_out import BEST, NOTE, read_best
@@ -33,7 +33,8 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     set_seed(config.seed)
     model = load_model(job.model, machine.weights_dtype(config), machine.attention)
     tokenizer, rows = load_tokenizer(job.model), _rows(job.examples)
-    trainer = BUILD[stage](job, machine, model, tokenizer, rows, common(job, machine))
+    build = BUILD[stage] if job.episodes is None else tool_grpo.build
+    trainer = build(job, machine, model, tokenizer, rows, common(job, machine))
     if job.dev is not None:
         trainer.hold_out(_rows(job.dev))
     before = weights_hash(dict(trainer.model.named_parameters()))

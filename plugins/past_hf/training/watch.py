@@ -35,8 +35,13 @@ _NAMES = {
     "rows": "rows",
     "rows_trained": "rows_trained",
     "dev": "dev",
+    "rollout_tokens": "rollout_tokens",
+    "rollout_tokens_per_second": "rollout_tokens_per_second",
 }
 """Metrics kept from TRL's log, and what the log calls them; `dead_groups` is the share without an advantage."""
+
+EPISODES = "episodes/"
+"""Begins the names of what describes the episodes of a step; they are kept under their own names."""
 
 
 class Clock:
@@ -78,6 +83,7 @@ def logged(entry: dict[str, float]) -> dict[str, float]:
     """One step as log.jsonl has it."""
     kept = {name: entry[key] for key, name in _NAMES.items() if entry.get(key) is not None}
     rewards = {key.removesuffix("/mean"): entry[key] for key in entry if _of_one_reward(key)}
+    rewards |= {key: entry[key] for key in entry if key.startswith(EPISODES)}
     return kept | rewards | {key: entry[key] for key in entry if key.startswith("seconds")}
 
 
@@ -132,10 +138,20 @@ class Watch(TrainerCallback):
                 "completion": completions[row],
                 "reward": total[row],
                 "rewards": {name: values[row] for name, values in by_name.items()},
+                **_episode(columns, row),
             }
             for row in picked
         ]
         lines(self.folder / "rollouts.jsonl", rows)
+
+
+def _episode(columns: dict[str, Any], row: int) -> dict[str, Any]:
+    """A whole episode with its verdict, where the answers are such."""
+    if "episode" not in columns:
+        return {}
+    episode, verdict = columns["episode"][row], columns["verdict"][row]
+    told = {"status": episode.status, "answer": episode.answer, "verdict": [verdict.label, verdict.reason]}
+    return {"episode": {**told, "steps": [step.to_dict() for step in episode.steps]}}
 
 
 def lines(file: Path, rows: Sequence[dict[str, Any]], mode: str = "a") -> None:

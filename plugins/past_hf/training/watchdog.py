@@ -76,20 +76,15 @@ def repetition(log: Sequence[Step], patience: int) -> Reason | None:
     )
 
 
-RULES: tuple[Callable[[Sequence[Step], int], Reason | None], ...] = (
-    not_finite,
-    dead_groups,
-    collapsed_entropy,
-    exploding_length,
-    repetition,
-)
+Rule = Callable[[Sequence[Step], int], Reason | None]
+RULES: tuple[Rule, ...] = (not_finite, dead_groups, collapsed_entropy, exploding_length, repetition)
 
 
 class Watchdog(TrainerCallback):
     """Asks the rules after every step, and every `patience` steps whether any weight has moved. Raises `PastError`."""
 
-    def __init__(self, patience: int):
-        self.patience = patience
+    def __init__(self, patience: int, rules: Sequence[Rule] = RULES):
+        self.patience, self.rules = patience, rules
         self.log: list[Step] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -102,7 +97,7 @@ class Watchdog(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         self.log.append(logged({**logs, "step": state.global_step}))
-        for rule in RULES:
+        for rule in self.rules:
             if reason := rule(self.log, self.patience):
                 self._stop(state.global_step, *reason)
         if len(self.log) % self.patience == 0:

@@ -1,0 +1,32 @@
+"""Rewards for episodes of tool calls, gated: what is paid is a right call or a solved task, never the look of one.
+
+A reward here is `f(prompts, completions, *, episode, verdict, **columns) -> list[float | None]`: one number an episode.
+`first_calls` pays for what the model knew before any error message told it; `verdict` is the judge's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...api import Episode, Verdict
+from .calls import score
+
+LABELS = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
+
+
+def first_calls(
+    prompts: Sequence[str], completions: Sequence[str], *, episode: Sequence[Episode], **columns: Any
+) -> list[float | None]:
+    """Share of the calls a good run makes that were right at the first attempt, less for every function it did not need.
+
+    None for a query of which nobody said what a good run calls.
+    """
+    return [score(one) for one in episode]
+
+
+def verdict(
+    prompts: Sequence[str], completions: Sequence[str], *, verdict: Sequence[Verdict], **columns: Any
+) -> list[float | None]:
+    """1 for Solved, 0.5 for Partially Solved, 0 for Unsolved; None for what the judge cannot grade."""
+    return [LABELS.get(one.label) for one in verdict]

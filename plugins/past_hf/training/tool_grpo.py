@@ -1,0 +1,123 @@
+"""GRPO on whole episodes of tool calls, through TRL's `rollout_func`: the policy's tokens are trained, observations are not.
+
+The episodes are played by whoever made the job (`api.Episodes`); here they are decoded, weighed and learned from. TRL hands
+the rollout its prompts alone, so the tasks asked are taken from the rows just before, and each copy of a row is made a
+row of its own: TRL writes the columns of a rollout into them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import warnings
+from typing import Any
+
+from pastcli import api
+from pastcli.config import RlConfig
+from pastcli.errors import PastError, UsageError
+
+from .arguments import Machine
+from .examples import warn_too_long
+from .grpo import Grpo, TunedGrpo, assembled, check
+from .policy import Policy
+from .tool_watchdog import TOOL_RULES
+from .watch import EPISODES
+
+
+class Playing(Grpo):
+    """Mixed in before a GRPO trainer: an answer is an episode."""
+
+    rules = TOOL_RULES
+    policy: Policy
+    asked: list[str]
+    cut_off: float = 0.0
+    """Share of the last step's turns that ended at the token limit."""
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        rows = [dict(row) for row in inputs]
+        self.asked = [row["id"] for row in rows]
+        batch = super()._generate_and_score_completions(rows)
+        # TRL calls cut off what does not end in an end token: a turn ends where its observation begins.
+        self._metrics["train"]["completions/clipped_ratio"][-1] = self.cut_off
+        return batch
+
+    def play(self) -> dict[str, Any]:
+        """The episodes of this process's rows, as TRL wants a rollout, and what the rewards need of them."""
+        first = self.rank * len(self.asked)
+        self.counted = len(self.asked) * self.accelerator.num_processes
+        self.policy.begin()
+        self.model.eval()
+        with self.accelerator.autocast() if self.args.bf16 else contextlib.nullcontext():
+            played = self.job.episodes.play(
+                self.policy,
+                [(key, first + place) for place, key in enumerate(self.asked)],
+                step_seed(self.job.config.seed, self.state.global_step),
+                self.clock,
+            )
+        self.model.train()
+        self.extra["rollout_tokens"] = self.policy.sampled
+        self.extra["rollout_tokens_per_second"] = self.policy.sampled / max(self.policy.seconds, 1e-9)
+        self.policy.begin()  # what was kept of the episodes is as large as the model
+        turns = [step for rollout in played for step in rollout.episode.steps]
+        self.cut_off = sum(step.completion.finish == "length" for step in turns) / max(len(turns), 1)
+        for rollout in played:
+            for name, value in rollout.figures.items():
+                if value is not None:
+                    self._log_metric(EPISODES + name, float(value))
+        return {
+            "prompt_ids": [list(rollout.prompt_ids) for rollout in played],
+            "completion_ids": [list(rollout.completion_ids) for rollout in played],
+            "env_mask": [list(rollout.mask) for rollout in played],
+            "logprobs": None,
+            "episode": [rollout.episode for rollout in played],
+            "verdict": [rollout.verdict for rollout in played],
+        }
+
+    def seen(self, prompts, completions, columns, by_name, total) -> None:
+        if all(value is None for value in total):
+            raise PastError(
+                f"no reward could grade any of {len(total)} episodes",
+                "rewards of episodes are first_calls and verdict; the judge must be able to grade these queries",
+            )
+        super().seen(prompts, completions, columns, by_name, total)
+
+
+class TunedPlaying(Playing, TunedGrpo):
+    """The step of one process without a card."""
+
+
+def roll_out(prompts: list[str], trainer: Playing) -> dict[str, Any]:
+    """TRL's `rollout_func`."""
+    return trainer.play()
+
+
+def step_seed(seed: int, step: int) -> int:
+    """31 bits from (run seed, step): episodes are the same after `--resume`, and differ from step to step."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=4).digest()) & 0x7FFFFFFF
+
+
+def build(
+    job: api.TrainJob, machine: Machine, model: Any, tokenizer: Any, rows: list[dict[str, Any]], common: dict
+) -> Playing:
+    """The trainer of one `past rl --tools`. Raises `UsageError` for what cannot play episodes."""
+    config: RlConfig = job.config
+    check(job)
+    if config.rollouts != "own":
+        raise UsageError(f"--rollouts {config.rollouts} cannot call tools between turns", "leave it out with --tools")
+    if machine.sharded:
+        raise UsageError("--sharding full cannot play episodes", "leave it out with --tools")
+    policy = Policy(model, tokenizer, lambda part: trainer.clock(part))
+    openings = job.episodes.openings(policy)
+    limit = policy.context - config.turn_tokens
+    long = [number for number, row in enumerate(rows, 1) if openings[row["id"]] > limit]
+    warn_too_long(long, len(rows), limit, "these queries show too many tools: the model holds no more")
+    rows = [row for row in rows if openings[row["id"]] <= limit]
+    opening = max(openings[row["id"]] for row in rows)
+    # A token of an observation is two characters at the least, where it is not foreign script.
+    after = config.max_turns * config.turn_tokens + (config.max_turns - 1) * config.observation_chars // 2
+    kind = TunedPlaying if machine.tuned else Playing
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # TRL is pinned to the version it is in
+        trainer = assembled(kind, job, machine, model, tokenizer, rows, common, (opening, after), rollout_func=roll_out)
+    trainer.policy = policy
+    return trainer
