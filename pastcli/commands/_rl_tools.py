@@ -57,10 +57,7 @@ class Source:
 
         agent = agent_config(config)
         return ToolEpisodes(
-            {task.id: task for task in self.tasks},
-            agent,
-            partial(_opened, self.loaded, self.file, agent),
-            (describe,),
+            {task.id: task for task in self.tasks}, agent, partial(_opened, self.loaded, self.file, agent), (describe,)
         )
 
 
