@@ -10,7 +10,7 @@ import math
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 MOSTLY_DEAD = 0.7
 """Share of GRPO groups whose answers all earned the same from which a run has learnt from too few of them."""
@@ -67,7 +67,7 @@ def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) ->
     use = f"past inject --target {run['id']}" if has_skill else f"past rl --sft {run['id']} --questions questions.jsonl"
     if run["config"].get("phase") == "encoding":
         use = f"past sft DOCS --phase adaptation --after {run['id']}"
-    if not _numbers(first, last):
+    if not (_number(first) and _number(last)):
         return Closing(f"trained for {metrics.get('steps')} steps", use)
     fell = f"the loss went from {first:.2f} to {last:.2f} in {metrics['steps']} steps"
     if last > 0.8 * first:
@@ -81,10 +81,10 @@ def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) ->
 
 def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     first, last, dead = (metrics.get(name) for name in ("reward_first", "reward_last", "dead_groups"))
-    if not _numbers(first, last):
+    if not (_number(first) and _number(last)):
         return Closing(f"trained for {metrics.get('steps')} steps; no reward was logged")
     rose = f"the mean reward went from {first:.2f} to {last:.2f}"
-    if _numbers(dead) and dead > MOSTLY_DEAD:
+    if _number(dead) and dead > MOSTLY_DEAD:
         why = "nearly every answer is right already" if last > 0.8 else "the model hardly ever answers right"
         mend = "ask harder questions" if last > 0.8 else "give SFT more epochs"
         again = "" if last > 0.8 else "past sft --epochs 12"
@@ -98,7 +98,7 @@ def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> 
 
 def _extract(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     kept = metrics.get("energy")
-    share = f", {kept:.1%} of its squared norm kept" if _numbers(kept) and kept < 1 else ""
+    share = f", {kept:.1%} of its squared norm kept" if _number(kept) and kept < 1 else ""
     said = f"the skill changes {metrics['tensors']} tensors, its norm is {metrics['norm']:.3g}{share}"
     return Closing(said, f"past inject --vector {_skill(run)}")
 
@@ -112,10 +112,10 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     ask = f"past eval --questions questions.jsonl --model sft=@sft --model sft+skill={run['id']}"
     if control not in ("none", ""):
         return Closing(f"this is the {control} control: the skill itself is not in it", ask)
-    if not _numbers(survival) or metrics.get("norm") == 0:
+    if not _number(survival) or metrics.get("norm") == 0:
         return Closing("nothing of a skill was added: the model is the target itself", ask)
     own, mend = metrics.get("target_survival"), "--dtype f32 or --as adapter keeps all of it"
-    if survival >= WHOLE and _numbers(own) and own < WHOLE:
+    if survival >= WHOLE and _number(own) and own < WHOLE:
         how = "most" if own >= MOST else "only a part"
         said = f"the whole skill is in the file, but {how} of what the target had learnt (survival {own:.3f})"
         return Closing(f"{said}; {mend}", ask)
@@ -127,7 +127,7 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
 
 def _export(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     size, kept = f"{metrics['bytes'] / 1e6:.0f} MB", metrics.get("survival_training")
-    if not _numbers(kept):
+    if not _number(kept):
         return Closing(f"the model is in {size}")
     how = "all" if kept >= WHOLE else "most" if kept >= MOST else "only a part"
     return Closing(f"the model is in {size}; {how} of what its training changed survived (cosine {kept:.3f})")
@@ -169,7 +169,8 @@ def evaluated(results: Mapping[str, Any], per_document: float | None = None) -> 
         f1 = results["models"][label]["f1"]["mean"]
         return Closing(f"{label} has F1 {f1:.3f}; a second --model would tell whether that is better than anything")
     found, reference = results["differences"][label]["f1"], results["reference"]
-    interval = f" [{found['low']:+.3f}, {found['high']:+.3f}]" if _numbers(found["low"], found["high"]) else ""
+    low, high = found["low"], found["high"]
+    interval = f" [{low:+.3f}, {high:+.3f}]" if _number(low) and _number(high) else ""
     gain = f"F1 {found['mean']:+.3f}{interval}, p {found['p_holm']:.2g}"
     if found["p_holm"] < 0.05:
         better = "better" if found["mean"] > 0 else "worse"
@@ -201,15 +202,15 @@ def studied(metrics: Mapping[str, Any], command: str) -> Closing:
 
 def _needed(found: Mapping[str, Any], units: int) -> int | None:
     """Units for a power of 80 % at five points, from the width of the interval; None if what there is would do."""
-    if not _numbers(found["low"], found["high"]) or units < 2:
+    if not (_number(found["low"]) and _number(found["high"])) or units < 2:
         return None
     spread = (found["high"] - found["low"]) / 2 / 1.96 * math.sqrt(units)
     needed = math.ceil((1.96 + 0.84) ** 2 * spread**2 / 0.05**2)
     return needed if needed > units else None
 
 
-def _numbers(*values: Any) -> bool:
-    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+def _number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _again(run: Mapping[str, Any], name: str) -> str:

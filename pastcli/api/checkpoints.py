@@ -200,6 +200,9 @@ class SingleFileFormat(Protocol):
 
     name: str
 
+    def open(self, path: Path) -> Checkpoint:
+        """See `CheckpointFormat.open`."""
+
     def writer(
         self,
         template: Checkpoint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -98,8 +98,9 @@ def collect(
     path does not exist or no passage remains.
     """
     files = [file for file in walk(paths) if but is None or os.path.realpath(file.path) != os.path.realpath(but)]
-    found, seen, ids = Collection(), set(), Counter()
-    names = _document_names(files)
+    found, names = Collection(), _document_names(files)
+    seen: set[bytes] = set()
+    ids: Counter[str] = Counter()
     for done, file in enumerate(files, 1):
         report = FileReport(file.relative)
         found.files.append(report)
@@ -176,7 +177,7 @@ def _whole_characters(document: Document) -> Document:
     return replace(document, title=title, text=text)
 
 
-def passages_of(document: Document, doc: str, source: dict[str, object], config: IngestConfig) -> list[Passage]:
+def passages_of(document: Document, doc: str, source: Mapping[str, object], config: IngestConfig) -> list[Passage]:
     """A document's passages, then its implications; ids are the document's name and a number."""
     if document.row:
         source = {**source, "row": document.row}

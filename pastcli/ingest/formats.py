@@ -99,7 +99,10 @@ def read_epub(path: Path) -> tuple[str, str]:
             ):
                 raise UsageError("encrypted EPUB", "its maker locked it; get a copy without DRM")
             container = BeautifulSoup(book.read("META-INF/container.xml"), "html.parser")
-            package = container.find("rootfile")["full-path"]
+            rootfile = container.find("rootfile")
+            if rootfile is None:
+                raise KeyError("no rootfile in META-INF/container.xml")
+            package = str(rootfile["full-path"])
             opf = BeautifulSoup(book.read(package), "html.parser")
             chapters = [_chapter(book, posixpath.dirname(package), href) for href in _spine(opf)]
     except UsageError:

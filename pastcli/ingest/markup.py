@@ -142,8 +142,8 @@ def hypertext(text: str) -> tuple[str, str]:
         soup.h1.decompose()
     for node in soup(_SKIPPED):
         node.decompose()
-    for node in soup.find_all(string=lambda piece: isinstance(piece, Comment)):
-        node.extract()
+    for comment in soup.find_all(string=lambda piece: isinstance(piece, Comment)):
+        comment.extract()
     for node in soup("br"):
         node.replace_with(" ")
     for node in soup("tr"):

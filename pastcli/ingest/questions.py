@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,12 @@ def read_questions(path: Path, strict: bool = False) -> list[Question]:
     """
     if not path.is_file():
         raise UsageError(f"no questions file {path}", LIKE)
-    faults, found, used = Faults(strict), {}, {}
+    faults = Faults(strict)
+    found: dict[tuple[str, str], Question] = {}
+    used: Counter[str] = Counter()
     twice, otherwise = 0, ""
     for name, row, doc in _rows(path, faults):
-        used[name] = used.get(name, 0) + 1
+        used[name] += 1
         unique = name if used[name] == 1 else f"{name}~{used[name]}"
         question = Question(unique, row["question"].strip(), answers_of(row), doc)
         first = found.setdefault((" ".join(question.question.split()).casefold(), doc), question)

@@ -67,7 +67,7 @@ def read_pdf(path: Path) -> list[Document]:
         if reader.is_encrypted and not reader.decrypt(""):
             raise UsageError("encrypted PDF", _DECRYPT)
         texts = [_dehyphenated(page.extract_text()) for page in reader.pages]
-        title = str((reader.metadata or {}).get("/Title") or "")
+        title = str(reader.metadata.get("/Title") or "") if reader.metadata else ""
     except PastError:
         raise
     except (DependencyError, FileNotDecryptedError) as error:
@@ -116,7 +116,8 @@ def read_records(path: Path, faults: Faults | None = None) -> list[Document]:
     A row without one goes to `faults` (without it, or if no row has one, the first is raised as `UsageError`).
     """
     faults = Faults(strict=True) if faults is None else faults
-    documents, first = [], {}
+    documents: list[Document] = []
+    first: dict[str, int] = {}
     before = len(faults.items)
     for number, record in records(path, faults):
         text = None if is_pair(record) else text_of(record)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ..api import Passage
 from ..errors import PastError, UsageError
@@ -53,7 +54,7 @@ def read_corpus(path: Path, faults: Faults | None = None) -> list[Passage]:
     faults = Faults(strict=True) if faults is None else faults
     passages = []
     for number, record in lines(path, faults):
-        text = {key: record.get(key) for key in ("id", "doc", "title", "text")}
+        text: dict[str, Any] = {key: record.get(key) for key in ("id", "doc", "title", "text")}
         kind, source = record.get("kind", "passage"), record.get("source", {})
         missing = next((key for key, value in text.items() if value is None), None)
         if (

@@ -77,7 +77,8 @@ def _is_boundary(text: str, match: re.Match[str], start: int, end: int) -> bool:
         return False
     if match.group()[0] != "." or match.group().startswith(".."):
         return True
-    word = _WORD_BEFORE.search(text, max(start, match.start() - 40), match.start()).group().lstrip("'’-.&")
+    before = _WORD_BEFORE.search(text, max(start, match.start() - 40), match.start())
+    word = before.group().lstrip("'’-.&") if before else ""
     if word.lower() in _TITLES:
         return False
     if word.lower() in _BEFORE_NUMBER:

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from ..api import ToolWarnings
 from . import types
-from .warnings import Warnings
 
 DEEPEST = 64
 
-ONE = ("items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems", "contains", "propertyNames", "not")
-ONE += ("if", "then", "else")
+ONE: tuple[str, ...] = ("items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems", "contains")
+ONE += ("propertyNames", "not", "if", "then", "else")
 MANY = ("allOf", "anyOf", "oneOf", "prefixItems")
 NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_COUNTS: tuple[str, ...] = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _COUNTS += ("minContains", "maxContains")
 _IDENTITY = ("$schema", "$id", "id", "$comment", "$vocabulary", "$dynamicAnchor", "$recursiveAnchor", "$anchor")
 
@@ -26,7 +26,7 @@ _IDENTITY = ("$schema", "$id", "id", "$comment", "$vocabulary", "$dynamicAnchor"
 class Mender:
     """Rewrites one document; `root` is the document as it came, where anchors are looked up."""
 
-    def __init__(self, root: Mapping[str, Any], warnings: Warnings):
+    def __init__(self, root: Mapping[str, Any], warnings: ToolWarnings):
         self.root = root
         self.warnings = warnings
         self._anchors: dict[str, str] | None = None

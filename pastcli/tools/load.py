@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..api import Task, ToolEnv, ToolSpec
+from ..api.tools import Key
 from ..errors import UsageError
 from . import environments, formats, names, sources
 from .warnings import Warnings
@@ -53,20 +54,21 @@ def read_tools(path: Path, strict: bool = False) -> ToolSet:
     """Like `load_tools`, for those who do not ask: no query is needed."""
     warnings = Warnings(strict)
     owner = environments.claiming(path)
+    asked: list[Task] = []
     if owner is not None:
         name, plugin = owner
-        kind, tasks, specs = plugin.NAME, [], plugin.tools(path, warnings)
+        kind, read = plugin.NAME, plugin.tools(path, warnings)
     else:
         name = environments.DEFAULT
-        kind, tasks, specs = _from_files(path, warnings)
-    listed: dict[names.Key, ToolSpec] = {}
-    for spec in [*specs, *(spec for task in tasks for spec in task.tools)]:
+        kind, asked, read = _from_files(path, warnings)
+    listed: dict[Key, ToolSpec] = {}
+    for spec in [*read, *(spec for task in asked for spec in task.tools)]:
         if listed.setdefault(spec.key, spec) != spec:
             warnings.add("T06", f"API {spec.tool} / {spec.api} is described differently in two places")
     if not listed:
         raise UsageError(f"no usable tool in {path}", "; ".join(warnings.lines()) or None)
     tasks = tuple(
-        replace(task, tools=_named_apart([listed[spec.key] for spec in task.tools], warnings)) for task in tasks
+        replace(task, tools=_named_apart([listed[spec.key] for spec in task.tools], warnings)) for task in asked
     )
     # Where queries bring their tools, what matters is that names differ within each of them.
     specs = _named_apart(listed.values(), Warnings() if tasks else warnings)

@@ -57,7 +57,7 @@ def distinct(names: Sequence[str], keys: Sequence[Key]) -> list[str]:
     All parties of a collision get one, so a name does not depend on the order of the list.
     """
     counts = Counter([*names, *TAKEN])
-    result = []
+    result: list[str] = []
     for name, key in zip(names, keys, strict=True):
         if counts[name] > 1:
             digest = hashlib.sha256("\0".join(key).encode("utf-8", "replace")).hexdigest()

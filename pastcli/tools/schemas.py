@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..api import ToolWarnings
 from ..api.schemas import kinds, members, pointer, resolve
 from .dialects import DEEPEST, MANY, NAMED, ONE, Mender
-from .warnings import Warnings
 
 
-def normalise(schema: Any, where: str, warnings: Warnings) -> dict[str, Any]:
+def normalise(schema: Any, where: str, warnings: ToolWarnings) -> dict[str, Any]:
     """The schema of one call's arguments, mended; always that of an object."""
     nothing = {"type": "object", "properties": {}}
     if schema in (None, {}, True):
@@ -37,7 +37,7 @@ def normalise(schema: Any, where: str, warnings: Warnings) -> dict[str, Any]:
     return mended
 
 
-def normalise_value(schema: Any, where: str, warnings: Warnings) -> dict[str, Any]:
+def normalise_value(schema: Any, where: str, warnings: ToolWarnings) -> dict[str, Any]:
     """The schema of any value (a response), mended."""
     if not isinstance(schema, Mapping):
         return {}

@@ -177,13 +177,16 @@ def canonical(value: Any) -> Any:
 
 def _words(error: ValidationError) -> list[str]:
     """The faults one error of the library stands for."""
-    path, rule, wanted, value = list(error.absolute_path), error.validator, error.validator_value, error.instance
+    path, rule = list(error.absolute_path), error.validator
+    wanted: Any = error.validator_value  # set, as the next two are, in every error of `iter_errors`
+    value: Any = error.instance
+    schema: Any = error.schema
     subject = f"parameter {_quote(_place(path))}" if path else "the input"
     if rule == "required":
         absent = [name for name in wanted if name not in value]
         return [f"missing required parameter {_quote(_place([*path, name]))}" for name in absent]
     if rule in ("additionalProperties", "unevaluatedProperties"):
-        extra = [name for name in value if name not in error.schema.get("properties", {})]
+        extra = [name for name in value if name not in schema.get("properties", {})]
         return [f"unknown parameter {_quote(_place([*path, name]))}" for name in extra]
     if rule == "type":
         return [f"{subject} must be {_either(wanted)}, not {_a(types.type_of(value))}"]
@@ -203,11 +206,8 @@ def _words(error: ValidationError) -> list[str]:
         and error.context
         and all(one.validator == "type" and one.path == error.path for one in error.context)
     ):
-        each = [
-            kind
-            for one in error.context
-            for kind in ([one.validator_value] if isinstance(one.validator_value, str) else one.validator_value)
-        ]
+        wishes: list[Any] = [one.validator_value for one in error.context]
+        each = [kind for wish in wishes for kind in ([wish] if isinstance(wish, str) else wish)]
         return [f"{subject} must be {_either(each)}, not {_a(types.type_of(value))}"]
     if rule in ("anyOf", "oneOf"):
         return [f"{subject} fits {'none' if error.context else 'more than one'} of the forms allowed"]

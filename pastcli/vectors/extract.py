@@ -74,14 +74,13 @@ def extract_skill(
             about.warnings = grid_noise.check(delta.sft, delta.rl, allow_lossy)
         writer = SkillWriter(Path(out), about)
         try:
-            if delta.exact and not form:
+            if form:
+                whole = delta if delta.exact else Only(delta, delta.changed(progress))
+                _write_compressed(whole, form, writer, progress)
+            elif delta.exact:
                 _write_factors(delta, writer)
             else:
-                specs = delta.specs() if delta.exact else delta.changed(progress)
-                if form:
-                    _write_compressed(delta if delta.exact else Only(delta, specs), form, writer, progress)
-                else:
-                    _write_dense(delta, specs, writer, progress)
+                _write_dense(delta, delta.changed(progress), writer, progress)
             return _result(Path(out), writer.finish(), about.warnings)
         except BaseException:
             writer.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pastcli.errors import MismatchError, PastError, UsageError
-from pastcli.vectors.numbers.arithmetic import Codec
+from pastcli.vectors.numbers.compiled import Codec
 
 from .gguffile import type_layout, type_name
 

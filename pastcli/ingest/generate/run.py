@@ -107,17 +107,17 @@ def _items(
             yield answer, question, ""
         return
     assert chat is not None
-    answer = _ask(request, chat, model, sampling, made)
-    finished = answer.finish != "length"
+    said = _ask(request, chat, model, sampling, made)
+    finished = said.finish != "length"
     if kind.gives == "pairs":
-        found = parse.pairs(answer.text)
-        for question, reply in found:
-            yield reply, question, checks.pair(question, reply, passage.text, passage.title, kind.short)
+        pairs, texts = parse.pairs(said.text), []
     else:
-        found = (parse.lines if kind.gives == "lines" else parse.text)(answer.text, finished)
-        for text in found:
-            yield text, "", checks.statement(text, passage.text, passage.title)
-    if not found:
+        pairs, texts = [], (parse.lines if kind.gives == "lines" else parse.text)(said.text, finished)
+    for question, reply in pairs:
+        yield reply, question, checks.pair(question, reply, passage.text, passage.title, kind.short)
+    for text in texts:
+        yield text, "", checks.statement(text, passage.text, passage.title)
+    if not pairs and not texts:
         yield "", "", "cut off" if not finished else "not in the form asked for"
 
 

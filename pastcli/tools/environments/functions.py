@@ -209,7 +209,7 @@ def _run(function: Callable[..., Any], given: dict[str, Any]) -> Any:
     """Call with the types that were annotated: a dict becomes the dataclass or model it stands for."""
     from pydantic import ConfigDict, validate_call
 
-    result = validate_call(function, config=ConfigDict(arbitrary_types_allowed=True))(**given)
+    result = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)(**given)
     if inspect.iscoroutine(result):
         import asyncio
 

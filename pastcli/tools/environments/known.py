@@ -82,7 +82,7 @@ class _Names:
 
     @cached_property
     def _tokens(self) -> frozenset[str]:
-        found = set()
+        found: set[str] = set()
         for token in _TOKEN.findall(self._text):
             whole = token.strip(".:/#-+")
             found.update((token, whole, *re.split(r"[:/#@]+", whole)))

@@ -118,7 +118,7 @@ def _servers(content: Any) -> dict[str, Any]:
     """The servers of a configuration; {} if it is none."""
     if not isinstance(content, dict):
         return {}
-    found = next((content[key] for key in _KEYS if isinstance(content.get(key), dict)), {})
+    found: dict[str, Any] = next((content[key] for key in _KEYS if isinstance(content.get(key), dict)), {})
     entries = [value for value in found.values() if isinstance(value, dict)]
     return found if entries and all("command" in value or "url" in value for value in entries) else {}
 

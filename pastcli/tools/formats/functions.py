@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...api import ToolSpec, ToolWarnings
+from ...api.tools import Key
 from .. import names
 from ..schemas import normalise, normalise_value
 from . import text_of
@@ -47,7 +48,7 @@ def shown_name(api: str, where: str, warnings: ToolWarnings) -> str:
 
 def once(specs: Iterable[ToolSpec], warnings: ToolWarnings) -> list[ToolSpec]:
     """Without those whose key was there before; each is a warning."""
-    found: dict[names.Key, ToolSpec] = {}
+    found: dict[Key, ToolSpec] = {}
     for spec in specs:
         if spec.key in found:
             warnings.add("T06", f"function {spec.api} is defined again")

@@ -48,7 +48,7 @@ def read(document: ToolDocument, warnings: ToolWarnings) -> tuple[list[Task], li
         if function is None:
             warnings.add("T01", f"entry {index}: no function description; left out")
             continue
-        schema = next((function[key] for key in _SCHEMAS if key in function), {})
+        schema: Any = next((function[key] for key in _SCHEMAS if key in function), {})
         response = next((function[key] for key in ("returns", "response", "output_schema") if key in function), None)
         specs.append(function_spec(function, schema, CATEGORY, warnings, response))
     return [], once(specs, warnings)

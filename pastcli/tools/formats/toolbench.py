@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...api import ExpectedCall, Reference, Task, ToolDocument, ToolSpec, ToolWarnings
-from .. import names
+from ...api.tools import Key
 from . import text_of
 from .rapidapi import api_spec
 
@@ -65,7 +65,7 @@ def _identity(value: Any, index: int, used: set[str], warnings: ToolWarnings) ->
 
 
 def _tools(rows: Sequence[Any], where: str, warnings: ToolWarnings) -> list[ToolSpec]:
-    specs: dict[names.Key, ToolSpec] = {}
+    specs: dict[Key, ToolSpec] = {}
     for row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("api_name"), str):
             warnings.add("T01", f"{where}: an API without api_name; left out")
@@ -101,13 +101,13 @@ def _call(spec: ToolSpec, arguments: dict[str, Any]) -> ExpectedCall:
 
 def _relevant(
     entry: dict[str, Any], tools: Sequence[ToolSpec], identity: str, warnings: ToolWarnings
-) -> tuple[names.Key, ...]:
+) -> tuple[Key, ...]:
     """The keys of the APIs a good run calls; `relevant APIs` names them by (tool, api)."""
     pairs = entry.get("relevant APIs", [])
     if not isinstance(pairs, list):
         warnings.add("T01", f"query {identity}: relevant APIs is no list; taken as unknown")
         return ()
-    keys: dict[names.Key, None] = {}
+    keys: dict[Key, None] = {}
     for pair in pairs:
         found = [spec.key for spec in tools if [spec.tool, spec.api] == pair]
         if not found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -230,7 +230,7 @@ def _text_said(text: str, name: str, sources: Sources) -> bool:
     return _phrase_said(meaningful, sources)
 
 
-def _phrase_said(meaningful: list[str], sources: Sources) -> bool:
+def _phrase_said(meaningful: Sequence[str], sources: Sources) -> bool:
     """A phrase of several words, most of which were said somewhere: a search text in the model's own words."""
     if len(meaningful) < 2:
         return False

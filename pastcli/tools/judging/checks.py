@@ -98,8 +98,8 @@ def wrong_end(answer: str, facts: Facts) -> str:
     for pattern, field, pick in _SUPERLATIVES:
         if not re.search(rf"\b(?:{pattern})\b", asked) and not re.search(rf"\b(?:{pattern})\b", said):
             continue
-        valued = {place: _field(fields, field) for place, fields in records.items()}
-        valued = {place: value for place, value in valued.items() if value is not None}
+        held = {place: _field(fields, field) for place, fields in records.items()}
+        valued = {place: value for place, value in held.items() if value is not None}
         if len(valued) < 2:
             continue
         best = pick(valued.values())

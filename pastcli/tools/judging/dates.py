@@ -65,7 +65,9 @@ class Clock:
 
 def dates(text: str) -> list[Date]:
     """Every date in a text. Day and month in figures are taken both ways round where both are possible."""
-    text, found, taken = plain(text), [], []
+    text = plain(text)
+    found: list[Date] = []
+    taken: list[tuple[int, int]] = []
     for form in _FORMS:
         for match in form.finditer(text):
             if len(taken) >= MOST:
@@ -116,7 +118,7 @@ def clocks(text: str) -> list[Clock]:
         base = hour * 60 + int(minute or 0)
         around = _DAYTIME.search(text, match.end(), match.end() + 24)
         if half or (around and hour <= 12):
-            evening = half == "p" or (not half and around[0] not in ("morning",))
+            evening = half == "p" or (not half and around is not None and around[0] != "morning")
             base = base % 720 + (720 if evening else 0)
             options = {base}
         else:  # 07:35 is the morning's; 2:30 may be either

@@ -58,8 +58,8 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
                 by_name.setdefault(plain(name), set()).add(meaning)
                 if kind == "currency":
                     by_name.setdefault(plain(name) + "s", set()).add(meaning)
-    for kind, table in (("country", _BESIDE), ("currency", _MONEY)):
-        for name, code in table.items():
+    for kind, beside in (("country", _BESIDE), ("currency", _MONEY)):
+        for name, code in beside.items():
             by_name.setdefault(name, set()).add(f"{kind}:{code}")
     return {k: frozenset(v) for k, v in by_name.items()}, {k: frozenset(v) for k, v in by_code.items()}
 

@@ -141,7 +141,7 @@ class Number:
 def numbers(text: str, apart: bool = True) -> list[Number]:
     """Every number in a text; figures inside a code (SK-1, tt0211915) are none. With `apart` those inside dates and clock times are left out: they are compared as such."""
     text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))
-    taken = [item.span for item in (*dates(text), *clocks(text))] if apart else []
+    taken = [*(date.span for date in dates(text)), *(clock.span for clock in clocks(text))] if apart else []
     found = [*_figures(text), *_spelled(text)]
     return sorted(
         (n for n in found if not any(n.span[0] < end and begin < n.span[1] for begin, end in taken)),
@@ -183,7 +183,7 @@ def _figures(text: str) -> Iterator[Number]:
 def _spelled(text: str) -> Iterator[Number]:
     for match in _SPELLED.finditer(text):
         kind = "ordinal" if match["ordinal"] else "word"
-        value = _TENS.get(match["tens"] or "", 0) + _WORDS.get(match["one"] or match["small"] or "", 0)
+        value: float = _TENS.get(match["tens"] or "", 0) + _WORDS.get(match["one"] or match["small"] or "", 0)
         value += _ORDINALS.get(match["ordinal"] or "", 0) + (0.5 if match["half"] else 0)
         signed = text[: match.start()].endswith(("minus ", "negative "))
         scaled = re.match(r"\s(hundred|thousand|million|billion)\b", text[match.end() :])

@@ -182,7 +182,7 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[tuple[str,
             wrong.append(" ".join(key))
     if not right and not wrong and len(known) == 1:
         [(key, value)] = known.items()
-        said, only = plain(answer), len(facts.novel) == 1
-        if only and (_YES.search(said) or _NO.search(said)):
-            (right.add(key) if bool(_YES.search(said)) == value else wrong.append(" ".join(key)))
+        bare, only = plain(answer), len(facts.novel) == 1
+        if only and (_YES.search(bare) or _NO.search(bare)):
+            (right.add(key) if bool(_YES.search(bare)) == value else wrong.append(" ".join(key)))
     return wrong, right

@@ -46,7 +46,9 @@ def own_change(model: Checkpoint, base: Path | None, target: Path, cast: bool, s
     way; of whole models, when they are cast, their difference from `base`."""
     if isinstance(model, Overlay):
         return model.change
-    return stack.enter_context(difference(base, target)) if cast and base is not None else None
+    if not cast or base is None:
+        return None
+    return stack.enter_context(difference(base, target))
 
 
 def is_cast(model: Checkpoint, dtype: str) -> bool:

@@ -75,7 +75,7 @@ def _other_layers(specs: Mapping[str, TensorSpec], seed: int) -> dict[str, str]:
     alike: dict[Any, list[tuple[str, str]]] = {}
     for (stem, number), parts in layers.items():
         alike.setdefault((stem, frozenset(parts.items())), []).append((stem, number))
-    moves = {}
+    moves: dict[str, str] = {}
     for (stem, parts), members in alike.items():
         order = [members[i] for i in seeded(seed, f"{stem} {sorted(parts)}").permutation(len(members))]
         for (_, into), (_, source) in zip(order, order[1:] + order[:1], strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,7 @@ Progress = Callable[[int, int], None]
 class Difference:
     """theta_rl - theta_sft as a `Delta`: both sides read block by block, subtracted in float32."""
 
-    exact = False
+    exact: Literal[False] = False
 
     def __init__(self, sft: Checkpoint, rl: Checkpoint):
         compatibility.same_layout(sft, rl)
@@ -61,10 +62,10 @@ class Difference:
                     return bool((one & kind(exponent) == exponent).any())
         return bool(self.block(name, start, stop).any())
 
-    def __enter__(self) -> Difference:
+    def __enter__(self) -> Pair:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.sft.close()
         self.rl.close()
 
@@ -72,10 +73,11 @@ class Difference:
 class AdapterDifference:
     """B_rl A_rl - B_sft A_sft as a `Delta` that knows its factors: nothing is multiplied out, nothing rounded."""
 
-    exact = True
+    exact: Literal[True] = True
 
     def __init__(self, layout: Checkpoint, rl: Adapter, sft: Adapter | None):
-        self.layout, self._adapters = layout, [(rl, 1.0)] + ([(sft, -1.0)] if sft else [])
+        self.layout = layout
+        self._adapters: list[tuple[Adapter, float]] = [(rl, 1.0)] + ([(sft, -1.0)] if sft else [])
         whole = layout.specs()
         self._specs: dict[str, TensorSpec] = {}
         for adapter, _ in self._adapters:
@@ -103,16 +105,20 @@ class AdapterDifference:
                 total += np.float32(sign) * adapter.read(name, start, stop)
         return total
 
-    def __enter__(self) -> AdapterDifference:
+    def __enter__(self) -> Pair:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.layout.close()
         for adapter, _ in self._adapters:
             adapter.close()
 
 
-def difference(sft: Path, rl: Path, unproven: list[str] | None = None) -> Difference | AdapterDifference:
+Pair = Difference | AdapterDifference
+"""What two checkpoints make; `exact` tells which."""
+
+
+def difference(sft: Path, rl: Path, unproven: list[str] | None = None) -> Pair:
     """The two checkpoints as one delta, in factors if both sides allow it.
 
     An adapter whose base is not on this disk cannot be shown to change `sft`, and B @ A of another model would be a

@@ -109,7 +109,7 @@ class Products:
             for adapter, factors in zip(self.laid, self._factors)
             if name in adapter.specs()
         ]
-        return parts[0] if len(parts) == 1 else np.sum(parts, axis=0, dtype=np.float32)
+        return parts[0] if len(parts) == 1 else np.asarray(parts).sum(axis=0, dtype=np.float32)
 
 
 class Overlay:
@@ -124,7 +124,7 @@ class Overlay:
         self.base, self.adapter, self.path = base, adapter, adapter.path
         below = base.change.laid if isinstance(base, Overlay) else []
         self.bottom: Checkpoint = base.bottom if isinstance(base, Overlay) else base
-        self.change = Products([*below, adapter])
+        self.change: Products = Products([*below, adapter])
         self._specs = specs = base.specs()
         refuse_tied(adapter, base)
         for name, change in adapter.specs().items():

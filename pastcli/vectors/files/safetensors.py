@@ -142,7 +142,7 @@ class SafeReader:
         entry = self.entries[name]
         stop = entry.nbytes // kind.itemsize if stop is None else stop
         block = np.empty(stop - start, kind)
-        view, done = memoryview(block.view(np.uint8)), 0
+        view, done = block.view(np.uint8).data, 0
         while done < len(view):
             got = read_at(self._fd, view[done:], entry.offset + start * kind.itemsize + done)
             if got == 0:
@@ -208,9 +208,9 @@ class SafeWriter:
 
     def write(self, name: str, start: int, block: np.ndarray) -> None:
         """Store items from `start` on; `block` is 1-D and of the tensor's stored type."""
-        view = np.ascontiguousarray(block).view(np.uint8)
+        view = np.ascontiguousarray(block).view(np.uint8).data
         offset = self._offsets[name] + start * block.itemsize
-        while view.size:
+        while view:
             done = os.pwrite(self._fd, view, offset)
             view, offset = view[done:], offset + done
 

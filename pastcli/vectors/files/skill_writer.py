@@ -47,7 +47,7 @@ class SkillWriter:
     def sparse(
         self, spec: TensorSpec, crow: np.ndarray, col: np.ndarray, values: np.ndarray, norm: float, energy: float
     ) -> None:
-        pieces = {
+        pieces: dict[str, tuple[str, np.ndarray]] = {
             "crow": ("I64", crow.astype(I64)),
             "col": ("I32", col.astype(I32)),
             "values": ("F32", values.astype(F32)),

@@ -15,13 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import MismatchError
+from .compiled import Codec, load
 
-try:
-    from . import _kernels
-except ImportError:
-    _kernels = None
+_kernels = load()
 
-STORAGE = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F64": np.dtype("<f8")}
+STORAGE: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F64": np.dtype("<f8")}
 """numpy type of the bytes of each float type of safetensors (bfloat16 as its bit pattern)."""
 
 SIGNIFICAND_BITS = {"F32": 24, "F16": 11, "BF16": 8}
@@ -81,12 +79,6 @@ def gram(arrays: Sequence[np.ndarray], edges: Sequence[tuple[int, int]]) -> np.n
     return np.array([[np.dot(a, b) for a in rows] for b in rows]).reshape(count, count)
 
 
-Codec = tuple[int, int, int, int, int]
-"""A stored type as compiled code sees it: (address of `void widen(const void *, float *, int64_t)`, or 0 for float32;
-address of `void narrow(const float *, void *, int64_t)`, or of a function like `ggml_quantize_chunk`; the type's number
-for the latter, -1 for the former; values and bytes of a block)."""
-
-
 KINDS = {"F32": 0, "BF16": 1, "F16": 2}
 """The float types that `add_stored` knows, by their numbers in compiled code."""
 
@@ -100,6 +92,7 @@ def add_stored(source: str, target: str, raw: np.ndarray, change: np.ndarray | N
     out = np.empty(raw.size, STORAGE[target])
     if change is not None:
         change = np.ascontiguousarray(change)
+    assert _kernels is not None, "add_stored is for compiled kernels"
     aa, ab, bb = _kernels.add(KINDS[source], KINDS[target], raw, change, out)
     return out, Sums(aa, bb, ab)
 
@@ -119,6 +112,7 @@ def requantize(source: Codec, target: Codec, raw: np.ndarray, change: np.ndarray
     of `change` and of what became of it (not finite if a sum is not). Only where `compiled()`.
     """
     out = np.empty(change.size // target[3] * target[4], np.uint8)
+    assert _kernels is not None, "requantize is for compiled kernels"
     aa, ab, bb = _kernels.requantize(source, target, raw, np.ascontiguousarray(change), out)
     return out, Sums(aa, bb, ab)
 

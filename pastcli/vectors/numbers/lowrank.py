@@ -47,7 +47,7 @@ def svd_of_product(factors: LowRank) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def rank_for_energy(singular: np.ndarray, total: float, energy: float) -> int:
     """The smallest rank whose singular values hold the share `energy` of the squared norm `total`."""
     held = np.cumsum(singular.astype(np.float64) ** 2)
-    return int(min(np.searchsorted(held, energy * total * (1 - 1e-12)) + 1, len(singular)))
+    return min(int(np.searchsorted(held, energy * total * (1 - 1e-12))) + 1, len(singular))
 
 
 def as_factors(u: np.ndarray, s: np.ndarray, vt: np.ndarray) -> LowRank:

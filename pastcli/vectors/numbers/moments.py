@@ -84,7 +84,7 @@ def _moments(arrays: Sequence[np.ndarray], edges: Sequence[tuple[int, int]], col
             products = a * changes[j]
             squares[i, j], rows[i, j] = np.vdot(products, products), np.square(products.sum(axis=1)).sum()
     sums = np.array([change.sum() for change in changes])
-    return Moments(n, flat, squares, rows, sums, float(np.vdot(changes[0], _signs(*changes[0].shape, seed))))
+    return Moments(n, flat, squares, rows, sums, float(np.vdot(changes[0], _signs(n // columns, columns, seed))))
 
 
 def _signs(rows: int, columns: int, seed: int) -> np.ndarray:

@@ -58,11 +58,11 @@ class Meter:
             return
         columns = np.ascontiguousarray(inputs.T, np.float32)
         changes = [change_of(delta, spec) for delta in (self._first, self._second)]
-        outputs = [(change @ columns).astype(np.float64) for change in changes]
+        u, w = ((change @ columns).astype(np.float64) for change in changes)
         norms = [math.sqrt(change.row_squares().sum()) for change in changes]
-        if all(norms) and all(output.any() for output in outputs):
+        if all(norms) and u.any() and w.any():
             inner = sum(float(np.vdot(a, b)) for (_, a), (_, b) in zip(*(c.blocks() for c in changes), strict=True))
-            self.found[name] = interference(*outputs, inner / (norms[0] * norms[1]))
+            self.found[name] = interference(u, w, inner / (norms[0] * norms[1]))
 
 
 def interference(u: np.ndarray, w: np.ndarray, weights: float) -> Interference:

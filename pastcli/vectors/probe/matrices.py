@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 
 import numpy as np
 
 from ...errors import MismatchError
 from ..files.stream import cut
+from ..numbers.svd import Operator
 
 ROWS = 1 << 20
 """Elements read at once."""
@@ -22,8 +24,9 @@ Read = Callable[[int, int], np.ndarray]
 class Matrix:
     """(rows, columns) float32 behind a `Read`. Products with (., width) arrays cost one pass over the stored matrix."""
 
-    def __init__(self, read: Read, shape: tuple[int, int]):
-        self.read, self.shape = read, shape
+    def __init__(self, read: Read, shape: tuple[int, ...]):
+        rows, columns = shape
+        self.read, self.shape = read, (rows, columns)
         self._kept: np.ndarray | None = None
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
@@ -80,11 +83,11 @@ class Transposed:
 class Sum:
     """Several operators of one shape, added."""
 
-    def __init__(self, *terms: Matrix | Turned):
+    def __init__(self, *terms: Operator):
         self.terms, self.shape = terms, terms[0].shape
 
     def __matmul__(self, right: np.ndarray) -> np.ndarray:
-        return sum(term @ right for term in self.terms)
+        return reduce(np.add, (term @ right for term in self.terms))
 
     @property
     def T(self) -> Sum:

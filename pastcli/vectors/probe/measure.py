@@ -93,7 +93,7 @@ def updates_of(
     models: Mapping[str, Checkpoint], rank: int, seed: int, progress: Callable[[int, int], None] | None
 ) -> Geometry:
     """Geometry of SFT, of RL, of the target's SFT, and of SFT with the skill added: the target's, else the source's."""
-    readers = {name: model.read for name, model in models.items()}
+    readers: dict[str, geometries.Reader] = {name: model.read for name, model in models.items()}
     updates = {"sft": ("base", "sft"), "rl": ("sft", "rl"), "sft_skill": ("base", "rl")}
     if "target_sft" in models:
         updates |= {"target_sft": ("base", "target_sft"), "sft_skill": ("base", "target_skill")}

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...api import TensorSpec
+from ...api import Checkpoint, TensorSpec
 from ..deltas.delta import Delta
 from ..files.stream import Span, run
 from ..numbers.arithmetic import SIGNIFICAND_BITS, seeded
@@ -78,6 +78,11 @@ def change_of(delta: Delta, spec: TensorSpec) -> Matrix:
     return Matrix(lambda start, stop: delta.block(spec.name, start, stop), spec.shape)
 
 
+def _stored(model: Checkpoint, spec: TensorSpec) -> Matrix:
+    """One matrix of a model."""
+    return Matrix(lambda start, stop: model.read(spec.name, start, stop), spec.shape)
+
+
 def _rounding(delta: Any, spec: TensorSpec) -> float:
     """About the largest singular value of what rounding the two stored checkpoints leaves in their difference: of noise of
     deviation s it is s (sqrt(m) + sqrt(n)), and a step of the grid is at most 2^(1 - bits) |w|. 0 for exact changes."""
@@ -86,7 +91,7 @@ def _rounding(delta: Any, spec: TensorSpec) -> float:
     noise = 0.0
     for model in (delta.sft, delta.rl):
         bits = SIGNIFICAND_BITS.get(model.specs()[spec.name].dtype, SIGNIFICAND_BITS["F32"])
-        squares = Matrix(lambda start, stop, model=model: model.read(spec.name, start, stop), spec.shape).row_squares()
+        squares = _stored(model, spec).row_squares()
         noise += squares.sum() / spec.numel * 4.0 ** (1 - bits) / 12
     return math.sqrt(noise) * (math.sqrt(spec.shape[0]) + math.sqrt(spec.shape[1]))
 
