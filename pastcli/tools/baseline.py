@@ -19,7 +19,14 @@ TRIES = 4
 """Calls of one API: an error names what is missing, the next its type, the next its enum."""
 
 _NAMED = re.compile(r'"((?:[^"\\]|\\.)+)"')
-_GUESSES: tuple[tuple[str, Any], ...] = (("boolean", True), ("integer", 1), ("number", 1), ("array", ["x"]), ("object", {}), ("string", "x"))
+_GUESSES: tuple[tuple[str, Any], ...] = (
+    ("boolean", True),
+    ("integer", 1),
+    ("number", 1),
+    ("array", ["x"]),
+    ("object", {}),
+    ("string", "x"),
+)
 
 
 def know_nothing(task: Task, env: ToolEnv) -> Episode:

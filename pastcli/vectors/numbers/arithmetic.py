@@ -19,7 +19,12 @@ from .compiled import Codec, load
 
 _kernels = load()
 
-STORAGE: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F64": np.dtype("<f8")}
+STORAGE: dict[str, np.dtype] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "F64": np.dtype("<f8"),
+}
 """numpy type of the bytes of each float type of safetensors (bfloat16 as its bit pattern)."""
 
 SIGNIFICAND_BITS = {"F32": 24, "F16": 11, "BF16": 8}

@@ -68,7 +68,9 @@ def _panel(axes: Any, groups: dict[str, Any], measure: str, depth: bool) -> None
         for suffix in ("", "_chance"):
             values = [groups[key].get(update, {}).get(measure + suffix) for key in present]
             points = [(x, y) for x, y in zip(places, values, strict=True) if y is not None]
-            style: dict[str, Any] = {"linestyle": "--" if suffix else "-", "linewidth": 0.9} if depth else {"linestyle": "none"}
+            style: dict[str, Any] = (
+                {"linestyle": "--" if suffix else "-", "linewidth": 0.9} if depth else {"linestyle": "none"}
+            )
             style |= (
                 {"marker": "" if depth else "_", "markersize": 9}
                 if suffix
