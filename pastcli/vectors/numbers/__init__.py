@@ -2,6 +2,7 @@
 
 `arithmetic` rounds, widens, adds to stored weights and takes inner products, block by block; `moments` takes all the
 sums of the probe in one pass; `lowrank` is the algebra of B @ A: joining, norms, truncation; `svd` finds leading
-singular triplets. Compiled: `floats.c` (the float types, adding), `requantize.c` (the types of llama.cpp), `kernels.c`
-(inner products, and the module), `moments.c`; where there is no compiler numpy does the same.
+singular triplets; `compiled` says what the compiled module offers and loads it: `floats.c` (the float types, adding),
+`requantize.c` (the types of llama.cpp), `kernels.c` (inner products, and the module), `moments.c`. Where there is no
+compiler numpy does the same.
 """
