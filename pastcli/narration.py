@@ -158,27 +158,36 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool], Closin
 }
 
 
-def evaluated(results: Mapping[str, Any], per_document: float | None = None) -> Closing:
-    """The words after `past eval`: the last model against the reference, by F1, corrected for all that were tested.
-
-    `results` is the document of an eval run. Where no difference is shown, says how many questions would be needed to
-    see five points of F1: n = (1.96 + 0.84)² s² / 0.05², with s from the half-width of the paired interval.
+def evaluated(results: Mapping[str, Any]) -> Closing:
+    """The words after `past eval`: the last model against the reference, and against the baseline if there is one; by F1,
+    corrected for all that were tested. `results` is the document of an eval run.
     """
-    label = list(results["models"])[-1]
-    if not results["differences"] or label not in results["differences"]:
-        f1 = results["models"][label]["f1"]["mean"]
-        return Closing(f"{label} has F1 {f1:.3f}; a second --model would tell whether that is better than anything")
-    found, reference = results["differences"][label]["f1"], results["reference"]
+    baseline = results.get("baseline") or {}
+    label = [name for name in results["models"] if name != baseline.get("label")][-1]
+    said = []
+    if label in results["differences"]:
+        said.append(_compared(label, results["reference"], results["differences"][label]["f1"], results))
+    if baseline:
+        said.append(_compared(label, baseline["label"], baseline["differences"][label]["f1"], results))
+    if said:
+        return Closing(". ".join(said), "past runs list" if " is better than" in said[0] else "")
+    f1 = results["models"][label]["f1"]["mean"]
+    return Closing(f"{label} has F1 {f1:.3f}; a second --model would tell whether that is better than anything")
+
+
+def _compared(label: str, reference: str, found: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Better, worse, or not shown, in words. Where no difference is shown, how many questions would be needed to see five
+    points of F1: n = (1.96 + 0.84)² s² / 0.05², with s from the half-width of the paired interval.
+    """
     low, high = found["low"], found["high"]
     interval = f" [{low:+.3f}, {high:+.3f}]" if _number(low) and _number(high) else ""
     gain = f"F1 {found['mean']:+.3f}{interval}, p {found['p_holm']:.2g}"
     if found["p_holm"] < 0.05:
-        better = "better" if found["mean"] > 0 else "worse"
-        return Closing(f"{label} is {better} than {reference}: {gain}", "past runs list")
+        return f"{label} is {'better' if found['mean'] > 0 else 'worse'} than {reference}: {gain}"
     units = results["documents"] if results["units"] == "documents" else results["questions"]
     needed = _needed(found, units)
     enough = f"; about {needed} {results['units']} would be needed to see +5 points" if needed else ""
-    return Closing(f"{label} is not shown to be better than {reference} on {units} {results['units']}: {gain}{enough}")
+    return f"{label} is not shown to be better than {reference} on {units} {results['units']}: {gain}{enough}"
 
 
 def studied(metrics: Mapping[str, Any], command: str) -> Closing:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 PROMPT = "Question: {question}\nAnswer:"
 """Plain text rather than a chat template: the question alone, no passage (METHOD 3, closed-book QA)."""
 
+INSTRUCTION = "Answer in a few words that stand in the text above."
+
 STOP = ("\n",)
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -23,6 +25,14 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 def prompt_for(question: str) -> str:
     """The text a model is asked to continue."""
     return PROMPT.format(question=question.strip())
+
+
+def with_passages(prompt: str, passages: Sequence[str]) -> str:
+    """An open-book prompt: the passages, then the closed-book one, so that nothing else differs."""
+    if not passages:
+        return prompt
+    shown = "\n\n".join(" ".join(text.split()) for text in passages)
+    return f"{shown}\n\n{INSTRUCTION}\n{prompt}"
 
 
 def first_line(completion: str) -> str:

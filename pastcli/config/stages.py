@@ -179,6 +179,7 @@ class EvalConfig:
         "type that computes: stored loses nothing of the weights; a cast is reported with what it keeps of the difference",
         choices=("stored", "fp32", "bf16", "fp16"),
     )
+    passages: int = setting(3, "passages that --baseline retrieval puts before a question", at_least=1)
     limit: int = setting(0, "ask only the first N questions; 0 asks all", at_least=0)
     judge_model: str = setting("", "also let this model say which answers are right (the metric judge)")
     judge_backend: str = setting("", "chat plugin that runs the judge's model (default: openai)")
