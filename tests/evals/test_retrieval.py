@@ -45,8 +45,8 @@ class Echo:
 
 def test_the_best_passages_come_first_and_what_shares_no_word_is_no_hit():
     found = retrieve(QUESTIONS, CORPUS, 2)
-    assert [p.id for p in found.passages[QUESTIONS[0].question]][0] == "p0"
-    assert [p.id for p in found.passages[QUESTIONS[1].question]][0] == "p1"
+    assert next(p.id for p in found.passages[QUESTIONS[0].question]) == "p0"
+    assert next(p.id for p in found.passages[QUESTIONS[1].question]) == "p1"
     assert found.passages[QUESTIONS[2].question] == [] and found.found == pytest.approx(2 / 3)
     with pytest.raises(UsageError, match="no passages"):
         retrieve(QUESTIONS, [], 2)
