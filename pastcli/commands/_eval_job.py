@@ -129,7 +129,9 @@ class Job:
         from ..evals import evaluate, finished
 
         done = finished(transcript, self.asked)
-        if done is not None and kept.done(candidate.label):  # by the run that is being resumed: no need to load the model
+        if done is not None and kept.done(
+            candidate.label
+        ):  # by the run that is being resumed: no need to load the model
             return done
         output.note(f"loading {candidate.label} ({candidate.name})")
         chat = candidate.load(self.plain if candidate.retrieved else self.load)

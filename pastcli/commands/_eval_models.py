@@ -87,7 +87,12 @@ class Baseline:
         return [made]
 
     def candidate(
-        self, asked: Sequence[Question], others: Sequence[Candidate], documents: Sequence[Path], config: Any, local: bool
+        self,
+        asked: Sequence[Question],
+        others: Sequence[Candidate],
+        documents: Sequence[Path],
+        config: Any,
+        local: bool,
     ) -> Candidate:
         """The base model with passages before each question; raises `UsageError` if its label is taken, or if none of
         the models tells of its base."""

@@ -46,7 +46,9 @@ BASELINE = typer.Option(
     help="Also ask the base model with the best passages of --corpus (BM25) before each question: why not RAG?",
 )
 CORPUS = typer.Option(
-    "--corpus", metavar="DOCS", help="Documents the baseline looks things up in; may repeat (default: the newest corpus)."
+    "--corpus",
+    metavar="DOCS",
+    help="Documents the baseline looks things up in; may repeat (default: the newest corpus).",
 )
 READER = typer.Option(
     "--baseline-model",

@@ -78,13 +78,19 @@ def test_passages_that_do_not_fit_are_left_out_from_the_last():
 @pytest.fixture
 def quiz(workspace):
     """Two scripted models: `sft` knows nothing, `reader` says what stands in its prompt."""
-    rows = [{"id": q.id, "question": q.question, "answer": q.answers[0], "doc": f"d{n}"} for n, q in enumerate(QUESTIONS)]
+    rows = [
+        {"id": q.id, "question": q.question, "answer": q.answers[0], "doc": f"d{n}"} for n, q in enumerate(QUESTIONS)
+    ]
     (workspace / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (workspace / "docs").mkdir()
     for passage in CORPUS:
         (workspace / "docs" / f"{passage.id}.txt").write_text(passage.text)
     (workspace / "sft.json").write_text(json.dumps([{"match": ".", "reply": "dunno"}]))
-    rules = [{"match": "1843[^§]*Skelvik", "reply": "1843"}, {"match": "Marrow", "reply": "Marrow"}, {"match": ".", "reply": "?"}]
+    rules = [
+        {"match": "1843[^§]*Skelvik", "reply": "1843"},
+        {"match": "Marrow", "reply": "Marrow"},
+        {"match": ".", "reply": "?"},
+    ]
     (workspace / "reader.json").write_text(json.dumps(rules))
     return ("eval", "--backend", "echo", "--questions", "q.jsonl", "--model", "sft=sft.json", "--resamples", "200")
 
@@ -102,7 +108,17 @@ def test_eval_puts_the_baseline_beside_the_models_and_says_what_it_is_worth(past
 
 
 def test_the_gates_and_the_reference_are_about_models_and_never_the_baseline(past, past_json, quiz):
-    words = (*quiz, "--model", "again=sft.json", "--baseline", "retrieval", "--corpus", "docs", "--baseline-model", "reader.json")
+    words = (
+        *quiz,
+        "--model",
+        "again=sft.json",
+        "--baseline",
+        "retrieval",
+        "--corpus",
+        "docs",
+        "--baseline-model",
+        "reader.json",
+    )
     done = past_json(*words)
     assert done["reference"] == "sft" and list(done["differences"]) == ["again"]
     assert "below --min-f1" in past(*words, "--resume", "--min-f1", "0.1", code=4).stderr
@@ -116,7 +132,19 @@ def test_the_gates_and_the_reference_are_about_models_and_never_the_baseline(pas
         (("--baseline", "retrieval"), "--corpus DOCS"),
         (("--baseline", "retrieval", "--corpus", "docs"), "--baseline-model"),
         (("--baseline", "retrieval", "--corpus", "none", "--baseline-model", "reader.json"), "no file or folder none"),
-        (("--model", "retrieval=sft.json", "--baseline", "retrieval", "--corpus", "docs", "--baseline-model", "reader.json"), "as the baseline is"),
+        (
+            (
+                "--model",
+                "retrieval=sft.json",
+                "--baseline",
+                "retrieval",
+                "--corpus",
+                "docs",
+                "--baseline-model",
+                "reader.json",
+            ),
+            "as the baseline is",
+        ),
     ],
 )
 def test_eval_refuses_a_baseline_it_cannot_make(past, quiz, words, says):
@@ -155,7 +183,10 @@ def test_words_on_both_sides():
         "units": "questions",
         "questions": 40,
         "documents": 0,
-        "baseline": {"label": "retrieval", "differences": {"sft": {"f1": {**found, "mean": -0.1, "low": -0.15, "high": -0.05}}}},
+        "baseline": {
+            "label": "retrieval",
+            "differences": {"sft": {"f1": {**found, "mean": -0.1, "low": -0.15, "high": -0.05}}},
+        },
     }
     said = narration.evaluated(results).judgement
     assert "sft is better than base" in said and "sft is worse than retrieval" in said
