@@ -75,7 +75,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {}
-        self.cpu: dict[str, float] = {}
+        self.cpu: dict[str, dict[str, float]] = {}
         self.peaks: dict[str, int] = {}
 
     def __call__(
@@ -86,7 +86,8 @@ class Bench:
             remove(output)
         seconds, processor, peak = timed([str(word) for word in words], environment)
         self.times.setdefault(label, []).append(seconds)
-        self.cpu[label] = round(min(processor, self.cpu.get(label, processor)), 2)
+        if label not in self.cpu or sum(processor) < sum(self.cpu[label].values()):
+            self.cpu[label] = {"user": round(processor[0], 2), "system": round(processor[1], 2)}
         self.peaks[label] = max(peak, self.peaks.get(label, 0))
 
 
@@ -151,9 +152,11 @@ def report(measure: Bench, size: str, models: dict[str, Path], peer: dict) -> di
     ratio = {label: spread(measure.times[label], measure.times[against]) for label, against in pairs.items()}
     if peer:
         ratio["mergekit / inject"] = spread(measure.times["mergekit"], measure.times["inject"])
+    stored = sum(file.stat().st_size for file in models["sft"].glob("*.safetensors"))
     return {
         "size": size,
-        "bytes per model": sum(file.stat().st_size for file in models["sft"].glob("*.safetensors")),
+        "bytes per model": stored,
+        "user seconds of inject per billion weights": round(measure.cpu["inject"]["user"] / (stored / 2e9), 2),
         "ratio": ratio,
         "peak MiB": {label: round(peak / 1024) for label, peak in measure.peaks.items()},
         "seconds": {label: [round(value, 2) for value in values] for label, values in measure.times.items()},
@@ -182,8 +185,8 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def timed(words: list[str], environment: dict | None) -> tuple[float, float, int]:
-    """Wall seconds and processor seconds of one process, and its peak resident KiB from exec on (VmHWM)."""
+def timed(words: list[str], environment: dict | None) -> tuple[float, tuple[float, float], int]:
+    """Wall seconds, user and system seconds of one process, and its peak resident KiB from exec on (VmHWM)."""
     began, peak, spent = time.perf_counter(), 0, processor_seconds()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -196,13 +199,14 @@ def timed(words: list[str], environment: dict | None) -> tuple[float, float, int
         if process.returncode != 0:
             errors.seek(0)
             raise SystemExit(f"failed: {' '.join(words)}\n{errors.read().decode()[-2000:]}")
-    return seconds, processor_seconds() - spent, peak
+    user, system = (after - before for after, before in zip(processor_seconds(), spent))
+    return seconds, (user, system), peak
 
 
-def processor_seconds() -> float:
+def processor_seconds() -> tuple[float, float]:
     """User and system time of all finished children: what a busy machine distorts least."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return usage.ru_utime, usage.ru_stime
 
 
 def high_water(pid: int) -> int:
