@@ -75,7 +75,18 @@ def test_what_mergekit_extract_lora_writes_is_a_skill(tuned, tmp_path):
     """The adapter of (tuned - base) at full rank of the linear layers (a whole module that it saves beside is refused), given as RL model of that base, is the difference of the two."""
     base, after = tuned
     folder = installed(tmp_path / "mergekit", MERGEKIT)
-    words = ["--model", after, "--base-model", base, "--out-path", tmp_path / "lora", "--max-rank", 32, "--exclude-regex", "embed|norm|lm_head"]
+    words = [
+        "--model",
+        after,
+        "--base-model",
+        base,
+        "--out-path",
+        tmp_path / "lora",
+        "--max-rank",
+        32,
+        "--exclude-regex",
+        "embed|norm|lm_head",
+    ]
     run(EXTRACT_LORA, folder, *words)
     made = extract_skill(base, tmp_path / "lora", tmp_path / "v", assume_parent=True)
     assert made.form == "low_rank"
@@ -105,8 +116,14 @@ def test_lm_eval_scores_our_directory_and_our_adapter_alike(tuned, tmp_path):
     inject_skill([(tmp_path / "v", 0.5)], base, tmp_path / "merged")
     export_adapter([(tmp_path / "v", 0.5)], base, tmp_path / "adapter")
     texts = tmp_path / "texts.jsonl"
-    texts.write_text("".join(json.dumps({"text": t}) + "\n" for t in ("the quick brown fox", "seven wizards brew potions")))
-    models = [f"pretrained={base}", f"pretrained={tmp_path / 'merged'}", f"pretrained={base},peft={tmp_path / 'adapter'}"]
+    texts.write_text(
+        "".join(json.dumps({"text": t}) + "\n" for t in ("the quick brown fox", "seven wizards brew potions"))
+    )
+    models = [
+        f"pretrained={base}",
+        f"pretrained={tmp_path / 'merged'}",
+        f"pretrained={base},peft={tmp_path / 'adapter'}",
+    ]
     plain, merged, adapted = json.loads(run(EVALUATE, folder, texts, *models).splitlines()[-1])
     assert merged == pytest.approx(adapted, rel=1e-5)
     assert abs(plain - merged) > 1e-3, "the skill changes what lm-eval sees"
