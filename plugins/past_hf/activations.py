@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from pastcli.errors import UsageError
 
-from .materialize import load_model, load_tokenizer, working_dtype
+from .checkpoint import HFCheckpoint
+from .materialize import hf_directory, load_model, load_tokenizer, working_dtype
 from .quiet import quiet
 
 MAX_TOKENS = 1024
@@ -23,16 +27,20 @@ def layer_inputs(
     """Run the model at `path` over `texts` and call `visit(weight name, inputs (n, in))` for every linear layer.
 
     One forward pass over one batch, so each layer is visited once; padding is left out. Returns the number of tokens.
+    The pass runs in float32 on a processor with room for it; on a card, or where there is no room, in the type that the
+    model is stored in, which is what its layers get when it is used.
     """
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    model, batch = _loaded(path, texts, max_tokens, "fp32")
+    card = torch.cuda.is_available()
+    precision = precision_for(path, card, psutil.virtual_memory().available)
+    model, batch = _loaded(path, texts, max_tokens, precision, "cuda" if card else "cpu")
     mask = batch["attention_mask"]
 
     def hook(name: str) -> Callable[..., None]:
         def seen(module: Any, arguments: tuple, output: Any) -> None:
-            visit(f"{name}.weight", arguments[0][mask.bool()].numpy())
+            visit(f"{name}.weight", arguments[0][mask.bool()].float().cpu().numpy())
 
         return seen
 
@@ -42,6 +50,15 @@ def layer_inputs(
     with torch.inference_mode():
         model(**batch, use_cache=False)
     return int(mask.sum())
+
+
+def precision_for(path: Path, card: bool, memory: float) -> str:
+    """The precision to look into a model in, with `memory` bytes at hand: a float32 copy may take four fifths of it."""
+    if card:
+        return "stored"
+    with closing(HFCheckpoint(hf_directory(path))) as model:
+        wide = 4 * sum(math.prod(spec.shape) for spec in model.specs().values())
+    return "fp32" if wide <= 0.8 * memory else "stored"
 
 
 class Divergence:
@@ -69,8 +86,10 @@ class Divergence:
         return float(terms.double().mean())
 
 
-def _loaded(path: Path, texts: Sequence[str], max_tokens: int, precision: str) -> tuple[Any, dict[str, Any]]:
-    """The model in `precision`, and one batch of about `max_tokens` tokens padded on the right."""
+def _loaded(
+    path: Path, texts: Sequence[str], max_tokens: int, precision: str, device: str = "cpu"
+) -> tuple[Any, dict[str, Any]]:
+    """The model in `precision` on `device`, and one batch of about `max_tokens` tokens padded on the right."""
     import torch
 
     quiet()
@@ -78,9 +97,9 @@ def _loaded(path: Path, texts: Sequence[str], max_tokens: int, precision: str) -
     if not rows:
         raise UsageError("the texts hold no token", "give some text to run the model on")
     width = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    model: Any = load_model(path, working_dtype(path, precision)).eval()
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    model: Any = load_model(path, working_dtype(path, precision)).eval().to(device)
     return model, {"input_ids": ids, "attention_mask": mask}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,6 +148,29 @@ def test_activations_are_the_real_inputs_of_every_linear_layer(make_tiny, tmp_pa
     )
     assert document["interference"]["layers"] == len(seen) and abs(document["interference"]["mean"]) <= 1
     assert "real inputs" in document["verdict"]
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_a_model_too_large_for_float32_is_looked_into_as_it_is_stored(make_tiny, tmp_path, monkeypatch, stored):
+    """The layer inputs of a 16-bit model in its own type are those of float32 within what 16 bits can hold."""
+    import torch
+    from past_hf import activations
+
+    model = make_tiny(tmp_path / "model", dtype=getattr(torch, stored))
+    found = {}
+    for room in (1e12, 1.0):
+        monkeypatch.setattr(activations.psutil, "virtual_memory", lambda room=room: SimpleNamespace(available=room))
+        assert activations.precision_for(model, False, room) == ("fp32" if room > 1e6 else "stored")
+        seen = found.setdefault(room, {})
+        activations.layer_inputs(model, ["Who founded Velmora in 1843?"], seen.setdefault)
+    assert activations.precision_for(model, True, 1e12) == "stored", "a card computes in the stored type"
+    wide, narrow = found.values()
+    assert wide.keys() == narrow.keys() and all(inputs.dtype == np.float32 for inputs in narrow.values())
+    for name, inputs in wide.items():
+        size = np.abs(inputs).max()
+        np.testing.assert_allclose(narrow[name], inputs, atol=0.05 * size if stored == "bfloat16" else 1e-7 * size)
+    same = all(np.array_equal(wide[name], narrow[name]) for name in wide)
+    assert same == (stored == "float32")
 
 
 def test_divergence_is_zero_to_itself_and_grows_with_the_change(make_tiny, tmp_path):
