@@ -15,7 +15,9 @@ from typing import Any
 
 from .. import __version__, models, registry
 from .. import config as configs
+from ..config import EvalConfig
 from ..config.study import Arm, Part, Phase, Vector
+from ..config.training import RlConfig, ToolRlConfig
 from ..hashing import hash_path
 from . import data
 from .spec import Study, added, build
@@ -25,6 +27,10 @@ Input = "Node | Path"
 
 NO_PART = ("base", "retained")
 """Settings that decide no result: the base is an input, and by its content; what is retained is measured beside."""
+
+
+IDLE = {RlConfig: {one.name for one in dataclasses.fields(ToolRlConfig)}, EvalConfig: {"passages"}}
+"""Settings that a stage without tools, and without a baseline, never asks for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +47,10 @@ class Node:
 
     @cached_property
     def key(self) -> str:
-        extra = {name: _settings(it) if dataclasses.is_dataclass(it) else it for name, it in self.extra.items()}
+        tools = any(role == "tools" for role, _ in self.inputs)
+        extra = {name: _settings(it, tools) if dataclasses.is_dataclass(it) else it for name, it in self.extra.items()}
         inputs = [(role, it.key if isinstance(it, Node) else hash_path(it)) for role, it in self.inputs]
-        return configs.digest([self.stage, _settings(self.config), inputs, extra, __version__])
+        return configs.digest([self.stage, _settings(self.config, tools), inputs, extra, __version__])
 
     @property
     def name(self) -> str:
@@ -280,8 +287,10 @@ class Graph:
         )
 
 
-def _settings(config: Any) -> dict[str, Any]:
-    return {name: value for name, value in configs.decisive(config).items() if name not in NO_PART}
+def _settings(config: Any, tools: bool) -> dict[str, Any]:
+    """What of a config decides a result."""
+    idle = IDLE.get(type(config), ()) if not tools else ()
+    return {name: value for name, value in configs.decisive(config).items() if name not in NO_PART and name not in idle}
 
 
 def _tokens(path: Path) -> float:

@@ -290,6 +290,28 @@ def test_a_node_is_named_by_what_decides_its_result(workspace, tiny_model):
     assert set(names("data", **{"seeds = [0]": "seeds = [1]"}).values()).isdisjoint(grown.values())
 
 
+NAMED_BY = {
+    "ingest": "implication_sets max_chars max_file_mb min_chars",
+    "sft": "alpha augment batch_tokens clip dev_every epochs gradient_checkpointing lr max_length method mix optimizer patience "
+    "precision rank schedule sharding step_tokens trainer warmup watchdog",
+    "rl": "batch_tokens alpha clip dev_every gradient_checkpointing loss lr max_new_tokens method num_generations optimizer "
+    "patience precision prompts_per_step rank reward rollouts schedule sharding steps temperature trainer vllm_memory "
+    "vllm_tensor_parallel warmup watchdog",
+    "extract": "",
+    "inject": "control density dtype merge rounding scale ties_density",
+    "eval": "backend batch_size confidence max_new_tokens precision resamples",
+}
+
+
+@pytest.mark.parametrize("stage", NAMED_BY)
+def test_new_settings_rename_no_result_made_before(stage):
+    """A setting that is on by default and decides nothing here must be listed in graph.IDLE, or hours are trained again."""
+    from pastcli import config
+    from pastcli.study.graph import _settings
+
+    assert sorted(_settings(config.STAGES[stage](), tools=False)) == sorted(NAMED_BY[stage].split())
+
+
 MORE = """
 [targets.A]
 documents = "a.json"
