@@ -35,6 +35,11 @@ class TrainingConfig:
     rank_pattern: list = setting([], "rank of some layers' LoRA, as PATTERN=RANK (q_proj=8); may repeat")
     alpha_pattern: list = setting([], "alpha of some layers' LoRA, as PATTERN=ALPHA; may repeat")
     rslora: bool = setting(False, "scale a LoRA by alpha / sqrt(rank) instead of alpha / rank (2312.03732)")
+    quantize: str = setting(
+        "",
+        "hold the frozen base under a LoRA in 4 bits (nf4, by bitsandbytes); the adapter is then used on the whole base",
+        choices=("", "4bit"),
+    )
     optimizer: str = setting("adamw", "AdamW, or its 8-bit form by bitsandbytes", choices=("adamw", "adamw_8bit"))
     gradient_checkpointing: str = setting(
         "auto", "compute activations twice to save memory; auto: on cards only", choices=("auto", "on", "off")

@@ -44,11 +44,12 @@ class WorkingWeights:
     """Within the block the model computes in `dtype`; its fp32 master weights come back untouched after it.
 
     Gradients of every `backward` call are added up in fp32 and end up in `.grad` of the masters. Casting
-    once a step is what autocast would do once a forward pass and, for frozen weights, once a layer call.
+    once a step is what autocast would do once a forward pass and, for frozen weights, once a layer call. Packed
+    weights (4 bits in bytes) stay as they are: their layers unpack them into the type of what they are given.
     """
 
     def __init__(self, model: torch.nn.Module, dtype: torch.dtype):
-        self.parameters = list(model.parameters())
+        self.parameters = [one for one in model.parameters() if one.is_floating_point()]
         self.dtype = dtype
         self._masters: list[torch.Tensor] = []
         self._gradients: dict[int, torch.Tensor] = {}

@@ -137,8 +137,11 @@ def working_dtype(path: Path, precision: str) -> Any:
     )
 
 
-def load_model(path: Path, dtype: Any, attention: str | None = None) -> PreTrainedModel:
-    """A causal language model from an HF directory, GGUF or adapter (merged in float32), then in `dtype`."""
+def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any = None) -> PreTrainedModel:
+    """A causal language model from an HF directory, GGUF or adapter (merged in float32), then in `dtype`.
+
+    `packed` is transformers' configuration for a model directory whose linear layers are to be held in fewer bits.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -146,9 +149,11 @@ def load_model(path: Path, dtype: Any, attention: str | None = None) -> PreTrain
     try:
         if (path / adapters.CONFIG).is_file():
             return _merged(load_model(adapters.base_of(path).path, torch.float32, attention), path).to(dtype)
-        return AutoModelForCausalLM.from_pretrained(
-            hf_directory(path), dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True
-        ).to(dtype)
+        how = dict(dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True)
+        if packed is not None:
+            how |= dict(quantization_config=packed, device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else "cpu")
+            return AutoModelForCausalLM.from_pretrained(hf_directory(path), **how)
+        return AutoModelForCausalLM.from_pretrained(hf_directory(path), **how).to(dtype)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise MismatchError(f"{path} cannot be loaded: {_first_line(error)}", "is the directory complete?") from error
     except Exception as error:  # safetensors has an error type of its own

@@ -12,7 +12,7 @@ import torch
 from train_tools import RL, SFT, job_of, rl_rows, sft_rows, variety, weights
 
 from pastcli import qa
-from pastcli.errors import UsageError
+from pastcli.errors import PastError, UsageError
 
 
 @pytest.fixture
@@ -84,26 +84,111 @@ def test_lora_variants_are_in_the_adapter_and_in_its_ranks(sft):
         (dict(lora_target=["embed_tokens"]), "tied to its output layer"),
         (dict(rank_pattern=["q_proj"]), "write PATTERN=NUMBER"),
         (dict(alpha_pattern=["q_proj=0"]), "above 0"),
-        (dict(optimizer="adamw_8bit"), "bitsandbytes, which is not installed"),
+        (dict(optimizer="adamw_8bit"), "--optimizer adamw_8bit needs bitsandbytes, which is not installed"),
+        (dict(quantize="4bit"), "--quantize needs bitsandbytes, which is not installed"),
+        (dict(quantize="4bit", method="full"), "--quantize needs --method lora"),
     ],
 )
 def test_what_no_lora_or_optimiser_can_do_is_refused(sft, changes, message, monkeypatch):
     absent(monkeypatch, "bitsandbytes")
     with pytest.raises(UsageError, match=message):
-        sft(method="lora", **changes)
+        sft(**{"method": "lora", **changes})
 
 
 def absent(monkeypatch, package, present=False):
+    from transformers.utils import is_bitsandbytes_available
+
+    is_bitsandbytes_available()  # transformers remembers what it found: let it be the truth
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: (present or None) if n == package else find(n, *a))
 
 
-def test_eight_bit_adamw_is_asked_of_transformers_by_its_name(monkeypatch, tmp_path, tiny_model):
-    from past_hf.training.arguments import Machine, common
+def test_eight_bit_adamw_holds_its_moments_in_bytes_and_resumes(tmp_path, make_tiny):
+    pytest.importorskip("bitsandbytes")
+    from past_hf.training import HFTrainer
 
-    absent(monkeypatch, "bitsandbytes", present=True)
-    config = dataclasses.replace(SFT, optimizer="adamw_8bit")
-    assert common(job_of(tmp_path, "sft", tiny_model, [], config), Machine(False))["optim"] == "adamw_8bit"
+    config = dataclasses.replace(SFT, optimizer="adamw_8bit", epochs=1, save_every=3)
+    wide = make_tiny(tmp_path / "wide", hidden_size=64, intermediate_size=128)  # smaller tensors stay in float32
+
+    def job(name, **more):
+        return job_of(tmp_path / name, "sft", wide, sft_rows(), config, **more)
+
+    straight = HFTrainer().sft(job("straight"))
+    kept, *_ = sorted((tmp_path / "straight" / "state").glob("checkpoint-*"))
+    moments = torch.load(kept / "optimizer.pt", weights_only=True)["state"]
+    packed = [inner for state in moments.values() for inner in state.values() if isinstance(inner, dict)]
+    assert {state["state1"].dtype for state in packed if state["state1"].numel() == 64 * 128} == {torch.uint8}
+    resumed = HFTrainer().sft(job("straight", resume=True))
+    assert resumed.final_hash == straight.final_hash and straight.log[-1]["loss"] < straight.log[0]["loss"]
+
+
+def test_exactly_these_arguments_pack_the_base():
+    pytest.importorskip("bitsandbytes")
+    from past_hf.training.arguments import Machine
+    from past_hf.training.packing import packed
+
+    config = dataclasses.replace(SFT, method="lora", quantize="4bit", precision="bf16")
+    wanted = dict(bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    made = packed(config, Machine(True))
+    assert made.load_in_4bit and {name: getattr(made, name) for name in wanted} == wanted
+    with pytest.raises(UsageError, match="whole models only"):
+        packed(config, Machine(True, 2, sharded=True))
+
+
+def unpacked(model, folder):
+    """The tiny model with what four bits keep of its linear layers, written as a model of its own."""
+    from bitsandbytes.functional import dequantize_4bit
+    from past_hf.materialize import load_model, load_tokenizer
+    from past_hf.training.arguments import Machine
+    from past_hf.training.packing import packed
+
+    config = dataclasses.replace(SFT, method="lora", quantize="4bit")
+    four = load_model(model, torch.float32, "eager", packed(config, Machine(False)))
+    whole = load_model(model, torch.float32, "eager")
+    lost = 0.0
+    for name, module in four.named_modules():
+        if type(module).__name__ == "Linear4bit":
+            weight = whole.get_submodule(name).weight
+            kept = dequantize_4bit(module.weight.data, module.weight.quant_state).to(torch.float32)
+            lost = max(lost, float((kept - weight.data).norm() / weight.data.norm()))
+            weight.data = kept
+    assert 0.02 < lost < 0.2, "four bits lose something, and not everything"
+    whole.save_pretrained(folder)
+    load_tokenizer(model).save_pretrained(folder)
+    return folder
+
+
+def test_a_layer_that_does_not_come_out_of_four_bits_as_it_went_in_is_refused(sft, monkeypatch):
+    functional = pytest.importorskip("bitsandbytes.functional")
+    unpack = functional.dequantize_4bit
+    monkeypatch.setattr(functional, "dequantize_4bit", lambda *given: unpack(*given).roll(1))
+    with pytest.raises(PastError, match="unpacks rows of 32 entries wrongly on this processor"):
+        sft(method="lora", quantize="4bit")
+
+
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_a_lora_over_a_packed_base_trains_what_the_unpacked_one_says(tmp_path, make_tiny, stage):
+    pytest.importorskip("bitsandbytes")
+    tiny_model = make_tiny(tmp_path / "wide", hidden_size=64, intermediate_size=128)
+    from past_hf.adapter import LoraFormat
+    from past_hf.training import HFTrainer
+
+    config, rows = (dataclasses.replace(SFT, epochs=1), sft_rows()) if stage == "sft" else (RL, rl_rows())
+    config = dataclasses.replace(config, method="lora", rank=4, precision="fp32")
+    rewards = [("variety", 1.0, variety)] if stage == "rl" else ()
+
+    def trained(name, model, **changes):
+        job = job_of(tmp_path / name, stage, model, rows, dataclasses.replace(config, **changes), rewards=rewards)
+        return getattr(HFTrainer(), stage)(job)
+
+    four = trained("four", tiny_model, quantize="4bit")
+    same = trained("same", unpacked(tiny_model, tmp_path / "unpacked"))
+    measure = "loss" if stage == "sft" else "reward"
+    assert four.log[0][measure] == pytest.approx(same.log[0][measure], abs=1e-3)  # B is 0: it is the base that speaks
+    assert four.initial_hash != four.final_hash
+    assert {tensor.dtype for tensor in weights(four).values()} == {torch.float32}
+    base = json.loads((four.path / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert base == str(tiny_model) and LoraFormat().open(four.path)
 
 
 @pytest.mark.parametrize(

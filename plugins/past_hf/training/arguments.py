@@ -90,11 +90,13 @@ def _optimizer(config: Any) -> str:
     """AdamW's name at transformers. Raises `UsageError` where its 8-bit form lacks its package."""
     if config.optimizer == "adamw":
         return "adamw_torch_fused"
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UsageError(
-            "--optimizer adamw_8bit needs bitsandbytes, which is not installed", "pip install bitsandbytes"
-        )
+    needs_bitsandbytes("--optimizer adamw_8bit")
     return "adamw_8bit"
+
+
+def needs_bitsandbytes(option: str) -> None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UsageError(f"{option} needs bitsandbytes, which is not installed", "pip install 'pastcli[bits]'")
 
 
 def _reporters(config: Any, folder: Path | None) -> list[str]:

@@ -70,6 +70,9 @@ class PlannedTrainer(Trainer):
         self.clock, self.watch, self.extra = Clock(), Watch(job.watch, job.progress), {}
         self.tuned = machine.tuned
         self.saver = checkpoints.Saver(self, job.config.save_every, job.config.save_minutes)
+        for one in self.model.parameters():
+            if one.requires_grad and one.dtype != torch.float32:  # TRL's choice over a base in 4 bits
+                one.data = one.data.float()
         _keeps_the_skill(self.is_deepspeed_enabled, job.config.method)
         self.remove_callback(PrinterCallback)
         for callback in (self.saver, _Pace(self), self.watch):

@@ -14,11 +14,12 @@ from transformers import set_seed
 from pastcli import api
 from pastcli.errors import PastError, UsageError
 
-from ..materialize import load_model, load_tokenizer
+from ..materialize import load_tokenizer
 from . import grpo, sft, tool_grpo
 from .arguments import Machine, common, shard_on_processors
 from .checkpoints import newest_whole
 from .held_out import BEST, NOTE, read_best
+from .packing import load
 from .saving import gathered, save, weights_hash
 from .watch import logged_steps
 
@@ -31,7 +32,7 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     if machine.sharded and not machine.cuda:
         shard_on_processors()
     set_seed(config.seed)
-    model = load_model(job.model, machine.weights_dtype(config), machine.attention)
+    model = load(job.model, config, machine)
     tokenizer, rows = load_tokenizer(job.model), _rows(job.examples)
     build = BUILD[stage] if job.episodes is None else tool_grpo.build
     trainer = build(job, machine, model, tokenizer, rows, common(job, machine))

@@ -1,0 +1,71 @@
+"""A frozen base in 4 bits under a LoRA, by bitsandbytes: which layers, how, and whether they come out as they went in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pastcli.errors import PastError, UsageError
+
+from ..compute import compute_dtype
+from ..materialize import load_model
+from .arguments import Machine, needs_bitsandbytes
+
+LOST = 0.15
+"""Relative error from which a layer is not what it was: four-bit normal floats lose 0.09 of a normal matrix."""
+
+
+def load(path: Path, config: Any, machine: Machine) -> Any:
+    """The model to train: its base packed with `--quantize`, else in the type that `machine` gives its weights.
+
+    Raises `UsageError` for what would train packed weights themselves or share them out, and without bitsandbytes;
+    `PastError` where its kernels for this device do not give back what they were given.
+    """
+    if not config.quantize:
+        return load_model(path, machine.weights_dtype(config), machine.attention)
+    model = load_model(path, machine.weights_dtype(config), machine.attention, packed(config, machine))
+    check(model)
+    return model
+
+
+def packed(config: Any, machine: Machine) -> Any:
+    """transformers' configuration of a base in 4 bits: normal floats, their scales in 8 bits (2305.14314, sections 3 and 4).
+
+    The output layer and the embeddings stay as they are.
+    """
+    if config.method != "lora":
+        raise UsageError("--quantize needs --method lora", "weights in 4 bits cannot be trained themselves")
+    if machine.sharded:
+        raise UsageError("--quantize goes with whole models only", "leave --sharding out: each process holds the base")
+    needs_bitsandbytes("--quantize")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype(config.precision),
+    )
+
+
+def check(model: Any) -> None:
+    """Pack and unpack a few rows as long as those of each layer. bitsandbytes 0.50 unpacks rows of 32, 96, 160, ... entries
+    to other numbers on processors with AVX-512, without a word.
+    """
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    layers = {module.in_features: module for module in model.modules() if type(module).__name__ == "Linear4bit"}
+    if not layers:
+        raise UsageError("--quantize found no linear layer to pack", "train this model without it")
+    for width, layer in layers.items():
+        made_with = layer.weight.quant_state
+        rows = torch.randn(64, width, generator=torch.Generator().manual_seed(0)).to(layer.weight.device, made_with.dtype)
+        kept = dequantize_4bit(*quantize_4bit(rows, blocksize=made_with.blocksize, quant_type=made_with.quant_type))
+        lost = float((kept.float() - rows.float()).norm() / rows.float().norm())
+        if lost > LOST:
+            raise PastError(
+                f"bitsandbytes unpacks rows of {width} entries wrongly on this processor: {lost:.0%} of them is lost",
+                "train without --quantize, on a card, or with another version of bitsandbytes",
+            )
