@@ -151,7 +151,10 @@ def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any
             return _merged(load_model(adapters.base_of(path).path, torch.float32, attention), path).to(dtype)
         how = dict(dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True)
         if packed is not None:
-            how |= dict(quantization_config=packed, device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else "cpu")
+            how |= dict(
+                quantization_config=packed,
+                device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else "cpu",
+            )
             return AutoModelForCausalLM.from_pretrained(hf_directory(path), **how)
         return AutoModelForCausalLM.from_pretrained(hf_directory(path), **how).to(dtype)
     except (OSError, ValueError, RuntimeError, KeyError) as error:

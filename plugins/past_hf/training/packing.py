@@ -61,7 +61,9 @@ def check(model: Any) -> None:
         raise UsageError("--quantize found no linear layer to pack", "train this model without it")
     for width, layer in layers.items():
         made_with = layer.weight.quant_state
-        rows = torch.randn(64, width, generator=torch.Generator().manual_seed(0)).to(layer.weight.device, made_with.dtype)
+        rows = torch.randn(64, width, generator=torch.Generator().manual_seed(0)).to(
+            layer.weight.device, made_with.dtype
+        )
         kept = dequantize_4bit(*quantize_4bit(rows, blocksize=made_with.blocksize, quant_type=made_with.quant_type))
         lost = float((kept.float() - rows.float()).norm() / rows.float().norm())
         if lost > LOST:
