@@ -138,7 +138,53 @@ def deny(task, env):
     )
 
 
+def launder(task, env):
+    """Call first what needs nothing, then everything else with whatever was seen by then; the query's words where there is nothing."""
+    steps, seen, pool, position = [], [], [], itertools.count()
+    for spec in sorted(task.tools, key=lambda one: sum(p.required for p in one.parameters)):
+        arguments = {}
+        for p in spec.parameters:
+            if p.required:
+                texts = [str(value) for _, value in pool] or specifics_of(task)
+                arguments[p.name] = typed(texts[next(position) % len(texts)], p)
+        observation = env.call(spec, arguments)
+        steps.append(step_of(len(steps), spec.name, arguments, observation))
+        if not observation.error:
+            seen.append(observation.response)
+            pool = list(leaves(observation.response)) or pool
+    return Episode(task, 0, tuple(steps), "finished", a_few(seen))
+
+
+def by_kind(task, env):
+    """A form filler: for each parameter the documentation's example, unless the query holds something of its kind (an address
+    of the web, a date, a number, a quoted text); in the answer the fields whose names the query holds, in the query's words."""
+    kinds = {
+        "url": re.findall(r"\b(?:https?://|www\.)\S+?(?=['\".,;]?(?:\s|$))", task.query),
+        "date": re.findall(r"\b\d{4}-\d\d-\d\d\b", task.query),
+        "number": re.findall(r"\b\d+(?:\.\d+)?\b", task.query),
+        "text": re.findall(r"'([^']+)'", task.query) or specifics_of(task),
+    }
+
+    def fill(parameter, n):
+        name = parameter.name.lower()
+        kind = next((k for k in ("url", "date") if k in name), "number" if parameter.type in ("integer", "number") else "text")
+        found = kinds[kind]
+        if found and (kind != "text" or parameter.default in (None, "")):
+            return typed(found[n % len(found)], parameter)
+        return parameter.default if parameter.default not in (None, "") else typed((found or ["x"])[0], parameter)
+
+    def say(seen):
+        asked = {word.lower().rstrip("s") for word in words_of(task)}
+        told = [(name, value) for one in seen for name, value in leaves(one)]
+        wanted = [pair for pair in told if {part.rstrip("s") for part in re.findall(r"[a-z]+", pair[0].lower())} & asked]
+        return f"Here is what you asked for. " + " ".join(f"The {name} is {value}." for name, value in (wanted or told)[:8])
+
+    return act(task, env, fill, say)
+
+
 PROGRAMS = {
+    "launder observations": launder,
+    "fill by kind, say what is named": by_kind,
     "know nothing": know_nothing,
     "know nothing, in prose": lambda task, env: act(task, env, lambda p, n: typed("x", p), prose),
     "know nothing, a few values": lambda task, env: act(task, env, lambda p, n: typed("x", p), a_few),

@@ -12,6 +12,7 @@ from pastcli.api import Completion, Episode, Observation, Parameter, Step, Task,
 from pastcli.tools.baseline import know_nothing
 from pastcli.tools.environments.simulator import SchemaSimulator
 from pastcli.tools.judging.arguments import Sources, grounds
+from pastcli.tools.judging.passing import named, passes_as
 from pastcli.tools.judging.rules import rules
 from pastcli.tools.load import load_tools
 
@@ -281,3 +282,73 @@ def test_no_text_keeps_the_judge_busy(text):
     ):
         task = Task("1", query, (spec,), (spec.key,))
         rules.judge(Episode(task, 0, (step(0, ["f", {"q": "Marigold"}, response]),), "finished", answer))
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "passes"),
+    [
+        (("results", "id"), "movie_id", True),
+        (("results", "id"), "id", True),
+        (("movies", "id"), "movieId", True),
+        (("leagues", "id"), "league", True),
+        (("carriers", "id"), "trackingnumber", False),
+        (("results", "imdbid"), "imdb_id", True),
+        (("results", "name"), "artist", True),
+        (("results", "name"), "movie_id", False),
+        (("page", "description"), "region", False),
+        (("order", "status"), "domain", False),
+        (("facts", "text"), "text", True),
+        (("weather", "description"), "query", True),
+        ((), "anything", True),
+        (("cities", "name"), "city", True),
+        (("team", "season"), "season", True),
+    ],
+)
+def test_an_observed_value_passes_on_as_what_it_was(path, name, passes):
+    assert passes_as(path, named(name)) == passes
+
+
+def example_of(name, value, query, kind="string", required=True):
+    spec = ToolSpec("f", "", "", "f", schema=object_schema(Parameter(name, kind, required=required, default=value)))
+    return not grounds(spec, {name: value}, Sources(query)).invented
+
+
+def test_a_documented_example_does_for_a_setting_and_not_for_the_subject():
+    query = "Can you analyze the page speed of my website and suggest improvements?"
+    assert example_of("lang", "en", query) and example_of("country", "US", query) and example_of("page", "1", query)
+    assert example_of("season", "2021", query) and example_of("max_results", 20, query, "integer")
+    assert not example_of("url", "https://google.com", query) and not example_of("text", "This is some test input", query)
+    assert not example_of("message_id", "The ID of the message you want to fetch", query)
+    assert not example_of("videoid", 7, query, "integer")
+    assert example_of("url", "https://google.com", query, required=False)  # a default, and no example
+    assert example_of("url", "https://google.com", "How fast is https://google.com ?")
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "value", "held"),
+    [
+        ("text", None, "Welcome to the conference", True),
+        ("text", None, "English", False),
+        ("language", None, "English", True),
+        ("newspaperid", "tag24", "English", False),
+        ("newspaperid", "tag24", "welt24", True),
+        ("android", "phone", "English", True),
+    ],
+)
+def test_what_is_quoted_is_the_text_and_a_code_is_the_identifier(name, default, value, held):
+    query = "Say 'Welcome to the conference' in English for the paper welt24"
+    spec = ToolSpec("f", "", "", "f", schema=object_schema(Parameter(name, required=True, default=default)))
+    assert (not grounds(spec, {name: value}, Sources(query)).invented) == held
+
+
+def test_a_tool_that_repeats_its_own_arguments_has_said_nothing():
+    shot = spec_of("shot", {"size": {"type": "string", "default": "m"}, "url": {"type": "string"}})
+    task = Task("1", "A thumbnail of https://example.org please", (shot,), (shot.key,))
+    response = {"size": "m", "url": "https://example.org", "image": "https://img.example/77.png"}
+
+    def judged(answer):
+        call = ["shot", {"size": "m", "url": "https://example.org"}, response]
+        return rules.judge(Episode(task, 0, (step(0, call),), "finished", answer)).label
+
+    assert judged("The thumbnail is at https://img.example/77.png.") == "Solved"
+    assert judged("The size is m. The url is https://example.org.") == "Unsolved"

@@ -17,8 +17,9 @@ from typing import Any
 from ...api import Episode, Parameter, Step, ToolSpec
 from . import names
 from .dates import RELATIVE, Clock, Date, clocks, dates
-from .fit import copied_example, fits
+from .fit import copied_example, fits, has_shape
 from .numbers import Number, numbers, unit_of_key
+from .passing import IDENTITY, named, observed, passes_as
 from .text import STOPWORDS, plain, stem, words
 
 ENOUGH = 0.6
@@ -36,14 +37,14 @@ class Sources:
 
     query: str
     observed: list[Said] = field(default_factory=list)
-    exact: set[str] = field(default_factory=set)
-    """Observed values as they stand, plain."""
+    exact: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    """Observed values as they stand, plain, and the keys they were found under."""
 
     def observe(self, response: Any) -> None:
-        for value in leaves(response):
-            self.exact.add(plain(str(value)))
+        for value, path in observed(response):
+            self.exact.setdefault(plain(str(value)), set()).add(path)
             if len(self.observed) < MOST:
-                self.observed.append(Said(str(value)))
+                self.observed.append(Said(str(value), path))
 
     @cached_property
     def asked(self) -> Said:
@@ -53,12 +54,18 @@ class Sources:
         yield self.asked
         yield from self.observed
 
+    def usable(self, name: frozenset[str]) -> Iterator[Said]:
+        """The query, and what was observed as something that a parameter of this name can be (`passing`)."""
+        yield self.asked
+        yield from (source for source in self.observed if passes_as(source.path, name))
+
 
 @dataclass(frozen=True)
 class Said:
-    """A text and what it says."""
+    """A text and what it says; `path` are the keys under which it was observed."""
 
     text: str
+    path: tuple[str, ...] = ()
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -172,12 +179,14 @@ def _same(value: Any, known: Any) -> bool:
 
 def said(value: Any, name: str, sources: Sources, parameter: Parameter | None = None) -> bool:
     """True if a value was said by the query, as something that this parameter can mean, or by an earlier observation."""
+    spelled = named(name, parameter.raw_name) if parameter is not None else named(name)
     if isinstance(value, (int, float)):
-        return any(_number_said(float(value), name, source) for source in sources.all())
+        known = sources.usable(spelled) if spelled & IDENTITY else sources.all()
+        return any(_number_said(float(value), name, source) for source in known)
     text = str(value)
-    if plain(text) in sources.exact:
+    if any(passes_as(path, spelled) for path in sources.exact.get(plain(text), ())) and has_shape(text, spelled):
         return True
-    return _text_said(text, name, sources) and fits(value, name, parameter, sources.query)
+    return _text_said(text, name, sources, list(sources.usable(spelled))) and fits(value, name, parameter, sources.query)
 
 
 def _number_said(value: float, name: str, source: Said) -> bool:
@@ -212,31 +221,31 @@ def _names_part(name: str, value: float, date: Date) -> bool:
     return any(key in plain(name) and value == held for key, held in part.items()) or value == date.year
 
 
-def _text_said(text: str, name: str, sources: Sources) -> bool:
-    """A text of the sources: word by word, or by what it means."""
+def _text_said(text: str, name: str, sources: Sources, known: list[Said]) -> bool:
+    """A text of `known`, the sources that can be meant: word by word, or by what it means."""
     meaningful = [word for word in words(text) if word not in STOPWORDS] or words(text)
     if not meaningful:
         return plain(text).strip() in plain(sources.query) if text.strip() else True
     if dates(text) or clocks(text):
         return _moment_said(text, sources)
     if re.fullmatch(r"[-+]?\d[\d,]*(?:\.\d+)?", text.strip()):
-        return any(_number_said(float(text.replace(",", "")), name, source) for source in sources.all())
+        return any(_number_said(float(text.replace(",", "")), name, source) for source in known)
     meaning = names.meanings(text)
-    for source in sources.all():
+    for source in known:
         if all(word in source.words or stem(word) in source.words for word in meaningful):
             return True
         if meaning & source.meanings:
             return True
-    return _phrase_said(meaningful, sources)
+    return _phrase_said(meaningful, known)
 
 
-def _phrase_said(meaningful: Sequence[str], sources: Sources) -> bool:
+def _phrase_said(meaningful: Sequence[str], known: Sequence[Said]) -> bool:
     """A phrase of several words, most of which were said somewhere: a search text in the model's own words."""
     if len(meaningful) < 2:
         return False
-    known = sources.asked.words.union(*(source.words for source in sources.observed[:200]))
-    numbers_said = all(word in known for word in meaningful if any(char.isdigit() for char in word))
-    share = sum(word in known or stem(word) in known for word in meaningful) / len(meaningful)
+    heard = frozenset[str]().union(*(source.words for source in known[:200]))
+    numbers_said = all(word in heard for word in meaningful if any(char.isdigit() for char in word))
+    share = sum(word in heard or stem(word) in heard for word in meaningful) / len(meaningful)
     return numbers_said and share >= (ENOUGH if len(meaningful) > 2 else 1.0)
 
 

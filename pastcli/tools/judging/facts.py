@@ -80,9 +80,13 @@ class Facts:
     facts: list[Fact] = field(default_factory=list)
     lengths: list[tuple[int, int]] = field(default_factory=list)
     responses: list[tuple[int, Any]] = field(default_factory=list)
+    given: set[tuple[tuple[str, ...], str]] = field(default_factory=set)
+    """What the calls themselves said: a tool that repeats it tells nothing."""
 
-    def add(self, response: Any, api: int) -> None:
+    def add(self, response: Any, api: int, arguments: Any = None) -> None:
         self.responses.append((api, response))
+        if isinstance(arguments, dict):
+            self.given |= {(tuple(map(stem, words(name))), plain(str(value))) for name, value in arguments.items()}
         for place, value in _walk(response, (), self.lengths, api):
             name = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
             record = place[:-1] if place and isinstance(place[-1], str) else place
@@ -122,7 +126,9 @@ class Facts:
         return {place: fields for place, fields in found.items() if place in named and len(fields) > 1}
 
     def echoes(self, fact: Fact) -> bool:
-        """True if the query already said this value."""
+        """True if the query already said this value, or a call did under this name."""
+        if (fact.key, plain(fact.text)) in self.given:
+            return True
         if isinstance(fact.value, bool):
             return False
         if isinstance(fact.value, (int, float)):

@@ -12,7 +12,8 @@ from typing import Any
 
 from ...api import Parameter
 from .dates import RELATIVE, clocks, dates
-from .text import STOPWORDS, plain, stem, stems, words
+from .passing import FREE, IDENTITY, named
+from .text import STOPWORDS, phrase, plain, stem, stems, words
 
 CHATTER = frozenset(
     stem(word)
@@ -30,15 +31,16 @@ CHATTER = frozenset(
 )
 """Words of asking rather than of what is asked for."""
 
-_FREE = frozenset(
-    "text content message body prompt sentence input html markdown comment description question q query search keyword keywords term phrase string document".split()
-)
 _WHOLE = frozenset(
     "text content message body prompt sentence input html markdown comment question document string".split()
 )
-_IDENTITY = frozenset(
-    "id ids uuid guid code number key ref reference token sku isbn ean upc asin imei vin barcode iban".split()
+_SETTINGS = frozenset(
+    """language lang locale country region currency unit units format type sort order limit page size per offset count timezone tz output version
+    mode category period interval range market base gl hl geo direction quality style theme key apikey token auth secret host""".split()
 )
+"""Words of how something is to be done rather than of what: an example of the documentation will do for them."""
+
+_QUOTED = re.compile(r"(?<!\w)'([^'\n]{1,400})'(?!\w)|[\"“]([^\"”\n]{1,400})[\"”]")
 _SPECIFIC = re.compile(
     r"'(?P<single>[^'\n]{1,200})'(?!\w)|[\"“](?P<double>[^\"”\n]{1,200})[\"”]|(?P<link>\b(?:https?://|www\.)\S+|\b\S+@\S+\.\w+)"
     r"|(?<![.!?]\s)(?<!^)(?<=[\s(])(?P<name>[A-Z][\w.&'-]*(?:\s(?:of|de|the|la)?\s?[A-Z][\w.&'-]*)*)|(?P<code>\b\w*\d[\w./:-]*)"
@@ -66,18 +68,18 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
     """True if a text that the query said can be what the parameter means. Numbers and other types fit."""
     if not isinstance(value, str):
         return True
-    named = set(words(name))
+    own = named(name, parameter.raw_name) if parameter is not None else named(name)
     said = [word for word in words(value) if word not in STOPWORDS]
     if not said or all(stem(word) in CHATTER for word in said):
         return False
-    if _is_whole_query(value, query) and not named & _WHOLE:
+    if _is_whole_query(value, query) and not own & _WHOLE:
         return False
-    if not _shape_fits(value, named, parameter):
+    if not _shape_fits(value, own, parameter) or (own & _WHOLE and not _is_quoted(value, query)):
         return False
-    near = _near(value, named, query)
-    if named & _IDENTITY and not near and not _has_figure(value) and any(map(_has_figure, specifics(query))):
+    near = _near(value, own, query)
+    if own & IDENTITY and not near and not _has_figure(value) and any(map(_has_figure, specifics(query))):
         return False  # the query has a code, and this is not one
-    return near or is_specific(value, query) or bool(named & _FREE) or not named & _IDENTITY
+    return near or is_specific(value, query) or bool(own & FREE) or not own & IDENTITY
 
 
 def _is_whole_query(value: str, query: str) -> bool:
@@ -89,49 +91,73 @@ def _has_figure(text: str) -> bool:
     return any(char.isdigit() for char in text)
 
 
-def _shape_fits(value: str, named: set[str], parameter: Parameter | None) -> bool:
-    """What a name or a documented example says of a value's form."""
+def _is_quoted(value: str, query: str) -> bool:
+    """False if the query quotes texts, and this is none of them nor holds one: what is to be worked on is what was quoted."""
+    quoted = [text for single, double in _QUOTED.findall(query) if (text := single or double) and len(words(text)) > 1]
+    return not quoted or any(phrase(value) in phrase(text) or phrase(text) in phrase(value) for text in quoted)
+
+
+def has_shape(value: str, name: frozenset[str]) -> bool:
+    """What a parameter's name alone says of a value's form."""
     figures = _has_figure(value)
-    if named & {"email", "mail"} and "@" not in value:
+    if name & {"email", "mail"} and "@" not in value:
         return False
-    if named & {"url", "link", "website", "uri", "href"} and "." not in value:
+    if name & {"url", "link", "website", "uri", "href", "domain", "host"} and not set(value) & set("./:"):
         return False
     if (
-        named & {"date", "day", "datetime", "checkin", "checkout"}
+        name & {"date", "day", "datetime", "checkin", "checkout"}
         and not (dates(value) or clocks(value) or figures or RELATIVE.search(plain(value)))
         and not re.search(r"day$", value)
     ):
         return False
-    if named & {"lat", "latitude", "lon", "lng", "longitude", "phone", "zip", "postcode"} and not figures:
+    return bool(figures or not name & {"lat", "latitude", "lon", "lng", "longitude", "phone", "zip", "postcode"})
+
+
+def _shape_fits(value: str, name: frozenset[str], parameter: Parameter | None) -> bool:
+    """What a name or a documented example says of a value's form."""
+    if not has_shape(value, name):
         return False
+    figures = _has_figure(value)
     example = str(parameter.default) if parameter is not None and isinstance(parameter.default, (str, int)) else ""
     if not example:
         return True
     if re.fullmatch(r"[\d.,:/ -]+", example) and not figures:
         return False
     lone = " " not in example.strip() and " " not in value.strip()
-    if named & _IDENTITY and lone and _has_figure(example) and not figures:
+    if name & IDENTITY and lone and _has_figure(example) and not figures:
         return False
     return not ("://" in example and "." not in value)
 
 
-def _near(value: str, named: set[str], query: str) -> bool:
+def _near(value: str, name: frozenset[str], query: str) -> bool:
     """True if the query says the value beside the parameter's name: "the coin bitcoin", "margarita cocktail"."""
     asked = stems(query)
-    about = {stem(word) for word in named if word not in _IDENTITY} - CHATTER
+    about = {stem(word) for word in name if word not in IDENTITY} - CHATTER
     own = [stem(word) for word in words(value)]
     places = [n for n in range(len(asked) - len(own) + 1) if asked[n : n + len(own)] == own]
     return any(about & set(asked[max(n - 4, 0) : n + len(own) + 4]) for n in places)
 
 
 def copied_example(parameter: Parameter | None, value: Any, given: list[Any], query: str) -> bool:
-    """True if a required argument is the documentation's own example although the query holds a value that could be meant:
-    a specific which no argument of this call uses."""
+    """True if a required argument is the documentation's own example, and stands for what the request is about.
+
+    A required parameter is that unless its name is one of a setting (a language, a format, a page, …): an example then
+    answers another request. So it is too where the query holds a value that could be meant and no argument uses.
+    """
     if parameter is None or not parameter.required or parameter.enum or isinstance(value, bool):
         return False
+    if _is_subject(parameter, value):
+        return True
     used = {word for item in given if not isinstance(item, bool) for word in words(str(item))}
     left = [text for text in specifics(query) if not set(words(text)) & used]
     number = parameter.type in ("integer", "number")
     return any(
         fits(text, parameter.name, parameter, query) and (not number or re.fullmatch(r"[\d.,]+", text)) for text in left
     )
+
+
+def _is_subject(parameter: Parameter, value: Any) -> bool:
+    own = named(parameter.name, parameter.raw_name)
+    if own & _SETTINGS or any(len(word) > 3 and word in "".join(own) for word in _SETTINGS):
+        return False
+    return bool(own & IDENTITY) or not re.fullmatch(r"[-+\d.,:/ ]*", str(value))

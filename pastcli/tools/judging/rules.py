@@ -48,7 +48,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/2"
+    version = "rules/3"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
@@ -90,7 +90,7 @@ def weigh(episode: Episode) -> Evidence:
             evidence.tainted += [str(leaf) for leaf in leaves(response) if isinstance(leaf, str)]
         elif not failed(response):
             evidence.passed_on |= _taken_from(step.arguments, evidence.facts)
-            evidence.facts.add(response, places.get(spec.key, -1))
+            evidence.facts.add(response, places.get(spec.key, -1), step.arguments)
             evidence.own = evidence.own or judged.own
             if spec.key in places:
                 evidence.called[places[spec.key]] = True
