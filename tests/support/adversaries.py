@@ -177,7 +177,7 @@ def by_kind(task, env):
         asked = {word.lower().rstrip("s") for word in words_of(task)}
         told = [(name, value) for one in seen for name, value in leaves(one)]
         wanted = [pair for pair in told if {part.rstrip("s") for part in re.findall(r"[a-z]+", pair[0].lower())} & asked]
-        return f"Here is what you asked for. " + " ".join(f"The {name} is {value}." for name, value in (wanted or told)[:8])
+        return "Here is what you asked for. " + " ".join(f"The {name} is {value}." for name, value in (wanted or told)[:8])
 
     return act(task, env, fill, say)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from os.path import commonprefix
 from typing import Any
 
 from .text import STOPWORDS, stem, words
@@ -74,7 +73,8 @@ def _meaning(name: Iterable[str]) -> frozenset[str]:
 
 def _alike(some: Iterable[str], others: frozenset[str]) -> bool:
     """True if two stems are the same but for their last letter: `movi` of movie, `movy` of movies."""
-    return any(len(commonprefix((a, b))) >= max(3, min(len(a), len(b)) - 1) for a in some for b in others)
+    sizes = ((a, b, max(3, min(len(a), len(b)) - 1)) for a in some for b in others)
+    return any(a[:size] == b[:size] and size <= min(len(a), len(b)) for a, b, size in sizes)
 
 
 def _run_together(one: Iterable[str], other: Iterable[str]) -> bool:
