@@ -167,7 +167,9 @@ def by_kind(task, env):
 
     def fill(parameter, n):
         name = parameter.name.lower()
-        kind = next((k for k in ("url", "date") if k in name), "number" if parameter.type in ("integer", "number") else "text")
+        kind = next(
+            (k for k in ("url", "date") if k in name), "number" if parameter.type in ("integer", "number") else "text"
+        )
         found = kinds[kind]
         if found and (kind != "text" or parameter.default in (None, "")):
             return typed(found[n % len(found)], parameter)
@@ -176,8 +178,12 @@ def by_kind(task, env):
     def say(seen):
         asked = {word.lower().rstrip("s") for word in words_of(task)}
         told = [(name, value) for one in seen for name, value in leaves(one)]
-        wanted = [pair for pair in told if {part.rstrip("s") for part in re.findall(r"[a-z]+", pair[0].lower())} & asked]
-        return "Here is what you asked for. " + " ".join(f"The {name} is {value}." for name, value in (wanted or told)[:8])
+        wanted = [
+            pair for pair in told if {part.rstrip("s") for part in re.findall(r"[a-z]+", pair[0].lower())} & asked
+        ]
+        return "Here is what you asked for. " + " ".join(
+            f"The {name} is {value}." for name, value in (wanted or told)[:8]
+        )
 
     return act(task, env, fill, say)
 

@@ -317,7 +317,9 @@ def test_a_documented_example_does_for_a_setting_and_not_for_the_subject():
     query = "Can you analyze the page speed of my website and suggest improvements?"
     assert example_of("lang", "en", query) and example_of("country", "US", query) and example_of("page", "1", query)
     assert example_of("season", "2021", query) and example_of("max_results", 20, query, "integer")
-    assert not example_of("url", "https://google.com", query) and not example_of("text", "This is some test input", query)
+    assert not example_of("url", "https://google.com", query) and not example_of(
+        "text", "This is some test input", query
+    )
     assert not example_of("message_id", "The ID of the message you want to fetch", query)
     assert not example_of("videoid", 7, query, "integer")
     assert example_of("url", "https://google.com", query, required=False)  # a default, and no example

@@ -186,7 +186,9 @@ def said(value: Any, name: str, sources: Sources, parameter: Parameter | None = 
     text = str(value)
     if any(passes_as(path, spelled) for path in sources.exact.get(plain(text), ())) and has_shape(text, spelled):
         return True
-    return _text_said(text, name, sources, list(sources.usable(spelled))) and fits(value, name, parameter, sources.query)
+    return _text_said(text, name, sources, list(sources.usable(spelled))) and fits(
+        value, name, parameter, sources.query
+    )
 
 
 def _number_said(value: float, name: str, source: Said) -> bool:

@@ -23,10 +23,15 @@ FREE = frozenset(
 _PLAIN = frozenset("name title label value text result string word symbol".split())
 """Words that say nothing of what is named."""
 
-_NOT_IDS = frozenset("valid paid unpaid android void fluid rapid solid hybrid covid kid grid bid humid acid avoid liquid said aid".split())
+_NOT_IDS = frozenset(
+    "valid paid unpaid android void fluid rapid solid hybrid covid kid grid bid humid acid avoid liquid said aid".split()
+)
 
 _CONTAINERS = frozenset(
-    map(stem, "data results response items list entries records rows values output payload body content object all docs hits".split())
+    map(
+        stem,
+        "data results response items list entries records rows values output payload body content object all docs hits".split(),
+    )
 )
 
 
@@ -68,7 +73,9 @@ def passes_as(path: tuple[str, ...], name: frozenset[str]) -> bool:
 
 
 def _meaning(name: Iterable[str]) -> frozenset[str]:
-    return frozenset(stem(word) for word in name if word not in IDENTITY and word not in _PLAIN and word not in STOPWORDS)
+    return frozenset(
+        stem(word) for word in name if word not in IDENTITY and word not in _PLAIN and word not in STOPWORDS
+    )
 
 
 def _alike(some: Iterable[str], others: frozenset[str]) -> bool:
