@@ -65,6 +65,13 @@ class Record:
         entry = self.manifest.get("outputs", {}).get(name)
         return None if entry is None else located(entry["path"], self.path)
 
+    def made(self, name: str) -> Path:
+        """Where an output of this run lies that its stage always makes; raises `PastError` if it has none."""
+        path = self.output(name)
+        if path is None:
+            raise PastError(f"run {self.id} has no {name}", "remove it and run the command again")
+        return path
+
     def outputs(self) -> dict[str, str]:
         """Where every output lies, by name."""
         return {name: str(self.output(name)) for name in self.manifest.get("outputs", {})}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,13 @@ class Run:
         The place is this run's alone from now on. Raises `UsageError` if it may not be written (`destinations`),
         `PastError` if another process is writing it.
         """
-        check = dict(folder=folder, force=self.force, inputs=self.inputs())
-        place = allowed(destination, **check)
+        check = partial(allowed, folder=folder, force=self.force, inputs=self.inputs())
+        place = check(destination)
         writable(place.parent)
         publish.note(self.dir, self.manifest, name, place, folder)
         self.save()
         self._claims.append(claim(place))
-        allowed(place, **check)  # again, now that nobody else can put something there
+        check(place)  # again, now that nobody else can put something there
         temporary = publish.shelve(self.dir, self.manifest, name)
         self.save()
         return temporary

@@ -58,7 +58,7 @@ def clustered_share(values: Sequence[float], groups: Sequence[Hashable], confide
 
 
 def mean_interval(
-    values: Sequence[float],
+    values: Sequence[float] | np.ndarray,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -74,7 +74,7 @@ def mean_interval(
 
 
 def clustered_t(
-    values: Sequence[float], confidence: float = 0.95, groups: Sequence[Hashable] | None = None
+    values: Sequence[float] | np.ndarray, confidence: float = 0.95, groups: Sequence[Hashable] | None = None
 ) -> Estimate:
     """Student's interval of a mean of questions of which several are on one document: the mean is a ratio of sums over
     documents, its variance that of the linearised ratio, with documents - 1 degrees of freedom (Cochran 1977, 6.3).
@@ -102,7 +102,7 @@ def _ratio(data: np.ndarray, groups: Sequence[Hashable] | None) -> tuple[float, 
 
 
 def bootstrap_mean(
-    values: Sequence[float],
+    values: Sequence[float] | np.ndarray,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -166,8 +166,8 @@ def sign_flip(
     step = max(1, _DRAWS // n)
     extreme = 0
     for start in range(0, resamples, step):
-        signs = rng.integers(0, 2, size=(min(step, resamples - start), n), dtype=np.int8) * 2.0 - 1
-        extreme += int((np.abs(signs @ differences) >= observed).sum())
+        flips = rng.integers(0, 2, size=(min(step, resamples - start), n), dtype=np.int8) * 2.0 - 1
+        extreme += int((np.abs(flips @ differences) >= observed).sum())
     return (extreme + 1) / (resamples + 1)
 
 

@@ -102,8 +102,13 @@ def _kinds(schema: Schema, root: Schema, depth: int) -> set[str] | None:
         return {spelled} if isinstance(spelled, str) else set(spelled)
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list) and depth:
-            each = [_kinds(resolve(branch, root), root, depth - 1) for branch in schema[key]]
-            return None if None in each else set().union(*each)
+            allowed: set[str] = set()
+            for branch in schema[key]:
+                found = _kinds(resolve(branch, root), root, depth - 1)
+                if found is None:
+                    return None
+                allowed |= found
+            return allowed
     for branch in schema.get("allOf", []) if depth else []:
         narrowed = _kinds(resolve(branch, root), root, depth - 1)
         if narrowed is not None:

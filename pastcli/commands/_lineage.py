@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal, overload
 
 from .. import models, output, runs
 from ..errors import MismatchError, PastError, UsageError
@@ -56,6 +57,7 @@ def newest_model() -> models.ModelRef:
 
 def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models.ModelRef]:
     """(sft, rl) as named, else the newest rl run and the sft run it grew from (METHOD 2: not the injected start)."""
+    record: runs.Record | None
     if rl is None:
         record = newest(
             "rl", made=models.MODEL_OUTPUTS, hint="run `past rl`, or name both models: --sft PATH --rl PATH"
@@ -74,10 +76,10 @@ def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models
     merged = record.output("sft") if record else None
     if merged is not None:  # the SFT run was a LoRA: RL began from its merge, kept beside the adapter
         return model(merged), after
-    before = ancestor(record, "sft") if record else None
-    if before is None:
-        raise UsageError(f"cannot tell which SFT model {rl or record.id} grew from", "name it with --sft PATH")
-    return model_of(before, "sft"), after
+    grew_from = ancestor(record, "sft") if record else None
+    if grew_from is None:
+        raise UsageError(f"cannot tell which SFT model {rl or after.name} grew from", "name it with --sft PATH")
+    return model_of(grew_from, "sft"), after
 
 
 def made_by(found: models.ModelRef, role: str, never: str) -> models.ModelRef:
@@ -173,16 +175,24 @@ def origin(found: models.ModelRef) -> models.ModelRef | None:
     return models.resolve(noted) if noted else None
 
 
+@overload
+def base_model(sft: models.ModelRef, needed: Literal[True] = True) -> models.ModelRef: ...
+
+
+@overload
+def base_model(sft: models.ModelRef, needed: bool) -> models.ModelRef | None: ...
+
+
 def base_model(sft: models.ModelRef, needed: bool = True) -> models.ModelRef | None:
     """The base model an SFT model was trained from. If it is not `needed`: None where it is not known or not here."""
     record = runs.owner_of(sft.path)
     named = (record.input("base") or record.manifest["config"].get("base")) if record else models.noted_base(sft.path)
-    if needed and not named:
-        raise UsageError(f"cannot tell which base {sft.path} was trained from", "name it with --base PATH")
     if not needed:
         with suppress(PastError):
             return models.resolve(named) if named else None
         return None
+    if not named:
+        raise UsageError(f"cannot tell which base {sft.path} was trained from", "name it with --base PATH")
     output.note(f"base: {named}")
     return models.resolve(named)
 

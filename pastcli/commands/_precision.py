@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import output, registry
 from ..errors import UsageError
+from ._loading import settled
 
 if TYPE_CHECKING:
-    from ..api import ChatModel
-
-    Load = Callable[[str], ChatModel]
+    from ._loading import Load
 
 
 def loader(config: Any) -> Load:
@@ -24,9 +22,7 @@ def loader(config: Any) -> Load:
     if config.precision not in getattr(load, "precisions", ()):
         hint = "leave --precision at stored"
         raise UsageError(f"the {config.backend} backend cannot compute in {config.precision}", hint)
-    chosen = functools.partial(load, precision=config.precision)
-    chosen.local = getattr(load, "local", True)  # type: ignore[attr-defined]
-    return chosen
+    return settled(load, precision=config.precision)
 
 
 def cast(config: Any, paths: Mapping[str, Path], reference: str | None) -> dict[str, float]:

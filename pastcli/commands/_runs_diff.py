@@ -25,10 +25,11 @@ def command(a: One, b: Other, as_json: Json = False) -> None:
     Inputs are compared by content: the same bytes under two names are no difference, other bytes under one name are.
     """
     one, other = runs.find(a), runs.find(b)
-    document = {"a": one.id, "b": other.id, "differences": differences(one.whole(), other.whole())}
+    found = differences(one.whole(), other.whole())
+    document = {"a": one.id, "b": other.id, "differences": found}
 
     def human() -> None:
-        rows = [(row["in"], row["name"], row["a"], row["b"]) for row in document["differences"]]
+        rows = [(row["in"], row["name"], row["a"], row["b"]) for row in found]
         if rows:
             output.table("", ("in", "name", one.id, other.id), rows)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +30,7 @@ def command(names: Names, dry_run: DryRun = False, force: Force = False, as_json
     for parent, child in held.items():
         if not force:
             raise UsageError(f"{child} was made from {parent}", "remove both, or add --force")
-    rows = [{"id": record.id, "bytes": runs.size_of(record.path)} for record in chosen.values()]
+    rows: list[dict[str, Any]] = [{"id": one.id, "bytes": runs.size_of(one.path)} for one in chosen.values()]
     for record in () if dry_run else chosen.values():
         runs.remove_finished(record)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +12,10 @@ import typer
 
 from .. import runs
 from ..errors import UsageError
+from ._loading import settled
 
 if TYPE_CHECKING:
-    from ..api import ChatModel
-
-    Load = Callable[[str], ChatModel]
+    from ._loading import Load
 
 Skills = list[tuple[Path, float]]
 
@@ -47,9 +46,7 @@ def adding(load: Load, backend: str, vectors: Skills) -> Load:
             f"the {backend} backend cannot add a skill while a model runs",
             "use --backend llamacpp or hf, or put the skill into the model: past inject",
         )
-    chosen = functools.partial(load, lora=vectors)
-    chosen.local = getattr(load, "local", True)  # type: ignore[attr-defined]
-    return chosen
+    return settled(load, lora=vectors)
 
 
 def listed(vectors: Skills) -> dict[str, Any]:

@@ -204,14 +204,14 @@ def _file_name(model: str) -> str:
 def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> None:
     import json
 
-    summary = json.loads(record.output("summary").read_text(encoding="utf-8"))
+    summary = json.loads(record.made("summary").read_text(encoding="utf-8"))
     outputs = record.outputs()
 
     def human() -> None:
         from ..agent.show import show_episodes
 
         if episodes:
-            show_episodes(record.output("transcript"), config.observation_chars)
+            show_episodes(record.made("transcript"), config.observation_chars)
         _table(summary, f"run {record.id}: transcript, summary and ToolEval answers in {record.path}")
 
     document = {"run": record.id, "outputs": outputs, "seconds": record.manifest["seconds"], **summary}

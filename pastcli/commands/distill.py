@@ -73,6 +73,7 @@ def command(
     sft = configs.resolve("sft", {"base": base}, config_file)
     rl = configs.resolve("rl", {}, config_file)
     _check(sft, rl, questions)
+    assert questions is not None, "`_check` refuses none"
     from ..ingest import from_stdin, read_documents, read_questions
 
     source, questions = [from_stdin(path) for path in source], from_stdin(questions)
@@ -101,9 +102,10 @@ def command(
         if dry_run:
             _show_plan(parts, sft, rl, as_json)
             return
-        skill = None
+        skill: Path | None = None
         for number, part in enumerate(parts, 1):
             skill = _round(run, number, part, skill, found, (sft, rl), rewards, source)
+        assert skill is not None, "there is at least one round"
         _keep(run, skill, destination, len(parts))
     show_run(runs.read(run.final), as_json)
 

@@ -70,7 +70,7 @@ def command(
     template = template or models.gguf_template(found.path)
     if config.to != "hf" and template is None and found.path.suffix != ".gguf":
         raise UsageError(f"no GGUF of the base model of {found.path} is known", "name one with --template")
-    paths = {"model": found.path, "base": known and known.path, "template": template, "out": out}
+    paths = {"model": found.path, "base": known.path if known else None, "template": template, "out": out}
     extra = {key: str(path.absolute()) if path else "" for key, path in paths.items()}
     if not dry_run and already_done("export", config, extra, resume, as_json):
         return
@@ -93,7 +93,7 @@ def command(
             show_plan({"would_write": str(out or f"{inside} of a new run"), **room, **extra}, config, sources, as_json)
             return
         remove(destination)  # what a killed run, now resumed, had written
-        warnings = _export(run, found.path, destination, config, template, known and known.path)
+        warnings = _export(run, found.path, destination, config, template, known.path if known else None)
         if not out:
             run.add_output(kind, destination)
     for warning in warnings:

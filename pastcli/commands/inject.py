@@ -85,7 +85,7 @@ def command(
     known = _lineage.model(base) if base else _lineage.base_model(model, needed=bool(config.project))
     template = template or models.gguf_template(model.path)
     control = _control_file(config.control, vectors)
-    plan = Plan(kind, vectors, model.path, known and known.path, template, out, control)
+    plan = Plan(kind, vectors, model.path, known.path if known else None, template, out, control)
     if not dry_run and already_done("inject", config, plan.key(), resume, as_json):
         return
     with runs.start(

@@ -84,7 +84,7 @@ def command(
     ) as run:
         for role, path in paths.items():
             run.add_input(role, path)
-        trained = [name for name in ("sft", "target_sft", "sft2") if name in models]
+        trained: list[str] = [name for name in ("sft", "target_sft", "sft2") if name in models]
         known = [name for name in trained if _lineage.began_from(models[name], models["base"])]
         folder = run.external("figures", out, folder=True) if out and figures else run.dir / "figures"
         measured, document = _probe(paths, texts, known, config, run)
@@ -118,7 +118,18 @@ def _probe(
 
     settings = configs.to_dict(config)
     with weights_progress("probing") as progress:
-        measured = probe(**paths, texts=texts, began_from_base=known, progress=progress, **settings)
+        measured = probe(
+            paths["base"],
+            paths["sft"],
+            paths["rl"],
+            target_sft=paths.get("target_sft"),
+            sft2=paths.get("sft2"),
+            rl2=paths.get("rl2"),
+            texts=texts,
+            began_from_base=known,
+            progress=progress,
+            **settings,
+        )
     document = report.to_dict(measured)
     runs.write_json(run.dir / "probe.json", document)
     run.add_output("report", run.dir / "probe.json")

@@ -93,7 +93,11 @@ def command(
         return
     source = _rl_tools.read(tools, tasks, config) if tools is not None else None
     rewards = _train.rewards_of(config, episodes=source is not None)
-    rows = source.rows() if source else _train.rl_rows(read_questions(questions, strict), questions)
+    if source is not None:
+        rows = source.rows()
+    else:
+        assert questions is not None, "`_check` refuses neither"
+        rows = _train.rl_rows(read_questions(questions, strict), questions)
     if audit is not None:
         _audit.show(_audit.made(found, rows, rewards, config, audit), as_json)
         return

@@ -126,7 +126,7 @@ def clean(
                 f"no unfinished run {name!r} that could be removed", "`past runs list` shows each run's status"
             )
     chosen = [folder for folder in found if not names or any(folder.name.startswith(name) for name in names)]
-    rows = [{"id": folder.name, "bytes": runs.size_of(folder)} for folder in chosen]
+    rows: list[dict[str, Any]] = [{"id": folder.name, "bytes": runs.size_of(folder)} for folder in chosen]
     for folder in [] if dry_run else chosen:
         runs.discard(folder)
 

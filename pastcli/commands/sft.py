@@ -104,8 +104,8 @@ def _start(config: SftConfig, after: str | None, named: bool) -> tuple[models.Mo
     Raises `MismatchError` if a base is `named` as well, and it is another.
     """
     if after is None and config.phase != "adaptation":
-        base = models.resolve(config.base)
-        return base, base
+        named_base = models.resolve(config.base)
+        return named_base, named_base
     start = models.resolve(after) if after else _lineage.newest_encoded()
     base = _lineage.origin(start)
     if base is None and not named:
@@ -123,5 +123,6 @@ def _newest_corpus() -> Path:
     record = runs.newest("ingest", output_name="corpus")
     if record is None:
         raise UsageError("no documents given, and no corpus in this workspace", "name files or folders: past sft docs/")
-    output.note(f"documents: {record.output('corpus')} (run {record.id})")
-    return record.output("corpus")
+    made = record.made("corpus")
+    output.note(f"documents: {made} (run {record.id})")
+    return made

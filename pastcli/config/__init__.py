@@ -19,7 +19,6 @@ from .resolve import (
 from .setting import default_of, setting
 from .stages import (
     STAGES,
-    AgentConfig,
     AskConfig,
     DistillConfig,
     EvalConfig,
@@ -28,14 +27,12 @@ from .stages import (
     GenerateConfig,
     IngestConfig,
     InjectConfig,
-    LessonsConfig,
     ProbeConfig,
-    RlConfig,
-    ServeConfig,
-    SftConfig,
     StudyConfig,
     SweepConfig,
 )
+from .tools import AgentConfig, LessonsConfig, ServeConfig
+from .training import RlConfig, SftConfig
 
 __all__ = [
     "STAGES",

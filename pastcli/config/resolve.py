@@ -28,7 +28,7 @@ OTHER_VARIABLES = ("PAST_WORKSPACE", "PAST_HOME", "PAST_DEBUG", "PAST_CACHE")
 OTHER_PREFIXES = ("PAST_OPENAI_",)
 """Variables that a backend reads by itself."""
 
-OFF = (None, False, 0, "", [])
+OFF: tuple[object, ...] = (None, False, 0, "", [])
 
 
 @dataclasses.dataclass(frozen=True)

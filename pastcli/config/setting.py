@@ -43,7 +43,10 @@ def setting(
 
 
 def default_of(one: Field) -> Any:
-    return one.default if one.default is not MISSING else one.default_factory()  # type: ignore[misc]
+    if one.default is not MISSING:
+        return one.default
+    assert one.default_factory is not MISSING, "every field of a stage has a default: see `setting`"
+    return one.default_factory()
 
 
 def checked(value: Any, one: Field, wanted: Any, where: str) -> Any:
