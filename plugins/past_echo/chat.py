@@ -50,7 +50,8 @@ def load_chat(path: str | Path, **options: Any) -> EchoChat:
     return EchoChat(str(path), rules, replies)
 
 
-load_chat.local = False  # names are not looked up as models on disk
+# Names are not looked up as models on disk.
+load_chat.local = False  # type: ignore[attr-defined]  # mypy knows no attributes of functions
 
 
 class EchoChat:

@@ -29,7 +29,7 @@ def load_chat(
     return chat
 
 
-load_chat.precisions = ("fp32", "bf16", "fp16")
+load_chat.precisions = ("fp32", "bf16", "fp16")  # type: ignore[attr-defined]  # mypy knows no attributes of functions
 
 
 UNBOUNDED = 1 << 30

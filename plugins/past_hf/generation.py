@@ -33,10 +33,13 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in found if token is not None}
 
 
-def pick(logits: torch.Tensor, temperature: float, top_p: float, draw: Callable[[], torch.Tensor]) -> torch.Tensor:
+def pick(
+    logits: torch.Tensor, temperature: float, top_p: float, draw: Callable[[], torch.Tensor] | None
+) -> torch.Tensor:
     """One token a row (B,) from logits (B, V): the best, or the one at `draw()` (B,) of the cumulative distribution."""
     if temperature <= 0:
         return logits.argmax(-1)
+    assert draw is not None, "sampling needs numbers to draw with"
     probabilities = (logits.float() / temperature).softmax(-1)
     if top_p < 1.0:
         ordered, order = probabilities.sort(-1, descending=True)

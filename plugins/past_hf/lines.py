@@ -130,7 +130,9 @@ class _Layer(DynamicLayer):
         self.keys[:, :, :width] = other.keys[rows, :, :width]
         self.values[:, :, :width] = other.values[rows, :, :width]
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any):
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         lines = self._lines
         if not self.is_initialized:
             self._allocate(key_states)

@@ -55,7 +55,7 @@ def hf_directory(path: Path) -> Path:
     return path
 
 
-def publish_folder(destination: Path, fill: Callable[[Path], None]) -> None:
+def publish_folder(destination: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write into a temporary folder, and rename it into place when it is on disk; of two at once, one wins."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(3)}")

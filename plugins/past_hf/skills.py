@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from pastcli.errors import MismatchError
-from pastcli.vectors.files.opening import Products, format_of, refuse_tied
+from pastcli.vectors.files.opening import Products, format_of, open_model, refuse_tied
 from pastcli.vectors.files.skill import open_skill
-from pastcli.vectors.inject import check_fit, open_model
+from pastcli.vectors.inject import check_fit
 
 
 def add_skills(model: Any, path: Path, skills: Sequence[tuple[Path | str, float]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pastcli.api import ChatModel, Completion, Message, Sampling
+from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import MismatchError, UsageError
 
 from . import convert, cpu_check
@@ -23,7 +23,7 @@ def load_chat(
     precision: str = "stored",
     cache: Path | None = None,
     extra_buffers: bool | None = None,
-) -> ChatModel:
+) -> LlamaChat:
     """Load a model for chat.
 
     `path` is a GGUF file, or an HF or LoRA adapter directory, which is converted once into `cache` (default:
@@ -40,7 +40,7 @@ def load_chat(
     return chat
 
 
-load_chat.precisions = ("fp32", "bf16", "fp16")
+load_chat.precisions = ("fp32", "bf16", "fp16")  # type: ignore[attr-defined]  # mypy knows no attributes of functions
 
 
 class LlamaChat:
@@ -57,7 +57,7 @@ class LlamaChat:
         self.engine = engine
         self.precision = f"{convert.stored_type(engine.path)} weights, float16 keys and values"
         self._cache = cache
-        self._formatter = None
+        self._formatter: Any = None
 
     def set_lora(self, adapters: Sequence[tuple[Path | str, float]]) -> None:
         """Use these (adapter, scale) pairs and no others, from now on; see `load_chat` for what an adapter is."""
@@ -105,7 +105,7 @@ class LlamaChat:
             name = self.engine.path.name
             raise UsageError(f"the chat template of {name} refuses this conversation: {error}") from error
 
-    def _template(self):
+    def _template(self) -> Any:
         if self._formatter is None:
             text = self.engine.chat_template()
             if text is None:
@@ -126,7 +126,7 @@ class LlamaChat:
         return together(self.engine, [tokens], [sampling])[0]
 
 
-def _formatter(text: str, engine: Engine):
+def _formatter(text: str, engine: Engine) -> Any:
     """The template compiled as Hugging Face compiles it: sandboxed, `trim_blocks`, `lstrip_blocks`."""
     from jinja2 import TemplateError
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter

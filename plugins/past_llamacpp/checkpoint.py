@@ -97,7 +97,7 @@ class GGUFCheckpoint:
     def raw(self, tensor: Tensor, start: int, stop: int) -> np.ndarray:
         """Stored bytes [start, stop) of a tensor."""
         data = np.empty(stop - start, np.uint8)
-        view, at = memoryview(data), tensor.offset + start
+        view, at = data.data, tensor.offset + start
         while view:
             count = read_at(self._fds[tensor.part], view, at)
             if count == 0:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pastcli import environment
 from pastcli.errors import ContextOverflow, MismatchError, PastError
@@ -30,6 +31,12 @@ class Engine:
     llama.cpp repack weights for this CPU's matrix units (see `cpu_check`). `precise` keeps the KV cache in float32 and
     attention unfused, for comparisons with other implementations; the default rounds keys and values to float16.
     """
+
+    n_ctx: int
+    """Most tokens of one sequence."""
+    memory: Any
+    lanes: list[list[int]]
+    """The tokens whose keys and values each sequence holds."""
 
     def __init__(self, path: Path, n_ctx: int = 0, threads: int = 0, extra_buffers: bool = True, precise: bool = False):
         self.lib = library()
@@ -68,7 +75,7 @@ class Engine:
         # llama.cpp pads the context up to a multiple of 256; the length asked for stays the limit.
         self.n_ctx = min(n_ctx, self.lib.llama_n_ctx(self._context) // lanes)
         self.memory = self.lib.llama_get_memory(self._context)
-        self.lanes: list[list[int]] = [[] for _ in range(lanes)]
+        self.lanes = [[] for _ in range(lanes)]
 
     def widen(self, lanes: int) -> None:
         """Have at least this many sequences; what was evaluated is forgotten if there were fewer."""

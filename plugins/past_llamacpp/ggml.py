@@ -11,6 +11,7 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from pastcli.errors import MismatchError, PastError, UsageError
 from pastcli.vectors.numbers.compiled import Codec
 
 from .gguffile import type_layout, type_name
+
+if TYPE_CHECKING:
+    from _ctypes import CFuncPtr
 
 F32, F16, BF16 = 0, 1, 30
 _CONVERT = {F16: ("fp16_to_fp32", "fp32_to_fp16"), BF16: ("bf16_to_fp32", "fp32_to_bf16")}
@@ -74,14 +78,14 @@ def _cpu() -> ctypes.CDLL:
 
 
 @cache
-def _convert(name: str) -> ctypes._CFuncPtr:
+def _convert(name: str) -> CFuncPtr:
     function = getattr(_cpu(), f"ggml_cpu_{name}")
     function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64], None
     return function
 
 
 @cache
-def _to_float(kind: int) -> ctypes._CFuncPtr:
+def _to_float(kind: int) -> CFuncPtr:
     """`to_float` of the type traits, after making sure that this library's struct is the one described above."""
     traits = _base().ggml_get_type_traits(kind).contents
     if (traits.block, traits.block_bytes) != tuple(type_layout(kind, type_name(kind))):
@@ -104,7 +108,7 @@ def codec(kind: int) -> Codec:
     return _address(_to_float(kind)), quantize, kind, values, nbytes
 
 
-def _address(function: ctypes._CFuncPtr) -> int:
+def _address(function: CFuncPtr) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 

@@ -104,7 +104,7 @@ def hf_names(header: Header) -> dict[str, str]:
     """
     kind = family(header)
     to_hf = dict(_stems(header, kind))
-    found = {}
+    found: dict[str, str] = {}
     for name in header.tensors:
         stem, _, suffix = name.rpartition(".")
         if stem in to_hf:

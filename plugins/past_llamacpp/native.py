@@ -18,6 +18,7 @@ from types import ModuleType
 ERROR = 4  # enum ggml_log_level: 1 debug, 2 info, 3 warn, 4 error, 5 continues the line before
 
 _errors: deque[str] = deque(maxlen=8)
+_kept: list[object] = []
 
 
 @cache
@@ -28,7 +29,7 @@ def library() -> ModuleType:
 
     callback = api.llama_log_callback(_on_log)
     api.llama_log_set(callback, ctypes.c_void_p(0))
-    library.keep = (llama_cpp, callback)  # ctypes does not own callbacks: drop this and C calls freed memory
+    _kept.extend((llama_cpp, callback))  # ctypes does not own callbacks: drop this and C calls freed memory
     api.llama_backend_init()
     return api
 

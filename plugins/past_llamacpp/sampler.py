@@ -64,7 +64,7 @@ class Sampler:
 
         table = np.zeros(len(logits), dtype=[("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
         table["id"] = np.arange(len(logits))
-        table["logit"] = np.frombuffer(logits, dtype=np.float32)
+        table["logit"] = np.ctypeslib.as_array(logits)
         self._table = table  # owns the memory that the structure points into
         return self._array((self.lib.llama_token_data * len(logits)).from_buffer(table))
 

@@ -20,7 +20,8 @@ class Row:
         self.engine, self.lane, self.prompt, self.sampling = engine, lane, prompt, sampling
         self.sampler = Sampler(engine, sampling)
         self.stops = [stop.encode() for stop in sampling.stop if stop]
-        self.data, self.made = bytearray(), []
+        self.data = bytearray()
+        self.made: list[int] = []
         self.text: bytes | bytearray | None = None
         self.finish = "length"
         self.evaluated = 0

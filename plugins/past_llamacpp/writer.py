@@ -136,7 +136,7 @@ class GGUFWriter:
             self._pwrite(self.layout.raw(source, start, stop), target.offset + start)
 
     def _pwrite(self, data: np.ndarray, at: int) -> None:
-        view = memoryview(data)
+        view = data.data
         while view:
             count = os.pwrite(self._fd, view, at)
             view, at = view[count:], at + count

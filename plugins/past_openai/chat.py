@@ -48,19 +48,25 @@ def load_chat(
 
     seconds = timeout if timeout is not None else _number("TIMEOUT", 120.0)
     answered: list[Patience] = []
+
+    def heard(*_: Any) -> None:
+        for one in answered:
+            one.heard()
+
     client = OpenAI(
         api_key=key or "none",
         base_url=url,
         timeout=seconds,
         max_retries=retries if retries is not None else int(_number("RETRIES", 4)),
-        http_client=DefaultHttpxClient(event_hooks={"response": [lambda *_: [one.heard() for one in answered]]}),
+        http_client=DefaultHttpxClient(event_hooks={"response": [heard]}),
     )
     answered.append(Patience(client, url, seconds, _number("SILENCE", 20.0)))
     with _told(url, name):
         return OpenAIChat(client, name or _first_model(client, url, answered[0]), parallel, answered[0])
 
 
-load_chat.local = False  # names are not looked up as models on disk
+# Names are not looked up as models on disk.
+load_chat.local = False  # type: ignore[attr-defined]  # mypy knows no attributes of functions
 
 
 class OpenAIChat:

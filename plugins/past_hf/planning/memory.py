@@ -36,8 +36,8 @@ def parts(shape: Shape, settings: Any, machine: Machine, load: Load, element: in
     shards = machine.processes if machine.sharded else 1
     copies = element if element < 4 else 0
     if machine.tuned:
-        weights = 4 * (trained + frozen) + copies * (trained + frozen)
-        gradients = 4 * trained + copies * trained
+        weights: float = 4 * (trained + frozen) + copies * (trained + frozen)
+        gradients: float = 4 * trained + copies * trained
     else:
         base = 2 if machine.cuda and shape.lora else 4
         cast = copies if base == 4 else 0  # autocast's copies of the weights, kept for the backward pass

@@ -58,7 +58,7 @@ def plan(
     layout = layout_of(settings)
     machine = Machine(torch.cuda.is_available() or card_gb > 0, layout.processes, settings.sharding == "full")
     shape = shape_of(config, settings)
-    work = measured(stage, rows, _tokenizer(folder), settings, machine)
+    work = measured(rows, _tokenizer(folder), settings, machine)
     dtype = torch.bfloat16 if card_gb and settings.precision != "fp32" else compute_dtype(settings.precision)
     room = _room(machine, layout, card_gb)
     need, parts = _need(shape, settings, machine, work.load, dtype)
@@ -90,9 +90,9 @@ def _tokenizer(folder: Path) -> Any:
     return load_tokenizer(folder)
 
 
-def measured(stage: str, rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, machine: Machine) -> Work:
+def measured(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, machine: Machine) -> Work:
     """The work of the rows, from the plan that training itself would follow."""
-    if stage == "rl":
+    if isinstance(settings, RlConfig):
         return _rl(rows, tokenizer, settings, machine)
     if tokenizer:
         made = tokenize(list(rows), tokenizer, settings.max_length)
@@ -160,16 +160,20 @@ def _disk(shape: Shape) -> dict[str, float]:
     return {name: round(size / GB, 3) for name, size in zip(("checkpoint", "at_most"), (checkpoint, whole))}
 
 
+Way = tuple[str, dict[str, Any], Machine, Load]
+"""What to type, the settings that it changes, and the machine and load that these lead to."""
+
+
 def ways(
     shape: Shape, settings: Settings, machine: Machine, load: Load, dtype: torch.dtype, room: float
 ) -> list[dict[str, Any]]:
     """Settings that would make it fit, one change at a time, then two; each with the peak it leads to."""
     half = max(load.width, settings.batch_tokens // 4)
     smaller = dataclasses.replace(load, rows=max(1, half // load.width), labels=min(load.labels, half))
-    small = (f"--batch-tokens {half}", {"batch_tokens": half}, machine, smaller)
-    again = ("--gradient-checkpointing on", {"gradient_checkpointing": "on"}, machine, load)
-    eight = ("--optimizer adamw_8bit", {"optimizer": "adamw_8bit"}, machine, load)
-    sharded = [
+    small: Way = (f"--batch-tokens {half}", {"batch_tokens": half}, machine, smaller)
+    again: Way = ("--gradient-checkpointing on", {"gradient_checkpointing": "on"}, machine, load)
+    eight: Way = ("--optimizer adamw_8bit", {"optimizer": "adamw_8bit"}, machine, load)
+    sharded: list[Way] = [
         (f"--processes {n} --sharding full", {}, dataclasses.replace(machine, processes=n, sharded=True), load)
         for n in (2, 4, 8, 16, 32, 64)
         if machine.cuda and n > machine.processes

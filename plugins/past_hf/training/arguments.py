@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def stand_in(row: dict[str, Any]) -> Dataset:
     return Dataset(pyarrow.Table.from_pylist([row]), fingerprint="past")
 
 
+@cache
 def shard_on_processors() -> None:
     """Let accelerate wrap a model in FSDP2 without a card.
 
@@ -131,8 +133,6 @@ def shard_on_processors() -> None:
     from accelerate.state import AcceleratorState, DistributedType, PartialState
 
     begin = AcceleratorState.__init__
-    if getattr(begin, "shards_on_processors", False):
-        return
 
     def init(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
         begin(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
@@ -142,5 +142,4 @@ def shard_on_processors() -> None:
             self.fsdp_plugin = fsdp_plugin
             self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 
-    init.shards_on_processors = True
     AcceleratorState.__init__ = init

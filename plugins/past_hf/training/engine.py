@@ -51,6 +51,7 @@ class PlannedTrainer(Trainer):
     """
 
     job: api.TrainJob
+    lr_scheduler: Any  # transformers' own
     clock: Clock
     watch: Watch
     rows: Any

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from .examples import fitting
 from .held_out import share, summed
 from .lora import lora_config
 from .rewards import combined
+from .watch import Grades
 
 BY_ROW = frozenset(
     ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask", "advantages", "ref_per_token_logps")
@@ -92,7 +94,14 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         known = [value for value in total if value is not None]
         return summed(self, sum(known), len(known))
 
-    def seen(self, prompts, completions, columns, by_name, total) -> None:
+    def seen(
+        self,
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        columns: dict[str, Any],
+        by_name: Mapping[str, Grades],
+        total: Grades,
+    ) -> None:
         if self.rank == 0:
             self.watch.rollouts(self.state.global_step + 1, prompts, completions, columns, by_name, total)
 
@@ -112,7 +121,7 @@ class TunedGrpo(Grpo):
         self._step += 1
         return total
 
-    def _parts(self, batch: dict[str, Any]):
+    def _parts(self, batch: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float]]:
         """(micro-batch, its share of the loss): rows with an advantage, by length, within the token budget.
 
         Without a KL term a row of advantage 0 has gradient 0, and equal answers to one question are one row

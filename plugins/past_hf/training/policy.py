@@ -73,7 +73,7 @@ class Policy(HFChat):
                 order, read, logits = self._read([list(prompt) for prompt in prompts], room)
             with self._timed("rollout"):
                 seeds = [samplings[place].seed for place in order]
-                said = self._decode(logits, room, sampling, seeds, stopped)
+                said = self._say(logits, room, sampling, seeds, stopped)
         seconds = (time.monotonic() - began) / len(prompts)
         found = {
             place: self._completion(list(prompts[place]), ids, ends, sampling.stop, stopped(ids), read[place], seconds)
@@ -99,6 +99,7 @@ class Policy(HFChat):
             starts = [min(kept, len(prompts[place]) - 1) for place, (_, kept) in enumerate(matched)]
             read = [len(prompt) - start for prompt, start in zip(prompts, starts, strict=True)]
             order = sorted(range(len(prompts)), key=lambda place: read[place])
+            assert self._lines is not None, "rows that match are those of lines"
             self._lines = self._lines.copied([matched[place][0] for place in order], width)
             new = [prompts[place][starts[place] :] for place in order]
             logits = self._read_into(self._lines, new, [starts[place] for place in order])
@@ -119,21 +120,25 @@ class Policy(HFChat):
     def _matched(self, prompts: list[list[int]]) -> list[tuple[int, int]] | None:
         """For each prompt the row that it carries on, and how many tokens they share; None if one has no row."""
         free = dict(enumerate(self._rows))
-        found = []
+        found: list[tuple[int, int]] = []
         for prompt in prompts:
             best = max(free, key=lambda row: _common(free[row].ids, prompt), default=None)
-            shared = _common(free[best].ids, prompt) if best is not None else 0
+            if best is None:
+                return None
+            shared = _common(free[best].ids, prompt)
             if not shared:
                 return None
             found.append((best, shared))
             del free[best]
         return found
 
-    def _decode(
+    def _say(
         self, logits: torch.Tensor, room: int, sampling: Sampling, seeds: Sequence[int | None], stopped: Any
     ) -> list[list[int]]:
         """What each row says, by its place in the lines before this turn; the lines keep it, their rows in `_rows`."""
-        lines, said = self._lines, [[] for _ in self._rows]
+        lines = self._lines
+        assert lines is not None, "what is said follows what was read"
+        said: list[list[int]] = [[] for _ in self._rows]
         draws = draws_of(seeds, room) if sampling.temperature > 0 else None
         live = list(range(len(said)))  # lines row -> place; those that have finished stand behind
         count = len(live)

@@ -41,21 +41,21 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
                 labels = [token if own else IGNORED for token, own in zip(ids, learnt, strict=True)]
                 made.append({"input_ids": ids, "labels": labels})
             continue
-        row = spoken(row, tokenizer)
-        if isinstance(row.get("text"), str):
-            ids = encode(tokenizer, row["text"]) + [tokenizer.eos_token_id]
+        told = spoken(row, tokenizer)
+        if isinstance(told.get("text"), str):
+            ids = encode(tokenizer, told["text"]) + [tokenizer.eos_token_id]
             pieces = -(-len(ids) // max_length)
             size = -(-len(ids) // pieces)
             parts = [ids[start : start + size] for start in range(0, len(ids), size)]
             made += [{"input_ids": part, "labels": part} for part in parts]
-        elif isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
-            pair = _pair(row, tokenizer)
+        elif isinstance(told.get("prompt"), str) and isinstance(told.get("completion"), str):
+            pair = _pair(told, tokenizer)
             if len(pair["input_ids"]) > max_length:
                 long.append(number)
             else:
                 made.append(pair)
         else:
-            keys = ", ".join(row)
+            keys = ", ".join(told)
             raise UsageError(
                 f"example {number} is neither a text nor a prompt with its completion", f"its keys: {keys}"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pastcli import api
@@ -21,7 +22,7 @@ from .examples import warn_too_long
 from .grpo import Grpo, TunedGrpo, assembled, check
 from .policy import Policy
 from .tool_watchdog import TOOL_RULES
-from .watch import EPISODES
+from .watch import EPISODES, Grades
 
 
 class Playing(Grpo):
@@ -45,10 +46,12 @@ class Playing(Grpo):
         """The episodes of this process's rows, as TRL wants a rollout, and what the rewards need of them."""
         first = self.rank * len(self.asked)
         self.counted = len(self.asked) * self.accelerator.num_processes
+        episodes = self.job.episodes
+        assert episodes is not None, "`build` is for jobs with episodes"
         self.policy.begin()
         self.model.eval()
         with self.accelerator.autocast() if self.args.bf16 else contextlib.nullcontext():
-            played = self.job.episodes.play(
+            played = episodes.play(
                 self.policy,
                 [(key, first + place) for place, key in enumerate(self.asked)],
                 step_seed(self.job.config.seed, self.state.global_step),
@@ -73,7 +76,14 @@ class Playing(Grpo):
             "verdict": [rollout.verdict for rollout in played],
         }
 
-    def seen(self, prompts, completions, columns, by_name, total) -> None:
+    def seen(
+        self,
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        columns: dict[str, Any],
+        by_name: Mapping[str, Grades],
+        total: Grades,
+    ) -> None:
         if all(value is None for value in total):
             raise PastError(
                 f"no reward could grade any of {len(total)} episodes",
@@ -107,6 +117,7 @@ def build(
     if machine.sharded:
         raise UsageError("--sharding full cannot play episodes", "leave it out with --tools")
     policy = Policy(model, tokenizer, lambda part: trainer.clock(part))
+    assert job.episodes is not None, "jobs without episodes are `grpo.build`'s"
     openings = job.episodes.openings(policy)
     limit = policy.context - config.turn_tokens
     long = [number for number, row in enumerate(rows, 1) if openings[row["id"]] > limit]

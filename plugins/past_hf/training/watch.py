@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ _NAMES = {
     "rollout_tokens_per_second": "rollout_tokens_per_second",
 }
 """Metrics kept from TRL's log, and what the log calls them; `dead_groups` is the share without an advantage."""
+
+Grades = Sequence[float | None]
+"""What a reward gave each answer; None where it could not grade one."""
 
 EPISODES = "episodes/"
 """Begins the names of what describes the episodes of a step; they are kept under their own names."""
@@ -125,7 +128,15 @@ class Watch(TrainerCallback):
             shown = {key: logs[key] for key in ("loss", "reward") if isinstance(logs.get(key), (int, float))}
             self.progress(state.global_step, state.max_steps, shown)
 
-    def rollouts(self, step: int, prompts: Sequence[str], completions: Sequence[str], columns: dict, by_name, total):
+    def rollouts(
+        self,
+        step: int,
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        columns: dict[str, Any],
+        by_name: Mapping[str, Grades],
+        total: Grades,
+    ) -> None:
         """Some answers of a step with what each reward gave them, spread over the batch."""
         if self.folder is None:
             return

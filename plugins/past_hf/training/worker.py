@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pastcli.api import TrainJob
 from pastcli.errors import PastError, UsageError
 from pastcli.runs import write_json
 
@@ -46,15 +48,12 @@ def main(folder: Path, parent: int) -> None:
 
 def tell(folder: Path, rank: int, error: BaseException) -> None:
     """Leave the error where `launch` looks; `lost` is one that says no more than that another worker is gone."""
-    known = isinstance(error, PastError)
-    said = {
-        "rank": rank,
-        "type": type(error).__name__ if known else "PastError",
-        "message": error.message if known else f"{type(error).__name__}: {error}"[:500],
-        "hint": error.hint if known else None,
-        "lost": _lost(error),
-    }
-    write_json(folder / f"error{rank}.json", said)
+    kind = type(error).__name__
+    if isinstance(error, PastError):
+        said = {"type": kind, "message": error.message, "hint": error.hint}
+    else:
+        said = {"type": "PastError", "message": f"{kind}: {error}"[:500], "hint": None}
+    write_json(folder / f"error{rank}.json", {"rank": rank, **said, "lost": _lost(error)})
 
 
 def _lost(error: BaseException | None) -> bool:
@@ -109,7 +108,7 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _work(stage: str, job, folder: Path, rank: int) -> None:
+def _work(stage: str, job: TrainJob, folder: Path, rank: int) -> None:
     from ..quiet import quiet
 
     quiet()
@@ -120,7 +119,7 @@ def _work(stage: str, job, folder: Path, rank: int) -> None:
     if rank == 0:
         progress = open(folder / "progress.jsonl", "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open till the end
 
-        def tell(done: int, total: int, metrics) -> None:
+        def tell(done: int, total: int, metrics: Mapping[str, float]) -> None:
             progress.write(json.dumps([done, total, dict(metrics)]) + "\n")
 
         job = dataclasses.replace(job, progress=tell)
