@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from . import config as configs
 from . import output, publish
@@ -28,6 +28,7 @@ from .run import Run
 from .unfinished import discard, fresh_folder, remove_finished, take_up, unfinished
 
 __all__ = [
+    "Options",
     "Record",
     "Run",
     "allowed",
@@ -51,6 +52,17 @@ __all__ = [
 ]
 
 FORMAT = 1
+
+
+class Options(TypedDict, total=False):
+    """Keywords of `start` that come from a command's own options."""
+
+    resume: bool
+    force: bool
+    keep_partial: bool
+    name: str
+    allow_stale: bool
+    dry_run: bool
 
 
 @contextlib.contextmanager

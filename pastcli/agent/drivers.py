@@ -191,10 +191,10 @@ def _in_threads(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter:
 
 def _ask(model: Any, players: Sequence[Player]) -> list[Completion | ContextOverflow]:
     """The model's answers to the players' turns, in one batch where it takes tokens; a prompt that is too long gets its error."""
-    turns = [player.turn for player in players]
+    turns = [player.asked for player in players]
     if not takes_tokens(model):
         return [_text_answer(model, turn.prompt.text, turn.sampling) for turn in turns]
-    prompts = [player.tokens.extend(player.turn.prompt) for player in players]
+    prompts = [player.prompt_ids() for player in players]
     answers: list[Completion | ContextOverflow] = [
         ContextOverflow(f"the prompt has {len(ids)} tokens, the context {model.context}") for ids in prompts
     ]

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from ..api import Episode, Step
-from .forms import React
+from .forms import Form
 from .prompts import PRIMER, STOP, observation_text, writable
 
 
-def row(episode: Episode, form: React, observation_chars: int) -> dict[str, Any]:
+def row(episode: Episode, form: Form, observation_chars: int) -> dict[str, Any]:
     """`{"messages", "parts"}` (see `api.TrainJob`) of an episode that ended in Finish: prompt, turns and observations are
     those of a run of `past agent` with the same form, so the tokens learnt are the ones it would have to sample there.
 
@@ -28,7 +28,7 @@ def row(episode: Episode, form: React, observation_chars: int) -> dict[str, Any]
     return {"messages": [message.to_dict() for message in form.messages(episode.task)], "parts": parts}
 
 
-def turn_text(step: Step, form: React) -> str:
+def turn_text(step: Step, form: Form) -> str:
     """What the model said in a turn, as far as the agent keeps it; composed from its parts where no model took it."""
     if step.completion.text:
         return writable(form.read(step.completion).used)

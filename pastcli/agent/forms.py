@@ -38,7 +38,7 @@ class Form(Protocol):
 class React:
     """Thought, Action, Action Input, Observation (2210.03629); every turn begins after `Thought:`."""
 
-    stop = STOP
+    stop: tuple[str, ...] = STOP
 
     def __init__(self, show_schemas: bool, observation_chars: int, prompt: str = "full"):
         self._show_schemas, self._prompt = show_schemas, prompt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..api import ChatModel, Completion, Episode, Judge, Observation, Step, Task, ToolEnv, Verdict
@@ -46,7 +47,8 @@ class Player:
 
     def __init__(self, cast: Cast, task: Task, attempt: int, on_step: Callable[[int], None] = lambda turn: None):
         self._cast = cast
-        self._where = {"task": task.id, "attempt": attempt}
+        self.key: Key = (task.id, attempt)
+        self._where: dict[str, Any] = {"task": task.id, "attempt": attempt}
         self._memory = cast.transcript.recorded(self.key)
         self._on_step = on_step
         self._next = 0
@@ -58,8 +60,15 @@ class Player:
         self._remember(task)
 
     @property
-    def key(self) -> Key:
-        return (self._where["task"], self._where["attempt"])
+    def asked(self) -> Turn:
+        """The turn that waits for an answer: there is one until `result` is there."""
+        assert self.turn is not None, "an episode that has ended asks nothing"
+        return self.turn
+
+    def prompt_ids(self) -> list[int]:
+        """The prompt of that turn for a model that takes tokens."""
+        assert self.tokens is not None, "this model takes text"
+        return self.tokens.extend(self.asked.prompt)
 
     def answer(self, reply: Completion | ContextOverflow) -> None:
         """Give the model's answer to `turn`: the tool is called, the step written, and the next turn or the result there."""
@@ -98,7 +107,7 @@ class Player:
             if self.turn is None:
                 self._cast.transcript.contradicts(number, {"event": "step"}, {"event": "end"})
             self._compare(task, step, number)
-            self._receive(lambda step=step: self._play.send(step))
+            self._receive(partial(self._play.send, step))
             self._on_step(step.index + 1)
         end = self._memory.end
         if end and end["status"] == "context_overflow" and self.turn is not None:
@@ -112,7 +121,11 @@ class Player:
         heard = cast.form.read(step.completion)
         old = {"seed": step.seed, "thought": step.thought, "action": step.action, "arguments": step.arguments}
         old |= {"repairs": step.repairs, "error": step.error}
-        new = {"seed": self.turn.sampling.seed if self.turn else None, "thought": heard.thought, "action": heard.action}
+        new: dict[str, Any] = {
+            "seed": self.turn.sampling.seed if self.turn else None,
+            "thought": heard.thought,
+            "action": heard.action,
+        }
         new |= {"arguments": heard.arguments, "repairs": heard.repairs, "error": heard.error}
         if cast.transcript.format > 1 and old != new:  # how older versions read a turn is theirs
             cast.transcript.contradicts(number, old, new)

@@ -167,7 +167,7 @@ class _Builder:
 
 def literal(text: str) -> str:
     """A GBNF string."""
-    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    escapes: dict[str, str | int | None] = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     return '"' + text.translate(str.maketrans(escapes)) + '"'
 
 

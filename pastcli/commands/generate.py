@@ -82,22 +82,13 @@ def command(
     passages = read_documents(documents, _train.ingest_config(config_file), strict)
     requests = plan(passages, kinds, config.samples, prompts)
     who, path = writer(model, config.backend)
-    written = (
-        {str(file.resolve()): hashing.hash_path(file) for file in sorted(prompts.glob("*.txt"))} if prompts else {}
-    )
+    written = _written(prompts) if prompts else {}
     extra = {"docs": [str(path.resolve()) for path in documents], "model": who, "prompts": written, "name": name}
     record = None if dry_run else finished_before("generate", config, extra, resume)
     if record is None:
-        with runs.start(
-            "generate",
-            config,
-            extra=extra,
-            resume=resume,
-            force=force,
-            name=name,
-            allow_stale=allow_stale,
-            dry_run=dry_run,
-        ) as run:
+        may: runs.Options = {"resume": resume, "force": force, "name": name}
+        may |= {"allow_stale": allow_stale, "dry_run": dry_run}
+        with runs.start("generate", config, extra=extra, **may) as run:
             run.add_inputs("documents", documents)
             if path is not None:
                 run.add_input("model", path, model=model)
@@ -107,6 +98,11 @@ def command(
             _write(run, make(requests, config, path or model, who))
         record = runs.read(run.final)
     _show(record, as_json)
+
+
+def _written(prompts: Path) -> dict[str, str]:
+    """The user's own prompts by content."""
+    return {str(file.resolve()): hashing.hash_path(file) for file in sorted(prompts.glob("*.txt"))}
 
 
 def _newest_corpus() -> Path:

@@ -82,7 +82,7 @@ def command(
     if not dry_run and _train.joined(config, as_json):
         return
     _check(questions, tools, tasks, dev, audit)
-    from ..ingest import from_stdin, read_questions
+    from ..ingest import from_stdin
 
     found = models.resolve(sft) if sft else _newest_sft()
     questions = from_stdin(questions) if questions is not None else None
@@ -93,15 +93,11 @@ def command(
         return
     source = _rl_tools.read(tools, tasks, config) if tools is not None else None
     rewards = _train.rewards_of(config, episodes=source is not None)
-    if source is not None:
-        rows = source.rows()
-    else:
-        assert questions is not None, "`_check` refuses neither"
-        rows = _train.rl_rows(read_questions(questions, strict), questions)
+    rows = source.rows() if source else _questions(questions, strict)
     if audit is not None:
         _audit.show(_audit.made(found, rows, rewards, config, audit), as_json)
         return
-    held_out = _train.rl_rows(read_questions(dev, strict), dev) if dev else []
+    held_out = _questions(dev, strict) if dev else []
     if dry_run:
         _show_plan(found, source, rows, config, card, as_json)
         return
@@ -147,6 +143,13 @@ def _check(questions: Path | None, tools: Path | None, tasks: Path | None, dev: 
         raise UsageError("--dev holds questions, not queries with tools", "leave it out with --tools")
     if audit is not None and tools is not None:
         raise UsageError("--audit tries rewards of answers, not of episodes", "leave it out with --tools")
+
+
+def _questions(file: Path | None, strict: bool) -> list[dict[str, Any]]:
+    assert file is not None, "`_check` refuses neither questions nor tools"
+    from ..ingest import read_questions
+
+    return _train.rl_rows(read_questions(file, strict), file)
 
 
 def _rewarded(log: list[dict[str, float]]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from typing import Any
 from .. import runs
 from ..evals.closed_book import METRICS, read_transcript
 from ..study.report import refreshed
-from .blocks import Block, Dots, Folded, Score, Section, Table, Words
+from .blocks import Block, Cell, Dots, Folded, Score, Section, Table, Words
 from .compared import output_of
 from .plots import interval
 
@@ -72,7 +72,7 @@ def _arms(summary: Mapping[str, Any], arms: Sequence[str], about: str) -> list[B
     level = f"{summary['confidence']:.0%}"
     first = summary["scores"][arms[0]]
     caption = f"Questions on the {about}: {first['questions']} on {first['documents']} documents; mean over seeds with its {level} t-interval."
-    rows = []
+    rows: list[list[Cell]] = []
     dots: dict[str, list[Score]] = {}
     for arm in arms:
         found = summary["scores"][arm]

@@ -92,7 +92,15 @@ def singles(study: Study, whole: Material, folder: Path) -> list[Material]:
     return made
 
 
-def _material(documents, practice, asked, where, titles, folder, validation=()) -> Material:
+def _material(
+    documents: tuple[Path, ...],
+    practice: Sequence[Question],
+    asked: Sequence[Question],
+    where: Mapping[str, str],
+    titles: frozenset[str],
+    folder: Path,
+    validation: Sequence[Question] = (),
+) -> Material:
     counts = {"documents": len({q.doc for q in practice}), "questions": len(practice), **Counter(where.values())}
     files = (_questions(practice, folder), _questions(asked or practice, folder))
     if validation:
@@ -202,7 +210,8 @@ def _is_records(path: Path) -> bool:
 
 def _rows(chosen: Sequence[Mapping[str, Any]], kinds: Sequence[str], path: Path) -> list[dict[str, Any]]:
     """The records with a `doc` each, so that passages and questions agree, and the wanted texts as `completions`."""
-    rows, used = [], Counter()
+    rows: list[dict[str, Any]] = []
+    used: Counter[str] = Counter()
     for number, record in enumerate(chosen, 1):
         doc = str(record.get("doc") or f"{slug(_title(record)) or path.stem}-{number}")
         used[doc] += 1

@@ -111,8 +111,8 @@ def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
     found["empty"] = _mean(
         [float(not text) for seed in seeds for text in answers.column(arm, seed, "prediction", rows)]
     )
-    kept = [answers.kept(arm, seed) for seed in seeds]
-    if all(kept):
+    kept = [one for seed in seeds if (one := answers.kept(arm, seed))]
+    if len(kept) == len(seeds):
         found["retained"] = {
             "perplexity_ratio": _mean([one["perplexity"] / one["base_perplexity"] for one in kept]),
             "kl": _mean([one["kl"] for one in kept]),
@@ -141,8 +141,9 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
     found = {"against": others, "metrics": metrics}
     other = metrics["f1"]["against"]
     pairs = [(answers.kept(arm, seed), answers.kept(other, theirs)) for seed, theirs in _shared(answers, arm, other)]
-    if all(mine and theirs for mine, theirs in pairs):  # the price: how much more the neutral text surprises the model
-        found["perplexity_change"] = _mean([mine["perplexity"] / theirs["perplexity"] - 1 for mine, theirs in pairs])
+    both = [mine["perplexity"] / theirs["perplexity"] - 1 for mine, theirs in pairs if mine and theirs]
+    if len(both) == len(pairs):  # the price: how much more the neutral text surprises the model
+        found["perplexity_change"] = _mean(both)
     return found
 
 

@@ -62,8 +62,8 @@ class Store:
         if isinstance(it, Path):
             return as_directory(it) if it.suffix == ".gguf" else it
         record = self.record(it)
-        for name in ("model", "adapter", "skill") if record else ():
-            made = record.output(name)
+        for name in ("model", "adapter", "skill"):
+            made = record.output(name) if record else None
             if made is not None:
                 return made
         raise PastError(f"{it.label} has no result in {self.workspace}", "run the study again")
@@ -228,7 +228,8 @@ def _ask(node: Node, store: Store) -> None:
         for line in (Path(result["outputs"]["answers"]) / "1.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     injected = inputs["model"] if isinstance(inputs["model"], Node) and inputs["model"].stage == "inject" else None
-    metrics = store.record(injected).manifest["metrics"] if injected and store.record(injected) else {}
+    record = store.record(injected) if injected else None
+    metrics = record.manifest["metrics"] if record else {}
     about = {
         "label": node.label,
         "seconds": round(time.monotonic() - began, 1),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import __version__, models, registry
 from .. import config as configs
@@ -23,6 +23,7 @@ from . import data
 from .spec import Study, added, build
 
 Input = "Node | Path"
+Model = TypeVar("Model", bound="Node | Path")
 
 
 NO_PART = ("base", "retained")
@@ -139,7 +140,7 @@ class Graph:
             return self._sft(self.study.stage("sft", changes, seed=seed), material, start, what)
         for name, phase in self.study.phases.items():
             config = self.study.stage("sft", {**(phase.sft or {}), **(changes or {})}, seed=seed)
-            more = [("documents", self.generated(phase, material))] if phase.generate else []
+            more: list[tuple[str, Any]] = [("documents", self.generated(phase, material))] if phase.generate else []
             if phase.validate and material.validation:
                 more.append(("dev", data.pairs(material.validation, self.folder)))
             start = self._sft(config, material, start, f"{what}, {name}", more)
@@ -266,7 +267,7 @@ class Graph:
                 self.arms.setdefault(label, {**vars(arm), "about": about, "against": other})
                 yield self._asked(label, shown, about, self.domains[about], seed, float(arm.scale))
 
-    def _injected(self, model: Node | Path, name: str, arm: Arm, seed: int, scale: float) -> Node | Path:
+    def _injected(self, model: Model, name: str, arm: Arm, seed: int, scale: float) -> Model | Node:
         """The arm's vectors added to a model; the model itself where there are none."""
         if not arm.add:
             return model

@@ -118,8 +118,11 @@ def _mean_of(found: list[dict[str, float | None] | None]) -> dict[str, float | N
     """Figure by figure; None where one of them is missing."""
     if not all(found):
         return None
-    columns = {name: [one.get(name) for one in found if one] for name in found[0] or {}}
-    return {name: None if None in values else sum(values) / len(values) for name, values in columns.items()}
+    means: dict[str, float | None] = {}
+    for name in found[0] or {}:
+        values = [value for one in found if one and (value := one.get(name)) is not None]
+        means[name] = sum(values) / len(values) if len(values) == len(found) else None
+    return means
 
 
 def _items(study: Study, graph: Graph, about: str) -> list[dict[str, Any]]:

@@ -116,8 +116,8 @@ def _check(study: Study) -> None:
             _no_source(f"[vectors.{name}] is made on it")
     for name, arm in study.arms.items():
         study.stage("sft", arm.sft), study.stage("inject", arm.inject)
-        for vector, _ in added(arm):
-            _one_of(vector, study.vectors, f"a vector in `add` of [arms.{name}]")
+        for one, _ in added(arm):
+            _one_of(one, study.vectors, f"a vector in `add` of [arms.{name}]")
         for other in arm.against.split("|") if arm.against else []:
             _one_of(other, study.arms, f"`against` of [arms.{name}]")
         for domain in arm.sequence:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ...api.schemas import kinds, merged, resolve
 from .. import types
 from . import values
-
-if TYPE_CHECKING:
-    from .invent import Echo
 
 DEEPEST = 5
 """Levels down to which members that may be left out are filled in."""
@@ -21,13 +18,20 @@ MOST_VALUES = 200
 LONGEST_LIST = 3
 
 
-def from_schema(schema: Mapping[str, Any], seed: str, echo: Echo) -> Any:
+class Repeats(Protocol):
+    """What a response may say again of the call that it answers: see `invent.Echo`."""
+
+    def get(self, field: str, kind: str, place: str) -> Any:
+        """The argument that a field of this kind repeats; None if it repeats none."""
+
+
+def from_schema(schema: Mapping[str, Any], seed: str, echo: Repeats) -> Any:
     """A value of the schema. Patterns are not made up, only the documentation's examples of them."""
     return _Filler(schema, seed, echo).value(schema, "", DEEPEST)
 
 
 class _Filler:
-    def __init__(self, root: Mapping[str, Any], seed: str, echo: Echo):
+    def __init__(self, root: Mapping[str, Any], seed: str, echo: Repeats):
         self.root = root
         self.seed = seed
         self.echo = echo
