@@ -108,13 +108,7 @@ def command(
     extra = {**job.key(), "name": name, **listed(added)}
     record = None if dry_run else finished_before("eval", config, extra, resume)
     if record is None:
-        may: runs.Options = {
-            "resume": resume,
-            "force": force,
-            "name": name,
-            "allow_stale": allow_stale,
-            "dry_run": dry_run,
-        }
+        may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
         with runs.start("eval", config, extra=extra, **may) as run:
             job.add_inputs(run)
             add_inputs(run, added)

@@ -86,8 +86,7 @@ def command(
     extra = {"docs": [str(path.resolve()) for path in documents], "model": who, "prompts": written, "name": name}
     record = None if dry_run else finished_before("generate", config, extra, resume)
     if record is None:
-        may: runs.Options = {"resume": resume, "force": force, "name": name}
-        may |= {"allow_stale": allow_stale, "dry_run": dry_run}
+        may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
         with runs.start("generate", config, extra=extra, **may) as run:
             run.add_inputs("documents", documents)
             if path is not None:
