@@ -34,6 +34,11 @@ def _console(stderr: bool = False) -> Console:
     return found
 
 
+def terminal() -> Console:
+    """rich's console for notes: what is drawn there for a while, and notes, must know of each other."""
+    return _console(stderr=True)
+
+
 def styled(stderr: bool = False) -> bool:
     """Whether somebody looks at the stream. A pipe or a file gets plain lines, and rich is not even imported."""
     stream = sys.stderr if stderr else sys.stdout

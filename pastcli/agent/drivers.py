@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ..api import ChatModel, Completion, Judge, Progress, Task, ToolEnv
+from ..api import ChatModel, Completion, Judge, Task, ToolEnv
 from ..config import AgentConfig
 from ..errors import ContextOverflow, MismatchError, UsageError
 from ..hashing import hash_path
@@ -23,6 +23,7 @@ from .native import Native
 from .player import Cast, Player, Result
 from .tokens import takes_tokens
 from .transcript import FORMAT, EndOfTranscript, Transcript
+from .watch import Unwatched, Watch
 
 
 def header(named: Mapping[str, Any], config: AgentConfig, env: ToolEnv, judge: Judge) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def run_tasks(
     tasks: Sequence[Task],
     config: AgentConfig,
     transcript: Transcript,
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> list[Result]:
     """Every attempt at every task, in their order; what the transcript already holds is taken from there, not asked again.
 
@@ -68,18 +69,19 @@ def run_tasks(
         transcript,
         check_env=model is None and same_version(env, told.get("environment", "")),
         check_judge=model is None and same_version(judge, told.get("judge", "")),
+        watch=watch or Unwatched(),
     )
+    cast.watch.total(len(tasks) * config.attempts)
     wanted = [(task, attempt) for task in tasks for attempt in range(config.attempts)]
     strays = set(transcript.attempts()) - {(task.id, attempt) for task, attempt in wanted}
     if strays:
         raise MismatchError(f"{transcript.path} goes on where the run ends: it has {min(strays)}")
-    counter = _Counter(progress, len(wanted))
     if model is None:
-        return list(filter(None, (_replayed(cast, task, attempt, counter) for task, attempt in wanted)))
+        return list(filter(None, (_replayed(cast, task, attempt) for task, attempt in wanted)))
     lanes = min(max(config.parallel, 1), max(len(wanted), 1))
     if getattr(model, "concurrent", False) and lanes > 1:
-        return _in_threads(cast, wanted, lanes, counter)
-    return _in_rounds(cast, wanted, lanes, counter)
+        return _in_threads(cast, wanted, lanes)
+    return _in_rounds(cast, wanted, lanes)
 
 
 def form_of(config: AgentConfig) -> Form:
@@ -98,40 +100,14 @@ def same_version(part: Any, recorded: str) -> bool:
     return bool(recorded) and getattr(part, "deterministic", False) and getattr(part, "version", None) == recorded
 
 
-class _Counter:
-    """Progress over all lanes."""
-
-    def __init__(self, progress: Progress | None, total: int):
-        self._progress, self._total, self._lock = progress, total, threading.Lock()
-        self._done = self._solved = self._turns = 0
-
-    def turn(self, number: int) -> None:
-        with self._lock:
-            self._turns += 1
-            self._tell()
-
-    def done(self, result: Result) -> None:
-        with self._lock:
-            self._done += 1
-            self._solved += result.verdict.label == "Solved"
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._progress:
-            self._progress(self._done, self._total, {"turns": self._turns, "solved": self._solved})
-
-
-def _replayed(cast: Cast, task: Task, attempt: int, counter: _Counter) -> Result | None:
+def _replayed(cast: Cast, task: Task, attempt: int) -> Result | None:
     try:
-        result = Player(cast, task, attempt, counter.turn).result
+        return Player(cast, task, attempt).result
     except EndOfTranscript:
         return None
-    if result is not None:
-        counter.done(result)
-    return result
 
 
-def _in_rounds(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter: _Counter) -> list[Result]:
+def _in_rounds(cast: Cast, wanted: list[tuple[Task, int]], lanes: int) -> list[Result]:
     """Up to `lanes` episodes at a time: their turns are asked together, then their tools called together."""
     results: dict[int, Result] = {}
     live: dict[int, Player] = {}
@@ -142,33 +118,32 @@ def _in_rounds(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter: 
         while True:
             while len(live) < lanes and (one := next(waiting, None)) is not None:
                 place, (task, attempt) = one
-                _settle(Player(cast, task, attempt, counter.turn), place, live, results, counter)
+                _settle(Player(cast, task, attempt), place, live, results)
             if not live:
                 return [results[place] for place in sorted(results)]
             players = dict(live)
             replies = _ask(cast.model, list(players.values()))
             list(each(lambda pair: pair[0].answer(pair[1]), list(zip(players.values(), replies, strict=True))))
             for place, player in players.items():
-                _settle(player, place, live, results, counter)
+                _settle(player, place, live, results)
 
 
-def _settle(player: Player, place: int, live: dict[int, Player], results: dict[int, Result], counter: _Counter) -> None:
+def _settle(player: Player, place: int, live: dict[int, Player], results: dict[int, Result]) -> None:
     """File a player under what is still live, or what is done."""
     if player.result is None:
         live[place] = player
         return
     live.pop(place, None)
     results[place] = player.result
-    counter.done(player.result)
 
 
-def _in_threads(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter: _Counter) -> list[Result]:
+def _in_threads(cast: Cast, wanted: list[tuple[Task, int]], lanes: int) -> list[Result]:
     """`lanes` threads, each with an episode of its own. The first error stops them all, each at its next turn."""
     stop = threading.Event()
 
     def whole(task: Task, attempt: int) -> Result | None:
         try:
-            player = Player(cast, task, attempt, counter.turn)
+            player = Player(cast, task, attempt)
             while player.result is None:
                 if stop.is_set():
                     return None
@@ -176,7 +151,6 @@ def _in_threads(cast: Cast, wanted: list[tuple[Task, int]], lanes: int, counter:
         except BaseException:
             stop.set()
             raise
-        counter.done(player.result)
         return player.result
 
     with ThreadPoolExecutor(lanes) as pool:

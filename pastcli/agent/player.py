@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from .episode import Turn, plain, play
 from .forms import Form
 from .tokens import TokenLine, takes_tokens
 from .transcript import EndOfTranscript, Key, Transcript
+from .watch import Unwatched, Watch
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Cast:
     transcript: Transcript
     check_env: bool = False
     check_judge: bool = False
+    watch: Watch = field(default_factory=Unwatched)
 
 
 class Player:
@@ -45,16 +47,16 @@ class Player:
     stands, and must agree with what this run would ask, read and conclude; raises `MismatchError` where it does not.
     """
 
-    def __init__(self, cast: Cast, task: Task, attempt: int, on_step: Callable[[int], None] = lambda turn: None):
+    def __init__(self, cast: Cast, task: Task, attempt: int):
         self._cast = cast
         self.key: Key = (task.id, attempt)
         self._where: dict[str, Any] = {"task": task.id, "attempt": attempt}
         self._memory = cast.transcript.recorded(self.key)
-        self._on_step = on_step
         self._next = 0
         self.tokens = TokenLine(cast.model) if takes_tokens(cast.model) else None
         self.turn: Turn | None = None
         self.result: Result | None = None
+        cast.watch.begun(self.key, task.query)
         self._play = play(task, attempt, cast.config, cast.form, self._open(task), cast.env, self._tell)
         self._receive(lambda: next(self._play))
         self._remember(task)
@@ -108,7 +110,7 @@ class Player:
                 self._cast.transcript.contradicts(number, {"event": "step"}, {"event": "end"})
             self._compare(task, step, number)
             self._receive(partial(self._play.send, step))
-            self._on_step(step.index + 1)
+            self._cast.watch.stepped(self.key, step, True)
         end = self._memory.end
         if end and end["status"] == "context_overflow" and self.turn is not None:
             self.answer(ContextOverflow("recorded"))
@@ -137,7 +139,7 @@ class Player:
 
     def _tell(self, step: Step) -> None:
         self._cast.transcript.write({"event": "step", **self._where, **step.to_dict()})
-        self._on_step(step.index + 1)
+        self._cast.watch.stepped(self.key, step, False)
 
     def _finish(self, episode: Episode) -> None:
         """Take the recorded verdict, or ask the judge and write the end down."""
@@ -156,6 +158,7 @@ class Player:
             if now != old:
                 cast.transcript.contradicts(self._memory.end_line, old, now)
         self.result = Result(episode, verdict)
+        cast.watch.ended(self.key, verdict)
 
 
 def _conclusion(episode: Episode, verdict: Verdict) -> dict[str, Any]:

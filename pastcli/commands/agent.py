@@ -116,6 +116,7 @@ def _run(
     from ..agent.drivers import header, run_tasks
     from ..agent.served import unlike
     from ..agent.transcript import Transcript
+    from ..agent.watch import watching
     from ..tools.judging.opening import close_judge, open_judge
 
     judge = open_judge(config.judge, config.judge_backend, config.judge_model, config.judge_votes)
@@ -132,9 +133,9 @@ def _run(
             add_inputs(run, [(Path(path), factor) for path, factor in extra.get("vectors", [])])
             transcript = Transcript(run.dir / "transcript.jsonl")
             file = Path(extra["tools"])
-            with closing(environment(loaded, file, config)) as env, output.progress("agent", "episodes") as progress:
+            with closing(environment(loaded, file, config)) as env, watching() as watch:
                 transcript.begin(header(extra, config, env, judge))
-                results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, progress)
+                results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, watch)
                 others = judged_again(run, results, also)
                 _write(run, results, loaded, config, env, unlike(chat), others)
     finally:
