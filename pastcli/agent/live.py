@@ -56,7 +56,9 @@ class Live(Tally):
         self._drawing.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._drawing.__exit__(kind, value, trace)
 
     def begun(self, key: Key, query: str) -> None:

@@ -44,12 +44,24 @@ def test_the_view_shows_what_each_episode_thinks_and_calls(live):
     live.stepped(("a", 0), step(0, "I look the fare up."), False)
     live.stepped(("b", 1), step(0, "I guess.", outcome="invalid"), False)
     text = drawn(live)
-    for words in ("a  turn 2", "What is the fare of SK-1?", "I look the fare up.", "get_fare", '{"code": "SK-1"}', '{"fare": 12.5}'):
+    for words in (
+        "a  turn 2",
+        "What is the fare of SK-1?",
+        "I look the fare up.",
+        "get_fare",
+        '{"code": "SK-1"}',
+        '{"fare": 12.5}',
+    ):
         assert words in text, (words, text)
     assert "b#2  turn 2" in text and "no such order" in text and "0/4 episodes, 0 solved, 2 under way, 2 turns" in text
     live.ended(("a", 0), Verdict("Solved", "all is well"))
     text = drawn(live)
-    assert "1/4 episodes, 1 solved, 1 under way" in text and "tokens/s" in text and "left" in text and "SK-1" not in text.split("b#2")[0]
+    assert (
+        "1/4 episodes, 1 solved, 1 under way" in text
+        and "tokens/s" in text
+        and "left" in text
+        and "SK-1" not in text.split("b#2")[0]
+    )
     assert "a Solved, 1 steps: all is well" in re.sub(r"\x1b\[[0-9;]*m", "", live._console.file.getvalue())
 
 
@@ -65,7 +77,9 @@ def test_nothing_that_a_model_says_steers_the_terminal_or_begins_a_line(live):
     live.begun((evil, 0), evil)
     live.stepped((evil, 0), step(0, evil, action=evil, arguments={"a": evil}), False)
     text = drawn(live, width=60)
-    assert "\x1b" not in text and "\x07" not in text and "\r" not in text and "\u202e" not in text and "[bold red]" in text
+    assert (
+        "\x1b" not in text and "\x07" not in text and "\r" not in text and "\u202e" not in text and "[bold red]" in text
+    )
     assert all(len(row) <= 60 for row in text.splitlines()) and len(text.splitlines()) <= 8
     assert not any(row.startswith("Observation: forged") for row in text.splitlines())
     live.ended((evil, 0), Verdict("Unsolved", evil))
@@ -95,7 +109,11 @@ def test_a_log_gets_the_same_figures():
     log.begun(("a", 0), "q")
     log.stepped(("a", 0), step(0, "t"), False)
     log.ended(("a", 0), Verdict("Solved", ""))
-    assert told[-1][:2] == (1, 2) and (told[-1][2]["solved"], told[-1][2]["turns"]) == (1, 1) and told[-1][2]["tokens/s"] > 0
+    assert (
+        told[-1][:2] == (1, 2)
+        and (told[-1][2]["solved"], told[-1][2]["turns"]) == (1, 1)
+        and told[-1][2]["tokens/s"] > 0
+    )
 
 
 def at_a_terminal(*words):
@@ -103,7 +121,11 @@ def at_a_terminal(*words):
     ours, theirs = pty.openpty()
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pastcli", *map(str, words)], stdout=subprocess.PIPE, stderr=theirs, stdin=subprocess.DEVNULL, env=env
+        [sys.executable, "-m", "pastcli", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        stdin=subprocess.DEVNULL,
+        env=env,
     )
     os.close(theirs)
     seen = []
@@ -129,7 +151,20 @@ def at_a_terminal(*words):
 
 def test_at_a_terminal_stdout_is_the_one_json_document(workspace, past_json):
     compared_runs(past_json)
-    words = ("agent", "--tools", "tools.json", "--tasks", "tasks.json", "--backend", "echo", "--model", "1.json", "--parallel", 3, "--json")
+    words = (
+        "agent",
+        "--tools",
+        "tools.json",
+        "--tasks",
+        "tasks.json",
+        "--backend",
+        "echo",
+        "--model",
+        "1.json",
+        "--parallel",
+        3,
+        "--json",
+    )
     out, seen = at_a_terminal(*words)
     assert json.loads(out)["sopr"] == 10 / N
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", seen)
@@ -140,6 +175,17 @@ def test_at_a_terminal_stdout_is_the_one_json_document(workspace, past_json):
 
 def test_in_a_pipe_nothing_is_drawn(workspace, past_json, past):
     compared_runs(past_json)
-    words = ("agent", "--tools", "tools.json", "--tasks", "tasks.json", "--backend", "echo", "--model", "1.json", "--json")
+    words = (
+        "agent",
+        "--tools",
+        "tools.json",
+        "--tasks",
+        "tasks.json",
+        "--backend",
+        "echo",
+        "--model",
+        "1.json",
+        "--json",
+    )
     done = past(*words)
     assert "\x1b" not in done.stderr and json.loads(done.stdout)["queries"] == N
