@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +74,30 @@ def chat_of(load: Any, model: str, config: AgentConfig) -> ChatModel:
     found = models.resolve(config.tokenizer)
     backend = AgentConfig().backend if found.kind == "gguf" else EvalConfig().backend
     return Served(load(model), registry.load("chat", backend)(str(found.path)))
+
+
+def converting(load: Any, template: Path | None, backend: str) -> Any:
+    """`load` with the GGUF a model is converted like, if one was named; raises `UsageError` if the backend converts none."""
+    if template is None:
+        return load
+    plain = load.func if isinstance(load, functools.partial) else load
+    if "template" not in inspect.signature(plain).parameters:
+        raise UsageError(f"the {backend} backend takes no --template", "it is for --backend llamacpp")
+    if not template.is_file():
+        raise UsageError(f"no file {template}", "--template names a GGUF of the base model")
+    chosen = functools.partial(load, template=template)
+    chosen.local = getattr(load, "local", True)  # type: ignore[attr-defined]
+    return chosen
+
+
+def check_plugins(config: AgentConfig) -> None:
+    """Raise `UsageError` for judges and environments that are not there, or need a model that is not named."""
+    for name in (config.judge, *config.also_judge):
+        judge = registry.load("judge", name)
+        if hasattr(judge, "open") and not config.judge_model:
+            judge.open(None, "", config.judge_votes)  # refuses by itself if it cannot do without
+    if config.environment:
+        registry.load("environment", config.environment)
 
 
 def environment(loaded: ToolSet, tools: Path, config: AgentConfig) -> ToolEnv:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import output, runs
 from ..config import EvalConfig
+from . import _estimates as estimates
 from . import _train
 from ._eval_models import Candidate
 from ._precision import cast, tell_apart
@@ -73,6 +74,12 @@ class Job:
             "backend": self.config.backend,
             "models": {candidate.label: candidate.path for candidate in self.candidates},
             "reference": self.reference,
+            **estimates.asking(
+                [candidate.path for candidate in self.candidates],
+                sum(bool(q.answers) for q in self.asked),
+                self.config.max_new_tokens,
+                self.config.backend,
+            ),
             **looked_up,
             **({"would_draw": str(self.plot)} if self.plot else {}),
         }

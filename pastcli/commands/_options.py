@@ -205,15 +205,22 @@ def show_run(record: runs.Record, as_json: bool) -> None:
     close(end, as_json)
 
 
-def show_plan(plan: Mapping[str, Any], config: Any, sources: Mapping[str, str] | None, as_json: bool) -> None:
-    """What a dry run shows: the plan, then every setting with its value and where that came from."""
+def show_plan(
+    plan: Mapping[str, Any],
+    config: Any,
+    sources: Mapping[str, str] | None,
+    as_json: bool,
+    view: Callable[[], None] | None = None,
+) -> None:
+    """What a dry run shows: the plan (people see `view` instead, if there is one), then every setting with its value and
+    where that came from."""
     settings = {
         name: {"value": value, "from": (sources or {}).get(name, "default")}
         for name, value in configs.to_dict(config).items()
     }
 
     def human() -> None:
-        output.pairs(plan)
+        view() if view else output.pairs(plan)
         rows = [
             (name, " ".join(map(str, v)) if isinstance(v := one["value"], list) else v, one["from"])
             for name, one in settings.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,24 @@ import typer
 from .. import output, registry, runs
 from ..config import AgentConfig
 from ..errors import UsageError
+from . import _estimates as estimates
 from ._agent_figures import judged_again
-from ._agent_setup import chat_of, environment, model_path, tasks_of
+from ._agent_setup import chat_of, check_plugins, converting, environment, model_path, tasks_of
 from ._agent_setup import load as read_tools
 from ._agent_setup import replay as run_again
-from ._options import AllowStale, DryRun, Force, Json, Resume, complete_model, finished_before, with_settings
+from ._options import (
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    complete_model,
+    disk,
+    finished_before,
+    show_plan,
+    with_settings,
+)
 from ._skills import Scale, Vectors, add_inputs, adding, listed, skills
 
 if TYPE_CHECKING:
@@ -41,6 +54,11 @@ MODEL = typer.Option(
     help="Model to run (default: newest inject, else rl or sft run).",
 )
 SHOW = typer.Option("--show/--no-show", help="Print the episodes (default: if there is only one).")
+TEMPLATE = typer.Option(
+    "--template",
+    metavar="GGUF",
+    help="A GGUF of the same base model, for tokenizer and chat template of a model that llama.cpp has to convert.",
+)
 REPLAY = typer.Option("--replay", metavar="TRANSCRIPT", help="Run a transcript again, and check every byte.")
 
 
@@ -56,11 +74,14 @@ def command(
     config: AgentConfig,
     show: Annotated[bool | None, SHOW] = None,
     replay: Annotated[Path | None, REPLAY] = None,
+    template: Annotated[Path | None, TEMPLATE] = None,
+    name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
     resume: Resume = False,
     allow_stale: AllowStale = False,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Let a model answer queries by calling tools it knows by name only (ReAct), on a simulated server.
 
@@ -84,16 +105,35 @@ def command(
     path = model_path(model, getattr(load, "local", True), injected=not added)
     extra = {"tools": str(tools.resolve()), "queries": query or [], "model": path}
     extra |= ({"tasks": str(tasks.resolve())} if tasks else {}) | listed(added)
+    extra |= {"template": str(template.resolve())} if template else {}
+    extra |= {"name": name} if name else {}
+    load = converting(load, template, config.backend)
+    may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale}
     if dry_run:
-        output.emit(_plan(loaded, config, path), as_json)
+        with runs.start("agent", config, extra=extra, dry_run=True, **may) as run:
+            _add_inputs(run, extra)
+            show_plan(_plan(loaded, config, path), config, sources, as_json)
         return
     record = finished_before("agent", config, extra, resume)
     if record is None:
-        record = _run(loaded, load, config, extra, resume, force, allow_stale)
+        record = _run(loaded, load, config, extra, may)
     _show(record, config, show if show is not None else len(tasks_of(loaded, config)) * config.attempts == 1, as_json)
 
 
+TURN_BYTES = 10_000
+"""What a transcript keeps of a turn, about."""
+
+
+def _add_inputs(run: runs.Run, extra: dict[str, Any]) -> None:
+    for kind in ("tools", "tasks", "model", "template"):
+        if kind in extra:
+            run.add_input(kind, extra[kind])
+    add_inputs(run, [(Path(path), factor) for path, factor in extra.get("vectors", [])])
+
+
 def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
+    """What would be asked. Judge and environment are looked up, so that a name that is none shows now."""
+    check_plugins(config)
     tasks = tasks_of(loaded, config)
     episodes = len(tasks) * config.attempts
     return {
@@ -107,11 +147,13 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
         "decoding": config.decoding,
         "episodes": episodes,
         "model_calls_at_most": episodes * config.max_turns,
+        **estimates.speaking(path, episodes * config.max_turns * config.max_new_tokens, config.backend),
+        **disk(runs.workspace(), episodes * config.max_turns * TURN_BYTES),
     }
 
 
 def _run(
-    loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], resume: bool, force: bool, allow_stale: bool
+    loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: dict[str, Any]
 ) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.served import unlike
@@ -119,29 +161,23 @@ def _run(
     from ..agent.watch import watching
     from ..tools.judging.opening import close_judge, open_judge
 
-    judge = open_judge(config.judge, config.judge_backend, config.judge_model, config.judge_votes)
-    also = {
-        name: open_judge(name, config.judge_backend, config.judge_model, config.judge_votes)
-        for name in config.also_judge
-    }
-    chat = chat_of(load, extra["model"], config)
-    try:
-        with runs.start("agent", config, extra=extra, resume=resume, force=force, allow_stale=allow_stale) as run:
-            for name in ("tools", "tasks", "model"):
-                if name in extra:
-                    run.add_input(name, extra[name])
-            add_inputs(run, [(Path(path), factor) for path, factor in extra.get("vectors", [])])
-            transcript = Transcript(run.dir / "transcript.jsonl")
-            file = Path(extra["tools"])
-            with closing(environment(loaded, file, config)) as env, watching() as watch:
-                transcript.begin(header(extra, config, env, judge))
-                results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, watch)
-                others = judged_again(run, results, also)
-                _write(run, results, loaded, config, env, unlike(chat), others)
-    finally:
-        chat.close()
-        for one in (judge, *also.values()):
-            close_judge(one)
+    def judge_named(name: str) -> Any:
+        judge = open_judge(name, config.judge_backend, config.judge_model, config.judge_votes)
+        stack.callback(close_judge, judge)
+        return judge
+
+    with runs.start("agent", config, extra=extra, **may) as run, ExitStack() as stack:
+        _add_inputs(run, extra)
+        judge = judge_named(config.judge)
+        also = {name: judge_named(name) for name in config.also_judge}
+        chat = stack.enter_context(closing(chat_of(load, extra["model"], config)))
+        transcript = Transcript(run.dir / "transcript.jsonl")
+        env = stack.enter_context(closing(environment(loaded, Path(extra["tools"]), config)))
+        with watching() as watch:
+            transcript.begin(header(extra, config, env, judge))
+            results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, watch)
+            others = judged_again(run, results, also)
+            _write(run, results, loaded, config, env, unlike(chat), others)
     return runs.read(run.final)
 
 

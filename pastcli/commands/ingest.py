@@ -11,12 +11,28 @@ import typer
 from .. import narration, output, runs
 from ..config import IngestConfig, LessonsConfig
 from ..errors import UsageError
-from ._options import AllowStale, DryRun, Force, Json, Name, Resume, Strict, already_done, close, with_settings
+from ._options import (
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    Strict,
+    already_done,
+    close,
+    disk,
+    show_plan,
+    with_settings,
+)
 
 if TYPE_CHECKING:
     from ..ingest import Collection
 
 EXAMPLE = "Example: `past ingest docs/ notes.pdf -o corpus.jsonl`"
+
+PROVENANCE = 300
+"""Bytes of a corpus line beside its text, about."""
 
 COLUMNS = ("format", "files", "documents", "passages", "implications", "characters", "skipped")
 
@@ -56,6 +72,7 @@ def command(
     resume: Resume = False,
     allow_stale: AllowStale = False,
     name: Name = "",
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Read documents into passages with provenance: one corpus.jsonl for `past sft`.
 
@@ -73,13 +90,19 @@ def command(
 
         ingest_tools(tools, category or [], target or [], out, config, lessons, flags, as_json)
     elif docs:
-        _ingest_documents(docs, out, config, strict, flags, as_json)
+        _ingest_documents(docs, out, config, strict, flags, as_json, sources)
     else:
         raise UsageError("nothing to read", "name documents or folders, or tools files: --tools FILE")
 
 
 def _ingest_documents(
-    docs: list[Path], out: Path | None, config: IngestConfig, strict: bool, flags: dict[str, Any], as_json: bool
+    docs: list[Path],
+    out: Path | None,
+    config: IngestConfig,
+    strict: bool,
+    flags: dict[str, Any],
+    as_json: bool,
+    sources: dict[str, str] | None,
 ) -> None:
     """Read, cut, write one corpus."""
     if config.max_chars < config.min_chars:
@@ -103,8 +126,10 @@ def _ingest_documents(
         corpus = run.external("corpus", out) if out else run.dir / "corpus.jsonl"
         if flags["dry_run"]:
             place = place or "corpus.jsonl of a new run"
+            size = sum(len(passage.text.encode("utf-8", "replace")) + PROVENANCE for passage in found.passages)
             plan = {"would_write": place, "metrics": found.counts(), "files": files}
-            output.emit(plan, as_json, lambda: _show(found, f"would write {place}"))
+            plan |= disk(out or runs.workspace(), size)
+            show_plan(plan, config, sources, as_json, lambda: _show(found, f"would write {place}"))
             return
         write_corpus(corpus, found.passages)
         if not out:

@@ -12,8 +12,22 @@ from .. import config as configs
 from .. import output, qa, runs
 from ..config import ProbeConfig
 from ..errors import UsageError
+from . import _estimates as estimates
 from . import _lineage
-from ._options import RL_MODEL, SFT_MODEL, AllowStale, DryRun, Force, Json, Name, Resume, finished_before, with_settings
+from ._options import (
+    RL_MODEL,
+    SFT_MODEL,
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    disk,
+    finished_before,
+    show_plan,
+    with_settings,
+)
 from ._weights import weights_progress
 
 if TYPE_CHECKING:
@@ -57,6 +71,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     allow_stale: AllowStale = False,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Measure the angle between what SFT changed and what RL changed, against chance and controls.
 
@@ -72,21 +87,20 @@ def command(
         "figures": figures,
         "activations": str(activations or ""),
     }
-    if dry_run:
-        output.emit({"would_read": {name: str(path) for name, path in paths.items()}, "texts": len(texts)}, as_json)
-        return
-    done = finished_before("probe", config, extra, resume)
+    done = None if dry_run else finished_before("probe", config, extra, resume)
     if done is not None:
         _show_again(done, as_json)
         return
-    with runs.start(
-        "probe", config, extra=extra, resume=resume, force=force, keep_partial=False, name=name, allow_stale=allow_stale
-    ) as run:
+    may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "dry_run": dry_run}
+    with runs.start("probe", config, extra=extra, keep_partial=False, **may) as run:
         for role, path in paths.items():
             run.add_input(role, path)
         trained: list[str] = [name for name in ("sft", "target_sft", "sft2") if name in models]
         known = [name for name in trained if _lineage.began_from(models[name], models["base"])]
         folder = run.external("figures", out, folder=True) if out and figures else run.dir / "figures"
+        if dry_run:
+            show_plan(_plan(paths, texts, known, config), config, sources, as_json)
+            return
         measured, document = _probe(paths, texts, known, config, run)
         if figures:
             _draw(measured, folder)
@@ -97,6 +111,23 @@ def command(
     record = runs.read(run.final)
     places = record.outputs()
     output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: _show(measured, places))
+
+
+def _plan(paths: dict[str, Path], texts: list[str], known: list[str], config: ProbeConfig) -> dict[str, Any]:
+    """What would be read; the models are opened and compared, so that what does not fit shows now."""
+    from ..vectors.probe.measure import check
+
+    for warning in check(**paths, began_from_base=known, allow_lossy=config.allow_lossy):
+        output.warn(warning)
+    size = sum(runs.size_of(path) for path in paths.values())
+    seconds = estimates.FIXED_SECONDS + size / estimates.READING_BYTES * (100 if config.geometry else 1)
+    return {
+        "would_read": {name: str(path) for name, path in paths.items()},
+        "read_bytes": size,
+        "texts": len(texts),
+        "seconds_about": round(seconds),
+        **disk(runs.workspace(), 10_000_000),
+    }
 
 
 def _show_again(record: runs.Record, as_json: bool) -> None:

@@ -14,8 +14,22 @@ from .. import output, qa, runs
 from ..api import RunsModels
 from ..config import SweepConfig
 from ..errors import UsageError
+from . import _estimates as estimates
 from . import _lineage
-from ._options import TARGET, AllowStale, DryRun, Force, Json, Name, Resume, Strict, finished_before, with_settings
+from ._options import (
+    TARGET,
+    AllowStale,
+    DryRun,
+    Force,
+    Json,
+    Name,
+    Resume,
+    Strict,
+    disk,
+    finished_before,
+    show_plan,
+    with_settings,
+)
 from ._precision import loader
 from .inject import parse_vector
 
@@ -54,46 +68,61 @@ def command(
     resume: Resume = False,
     allow_stale: AllowStale = False,
     strict: Strict = False,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Inject a skill at several scales and see what each gains, and costs in KL to the model without it.
 
     With --group the scale of one part of the model at a time; with --unlabelled a choice that needs no answers (with both
     files, how far the two choices lie apart). A sweep that was stopped goes on with --resume.
     """
+    from ..vectors.inject import check_fit
     from ..vectors.sweep import parse_grid
 
     scales, asked = parse_grid(config.grid), _read(questions, unlabelled, strict)
     vectors = [parse_vector(text) for text in vector or []] or [(_lineage.newest_skill(), 1.0)]
     model = _lineage.model(target) if target else _lineage.target_for([path for path, _ in vectors])
-    if dry_run:
-        output.emit(
-            {
-                "target": str(model.path),
-                "scales": [0.0, *scales],
-                "groups": config.group or ["all"],
-                **{kind: len(rows) for kind, rows in asked.items()},
-                "models": 1 + len(scales) * max(1, len(config.group)),
-            },
-            as_json,
-        )
-        return
     extra = {
         "vectors": [[str(path.resolve()), factor] for path, factor in vectors],
         "target": str(model.path),
         **{kind: str(path.resolve()) for kind, path in _files(questions, unlabelled).items()},
     }
-    record = finished_before("sweep", config, extra, resume)
+    record = None if dry_run else finished_before("sweep", config, extra, resume)
     if record is None:
-        with runs.start(
-            "sweep", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale
-        ) as run:
+        may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "dry_run": dry_run}
+        with runs.start("sweep", config, extra=extra, **may) as run:
             run.add_input("target", model.path)
             for kind, path in _files(questions, unlabelled).items():
                 run.add_input(kind, path)
             run.add_inputs("vector", [path for path, _ in vectors])
+            check_fit([path for path, _ in vectors], model.path)
+            loader(config)
+            if dry_run:
+                show_plan(_plan(config, scales, vectors, model.path, asked), config, sources, as_json)
+                return
             _sweep(run, config, scales, vectors, model.path, asked)
         record = runs.read(run.final)
     _show(record, as_json)
+
+
+def _plan(
+    config: SweepConfig,
+    scales: list[float],
+    vectors: list[tuple[Path, float]],
+    target: Path,
+    asked: dict[str, list[Question]],
+) -> dict[str, Any]:
+    """What would be tried, and what it takes."""
+    models = 1 + len(scales) * max(1, len(config.group))
+    each = len(asked.get("questions", ())) + config.samples * len(asked.get("unlabelled", ()))
+    return {
+        "target": str(target),
+        "scales": [0.0, *scales],
+        "groups": config.group or ["all"],
+        **{kind: len(rows) for kind, rows in asked.items()},
+        "models": models,
+        **estimates.asking([target] * models, each, config.max_new_tokens, config.backend),
+        **disk(runs.workspace(), runs.size_of(target)),
+    }
 
 
 def _files(questions: Path | None, unlabelled: Path | None) -> dict[str, Path]:

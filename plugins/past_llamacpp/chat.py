@@ -23,15 +23,16 @@ def load_chat(
     precision: str = "stored",
     cache: Path | None = None,
     extra_buffers: bool | None = None,
+    template: Path | None = None,
 ) -> LlamaChat:
     """Load a model for chat.
 
     `path` is a GGUF file, or an HF or LoRA adapter directory, which is converted once into `cache` (default:
     under `models.home()`) with matrices in `precision`: stored (their own type) | fp32 | bf16 | fp16. `lora` lists adapters with scales: LoRA-GGUF files, PEFT
     directories or low-rank skill files. `n_ctx` 0 is the trained length, at most 8,192; `threads` 0 measures.
-    `extra_buffers` None lets a probe decide (see `cpu_check`).
+    `template` is the GGUF a directory is converted like. `extra_buffers` None lets a probe decide (see `cpu_check`).
     """
-    model, adapters = convert.runnable(Path(path), precision, cache=cache)
+    model, adapters = convert.runnable(Path(path), precision, cache, template)
     wanted = [*adapters, *((Path(file), float(scale)) for file, scale in lora)]
     if extra_buffers is None:
         extra_buffers = cpu_check.extra_buffers_work(model)

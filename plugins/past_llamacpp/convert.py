@@ -38,10 +38,13 @@ def stored_type(path: Path) -> str:
         checkpoint.close()
 
 
-def runnable(path: Path, precision: str = "stored", cache: Path | None = None) -> tuple[Path, list[tuple[Path, float]]]:
+def runnable(
+    path: Path, precision: str = "stored", cache: Path | None = None, template: Path | None = None
+) -> tuple[Path, list[tuple[Path, float]]]:
     """(GGUF file, adapters to apply to it) for a GGUF, HF directory, LoRA adapter directory or run.
 
-    A directory is converted with its matrices in `precision`, or in the type they are stored in.
+    A directory is converted with its matrices in `precision`, or in the type they are stored in; tokenizer and metadata
+    come from `template`, a GGUF of the same base model (default: the one that is known to be).
     """
     ref = models.resolve(path)
     if ref.kind == "gguf":
@@ -50,12 +53,12 @@ def runnable(path: Path, precision: str = "stored", cache: Path | None = None) -
             raise UsageError(f"llama.cpp computes with the types that {ref.path} stores, not with {precision}", hint)
         return ref.path, []
     if ref.kind == "adapter":
-        base, below = runnable(adapters.base_of(ref.path).path, precision, cache)
+        base, below = runnable(adapters.base_of(ref.path).path, precision, cache, template)
         return base, [*below, (ref.path, 1.0)]
     types = stored_type(ref.path) if precision == "stored" else TYPES[precision]
-    template = models.gguf_template(ref.path)
-    made_from = [ref.path, *([template] if template else [])]
-    return _kept(made_from, types, cache, lambda out: convert(ref.path, out, types)), []
+    layout = template or models.gguf_template(ref.path)
+    made_from = [ref.path, *([layout] if layout else [])]
+    return _kept(made_from, types, cache, lambda out: convert(ref.path, out, types, layout)), []
 
 
 def runnable_adapter(path: Path, base: Path, cache: Path | None = None) -> Path:
@@ -65,14 +68,14 @@ def runnable_adapter(path: Path, base: Path, cache: Path | None = None) -> Path:
     return _kept([path, base], "lora", cache, lambda out: export_lora(path, base, out))
 
 
-def convert(source: Path, out: Path, dtype: str = "f16") -> None:
+def convert(source: Path, out: Path, dtype: str = "f16", layout: Path | None = None) -> None:
     """Write the model in `source` (any checkpoint format but GGUF) as a GGUF whose matrices are stored as `dtype`.
 
     `auto` keeps the types of the base model's own GGUF, from which tokenizer and metadata come.
     """
     checkpoint = format_of(source).open(source)
     try:
-        writer = GGUFFormat().writer(checkpoint, out, dtype=dtype)
+        writer = GGUFFormat().writer(checkpoint, out, dtype=dtype, layout=layout)
         try:
 
             def work(span: stream.Span) -> None:

@@ -73,3 +73,84 @@ def test_what_the_real_run_would_refuse_the_dry_run_refuses_in_the_same_words(pa
                 continue
         assert real is not None, f"past {words} was not refused"
         assert past(*words, "--dry-run", code=code).stderr.splitlines()[-2:] == real.splitlines()[-2:], words
+
+
+@pytest.fixture
+def ready(pair, past):
+    """A skill, questions, documents and tools beside the models."""
+    past("extract", "--sft", "sft", "--rl", "rl", "-o", "skill.safetensors")
+    (pair / "q.jsonl").write_text(json.dumps({"question": "Which river?", "answer": "fox"}) + "\n")
+    (pair / "docs").mkdir()
+    (pair / "docs" / "a.txt").write_text("The bridge over the river was founded in 1843.")
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    (pair / "tools.json").write_text(json.dumps([tool]))
+    (pair / "mine").mkdir()
+    (pair / "mine" / "photo.jpg").write_bytes(b"x")
+    (pair / "base.gguf").write_bytes(b"GGUF")
+    return pair
+
+
+COMMANDS = {
+    "sweep": ("sweep", "--vector", "skill.safetensors", "--target", "sft", "--questions", "q.jsonl"),
+    "probe": ("probe-orthogonality", "--base", "sft", "--sft", "sft", "--rl", "rl"),
+    "ingest": ("ingest", "docs"),
+    "agent": ("agent", "--tools", "tools.json", "--query", "2 + 2?", "--model", "m.json", "--backend", "echo"),
+    "eval": ("eval", "--questions", "q.jsonl", "--model", "sft"),
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "value"),
+    [
+        ("sweep", "grid", "0.5"),
+        ("probe", "allow_lossy", "1"),
+        ("ingest", "max_chars", "900"),
+        ("agent", "max_turns", "5"),
+        ("eval", "limit", "1"),
+    ],
+)
+def test_every_dry_run_shows_settings_room_and_leaves_nothing(ready, past, past_json, stage, key, value):
+    (ready / "m.json").write_text(json.dumps([{"match": ".", "reply": "x"}]))
+    before = files(ready)
+    plan = past_json(*COMMANDS[stage], "--dry-run", env={f"PAST_{stage}_{key}".upper(): value})
+    assert plan["settings"][key]["from"] == f"PAST_{stage}_{key}".upper()
+    assert plan["settings"]["seed" if stage != "ingest" else "min_chars"]["from"] == "default"
+    if stage != "eval":
+        assert plan["disk_free_bytes"] > plan["disk_needed_bytes"] > 0
+    if stage in ("sweep", "eval"):
+        assert plan["seconds_about"] > 0 and plan["memory_bytes_about"] > 0 and plan["answers"] > 0
+    assert files(ready) == before
+    assert key in past(*COMMANDS[stage], "--dry-run").stdout
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("sweep", ("--target", "cut")),
+        ("sweep", ("--name", "smol")),
+        ("sweep", ("--backend", "none")),
+        ("probe", ("--rl", "cut")),
+        ("probe", ("-o", "mine", "--force")),
+        ("ingest", ("-o", "mine", "--force")),
+        ("ingest", ("--name", "smol")),
+        ("agent", ("--name", "smol")),
+        ("agent", ("--judge", "llm")),
+        ("agent", ("--judge", "nobody")),
+        ("agent", ("--template", "base.gguf")),
+    ],
+)
+def test_the_other_stages_refuse_in_the_same_words(ready, past, stage, words):
+    write_model(ready / "cut", weights())
+    whole = (ready / "cut" / "model.safetensors").read_bytes()
+    (ready / "cut" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    (ready / "m.json").write_text(json.dumps([{"match": ".", "reply": "x"}]))
+    planned = real = None
+    for code in (1, 2, 3):
+        try:
+            planned = past(*COMMANDS[stage], *words, "--dry-run", code=code).stderr
+            real = past(*COMMANDS[stage], *words, code=code).stderr
+            break
+        except AssertionError:
+            continue
+    assert planned and real and planned.splitlines()[-2:] == real.splitlines()[-2:], (planned, real)
+    assert not list((ready / "runs" / ".partial").glob("*"))

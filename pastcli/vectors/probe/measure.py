@@ -28,6 +28,56 @@ NOISE_SAMPLE = 1 << 12
 """Entries of each tensor in which grid noise is looked for: a model has hundreds of tensors, and this stays cheap."""
 
 
+def check(
+    base: Path,
+    sft: Path,
+    rl: Path,
+    target_sft: Path | None = None,
+    sft2: Path | None = None,
+    rl2: Path | None = None,
+    *,
+    began_from_base: Collection[str] = (),
+    allow_lossy: bool = False,
+) -> list[str]:
+    """Open every model, headers and samples only; raises what `probe` would raise before its first block. The warnings."""
+    with ExitStack() as stack:
+        changes = _opened(stack, base, sft, rl, target_sft, sft2, rl2)
+        return _checked(changes, began_from_base, allow_lossy).warnings
+
+
+def _opened(
+    stack: ExitStack,
+    base: Path,
+    sft: Path,
+    rl: Path,
+    target_sft: Path | None,
+    sft2: Path | None,
+    rl2: Path | None,
+) -> dict[str, Any]:
+    """The changes by name, as far as their models are given."""
+    edges = {
+        "sft": (base, sft),
+        "rl": (sft, rl),
+        "target_sft": (base, target_sft),
+        "sft2": (base, sft2),
+        "rl2": (sft2 or sft, rl2),
+    }
+    return {
+        name: stack.enter_context(difference(Path(before), Path(after)))
+        for name, (before, after) in edges.items()
+        if before and after
+    }
+
+
+def _checked(changes: Mapping[str, Any], began_from_base: Collection[str], allow_lossy: bool) -> Probe:
+    """A probe with nothing measured yet but the rounding noise of each change."""
+    measured = Probe(list(changes), {})
+    for name, change in changes.items():
+        if not change.exact:
+            measured.warnings += _noise(measured.noise, name, change, name in began_from_base, allow_lossy)
+    return measured
+
+
 def probe(
     base: Path,
     sft: Path,
@@ -53,23 +103,9 @@ def probe(
     `MismatchError` if the models do not fit together, hold NaN or infinity, or differ mostly by the rounding of their
     stored types (unless `allow_lossy`).
     """
-    edges = {
-        "sft": (base, sft),
-        "rl": (sft, rl),
-        "target_sft": (base, target_sft),
-        "sft2": (base, sft2),
-        "rl2": (sft2 or sft, rl2),
-    }
     with ExitStack() as stack:
-        changes = {
-            name: stack.enter_context(difference(Path(before), Path(after)))
-            for name, (before, after) in edges.items()
-            if before and after
-        }
-        measured = Probe(list(changes), {})
-        for name, change in changes.items():
-            if not change.exact:
-                measured.warnings += _noise(measured.noise, name, change, name in began_from_base, allow_lossy)
+        changes = _opened(stack, base, sft, rl, target_sft, sft2, rl2)
+        measured = _checked(changes, began_from_base, allow_lossy)
         measured.rows = rows(changes, seed, progress)
         if subspaces:
             measured.subspaces = dict(overlaps(changes["sft"], changes["rl"], subspaces, seed, progress))
