@@ -152,9 +152,7 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
     }
 
 
-def _run(
-    loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: dict[str, Any]
-) -> runs.Record:
+def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: dict[str, Any]) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.served import unlike
     from ..agent.transcript import Transcript

@@ -46,13 +46,7 @@ def check(
 
 
 def _opened(
-    stack: ExitStack,
-    base: Path,
-    sft: Path,
-    rl: Path,
-    target_sft: Path | None,
-    sft2: Path | None,
-    rl2: Path | None,
+    stack: ExitStack, base: Path, sft: Path, rl: Path, target_sft: Path | None, sft2: Path | None, rl2: Path | None
 ) -> dict[str, Any]:
     """The changes by name, as far as their models are given."""
     edges = {
