@@ -12,11 +12,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import PastError, UsageError
 from .files import Gone, lock, sizes_in
 from .hashing import hash_path
+from .outliving import outliving
 from .records import Record, read, records, runs_dir, workspace
 
 OTHERWISE = "choose another name with -o"
@@ -76,25 +77,25 @@ def strange(place: Path) -> str:
     """Why what lies at `place` is not, byte for byte, an output of a run of this workspace; '' if it is."""
     if place.is_dir() and not any(place.iterdir()):
         return ""  # nothing to lose
-    wrote = [(record, entry) for record, entry in _outputs_at(place)]
+    wrote = [*outliving(place), *_outputs_at(place)]
     if not wrote:
         inside = f" (it holds {_first(place)})" if place.is_dir() else ""
         return f"no run of this workspace wrote it{inside}"
     found = hash_path(place)
     if any(entry.get("hash") == found for _, entry in wrote):
         return ""
-    record, entry = wrote[-1]
+    run, entry = wrote[-1]
     foreign = sorted(sizes_in(place).keys() - entry.get("files", {}).keys()) if place.is_dir() else []
     if foreign:
         return f"holds {foreign[0]}, which `past` did not write"
-    return f"has changed since run {record.id} wrote it"
+    return f"has changed since run {run} wrote it"
 
 
-def _outputs_at(place: Path) -> Iterable[tuple[Record, dict]]:
+def _outputs_at(place: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     for record in records():
         for name, entry in record.manifest.get("outputs", {}).items():
             if record.output(name) == place:
-                yield record, entry
+                yield record.id, entry
 
 
 def _first(folder: Path) -> str:

@@ -21,7 +21,8 @@ from .destinations import Claim, claim, lock_of
 from .errors import PastError, UsageError
 from .files import fingerprint, is_locked, locked, remove, size_of, sizes_in, sync_one, sync_tree, write_json
 from .hashing import hash_path
-from .records import Record, home_of, located, records, runs_dir, stored
+from .outliving import remember
+from .records import Record, home_of, located, read, records, runs_dir, stored
 
 WHOLE = ("publishing", "complete")
 """States of a run whose work is done, even if it still lies among the unfinished ones."""
@@ -99,6 +100,8 @@ def forward(folder: Path, manifest: dict[str, Any], claims: Iterable[Claim]) -> 
     if os.path.lexists(final):
         _refuse_meanwhile(final, manifest.get("replaces"))
         old.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(PastError):
+            remember(read(final))
         os.rename(final, old)
     manifest.pop("replaces", None)
     manifest["status"] = "complete"

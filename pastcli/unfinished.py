@@ -15,6 +15,7 @@ from pathlib import Path
 from .destinations import strange_in_run
 from .errors import PastError, UsageError
 from .files import is_locked, lock, locked, remove
+from .outliving import remember
 from .publish import undo
 from .records import Record, read, records, runs_dir
 
@@ -100,6 +101,7 @@ def unfinished() -> list[Path]:
 def remove_finished(record: Record) -> None:
     """Remove a finished run. It leaves its place in one step, so that a kill never leaves half a run that looks whole."""
     trash = runs_dir() / ".trash"
+    remember(record)
     with locked(record.path):
         trash.mkdir(exist_ok=True)
         os.rename(record.path, trash / f"{record.id}-{secrets.token_hex(4)}")

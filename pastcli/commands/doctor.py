@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,26 +19,15 @@ import typer
 from .. import models, output, registry, runs
 from ..environment import cores
 from ..errors import PastError
-from . import _imports
 from ._options import Json
+from ._packages import Finding, broken_imports, extras, packages
 
 EXAMPLE = "Example: `past doctor --json`"
 
 MARKS = {"ok": "ok  ", "info": "    ", "warn": "warn", "fail": "FAIL"}
 CPU_FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")
-COMPILER = "apt install build-essential cmake"
 ROOMY = 5e9
 """Bytes below which memory or disk is worth a warning: the demo's fp32 checkpoints and optimiser state."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`state` is ok, info, warn or fail (something essential is broken); `fix` the command that mends it."""
-
-    check: str
-    state: str
-    detail: str
-    fix: str = ""
 
 
 def command(
@@ -69,14 +58,15 @@ def command(
 def _findings(fast: bool) -> Iterator[Finding]:
     """Every finding, the quick ones first."""
     yield _python()
-    yield from _packages()
+    yield from packages()
+    yield from extras()
     yield _kernels()
     yield from _machine()
     yield from _places()
     yield _model()
     yield from _doubles()
     if not fast:
-        yield from _broken_imports()
+        yield from broken_imports()
         yield _devices()
         yield from _self_tests()
 
@@ -87,51 +77,6 @@ def _python() -> Finding:
     return Finding(
         "python", "ok" if known else "fail", detail, "" if known else "apt install python3.11 python3.11-venv"
     )
-
-
-def _packages() -> Iterator[Finding]:
-    """Each requirement of this distribution against what is installed."""
-    from importlib.metadata import PackageNotFoundError, requires, version
-
-    try:
-        from packaging.requirements import Requirement
-    except ImportError:
-        yield Finding("packaging", "fail", "not installed", "pip install packaging")
-        return
-    try:
-        lines = requires("pastcli") or []
-    except PackageNotFoundError:
-        yield Finding("pastcli", "fail", "runs from a folder, but is not installed", "pip install -e .")
-        return
-    for line in lines:
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate():
-            continue
-        fix = f"pip install '{wanted.name}{wanted.specifier}'"
-        if wanted.name == "llama-cpp-python" and not (shutil.which("cmake") and shutil.which("cc")):
-            fix = f"{COMPILER} && {fix}"
-        try:
-            have = version(wanted.name)
-        except PackageNotFoundError:
-            yield Finding(wanted.name, "fail", f"not installed, needs {wanted.specifier}", fix)
-            continue
-        fits = wanted.specifier.contains(have, prereleases=True)
-        detail = have if fits else f"{have}, needs {wanted.specifier}"
-        yield Finding(wanted.name, "ok" if fits else "fail", detail, "" if fits else fix)
-
-
-def _broken_imports() -> Iterator[Finding]:
-    """Installed is not importable: half an upgrade, a library of the system that is missing, a build for another machine."""
-    from importlib.metadata import requires
-
-    from packaging.requirements import Requirement
-
-    wanted = [Requirement(line) for line in requires("pastcli") or []]
-    needed = [one.name for one in wanted if one.marker is None or one.marker.evaluate()]
-    modules = {module: name for name, module in _imports.modules_of(needed).items()}
-    for module, problem in _imports.failures(modules):
-        fix = f"pip install --force-reinstall {modules[module]}"
-        yield Finding(f"import {module}", "fail", problem.splitlines()[0][:200], fix)
 
 
 def _kernels() -> Finding:

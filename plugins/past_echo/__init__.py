@@ -18,7 +18,15 @@ from typing import Any
 
 from .chat import load_chat
 
-__all__ = ["load_chat", "memory_format"]
+__all__ = ["doctor", "load_chat", "memory_format"]
+
+
+def doctor() -> list[tuple[str, bool, str]]:
+    """What `past doctor` asks a chat plugin: (check, passed, detail) of a moment's work."""
+    from pastcli.api import Message, Sampling
+
+    said = load_chat("echo").chat([Message("user", "hello")], Sampling()).text
+    return [("echo", "hello" in said, "says what it is told")]
 
 
 def __getattr__(name: str) -> Any:

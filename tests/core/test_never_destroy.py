@@ -60,6 +60,21 @@ def test_what_past_did_not_write_is_refused_by_name(past, workspace, docs):
     )
 
 
+def test_its_own_output_is_still_known_when_its_run_is_gone(past, workspace, docs):
+    words = ("ingest", "docs", "-o", "c.jsonl")
+    past(*words, "--name", "first")
+    past("runs", "rm", "first")
+    assert "add --force" in past(*words, code=USAGE).stderr
+    past(*words, "--name", "second", "--force")
+    past("ingest", "docs", "-o", "other.jsonl", "--name", "second", "--force")  # the run that wrote c.jsonl is replaced
+    past(*words, "--force")
+    past("runs", "rm", *[record.id for record in runs.records()])
+    with open(workspace / "c.jsonl", "a") as file:
+        file.write("my own line\n")
+    refused(past, workspace, (*words, "--force"), "has changed since run")
+    assert (workspace / "other.jsonl").exists()
+
+
 def test_its_own_output_is_replaced_until_somebody_edits_it(past, workspace, docs):
     words = ("ingest", "docs", "-o", "c.jsonl")
     past(*words)

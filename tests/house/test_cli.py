@@ -188,7 +188,7 @@ def test_doctor_names_the_command_for_what_is_missing_and_exits_1(past, monkeypa
 def test_doctor_names_the_command_for_each_package(monkeypatch, have):
     from importlib import metadata
 
-    from pastcli.commands import doctor
+    from pastcli.commands import _packages
 
     def version(name):
         if have is None:
@@ -196,9 +196,39 @@ def test_doctor_names_the_command_for_each_package(monkeypatch, have):
         return have
 
     monkeypatch.setattr(metadata, "version", version)
-    found = {finding.check: finding for finding in doctor._packages()}
+    found = {finding.check: finding for finding in _packages.packages()}
     assert found["typer"].state == "fail" and found["typer"].fix == "pip install 'typer<0.29,>=0.26'"
     assert "pip install 'llama-cpp-python>=" in found["llama-cpp-python"].fix
+
+
+@pytest.mark.parametrize("missing", [None, "starlette"])
+def test_doctor_names_the_extras_and_how_to_get_them(monkeypatch, missing):
+    from importlib import metadata
+
+    from pastcli.commands import _packages
+
+    real = metadata.version
+
+    def version(name):
+        if name == missing:
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = {finding.check: finding for finding in _packages.extras()}
+    assert set(found) == {"extra serve", "extra mcp", "extra readers", "extra track"}
+    serve = found["extra serve"]
+    assert (serve.state, serve.fix) == (("info", "pip install 'pastcli[serve]'") if missing else ("ok", ""))
+    assert not missing or "starlette" in serve.detail
+
+
+def test_every_chat_backend_is_run_for_a_moment():
+    """Those that come with past; llama.cpp's and transformers' own tests run where these are tested."""
+    import past_echo
+    import past_openai
+
+    for plugin in (past_echo, past_openai):
+        assert [good for _, good, *_ in plugin.doctor()] == [True]
 
 
 def test_doctor_imports_what_is_installed_and_names_what_is_broken(tmp_path, monkeypatch):
