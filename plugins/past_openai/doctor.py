@@ -44,4 +44,6 @@ def doctor() -> list[tuple[str, bool, str]]:
         finally:
             server.shutdown()
     detail = f"openai {version('openai')} asks a server and understands it"
-    return [("openai client", said == "four", detail if said == "four" else f"a server said 'four', and it read {said!r}")]
+    return [
+        ("openai client", said == "four", detail if said == "four" else f"a server said 'four', and it read {said!r}")
+    ]
