@@ -39,7 +39,7 @@ bench: $(READY)  ## timings against peers, by ratio, interleaved
 	$(PYTEST) -m bench -s
 
 results: $(READY)  ## the studies, and docs/RESULTS.md made from their items (hours on two cores; stopped anywhere, it goes on)
-	$(BIN)/past -C results-workspace study run examples/quickstart/study.toml -o docs/results/quickstart
+	$(BIN)/past -C results-workspace study run examples/studies/quickstart.toml -o docs/results/quickstart
 	@for name in squad loogle; do test ! -e examples/studies/$$name || \
 	    $(BIN)/past -C results-workspace study run examples/studies/$$name.toml -o docs/results/$$name || exit 1; done
 	$(BIN)/past study report docs/results/*/results.json --into docs/RESULTS.md

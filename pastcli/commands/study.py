@@ -11,6 +11,7 @@ import typer
 from .. import output, runs
 from ..config.study import reference
 from ..errors import UsageError
+from ..errors import UsageError
 from . import _study_init
 from ._options import DryRun, Json
 
@@ -33,6 +34,9 @@ LEAN = typer.Option(
     "--lean", help="Remove models as soon as no arm of this study needs them; other studies train anew."
 )
 INTO = typer.Option("--into", metavar="FILE", help="Put the tables between the two marks for studies in this file.")
+SEED = typer.Option(
+    "--seed", metavar="N", help="Make only this seed of the study now; may repeat. The table is of all that is there."
+)
 JOBS = typer.Option("--jobs", min=1, help="Stages run side by side; each takes the memory of a training.")
 
 
@@ -43,6 +47,7 @@ app.command("init", epilog=_study_init.EXAMPLE)(_study_init.command)
 def run(
     file: Annotated[Path | None, FILE] = None,
     out: Annotated[Path | None, OUT] = None,
+    seed: Annotated[list[int] | None, SEED] = None,
     jobs: Annotated[int, JOBS] = 1,
     collect: Annotated[bool, COLLECT] = False,
     lean: Annotated[bool, LEAN] = False,
@@ -61,10 +66,12 @@ def run(
     file = file or _newest()
     study = load(file)
     folder = out or Path("studies") / file.stem
+    if unknown := set(seed or ()) - set(study.seeds):
+        raise UsageError(f"the study has no seed {unknown.pop()}", f"its seeds: {', '.join(map(str, study.seeds))}")
     if dry_run:
-        output.emit(plan(study, runs.workspace()), as_json)
+        output.emit(plan(study, runs.workspace(), seed or ()), as_json)
         return
-    document = run(study, runs.workspace(), folder, jobs, collect, lean)
+    document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or ())
     output.emit(document["summary"], as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -115,9 +115,10 @@ class Graph:
         """What an arm is asked about: `target`, `source` or a domain."""
         return {"target": self.target, **self.domains}.get(about) or self.source()
 
-    def nodes(self) -> list[Node]:
-        """Every node once, in an order in which they can be made: seed by seed, arm by arm."""
-        return list({node.key: node for one in self.asked for node in one.node.all()}.values())
+    def nodes(self, seeds: Collection[int] = ()) -> list[Node]:
+        """Every node once (of some seeds, or all), in an order in which they can be made: seed by seed, arm by arm."""
+        wanted = [one for one in self.asked if not seeds or one.seed in seeds]
+        return list({node.key: node for one in wanted for node in one.node.all()}.values())
 
     def _node(
         self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,23 @@ KEPT = ("sft", "rl", "extract")
 COLUMNS = ("prediction", "exact", "contains", "f1", "tokens", "finish")
 
 
-def plan(study: Study, workspace: Path) -> dict[str, Any]:
-    """What would be made: nodes by stage, time and disk. Writes nothing that stays."""
+def plan(study: Study, workspace: Path, seeds: Collection[int] = ()) -> dict[str, Any]:
+    """What would be made, for some of the seeds or all: nodes by stage, time and disk. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph = Graph(study, Path(scratch))
         store = Store(workspace, _float32_bytes(graph.base))
         nodes = graph.nodes()
-        left = needed(nodes, store)
+        left = needed(graph.nodes(seeds), store)
         rates = measured_rates(nodes, store)
         seconds = round(sum(estimate(node, rates) for node in left))
         stages = dict.fromkeys(node.stage for node in left)
         return {
             "title": study.title,
-            "seeds": list(study.seeds),
+            "seeds": list(seeds or study.seeds),
             "arms": list(study.arms),
             "source": dict(graph.source().counts),
             "target": dict(graph.target.counts),
-            "done": len(nodes) - len(left),
+            "done": len(graph.nodes(seeds)) - len(left),
             "to_make": {stage: sum(node.stage == stage for node in left) for stage in stages},
             "time_about": duration(seconds) if left else "none",
             "seconds_about": seconds,
@@ -66,17 +66,24 @@ def _float32_bytes(base: Path) -> int:
 
 
 def run(
-    study: Study, workspace: Path, out: Path, jobs: int = 1, collect_only: bool = False, lean: bool = False
+    study: Study,
+    workspace: Path,
+    out: Path,
+    jobs: int = 1,
+    collect_only: bool = False,
+    lean: bool = False,
+    seeds: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Make what is missing, and write `results.json`, the table and the plot into `out` after every arm; with
-    `collect_only` of what is there already, also while another process is at it."""
+    """Make what is missing (of some `seeds`, or all), and write `results.json`, the table and the plot into `out` after
+    every arm; with `collect_only` of what is there already, also while another process is at it."""
     store = Store(workspace)
     graph = Graph(study, store.data)
     store.base_bytes = _float32_bytes(graph.base)
     nodes = graph.nodes()
-    left = needed(nodes, store)
+    left = needed(graph.nodes(seeds), store)
     out.mkdir(parents=True, exist_ok=True)
-    output.note(f"{study.title}: {len(nodes) - len(left)} of {len(nodes)} results are here already")
+    wanted = len(graph.nodes(seeds))
+    output.note(f"{study.title}: {wanted - len(left)} of {wanted} results are here already")
     facts = _facts(study, graph)
     items = {about: _items(study, graph, about) for about in dict.fromkeys(one.about for one in graph.asked)}
 
