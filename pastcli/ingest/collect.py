@@ -13,6 +13,7 @@ from .. import output
 from ..api import Passage
 from ..config import IngestConfig
 from ..errors import PastError, UsageError
+from . import blocks
 from .faults import Faults
 from .passages import cut, statements
 from .readers import ACCEPTED, READERS, Document, format_of, read_records
@@ -174,7 +175,8 @@ def _whole_characters(document: Document) -> Document:
     title, text = (
         part.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for part in (document.title, document.text)
     )
-    return replace(document, title=title, text=text)
+    marks = document.marks if len(text) == len(document.text) else ()  # else they point elsewhere now
+    return replace(document, title=title, text=text, marks=marks)
 
 
 def passages_of(document: Document, doc: str, source: Mapping[str, object], config: IngestConfig) -> list[Passage]:
@@ -182,8 +184,9 @@ def passages_of(document: Document, doc: str, source: Mapping[str, object], conf
     if document.row:
         source = {**source, "row": document.row}
     made = []
-    for number, (start, end) in enumerate(cut(document.text, config.max_chars), 1):
-        place: dict[str, object] = {"chars": [start, end]}
+    for number, (start, end) in enumerate(cut(document.text, config.max_chars, document.marks), 1):
+        place: dict[str, object] = {"chars": [start, end], **_begun_before(document, start)}
+        place |= blocks.to_source(blocks.within(document.marks, start, end))
         if document.pages:
             place["pages"] = [sum(offset <= at for offset in document.pages) for at in (start, end - 1)]
         text = document.text[start:end]
@@ -193,6 +196,17 @@ def passages_of(document: Document, doc: str, source: Mapping[str, object], conf
             name = f"{doc}#i{which}.{number}"
             made.append(Passage(name, doc, document.title, line, "implication", {**source, "set": which}))
     return made
+
+
+def _begun_before(document: Document, start: int) -> dict[str, object]:
+    """What a passage needs to be told that begins in the middle: the heading it stands under, the first row of its table."""
+    found: dict[str, object] = {}
+    for mark in document.marks:
+        if mark.kind == blocks.HEADING and mark.end <= start:
+            found["section"] = document.text[mark.start : mark.end]
+        if mark.kind == blocks.TABLE and mark.start < start < mark.end:
+            found["table_head"] = document.text[mark.start : mark.end].split("\n", 1)[0]
+    return found
 
 
 def _document_names(files: Sequence[Found]) -> dict[Path, str]:

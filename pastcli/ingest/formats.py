@@ -17,13 +17,15 @@ from urllib.parse import unquote
 
 from ..errors import PastError, UsageError
 from . import markup
+from .blocks import CODE, HEADING, TEXT, Block
 from .decode import decode, read_text
+from .markup import Titled
 
 _EXTRA = "pip install 'pastcli[readers]'"
 
 
-def read_rst(path: Path) -> tuple[str, str]:
-    """(title, text) of a reStructuredText file. Directives and roles of Sphinx that docutils does not know keep their text."""
+def read_rst(path: Path) -> Titled:
+    """(title, blocks) of a reStructuredText file. Directives and roles of Sphinx that docutils does not know keep their text."""
     try:
         from docutils.core import publish_doctree
     except ImportError as error:
@@ -43,16 +45,23 @@ def read_rst(path: Path) -> tuple[str, str]:
         tree = publish_doctree(read_text(path), source_path=str(path), settings_overrides=settings)
     title = str(tree.get("title") or "")
     found = paragraphs(tree)
-    return title, "\n\n".join(found[1:] if found[:1] == [title] and title else found)
+    return title, found[1:] if title and found and found[0].text == title else found
 
 
-def read_tex(path: Path) -> tuple[str, str]:
-    """(title, text) of a LaTeX file: the document's body as words, formulas as they are written."""
+def read_tex(path: Path) -> Titled:
+    """(title, blocks) of a LaTeX file: the document's body as words, formulas as they are written, verbatim parts as code."""
     try:
         from pylatexenc.latex2text import LatexNodes2Text
     except ImportError as error:
         raise PastError("LaTeX needs pylatexenc", _EXTRA) from error
-    source = re.sub(r"(?<!\\)%.*", "", read_text(path))
+    code: list[str] = []
+
+    def keep(match: re.Match[str]) -> str:
+        code.append(match.group(2).strip("\n").rstrip())
+        return f"\n\nCODEBLOCK{len(code) - 1}END\n\n"
+
+    source = re.sub(r"\\begin\{(verbatim|lstlisting|minted)\*?\}(?:\[[^\]]*\])?(?:\{\w+\})?(.*?)\\end\{\1\*?\}", keep, read_text(path), flags=re.S)
+    source = re.sub(r"(?<!\\)%.*", "", source)
     title = re.search(r"\\title\s*(?:\[[^\]]*\])?\s*\{((?:[^{}]|\{[^{}]*\})*)\}", source)
     body = re.search(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", source, re.S)
     plain = LatexNodes2Text(math_mode="verbatim", keep_comments=False, strict_latex_spaces=False)
@@ -62,15 +71,24 @@ def read_tex(path: Path) -> tuple[str, str]:
     )
     blocks = re.split(r"\n[ \t]*\n\s*", plain.latex_to_text(text))
     words = " ".join(plain.latex_to_text(title.group(1)).split()) if title else ""
-    return words, "\n\n".join(line for block in blocks if (line := " ".join(block.split())))
+    return words, [_of_tex(line, code) for block in blocks if (line := " ".join(block.split()))]
 
 
 def _heading(match: re.Match[str]) -> str:
-    return f"\n\n{match.group(1) or match.group(2)}\n\n"
+    return f"\n\nHEADINGLINE {match.group(1) or match.group(2)}\n\n"
 
 
-def read_ipynb(path: Path) -> tuple[str, str]:
-    """(title, text) of a notebook: its Markdown as a document, its code cell by cell; outputs are left out."""
+def _of_tex(line: str, code: list[str]) -> Block:
+    """What a line was that went through the words of LaTeX under a name of ours."""
+    kept = re.fullmatch(r"CODEBLOCK(\d+)END", line)
+    if kept and int(kept.group(1)) < len(code):
+        return Block(CODE, code[int(kept.group(1))])
+    heading = line.removeprefix("HEADINGLINE ")
+    return Block(TEXT if heading == line else HEADING, heading)
+
+
+def read_ipynb(path: Path) -> Titled:
+    """(title, blocks) of a notebook: its Markdown as a document, its code cell by cell; outputs are left out."""
     try:
         notebook = json.loads(read_text(path))
         cells = notebook.get("cells") or [cell for sheet in notebook["worksheets"] for cell in sheet["cells"]]
@@ -88,8 +106,8 @@ def _cell(cell: dict[str, Any]) -> str:
     )
 
 
-def read_epub(path: Path) -> tuple[str, str]:
-    """(title, text) of a book: the chapters in reading order."""
+def read_epub(path: Path) -> Titled:
+    """(title, blocks) of a book: the chapters in reading order."""
     from bs4 import BeautifulSoup
 
     try:
@@ -110,7 +128,7 @@ def read_epub(path: Path) -> tuple[str, str]:
     except (zipfile.BadZipFile, KeyError, TypeError, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise UsageError(f"corrupt EPUB: {type(error).__name__}: {error}") from error
     title = opf.find("dc:title")
-    return " ".join(title.get_text().split()) if title else "", "\n\n".join(text for text in chapters if text)
+    return " ".join(title.get_text().split()) if title else "", [block for chapter in chapters for block in chapter]
 
 
 def _spine(opf: Any) -> Iterator[str]:
@@ -122,7 +140,7 @@ def _spine(opf: Any) -> Iterator[str]:
             yield item["href"]
 
 
-def _chapter(book: zipfile.ZipFile, folder: str, href: str) -> str:
+def _chapter(book: zipfile.ZipFile, folder: str, href: str) -> list[Block]:
     data = book.read(posixpath.normpath(posixpath.join(folder, unquote(href))))
-    heading, text = markup.hypertext(decode(data)[0] or "")
-    return "\n\n".join(part for part in (heading, text) if part)
+    heading, found = markup.hypertext(decode(data)[0] or "")
+    return [*([Block(HEADING, heading)] if heading else []), *found]

@@ -1,65 +1,32 @@
-"""Markup to plain text: blocks end up separated by one empty line, headings and cells stay as text."""
+"""Markdown and HTML to blocks. markdown-it-py (which rich brings anyway) parses Markdown to the CommonMark specification, and
+Beautiful Soup HTML: what is code, a table or a heading is theirs to tell; here is only what becomes of it."""
 
 from __future__ import annotations
 
-import html
 import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-_FENCE = re.compile(r"^ {0,3}(```+|~~~+).*$")
-_HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
-_UNDERLINE = re.compile(r"^ {0,3}(=+|-+)[ \t]*$")
-_RULE = re.compile(r"^ {0,3}([-*_])[ \t]*(\1[ \t]*){2,}$")
-_ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?")
-_QUOTE = re.compile(r"^ {0,3}(?:> ?)+")
-_TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
-_REFERENCE = re.compile(r"^ {0,3}\[(?!\^)[^\]]+\]:[ \t]+\S+.*$")
-_COMMENT = re.compile(r"<!--.*?-->", re.S)
+from .blocks import CODE, HEADING, TEXT, Block, table
 
-_INLINE = (
-    (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"\1"),
-    (re.compile(r"\[([^\]]+)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)"), r"\1"),
-    (re.compile(r"\[([^\]^][^\]]*)\]\[[^\]]*\]"), r"\1"),
-    (re.compile(r"\[\^[^\]]+\]:?"), ""),
-    (re.compile(r"<(https?://[^>\s]+|[^>\s@]+@[^>\s]+)>"), r"\1"),
-    (re.compile(r"</?[A-Za-z][^<>]*>"), ""),
-    (re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1"), r"\2"),
-    (re.compile(r"(?<![\w*])\*(?=[^\s*])([^*]+?)(?<=\S)\*(?![\w*])"), r"\1"),
-    (re.compile(r"(?<![\w_])_(?=[^\s_])([^_]+?)(?<=\S)_(?![\w_])"), r"\1"),
-    (re.compile(r"~~(?=\S)(.+?)(?<=\S)~~"), r"\1"),
-)
-_CODE = re.compile(r"(`+)(.+?)(?<!`)\1(?!`)")
-_ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!|<>~-])")
+Titled = tuple[str, list[Block]]
+
+_FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]:?")
+_TASK = re.compile(r"^\[[ xX]\][ \t]+")
 
 
-def inline(text: str) -> str:
-    """One line of Markdown without its inline syntax; what stands between backticks is left as it is."""
-    kept: list[str] = []
+def markdown(text: str) -> Titled:
+    """(title, blocks) of a Markdown document: front matter's title, else the first level-one heading, if it comes first.
 
-    def keep(literal: str) -> str:
-        kept.append(literal)
-        return f"\0{len(kept) - 1}\0"
-
-    text = _CODE.sub(lambda match: keep(match.group(2).strip()), text.replace("\0", ""))
-    text = _ESCAPE.sub(lambda match: keep(match.group(1)), text)
-    for pattern, replacement in _INLINE:
-        text = pattern.sub(replacement, text)
-    text = html.unescape(text)
-    return re.sub("\0(\\d+)\0", lambda match: kept[int(match.group(1))], text).strip()
-
-
-def markdown(text: str) -> tuple[str, str]:
-    """(title, text) of a Markdown document: front matter's title, else the first level-one heading.
-
-    The title's own heading is not repeated in the text. Wrapped lines of a paragraph are joined, list items
-    are paragraphs, table rows `a | b` lines, code is kept line by line.
+    The title's own heading is not repeated. Wrapped lines of a paragraph are joined, list items are paragraphs.
     """
     title, text = _front_matter(text)
-    blocks, first = _blocks(_COMMENT.sub("", text))
+    found, first = _blocks(text)
     if not title and first is not None:
-        title = blocks.pop(first)
-    elif title and blocks and blocks[0] == title:
-        blocks.pop(0)
-    return title, "\n\n".join(block for block in blocks if block)
+        title = found.pop(first).text
+    elif title and found and found[0].text == title:
+        found.pop(0)
+    return title, found
 
 
 def _front_matter(text: str) -> tuple[str, str]:
@@ -70,93 +37,108 @@ def _front_matter(text: str) -> tuple[str, str]:
     return (title.group(1).strip("\"'") if title else ""), text[match.end() :]
 
 
-def _blocks(text: str) -> tuple[list[str], int | None]:
+def _blocks(text: str) -> tuple[list[Block], int | None]:
     """The blocks in order, and the index of the first level-one heading if it is the first heading."""
-    blocks: list[str] = []
-    lines: list[str] = []
+    from markdown_it import MarkdownIt
+
+    found: list[Block] = []
+    rows: list[list[str]] = []
     first: int | None = None
-    fence = ""
-    headings = 0
-
-    def close(joint: str = " ") -> None:
-        if lines:
-            blocks.append(joint.join(lines))
-            lines.clear()
-
-    for line in text.splitlines():
-        mark = _FENCE.match(line)
-        if fence:
-            if mark and mark.group(1).startswith(fence):
-                fence = ""
-                close("\n")
-            else:
-                lines.append(line.rstrip())
-            continue
-        line = _QUOTE.sub("", line)
-        heading = _HEADING.match(line)
-        if mark:
-            close()
-            fence = mark.group(1)
-        elif heading or (lines and len(lines) == 1 and _UNDERLINE.match(line) and "|" not in lines[0]):
-            level, content = (
-                (len(heading.group(1)), inline(heading.group(2)))
-                if heading
-                else (1 if line.strip()[0] == "=" else 2, lines.pop())
-            )
-            close()
-            headings += 1
-            if level == 1 and headings == 1 and content:
-                first = len(blocks)
-            blocks.append(content)
-        elif not line.strip() or _RULE.match(line) or _REFERENCE.match(line):
-            close()
-        elif _TABLE_RULE.match(line) and "|" in line:
-            continue
-        elif line.lstrip().startswith("|"):
-            close()
-            blocks.append(" | ".join(inline(cell) for cell in line.strip().strip("|").split("|")))
-        elif _ITEM.match(line):
-            close()
-            lines.append(inline(_ITEM.sub("", line)))
-        else:
-            lines.append(inline(line))
-    close("\n" if fence else " ")
-    return blocks, first
+    inside = ""
+    for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
+        if token.type in ("fence", "code_block"):
+            found.append(Block(CODE, token.content.rstrip()))
+        elif token.type == "html_block":
+            found += hypertext(token.content, title=False)[1]
+        elif token.type == "heading_open":
+            inside = token.tag
+        elif token.type == "tr_open":
+            rows.append([])
+        elif token.type == "table_close":
+            found.append(table(rows))
+            rows = []
+        elif token.type == "inline" and rows:
+            rows[-1].append(_inline(token.children or []))
+        elif token.type == "inline":
+            line = _inline(token.children or [])
+            if inside == "h1" and first is None and line and not any(block.kind == HEADING for block in found):
+                first = len(found)
+            found.append(Block(HEADING if inside else TEXT, line if inside else _TASK.sub("", line)))
+            inside = ""
+    return [block for block in found if block.text.strip()], first
 
 
-_SKIPPED = ("script", "style", "noscript", "template", "head", "nav", "svg", "iframe", "form", "button")
-_BLOCK_TAGS = (
-    "p div section article main header footer aside h1 h2 h3 h4 h5 h6 ul ol li dl dt dd blockquote pre table tr "
-    "figure figcaption address hr details summary caption"
-).split()
+def _inline(tokens: Sequence[Any]) -> str:
+    """The words of a line: text and code as they are, of links and images what is shown of them."""
+    pieces = []
+    for token in tokens:
+        if token.type == "text":
+            pieces.append(_FOOTNOTE.sub("", token.content))
+        elif token.type == "code_inline":
+            pieces.append(token.content)
+        elif token.type == "image":
+            pieces.append(_inline(token.children or []))
+        elif token.type in ("softbreak", "hardbreak"):
+            pieces.append(" ")
+    return " ".join("".join(pieces).split())
 
 
-def hypertext(text: str) -> tuple[str, str]:
-    """(title, text) of an HTML document: its first h1, else its <title>. The h1 is not repeated in the text."""
-    from bs4 import BeautifulSoup, Comment
+_SKIPPED = frozenset("script style noscript template head nav svg iframe form button".split())
+_BLOCK_TAGS = frozenset(
+    """p div section article main header footer aside ul ol li dl dt dd blockquote figure figcaption address hr details
+    summary caption body html""".split()
+)
+_HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+
+
+def hypertext(text: str, title: bool = True) -> Titled:
+    """(title, blocks) of an HTML document: its first h1, else its <title>. The h1 is not repeated in the blocks."""
+    from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(text, "html.parser")
     titles = [node.get_text(" ", strip=True) for node in (soup.find("h1"), soup.find("title")) if node is not None]
-    title = " ".join(next((found for found in titles if found), "").split())
-    if soup.h1 is not None and titles[0]:
+    found = " ".join(next((found for found in titles if found), "").split()) if title else ""
+    if title and soup.h1 is not None and titles[0]:
         soup.h1.decompose()
-    for node in soup(_SKIPPED):
-        node.decompose()
-    for comment in soup.find_all(string=lambda piece: isinstance(piece, Comment)):
-        comment.extract()
-    for node in soup("br"):
-        node.replace_with(" ")
-    for node in soup("tr"):
-        cells = [" ".join(cell.get_text(" ").split()) for cell in node.find_all(["td", "th"], recursive=False)]
-        node.string = " | ".join(cells)
-    for node in soup(_BLOCK_TAGS):
-        node.insert_before("\n\n")
-        node.insert_after("\n\n")
-    paragraphs = re.split(r"\n[ \t]*\n", _joined(soup))
-    return title, "\n\n".join(text for part in paragraphs if (text := " ".join(part.split())))
+    return found, [block for block in _of_html(soup) if block.text.strip()]
 
 
-def _joined(soup: object) -> str:
-    """All text, with line breaks of the source as spaces: only block tags break lines."""
-    pieces = [str(piece) for piece in soup.strings]  # type: ignore[attr-defined]
-    return "".join(piece if piece == "\n\n" else re.sub(r"\s*\n\s*", " ", piece) for piece in pieces)
+def _of_html(root: Any) -> Iterator[Block]:
+    """Blocks in order; line breaks of the source are spaces, but for <pre>. Without recursion: pages nest as deep as they like."""
+    from bs4 import NavigableString, Tag
+    from bs4.element import PreformattedString
+
+    line: list[str] = []
+    stack: list[Any] = [iter(root.children)]
+    flush = object()
+    while stack:
+        node = next(stack[-1], flush) if not isinstance(stack[-1], Tag) else flush
+        if node is flush:
+            ended = stack.pop()
+            if not isinstance(ended, Tag):
+                continue
+        if node is flush or (isinstance(node, Tag) and _breaks(node)):
+            yield Block(TEXT, " ".join("".join(line).split()))
+            line.clear()
+        if isinstance(node, Tag):
+            if node.name == "pre":
+                yield Block(CODE, node.get_text().strip("\n").rstrip())
+            elif node.name == "table":
+                yield table([_cells(row) for row in node.find_all("tr")])
+            elif node.name in _HEADINGS:
+                yield Block(HEADING, " ".join(node.get_text(" ").split()))
+            elif node.name == "br":
+                line.append(" ")
+            elif node.name not in _SKIPPED:
+                stack += [node, iter(node.children)] if _breaks(node) else [iter(node.children)]
+        elif isinstance(node, NavigableString) and not isinstance(node, PreformattedString):
+            line.append(str(node))
+    yield Block(TEXT, " ".join("".join(line).split()))
+
+
+def _breaks(node: Any) -> bool:
+    return node.name in _BLOCK_TAGS or node.name in _HEADINGS or node.name in ("pre", "table")
+
+
+def _cells(row: Any) -> list[str]:
+    return [cell.get_text(" ") for cell in row.find_all(["td", "th"], recursive=False)]

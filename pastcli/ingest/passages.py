@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..api import Passage
 from ..errors import UsageError
-from . import sentences
+from . import blocks, sentences
+from .blocks import Mark, is_heading
 
 AUGMENTS = ("sentences", "none")
 
-_PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
+_ENDED = re.compile(r"[.!?。！？।؟…][\"'”’»)]*$")
 _MARK = re.compile(r"^\s*(?:(?:[-*+•‣◦–—]|\(?\d{1,3}[.):]|\(?[a-z]\))\s+)+")
 _BOLD = re.compile(r"(\*\*|__)(.+?)\1")
 _CHATTER = re.compile(
@@ -24,13 +26,14 @@ _CHATTER = re.compile(
 """What models say around a list, and headings inside it (anything that ends in a colon): no statements."""
 
 
-def cut(text: str, max_chars: int) -> list[tuple[int, int]]:
+def cut(text: str, max_chars: int, marks: Sequence[Mark] = ()) -> list[tuple[int, int]]:
     """Spans of passages of at most `max_chars` characters; only white space lies outside them.
 
-    Cuts fall between paragraphs where possible, else between sentences, else words, else anywhere. Passages
-    are filled evenly: 2,100 characters at a limit of 2,000 become two of about 1,050, not 2,000 and 100.
+    Cuts fall between blocks where possible, never right after a heading; else between sentences, lines of code and rows of a
+    table; else words, else anywhere. Passages are filled evenly: 2,100 characters at a limit of 2,000 become two of about
+    1,050, not 2,000 and 100.
     """
-    units = list(_units(text, max_chars))
+    units = _bound(list(_units(text, max_chars, marks)), max_chars)
     if not units:
         return []
     length = units[-1][1] - units[0][0]
@@ -45,16 +48,48 @@ def cut(text: str, max_chars: int) -> list[tuple[int, int]]:
     return found
 
 
-def _units(text: str, limit: int) -> Iterator[tuple[int, int]]:
-    """The largest natural pieces that fit: paragraphs, sentences, words, characters."""
-    start = 0
-    for gap in [*(match.span() for match in _PARAGRAPH.finditer(text)), (len(text), len(text))]:
-        piece = sentences.trim(text, start, gap[0])
-        if piece and piece[1] - piece[0] <= limit:
-            yield piece
-        elif piece:
-            yield from _smaller(text, *piece, limit)
-        start = gap[1]
+def _bound(units: Iterable[tuple[int, int, bool]], limit: int) -> list[tuple[int, int]]:
+    """The units with what leads (a heading) joined to what it leads to, as far as both fit."""
+    found: list[tuple[int, int]] = []
+    pending: tuple[int, int] | None = None
+    for start, end, leading in units:
+        if pending is not None and end - pending[0] <= limit:
+            start = pending[0]
+        elif pending is not None:
+            found.append(pending)
+        pending = (start, end) if leading else None
+        if not leading:
+            found.append((start, end))
+    return [*found, pending] if pending is not None else found
+
+
+def _units(text: str, limit: int, marks: Sequence[Mark]) -> Iterator[tuple[int, int, bool]]:
+    """(start, end, whether it leads to the next) of the largest natural pieces that fit: blocks, else sentences or lines, words,
+    characters. A block too large for the headings before it is taken to pieces, the first of which fits behind them."""
+    found = list(blocks.spans(text, marks))
+    first = -1
+    for block, following in itertools.zip_longest(found, found[1:]):
+        start, end = block.start, block.end
+        first = first if first >= 0 else start
+        leading = blocks.leads(text, block, following)
+        if end - first <= limit:
+            yield start, end, leading
+        else:
+            pieces = _lines if block.kind in (blocks.CODE, blocks.TABLE) else _smaller
+            yield from ((a, b, False) for a, b in pieces(text, start, end, limit))
+        first = first if leading and end - first <= limit else -1
+
+
+def _lines(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
+    """Whole lines, with their indentation; only one that is longer than the limit is cut."""
+    for line in re.finditer(r"[^\n]+", text[start:end]):
+        a, b = start + line.start(), start + line.end()
+        if not line.group().strip():
+            continue
+        if b - a <= limit:
+            yield a, b
+        else:
+            yield from _words(text, a, b, limit)
 
 
 def _smaller(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
@@ -87,11 +122,12 @@ def statements(completion: str) -> list[str]:
 
 
 def training_texts(passages: Sequence[Passage], augment: str = "sentences") -> list[str]:
-    """The texts that SFT learns: each passage and each implication under its title, `Title\\ntext`.
+    """The texts that SFT learns: each passage and each implication under its title, `Title\ntext`.
 
     SEAL trains on the raw passage and on every line of its implications, each prefixed with the title; with
     `augment="sentences"` every sentence of the passage is such a text too, which gives documents without
-    implications the same many small views of one fact. Each different text once, in order.
+    implications the same many small views of one fact: a sentence with the heading it stands under, a row of a table with
+    the table's first row, code as a whole. Each different text once, in order.
     """
     if augment not in AUGMENTS:
         raise UsageError(f"unknown augment {augment!r}", f"one of: {', '.join(AUGMENTS)}")
@@ -100,29 +136,50 @@ def training_texts(passages: Sequence[Passage], augment: str = "sentences") -> l
         if passage.kind == "implication":
             texts += [titled(passage.title, line) for line in statements(passage.text)]
             continue
-        texts.append(titled(passage.title, _flat(passage.text)))
+        marks = blocks.of_source(passage.source, passage.text)
+        before = [str(passage.source.get(name) or "") for name in ("section", "table_head")]
+        texts.append(titled(passage.title, under(*before, _flat(passage.text, marks))))
         if augment == "sentences":
-            lines = (_MARK.sub("", line) for line in sentences.split(passage.text))
-            texts += [titled(passage.title, line) for line in lines if line and not is_heading(line)]
+            texts += [titled(passage.title, line) for line in _views(passage.text, marks, *before)]
     return list(dict.fromkeys(texts))
+
+
+def _views(text: str, marks: Sequence[Mark], section: str, table_head: str) -> Iterator[str]:
+    """Every sentence, row and piece of code of a passage, under its heading."""
+    for block in blocks.spans(text, marks):
+        piece = text[block.start : block.end]
+        if block.kind == blocks.HEADING:
+            section = " ".join(piece.split())
+        elif block.kind == blocks.CODE:
+            yield under(section, piece)
+        elif block.kind == blocks.TABLE:
+            rows = piece.split("\n")
+            head = table_head if block.start == 0 and table_head else rows.pop(0) if len(rows) > 1 else ""
+            yield from (under(section, head, row) for row in rows)
+        else:
+            lines = (_MARK.sub("", line) for line in sentences.split(piece))
+            yield from (under(section, line) for line in lines if line and not is_heading(line))
 
 
 def titled(title: str, text: str) -> str:
     return f"{title}\n{text}" if title else text
 
 
-def is_heading(line: str) -> bool:
-    """A few words without a full stop, figure or colon: states nothing by itself."""
-    return len(line.split()) <= 6 and not re.search(r"[.!?:;。！？।؟…\d]", line)
+def under(*lines: str) -> str:
+    """Lines one under the other, empty ones left out."""
+    return "\n".join(line for line in lines if line)
 
 
-def _flat(text: str) -> str:
-    """Paragraphs that end like sentences run on in one line; headings, items and cells keep theirs."""
+def _flat(text: str, marks: Sequence[Mark] = ()) -> str:
+    """Paragraphs that end like sentences run on in one line; headings, items, rows and lines of code keep theirs."""
     lines: list[str] = []
-    for paragraph in _PARAGRAPH.split(text.strip()):
-        line = " ".join(paragraph.split())
-        if lines and re.search(r"[.!?。！？।؟…][\"'”’»)]*$", lines[-1]) and not is_heading(line):
+    running = False
+    for block in blocks.spans(text, marks):
+        piece = text[block.start : block.end]
+        line = piece if block.kind in (blocks.CODE, blocks.TABLE) else " ".join(piece.split())
+        if running and block.kind == blocks.TEXT and _ENDED.search(lines[-1]) and not is_heading(line):
             lines[-1] += " " + line
         else:
             lines.append(line)
+        running = block.kind == blocks.TEXT
     return "\n".join(lines)

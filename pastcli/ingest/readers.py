@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ..errors import PastError, UsageError
-from . import formats, markup
+from ..errors import UsageError
+from . import formats, markup, office, pdf
+from .blocks import Block, Mark, joined
 from .decode import decode, read_text
 from .faults import Faults
 from .pairs import is_pair
@@ -20,7 +21,7 @@ from .rows import records
 
 @dataclass(frozen=True)
 class Document:
-    """A title and plain text. `pages` are the offsets at which pages begin (PDF only); `name` and `row` tell
+    """A title and plain text. `marks` say which parts of it are headings, code and tables, `pages` are the offsets at which pages begin (PDF only); `name` and `row` tell
     the documents of one file apart; `completions` are sets of implications, each one text with a line each.
     """
 
@@ -30,6 +31,13 @@ class Document:
     name: str = ""
     row: int = 0
     completions: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+
+
+def of_blocks(title: str, found: Sequence[Block]) -> list[Document]:
+    """The one document that blocks make."""
+    text, marks = joined(found)
+    return [Document(title, text, marks=marks)]
 
 
 def read_txt(path: Path) -> list[Document]:
@@ -42,72 +50,19 @@ def read_txt(path: Path) -> list[Document]:
 
 
 def read_md(path: Path) -> list[Document]:
-    return [Document(*markup.markdown(read_text(path)))]
+    return of_blocks(*markup.markdown(read_text(path)))
 
 
 def read_html(path: Path) -> list[Document]:
-    return [Document(*markup.hypertext(read_text(path)))]
-
-
-_DECRYPT = "remove its password first, for example with `qpdf --decrypt`"
+    return of_blocks(*markup.hypertext(read_text(path)))
 
 
 def read_pdf(path: Path) -> list[Document]:
-    """The text layer of a PDF; words hyphenated at a line end are joined. No OCR: a scan without text is refused."""
-    import logging
-
-    from pypdf import PdfReader
-    from pypdf.errors import DependencyError, FileNotDecryptedError
-
-    if path.stat().st_size == 0:
-        raise UsageError("empty file (0 bytes)")
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it would log we say in our own words
-    try:
-        reader = PdfReader(path)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise UsageError("encrypted PDF", _DECRYPT)
-        texts = [_dehyphenated(page.extract_text()) for page in reader.pages]
-        title = str(reader.metadata.get("/Title") or "") if reader.metadata else ""
-    except PastError:
-        raise
-    except (DependencyError, FileNotDecryptedError) as error:
-        raise UsageError(f"encrypted PDF: {error}", _DECRYPT) from error
-    except Exception as error:  # a broken PDF makes pypdf fail in many ways, none of them ours
-        raise UsageError(f"corrupt PDF: {type(error).__name__}: {error}".rstrip(": ")) from error
-    if not any(text.strip() for text in texts):
-        raise UsageError("PDF without a text layer (a scan?)", "run OCR first, for example `ocrmypdf in.pdf out.pdf`")
+    title, texts = pdf.pages(path)
     starts = [0]
     for text in texts:
         starts.append(starts[-1] + len(text) + 1)
-    return [Document(" ".join(title.split()), "\n".join(texts), pages=tuple(starts[:-1]))]
-
-
-def _dehyphenated(text: str) -> str:
-    return re.sub(r"(?<=[^\W\d_])[-\u00ad\u2010]\n(?=[a-zà-ÿ])", "", text)
-
-
-def read_docx(path: Path) -> list[Document]:
-    """Paragraphs and tables in their order; the title is the core property, else a Title or Heading 1 paragraph."""
-    from docx import Document as open_docx
-    from docx.table import Table
-
-    try:
-        document = open_docx(str(path))
-        blocks: list[str] = []
-        title, heading = (document.core_properties.title or "").strip(), -1
-        for block in document.iter_inner_content():
-            if isinstance(block, Table):
-                blocks += [" | ".join(" ".join(cell.text.split()) for cell in row.cells) for row in block.rows]
-                continue
-            style = block.style.name if block.style is not None else ""
-            if heading < 0 and block.text.strip() and style in ("Title", "Heading 1"):
-                heading = len(blocks)
-            blocks.append(" ".join(block.text.split()))
-    except Exception as error:  # a broken archive or XML fails in zipfile, lxml or python-docx itself
-        raise UsageError(f"corrupt docx: {type(error).__name__}: {error}") from error
-    if heading >= 0 and title in ("", blocks[heading]):
-        title = blocks.pop(heading)
-    return [Document(title, "\n\n".join(block for block in blocks if block))]
+    return [Document(title, "\n".join(texts), pages=tuple(starts[:-1]))]
 
 
 def read_records(path: Path, faults: Faults | None = None) -> list[Document]:
@@ -156,11 +111,11 @@ READERS: dict[str, Callable[[Path], Sequence[Document]]] = {
     "md": read_md,
     "html": read_html,
     "pdf": read_pdf,
-    "docx": read_docx,
-    "rst": lambda path: [Document(*formats.read_rst(path))],
-    "tex": lambda path: [Document(*formats.read_tex(path))],
-    "ipynb": lambda path: [Document(*formats.read_ipynb(path))],
-    "epub": lambda path: [Document(*formats.read_epub(path))],
+    "docx": lambda path: of_blocks(*office.read_docx(path)),
+    "rst": lambda path: of_blocks(*formats.read_rst(path)),
+    "tex": lambda path: of_blocks(*formats.read_tex(path)),
+    "ipynb": lambda path: of_blocks(*formats.read_ipynb(path)),
+    "epub": lambda path: of_blocks(*formats.read_epub(path)),
     **dict.fromkeys(("jsonl", "json", "csv", "tsv", "parquet"), read_records),
 }
 """A reader for every format; those of `read_records` also take the `Faults` of their rows."""

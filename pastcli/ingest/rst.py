@@ -10,6 +10,8 @@ from docutils import nodes
 from docutils.parsers.rst import Directive, directives, roles
 from docutils.statemachine import StringList
 
+from .blocks import CODE, HEADING, TEXT, Block, table
+
 _CODE = ("code", "code-block", "sourcecode", "parsed-literal", "literalinclude", "doctest", "testcode", "prompt")
 _SILENT = ("toctree", "image", "figure", "index", "include", "raw", "contents", "highlight", "currentmodule", "module")
 
@@ -64,14 +66,15 @@ def lenient() -> Iterator[None]:
 _SKIPPED = (nodes.comment, nodes.system_message, nodes.substitution_definition, nodes.target, nodes.raw, nodes.docinfo)
 
 
-def paragraphs(node: Any) -> list[str]:
-    """The blocks of a document in order: headings, paragraphs, list items, table rows, code as it is."""
+def paragraphs(node: Any) -> list[Block]:
+    """The blocks of a document in order: headings, paragraphs, list items, tables, code as it is."""
     if isinstance(node, _SKIPPED):
         return []
     if isinstance(node, nodes.FixedTextElement):
-        return [node.astext()]
-    if isinstance(node, nodes.row):
-        return [" | ".join(" ".join(cell.astext().split()) for cell in node.children)]
+        return [Block(CODE, node.astext())]
+    if isinstance(node, nodes.table):
+        return [table([cell.astext() for cell in row.children] for row in node.findall(nodes.row))]
     if isinstance(node, nodes.TextElement):
-        return [text] if (text := " ".join(node.astext().split())) else []
+        kind = HEADING if isinstance(node, (nodes.title, nodes.subtitle)) else TEXT
+        return [Block(kind, text)] if (text := " ".join(node.astext().split())) else []
     return [block for child in node.children for block in paragraphs(child)]

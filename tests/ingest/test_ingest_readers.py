@@ -9,6 +9,7 @@ from pastcli import ingest
 from pastcli.config import IngestConfig
 from pastcli.errors import UsageError
 from pastcli.ingest import markup
+from pastcli.ingest.blocks import Block
 from pastcli.ingest.collect import collect
 from pastcli.ingest.decode import decode
 from pastcli.ingest.readers import READERS, format_of
@@ -48,7 +49,7 @@ def only(path):
 
 
 def test_markdown_loses_its_syntax_and_nothing_else():
-    title, text = markup.markdown(
+    title, found = markup.markdown(
         "---\nauthor: x\n---\n# The **Dovetail** pump #\n\n"
         "It lifts *water* from `deep_wells` (see [the plan](http://x.y/a_(b)), 2 * 3 * 4\nand snake_case_name).\n\n"
         "Parts\n-----\n\n* an oak handle\n  - a [leather][1] valve\n1. a __brass__ barrel\n\n"
@@ -56,32 +57,35 @@ def test_markdown_loses_its_syntax_and_nothing_else():
         "```py\na = b * c\n# d\n```\n<!-- hidden -->\n\n[1]: http://z\n"
     )
     assert title == "The Dovetail pump"
-    assert text.split("\n\n") == [
-        "It lifts water from deep_wells (see the plan, 2 * 3 * 4 and snake_case_name).",
-        "Parts",
-        "an oak handle",
-        "a leather valve",
-        "a brass barrel",
-        "metal | kg",
-        "brass | 3.5",
-        "quoted & kept",
-        "a = b * c\n# d",
+    assert [(block.kind, block.text) for block in found] == [
+        ("text", "It lifts water from deep_wells (see the plan, 2 * 3 * 4 and snake_case_name)."),
+        ("heading", "Parts"),
+        ("text", "an oak handle"),
+        ("text", "a leather valve"),
+        ("text", "a brass barrel"),
+        ("table", "metal | kg\nbrass | 3.5"),
+        ("text", "quoted & kept"),
+        ("code", "a = b * c\n# d"),
     ]
 
 
 def test_front_matter_names_the_document_and_a_lower_heading_does_not():
-    assert markup.markdown('---\ntitle: "Velmora"\n---\n# Velmora\n\nA town.') == ("Velmora", "A town.")
-    assert markup.markdown("## Only a section\n\nText.") == ("", "Only a section\n\nText.")
+    assert markup.markdown('---\ntitle: "Velmora"\n---\n# Velmora\n\nA town.') == (
+        "Velmora",
+        [Block("text", "A town.")],
+    )
+    section = [Block("heading", "Only a section"), Block("text", "Text.")]
+    assert markup.markdown("## Only a section\n\nText.") == ("", section)
 
 
 def test_html_keeps_blocks_apart_and_drops_scripts():
-    title, text = markup.hypertext(
+    title, found = markup.hypertext(
         "<html><head><title>Site - Velmora</title><style>p{}</style></head><body><nav>Home</nav><h1>Velmora</h1>"
         "<p>A <b>hill</b>\ntown.</p><script>x()</script><ul><li>One</li><li>Two &amp; three</li></ul>"
         "<table><tr><th>a</th><td>1</td></tr></table><!-- no --></body></html>"
     )
     assert title == "Velmora"
-    assert text.split("\n\n") == ["A hill town.", "One", "Two & three", "a | 1"]
+    assert [block.text for block in found] == ["A hill town.", "One", "Two & three", "a | 1"]
 
 
 def test_text_file_takes_a_short_first_line_as_title(tmp_path):
@@ -391,7 +395,7 @@ def test_restructuredtext_keeps_what_sphinx_alone_knows(tmp_path):
         "an oak beam",
     ):
         assert block in blocks, blocks
-    assert "brass | 3.5" in blocks and "turn(1)\nstop()" in blocks
+    assert "metal | kg\nbrass | 3.5" in blocks and "turn(1)\nstop()" in blocks
     assert "toctree" not in document.text and "::" not in document.text and ":param" not in document.text
 
 
