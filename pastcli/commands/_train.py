@@ -37,14 +37,25 @@ def sft_rows(docs: Sequence[Path], config: SftConfig, ingest: IngestConfig, stri
 
 def document_rows(passages: Sequence[api.Passage], config: SftConfig) -> list[dict[str, Any]]:
     """The training texts of passages, and the pairs of `--task` that are made of them by rule."""
-    from ..ingest import training_texts
+    from ..ingest import titles_and_texts
     from ..ingest.generate import chosen, generate, plan
 
-    texts = training_texts(passages, config.augment) if config.augment != "off" else []
-    rows: list[dict[str, Any]] = [{"text": text} for text in texts]
+    texts = titles_and_texts(passages, config.augment) if config.augment != "off" else []
+    rows = [text_row(title, text, config.max_length) for title, text in texts]
     kinds = chosen([name for name in config.task if name != "none"], has_model=False)
     made = generate(plan(passages, kinds, 1, None), None, "rules", api.Sampling()) if kinds else None
     return rows + [{name: pair[name] for name in ("prompt", "completion")} for pair in (made.pairs if made else [])]
+
+
+def text_row(title: str, text: str, max_length: int) -> dict[str, Any]:
+    """A training text; one that may have too many tokens also says where it can be cut and what each piece begins with."""
+    from ..ingest import borders
+
+    head = f"{title}\n" if title else ""
+    row = {"text": head + text}
+    if len(row["text"].encode("utf-8", "surrogatepass")) < max_length:  # no token is shorter than a byte
+        return row
+    return {**row, "head": head, "cuts": [len(head) + at for at in borders(text)]}
 
 
 def mixed(config: SftConfig, docs: Sequence[Path]) -> list[Path]:

@@ -129,19 +129,33 @@ def training_texts(passages: Sequence[Passage], augment: str = "sentences") -> l
     implications the same many small views of one fact: a sentence with the heading it stands under, a row of a table with
     the table's first row, code as a whole. Each different text once, in order.
     """
+    return [titled(title, text) for title, text in titles_and_texts(passages, augment)]
+
+
+def titles_and_texts(passages: Sequence[Passage], augment: str = "sentences") -> list[tuple[str, str]]:
+    """The same as (title, text under it)."""
     if augment not in AUGMENTS:
         raise UsageError(f"unknown augment {augment!r}", f"one of: {', '.join(AUGMENTS)}")
-    texts = []
+    found: list[tuple[str, str]] = []
     for passage in passages:
         if passage.kind == "implication":
-            texts += [titled(passage.title, line) for line in statements(passage.text)]
+            found += [(passage.title, line) for line in statements(passage.text)]
             continue
         marks = blocks.of_source(passage.source, passage.text)
         before = [str(passage.source.get(name) or "") for name in ("section", "table_head")]
-        texts.append(titled(passage.title, under(*before, _flat(passage.text, marks))))
+        found.append((passage.title, under(*before, _flat(passage.text, marks))))
         if augment == "sentences":
-            texts += [titled(passage.title, line) for line in _views(passage.text, marks, *before)]
-    return list(dict.fromkeys(texts))
+            found += [(passage.title, line) for line in _views(passage.text, marks, *before)]
+    return list({titled(*one): one for one in reversed(found)}.values())[::-1]
+
+
+def borders(text: str) -> list[int]:
+    """Where a training text may be cut: offsets at which a sentence or a line begins, 0 among them."""
+    found, at = [], 0
+    for line in text.split("\n"):
+        found += [at, *(at + start for start, _ in sentences.spans(line)[1:])]
+        at += len(line) + 1
+    return found
 
 
 def _views(text: str, marks: Sequence[Mark], section: str, table_head: str) -> Iterator[str]:

@@ -6,6 +6,8 @@ import json
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 SMALL = ("--step-tokens", 200, "--lr", "1e-3", "--precision", "fp32", "--epochs", 2)
 
@@ -122,3 +124,49 @@ def test_nothing_to_learn_and_unknown_tasks_are_named(past, workspace, docs, tin
     assert "did you mean cloze" in done.stderr
     done = past("sft", docs, "--base", tiny_model, "--task", "summary", code=2)
     assert "must be written by a model" in done.stderr
+
+
+# ---------------------------------------------------------------- long texts
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["fox", "jumps", "bridge", "1843", "Velmora"]), min_size=1, max_size=25), min_size=1, max_size=30),
+    st.integers(24, 120),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_long_texts_are_cut_between_sentences_and_every_piece_has_the_title(tiny_tokenizer, found, most):
+    from past_hf.training.sft import split
+
+    from pastcli.commands._train import text_row
+
+    text = " ".join(" ".join(words).capitalize() + "." for words in found)
+    pieces = split(text_row("The bridge", text, most), tiny_tokenizer, most)
+    said = [tiny_tokenizer.decode(piece, skip_special_tokens=True) for piece in pieces]
+    assert all(len(piece) <= most for piece in pieces)
+    assert all(one.startswith("The bridge\n") for one in said)
+    bodies = [one.removeprefix("The bridge\n").strip() for one in said]
+    assert "".join("".join(bodies).split()) == "".join(text.split()), "nothing is lost, nothing said twice"
+    longest = max(len(tiny_tokenizer.encode(" " + s + ".")) for s in text.split("."))
+    if longest + len(tiny_tokenizer.encode("The bridge\n")) + 2 <= most:
+        assert all(body.endswith(".") and body[0].isupper() or body[0].isdigit() for body in bodies), "between sentences"
+        assert all(piece[-1] == tiny_tokenizer.eos_token_id for piece in pieces)
+
+
+def test_a_text_that_says_nothing_of_its_cuts_is_split_as_it_was(tiny_tokenizer):
+    from past_hf.training.sft import split
+
+    whole = tiny_tokenizer.encode("the quick brown fox " * 30) + [tiny_tokenizer.eos_token_id]
+    pieces = split({"text": "the quick brown fox " * 30}, tiny_tokenizer, 50)
+    assert [token for piece in pieces for token in piece] == whole and max(map(len, pieces)) <= 50
+
+
+def test_long_code_is_cut_between_lines_with_their_indentation(tiny_tokenizer):
+    from past_hf.training.sft import split
+
+    from pastcli.commands._train import text_row
+
+    code = "def turn(wheel):\n" + "\n".join(f"    wheel.turn(the, bridge, {n})" for n in range(12))
+    pieces = split(text_row("Mill", code, 80), tiny_tokenizer, 80)
+    said = [tiny_tokenizer.decode(piece, skip_special_tokens=True) for piece in pieces]
+    lines = [line for one in said for line in one.removeprefix("Mill\n").split("\n") if line]
+    assert len(pieces) > 1 and lines == code.split("\n")

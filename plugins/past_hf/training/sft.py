@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,8 +29,9 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
     """`input_ids` and `labels` of each text; a text of more than `max_length` tokens becomes several.
 
     Rows are `{"text"}`, every token a label, or `{"prompt", "completion"}`, the prompt masked with -100. The end
-    token is added. Splitting loses nothing, where TRL's truncation would drop facts. Conversations (`{"messages"}`) are
-    pairs in the model's chat template; with `parts`, see `in_parts`. A pair longer than `max_length` is left out with a warning.
+    token is added. Splitting loses nothing, where TRL's truncation would drop facts (see `split`). Conversations
+    (`{"messages"}`) are pairs in the model's chat template; with `parts`, see `in_parts`. A pair longer than `max_length` is
+    left out with a warning.
     """
     made, long = [], []
     for number, row in enumerate(rows, 1):
@@ -43,11 +45,7 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
             continue
         told = spoken(row, tokenizer)
         if isinstance(told.get("text"), str):
-            ids = encode(tokenizer, told["text"]) + [tokenizer.eos_token_id]
-            pieces = -(-len(ids) // max_length)
-            size = -(-len(ids) // pieces)
-            parts = [ids[start : start + size] for start in range(0, len(ids), size)]
-            made += [{"input_ids": part, "labels": part} for part in parts]
+            made += [{"input_ids": part, "labels": part} for part in split(told, tokenizer, max_length)]
         elif isinstance(told.get("prompt"), str) and isinstance(told.get("completion"), str):
             pair = _pair(told, tokenizer)
             if len(pair["input_ids"]) > max_length:
@@ -61,6 +59,46 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
             )
     warn_too_long(long, len(rows), max_length, "raise --max-length, or give them as plain text")
     return [row for row in made if len(row["input_ids"]) > 1]
+
+
+def split(row: Mapping[str, Any], tokenizer: Any, max_length: int) -> list[list[int]]:
+    """The token ids of a text, of more than `max_length` as several of like size.
+
+    A row that says where it may be cut (`cuts`, offsets at which a sentence or a line begins) is cut there, and each piece
+    begins with its `head`, the title; a single sentence that is too long, and a text that says nothing, are cut between tokens.
+    """
+    end = [tokenizer.eos_token_id]
+    ids = encode(tokenizer, row["text"]) + end
+    if len(ids) <= max_length:
+        return [ids]
+    head, cuts = str(row.get("head", "")), list(row.get("cuts", []))
+    title = encode(tokenizer, head) if head else []
+    room = max_length - len(title) - 1
+    if not cuts or room < max_length // 4:  # a title that leaves no room for what it is the title of
+        return _evenly(ids, max_length)
+    units = [row["text"][a:b] for a, b in itertools.pairwise([*cuts, len(row["text"])])]
+    sizes = [len(encode(tokenizer, unit)) for unit in units]
+    wanted = sum(sizes) / -(-sum(sizes) // room)
+    pieces: list[str] = []
+    filled = 0
+    for unit, size in zip(units, sizes, strict=True):
+        if not pieces or filled + size > room or filled >= wanted:
+            pieces.append("")
+            filled = 0
+        pieces[-1] += unit
+        filled += size
+    made = [encode(tokenizer, head + piece.rstrip()) + end for piece in pieces]
+    return [part for one in made for part in ([one] if len(one) <= max_length else _under(title, one, max_length))]
+
+
+def _under(title: list[int], ids: list[int], most: int) -> list[list[int]]:
+    """A sentence longer than a training text: cut between tokens, the title before every part."""
+    return [title + part for part in _evenly(ids[len(title) :], most - len(title))]
+
+
+def _evenly(ids: list[int], most: int) -> list[list[int]]:
+    size = -(-len(ids) // -(-len(ids) // most))
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
 def _pair(row: Mapping[str, str], tokenizer: Any) -> dict[str, list[int]]:
