@@ -11,7 +11,6 @@ import typer
 from .. import output, runs
 from ..config.study import reference
 from ..errors import UsageError
-from ..errors import UsageError
 from . import _study_init
 from ._options import DryRun, Json
 

@@ -94,7 +94,10 @@ def of_source(source: Mapping[str, Any], text: str) -> tuple[Mark, ...]:
         return ()
     at = 0
     for mark in marks:
-        if not at <= mark.start < mark.end <= len(text) or text[mark.start : mark.end].strip("\n") != text[mark.start : mark.end]:
+        if (
+            not at <= mark.start < mark.end <= len(text)
+            or text[mark.start : mark.end].strip("\n") != text[mark.start : mark.end]
+        ):
             return ()
         if text[max(0, mark.start - 1) : mark.start].strip() or text[mark.end : mark.end + 1].strip():
             return ()

@@ -60,7 +60,12 @@ def read_tex(path: Path) -> Titled:
         code.append(match.group(2).strip("\n").rstrip())
         return f"\n\nCODEBLOCK{len(code) - 1}END\n\n"
 
-    source = re.sub(r"\\begin\{(verbatim|lstlisting|minted)\*?\}(?:\[[^\]]*\])?(?:\{\w+\})?(.*?)\\end\{\1\*?\}", keep, read_text(path), flags=re.S)
+    source = re.sub(
+        r"\\begin\{(verbatim|lstlisting|minted)\*?\}(?:\[[^\]]*\])?(?:\{\w+\})?(.*?)\\end\{\1\*?\}",
+        keep,
+        read_text(path),
+        flags=re.S,
+    )
     source = re.sub(r"(?<!\\)%.*", "", source)
     title = re.search(r"\\title\s*(?:\[[^\]]*\])?\s*\{((?:[^{}]|\{[^{}]*\})*)\}", source)
     body = re.search(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", source, re.S)

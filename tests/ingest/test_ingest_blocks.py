@@ -16,7 +16,7 @@ from pastcli.ingest import blocks, markup, pdf
 from pastcli.ingest.blocks import CODE, HEADING, TABLE, TEXT, Block
 from pastcli.ingest.collect import passages_of
 from pastcli.ingest.passages import cut, training_texts
-from pastcli.ingest.readers import Document, of_blocks
+from pastcli.ingest.readers import of_blocks
 
 GUIDE = """# The tide mill
 
@@ -75,7 +75,7 @@ def test_what_sft_learns_of_a_guide(tmp_path):
 def test_pieces_of_a_guide_know_where_they_stand(tmp_path, limit):
     passages = read(tmp_path, "guide.md", GUIDE, max_chars=limit)
     lines = {line for passage in passages for line in passage.text.splitlines()}
-    assert "        return \"grinds\"" in lines or limit < 30, "indentation, also where a piece begins"
+    assert '        return "grinds"' in lines or limit < 30, "indentation, also where a piece begins"
     assert limit < 40 or {"oak beam | 40 kg", "brass pin | 2 kg", "    if wheel.wet:"} <= lines
     for passage in passages:
         found = blocks.of_source(passage.source, passage.text)
@@ -153,7 +153,9 @@ def test_an_edited_corpus_is_plain_text_again(tmp_path):
 
 WORDS = st.text(alphabet="abc .é#|`-\t", min_size=1, max_size=30)
 LINES = st.lists(st.text(alphabet="xy (){}=.# ", min_size=1, max_size=25), min_size=1, max_size=6).map("\n".join)
-ROWS = st.lists(st.lists(st.text(alphabet="ab 1", min_size=1, max_size=8), min_size=2, max_size=3), min_size=1, max_size=5)
+ROWS = st.lists(
+    st.lists(st.text(alphabet="ab 1", min_size=1, max_size=8), min_size=2, max_size=3), min_size=1, max_size=5
+)
 BLOCKS = st.lists(
     st.one_of(
         st.builds(Block, st.sampled_from([TEXT, HEADING]), WORDS),
@@ -218,7 +220,8 @@ WORD = ("old", "tall", "wet", "red", "slow", "late", "new", "thin")
 
 def test_running_headers_and_page_numbers_go_and_nothing_else():
     texts = [
-        PAGE.format(chapter=1 + n // 4, word=WORD[n], year=1800 + 7 * n * n, foot=f"- {n + 6} of 20 -") for n in range(8)
+        PAGE.format(chapter=1 + n // 4, word=WORD[n], year=1800 + 7 * n * n, foot=f"- {n + 6} of 20 -")
+        for n in range(8)
     ]
     made = pdf.without_running_lines(texts)
     assert made[3] == "red mills grind\nin 1863, and red ones\nredly."
@@ -246,7 +249,11 @@ def test_what_only_looks_like_a_running_line_stays(texts):
     assert pdf.without_running_lines(texts) == texts
 
 
-@given(st.lists(st.lists(st.text(alphabet="abcdef", min_size=3, max_size=9), min_size=1, max_size=6), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.lists(st.text(alphabet="abcdef", min_size=3, max_size=9), min_size=1, max_size=6), min_size=1, max_size=8
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_lines_that_stand_on_one_page_only_are_never_lost(pages):
     unique = [[f"{line} p{'x' * n} l{'y' * at}" for at, line in enumerate(lines)] for n, lines in enumerate(pages)]

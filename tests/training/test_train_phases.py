@@ -130,7 +130,11 @@ def test_nothing_to_learn_and_unknown_tasks_are_named(past, workspace, docs, tin
 
 
 @given(
-    st.lists(st.lists(st.sampled_from(["fox", "jumps", "bridge", "1843", "Velmora"]), min_size=1, max_size=25), min_size=1, max_size=30),
+    st.lists(
+        st.lists(st.sampled_from(["fox", "jumps", "bridge", "1843", "Velmora"]), min_size=1, max_size=25),
+        min_size=1,
+        max_size=30,
+    ),
     st.integers(24, 120),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -148,7 +152,9 @@ def test_long_texts_are_cut_between_sentences_and_every_piece_has_the_title(tiny
     assert "".join("".join(bodies).split()) == "".join(text.split()), "nothing is lost, nothing said twice"
     longest = max(len(tiny_tokenizer.encode(" " + s + ".")) for s in text.split("."))
     if longest + len(tiny_tokenizer.encode("The bridge\n")) + 2 <= most:
-        assert all(body.endswith(".") and body[0].isupper() or body[0].isdigit() for body in bodies), "between sentences"
+        assert all((body.endswith(".") and body[0].isupper()) or body[0].isdigit() for body in bodies), (
+            "between sentences"
+        )
         assert all(piece[-1] == tiny_tokenizer.eos_token_id for piece in pieces)
 
 
