@@ -146,7 +146,10 @@ def titles_and_texts(passages: Sequence[Passage], augment: str = "sentences") ->
         found.append((passage.title, under(*before, _flat(passage.text, marks))))
         if augment == "sentences":
             found += [(passage.title, line) for line in _views(passage.text, marks, *before)]
-    return list({titled(*one): one for one in reversed(found)}.values())[::-1]
+    once: dict[str, tuple[str, str]] = {}
+    for one in found:
+        once.setdefault(titled(*one), one)
+    return list(once.values())
 
 
 def borders(text: str) -> list[int]:
