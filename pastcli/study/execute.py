@@ -21,7 +21,7 @@ from .. import output, runs
 from ..errors import Interrupted, PastError
 from ..files import remove, write_json
 from ..vectors.files.opening import as_directory
-from .graph import Node
+from .node import Node
 
 RATES = {"generate": 30.0, "sft": 250.0, "rl": 250.0, "distill": 250.0, "answers": 700.0}
 """Tokens a second assumed before anything was measured: a model of 135 million weights on two cores without a GPU."""

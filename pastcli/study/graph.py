@@ -7,77 +7,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import __version__, models, registry
 from .. import config as configs
-from ..config import EvalConfig
+from .. import models, registry
 from ..config.study import Arm, Part, Phase, Vector
-from ..config.training import RlConfig, ToolRlConfig
-from ..hashing import hash_path
 from . import data
+from .node import Asked, Node
 from .spec import Study, added, build
 
 Input = "Node | Path"
 Model = TypeVar("Model", bound="Node | Path")
-
-
-NO_PART = ("base", "retained")
-"""Settings that decide no result: the base is an input, and by its content; what is retained is measured beside."""
-
-
-IDLE = {RlConfig: {one.name for one in dataclasses.fields(ToolRlConfig)}, EvalConfig: {"passages"}}
-"""Settings that a stage without tools, and without a baseline, never asks for."""
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One run of a stage. `inputs` are (role, node or file); `work` is in tokens, to tell the time it will take."""
-
-    stage: str
-    config: Any
-    inputs: tuple[tuple[str, Any], ...]
-    work: float
-    label: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """What decides beside: settings of other stages that the run takes, by stage; the factors of an injection."""
-
-    @cached_property
-    def key(self) -> str:
-        tools = any(role == "tools" for role, _ in self.inputs)
-        extra = {name: _settings(it, tools) if dataclasses.is_dataclass(it) else it for name, it in self.extra.items()}
-        inputs = [(role, it.key if isinstance(it, Node) else hash_path(it)) for role, it in self.inputs]
-        return configs.digest([self.stage, _settings(self.config, tools), inputs, extra, __version__])
-
-    @property
-    def name(self) -> str:
-        """The id of its run in the workspace."""
-        return f"{self.stage}-{self.key[:16]}"
-
-    @property
-    def parents(self) -> list[Node]:
-        return [it for _, it in self.inputs if isinstance(it, Node)]
-
-    def all(self) -> Iterator[Node]:
-        """What it grows from, parents first, then itself."""
-        for parent in self.parents:
-            yield from parent.all()
-        yield self
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One arm at one seed and one scale, and the node that holds its answers, or those on one document of many."""
-
-    arm: str
-    seed: int
-    scale: float
-    node: Node
-    about: str = "target"
 
 
 class Graph:
@@ -287,12 +230,6 @@ class Graph:
         return Asked(
             label, seed, scale, self._node("answers", config, inputs, work, f"ask {label}, seed {seed}"), about
         )
-
-
-def _settings(config: Any, tools: bool) -> dict[str, Any]:
-    """What of a config decides a result."""
-    idle = IDLE.get(type(config), ()) if not tools else ()
-    return {name: value for name, value in configs.decisive(config).items() if name not in NO_PART and name not in idle}
 
 
 def _tokens(path: Path) -> float:

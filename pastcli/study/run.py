@@ -18,7 +18,8 @@ from . import report
 from .data import places
 from .effects import summarise
 from .execute import Store, duration, estimate, make, mean_seconds, measured_rates, needed
-from .graph import Graph, Node
+from .graph import Graph
+from .node import Node
 from .sentences import sentences
 from .spec import DEFAULTS, Study
 from .strata import overlap, strata

@@ -305,9 +305,9 @@ NAMED_BY = {
 
 @pytest.mark.parametrize("stage", NAMED_BY)
 def test_new_settings_rename_no_result_made_before(stage):
-    """A setting that is on by default and decides nothing here must be listed in graph.IDLE, or hours are trained again."""
+    """A setting that is on by default and decides nothing here must be listed in node.IDLE, or hours are trained again."""
     from pastcli import config
-    from pastcli.study.graph import _settings
+    from pastcli.study.node import _settings
 
     assert sorted(_settings(config.STAGES[stage](), tools=False)) == sorted(NAMED_BY[stage].split())
 
