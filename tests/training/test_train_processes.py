@@ -76,6 +76,11 @@ def test_two_processes_give_the_numbers_of_one(train, stage, sharding):
         assert sum(entry["rows"] for entry in two.log) == SFT.epochs * len(sft_rows())
 
 
+def test_the_mean_over_tokens_is_one_of_the_whole_step_however_it_is_shared(train):
+    """`bnpo` divides by the tokens of a batch: of the step, not of what one process holds at once."""
+    agree(train("rl", loss="bnpo", steps=3), train("rl", loss="bnpo", steps=3, processes=2, batch_tokens=60))
+
+
 def worker(rank):
     """The worker of that rank among this process's descendants."""
     for child in psutil.Process().children(recursive=True):

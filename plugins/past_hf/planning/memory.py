@@ -14,34 +14,44 @@ from ..training.arguments import Machine
 from .shape import Shape
 
 GB = 1e9
+PACKED = (4 + 8 / 64 + 32 / 64 / 256) / 8
+"""Bytes a weight in 4 bits: itself, and scales of blocks of 64 in 8 bits with a scale of their own for 256 (2305.14314, section 3)."""
 
 
 @dataclass(frozen=True)
 class Load:
     """The largest batches of a training: of one backward pass (`rows` x `width` tokens, `labels` of them scored) and of one
-    decoding (`decoded` rows of `context` tokens)."""
+    decoding (`decoded` rows of `context` tokens, `new` of them answers to `prompts` questions)."""
 
     rows: int
     width: int
     labels: int
     decoded: int = 0
     context: int = 0
+    new: int = 0
+    prompts: int = 1
     reference: bool = False
 
 
 def parts(shape: Shape, settings: Any, machine: Machine, load: Load, element: int) -> dict[str, float]:
     """Bytes by part; `element` is the size of the compute type. What is used at different times is not summed by `peak`."""
     trained = shape.lora or shape.parameters
-    frozen = shape.parameters if shape.lora else 0
+    packed = shape.packed if settings.quantize else 0
+    frozen = shape.parameters - packed if shape.lora else 0
     shards = machine.processes if machine.sharded else 1
     copies = element if element < 4 else 0
     if machine.tuned:
+<<<<<<< HEAD
         weights: float = 4 * (trained + frozen) + copies * (trained + frozen)
         gradients: float = 4 * trained + copies * trained
+=======
+        weights = 4 * (trained + frozen) + copies * (trained + frozen) + PACKED * packed
+        gradients = 4 * trained + copies * trained
+>>>>>>> 9e854cb (Keep the probe to its ten seconds and hold the plan against published figures; take bnpo's mean over the whole step)
     else:
         base = 2 if machine.cuda and shape.lora else 4
         cast = copies if base == 4 else 0  # autocast's copies of the weights, kept for the backward pass
-        weights = (4 * trained + base * frozen) / shards
+        weights = (4 * trained + base * frozen) / shards + PACKED * packed
         weights += cast * min(shape.parameters, 2 * shape.largest_layer if shards > 1 else shape.parameters)
         weights += 4 * 2 * shape.largest_layer if shards > 1 else 0
         buckets = 4 * trained if machine.processes > 1 and shards == 1 else 0

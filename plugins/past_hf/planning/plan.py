@@ -120,7 +120,16 @@ def _rl(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: RlConfig, mach
         at_once = answers // plans.rl_rounds(settings, machine.processes, max(prompts))
     mean = sum(prompts) / len(prompts)
     of_step = settings.prompts_per_step * settings.num_generations * (mean + settings.max_new_tokens)
-    load = Load(at_once, width, at_once * settings.max_new_tokens, answers, width, settings.beta > 0)
+    load = Load(
+        at_once,
+        width,
+        at_once * settings.max_new_tokens,
+        decoded=answers,
+        context=width,
+        new=settings.max_new_tokens,
+        prompts=max(1, settings.prompts_per_step // machine.processes),
+        reference=settings.beta > 0,
+    )
     read = settings.steps * settings.prompts_per_step * (mean + settings.num_generations * settings.max_new_tokens)
     return Work(settings.steps, round(settings.steps * of_step), round(settings.steps * of_step), round(read), load)
 
@@ -170,22 +179,31 @@ def ways(
     """Settings that would make it fit, one change at a time, then two; each with the peak it leads to."""
     half = max(load.width, settings.batch_tokens // 4)
     smaller = dataclasses.replace(load, rows=max(1, half // load.width), labels=min(load.labels, half))
+<<<<<<< HEAD
     small: Way = (f"--batch-tokens {half}", {"batch_tokens": half}, machine, smaller)
     again: Way = ("--gradient-checkpointing on", {"gradient_checkpointing": "on"}, machine, load)
     eight: Way = ("--optimizer adamw_8bit", {"optimizer": "adamw_8bit"}, machine, load)
     sharded: list[Way] = [
+=======
+    small = (f"--batch-tokens {half}", {"batch_tokens": half}, machine, smaller)
+    again = ("--gradient-checkpointing on", {"gradient_checkpointing": "on"}, machine, load)
+    eight = ("--optimizer adamw_8bit", {"optimizer": "adamw_8bit"}, machine, load)
+    four = ("--quantize 4bit", {"quantize": "4bit"}, machine, load)
+    sharded = [
+>>>>>>> 9e854cb (Keep the probe to its ten seconds and hold the plan against published figures; take bnpo's mean over the whole step)
         (f"--processes {n} --sharding full", {}, dataclasses.replace(machine, processes=n, sharded=True), load)
         for n in (2, 4, 8, 16, 32, 64)
         if machine.cuda and n > machine.processes
     ]
     found = []
     adapter = dataclasses.replace(shape, lora=shape.lora or max(1, shape.parameters // 100))
-    for words, changes, where, what in [small, again, *([eight] if machine.cuda else []), *sharded]:
+    more = ([eight] if machine.cuda else []) + ([four] if shape.lora and not settings.quantize else [])
+    for words, changes, where, what in [small, again, *more, *sharded]:
         need, _ = _need(shape, dataclasses.replace(settings, **changes), where, what, dtype)
         if need <= room:
             found.append({"with": words, "peak_gb": round(need / GB, 1)})
     if not shape.lora:
-        for words, changes, where, what in [("", {}, machine, load), small, again, *sharded]:
+        for words, changes, where, what in [("", {}, machine, load), small, again, four, *sharded]:
             need, _ = _need(adapter, dataclasses.replace(settings, **changes), where, what, dtype)
             if need <= room:
                 found.append({"with": f"--method lora {words}".strip(), "peak_gb": round(need / GB, 1)})
@@ -194,18 +212,18 @@ def ways(
 
 
 def _time(config: Any, shape: Shape, settings: Settings, machine: Machine, work: Work, dtype: Any, room: float) -> dict:
-    """Seconds by the probe; none where even three layers would not fit, or several processes would share the machine."""
+    """Seconds by the probe; none where even three layers would not fit, several processes would share the machine, or the
+    base is packed, which weights that are made up are not."""
     three = (shape.parameters - (shape.layers - 3) * shape.largest_layer) * 20
-    if machine.processes > 1 or three > room / 2:
+    if machine.processes > 1 or three > room / 2 or settings.quantize:
         return {"seconds": None}
-    new = getattr(settings, "max_new_tokens", 0)
-    speed = probe.measure(config, work.load, dtype, machine.attention, new)
+    speed = probe.measure(config, settings, work.load, dtype, machine.attention)
 
     def whole(pair: tuple[float, float]) -> float:
         return pair[0] + pair[1] * shape.layers
 
     passes = work.padded / (work.load.rows * work.load.width)
-    rollouts = work.steps * whole(speed.decode) * max(1.0, work.load.decoded / 512) if work.load.decoded else 0.0
+    rollouts = work.steps * whole(speed.decode) if work.load.decoded else 0.0
     parts = {
         "train": passes * whole(speed.backward),
         "optimiser": work.steps * whole(speed.update),

@@ -1,4 +1,4 @@
-"""How fast this machine is at this model: a few layers of it, trained and decoded for at most ten seconds."""
+"""How fast this machine is at this model: a few layers of it, trained and decoded, in at most ten seconds of work."""
 
 from __future__ import annotations
 
@@ -12,69 +12,127 @@ import torch
 
 from ..compute import WorkingWeights, device, token_logprobs
 from ..generation import generate
+from ..training.lora import lora_config
 from .memory import Load
 
 SECONDS = 10.0
+FEW = 8
+"""Tokens decoded to see what one costs."""
+Line = tuple[float, float]
+"""Seconds, fixed and for each layer."""
 
 
 @dataclass(frozen=True)
 class Speed:
     """Seconds, fixed and for each layer: of one backward pass of the load, one optimiser step, one decoding of the load."""
 
-    backward: tuple[float, float]
-    update: tuple[float, float]
-    decode: tuple[float, float]
+    backward: Line
+    update: Line
+    decode: Line
 
 
-def measure(model_config: Any, load: Load, dtype: torch.dtype, attention: str, new_tokens: int) -> Speed:
-    """Time the model with one and with three layers, with random weights; what is between them is three layers less one."""
-    small, large = (_timed(model_config, layers, load, dtype, attention, new_tokens) for layers in (1, 3))
-    slopes = [(b - a) / 2 for a, b in zip(small, large, strict=True)]
+def measure(model_config: Any, settings: Any, load: Load, dtype: torch.dtype, attention: str) -> Speed:
+    """Time the model with one and with three layers, with made-up weights; what is between them is three layers less one.
+
+    Where the whole load would take longer than there is time, fewer rows are timed, and the rest follows by a line.
+    """
+    end = time.perf_counter() + SECONDS
+    small, large = (_timed(_cut(model_config, layers), settings, load, dtype, attention, end) for layers in (1, 3))
+    slopes = [max(0.0, (b - a) / 2) for a, b in zip(small, large, strict=True)]
     fixed = [max(0.0, a - slope) for a, slope in zip(small, slopes, strict=True)]
     return Speed(*zip(fixed, slopes, strict=True))
 
 
-def _timed(model_config: Any, layers: int, load: Load, dtype: Any, attention: str, new_tokens: int) -> list[float]:
-    from transformers import AutoModelForCausalLM
-
+def _cut(model_config: Any, layers: int) -> Any:
     config = copy.deepcopy(model_config)
-    config.get_text_config().num_hidden_layers = layers
-    if getattr(config.get_text_config(), "layer_types", None):
-        config.get_text_config().layer_types = config.get_text_config().layer_types[:layers]
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention).to(device())
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    ids = torch.randint(0, config.get_text_config().vocab_size, (load.rows, load.width), device=device())
-    wanted = torch.zeros_like(ids, dtype=torch.bool)
-    wanted[:, -max(1, min(load.width - 1, load.labels // load.rows)) :] = True
-    wanted[:, 0] = False
+    text = config.get_text_config()
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:layers]
+    return config
 
-    def backward() -> None:
+
+def _timed(config: Any, settings: Any, load: Load, dtype: torch.dtype, attention: str, end: float) -> list[float]:
+    model = _made(config, settings, attention)
+    trained = [one for one in model.parameters() if one.requires_grad]
+    optimizer = torch.optim.AdamW(trained, fused=True)
+    vocabulary = config.get_text_config().vocab_size
+
+    def backward(rows: int) -> None:
+        ids = torch.randint(0, vocabulary, (rows, load.width), device=device())
+        wanted = torch.zeros_like(ids, dtype=torch.bool)
+        wanted[:, -max(1, min(load.width - 1, load.labels // load.rows)) :] = True
+        wanted[:, 0] = False
         with WorkingWeights(model, dtype) as working:
             working.backward(-token_logprobs(model, ids, wanted)[0].mean())
 
-    def decode() -> None:
-        prompt = ids[0, : max(1, load.context - new_tokens)].tolist()
-        rows = min(load.decoded, 512)
+    def decode(rows: int, new: int) -> None:
+        prompt = torch.randint(0, vocabulary, (max(1, load.context - load.new),)).tolist()
+        copies = max(1, load.decoded // max(1, load.prompts))
+        prompts = [prompt] * max(1, round(rows / copies))
         model.eval()
         with WorkingWeights(model, dtype):
             generate(
-                model, [prompt], max_new_tokens=new_tokens, stopped=lambda _: False, pad=0, copies=rows, temperature=1.0
+                model, prompts, max_new_tokens=new, stopped=lambda _: False, pad=0, copies=copies, temperature=1.0
             )
         model.train()
 
-    share = SECONDS / 2 / 3
-    times = [_mean(backward, share), _mean(optimizer.step, share)]
-    return [*times, _mean(decode, share) if load.decoded else 0.0]
+    left = 4 if load.decoded else 2  # what is still to be timed with this many layers, in parts of the time left
+    took = [_rows(backward, load.rows, _share(end, config, left)), _best(optimizer.step, _share(end, config, left - 1))]
+    if not load.decoded:
+        return [*took, 0.0]
+    few = min(FEW, load.new)
+    first = _rows(lambda rows: decode(rows, 1), load.decoded, _share(end, config, 2))
+    more = _rows(lambda rows: decode(rows, few), load.decoded, _share(end, config, 1)) if few > 1 else first
+    return [*took, first + max(0.0, more - first) / max(1, few - 1) * (load.new - 1)]
 
 
-def _mean(work: Callable[[], Any], seconds: float) -> float:
-    """The fastest of as many calls as fit into `seconds`, after one to warm up: other work on the machine only adds."""
+def _made(config: Any, settings: Any, attention: str) -> Any:
+    """The model with the LoRA that is to be trained; weights are of a size that keeps every number finite."""
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    model.tie_weights()
+    for one in model.parameters():
+        one.data.fill_(0.01)
+    wanted = lora_config(settings, model)
+    if settings.gradient_checkpointing == "on":
+        model.gradient_checkpointing_enable()
+    return (get_peft_model(model, wanted) if wanted else model).to(device()).train()
+
+
+def _share(end: float, config: Any, parts: int) -> float:
+    """Seconds for the next of `parts` measures; the smaller model leaves the larger one two thirds of the time."""
+    left = max(0.0, end - time.perf_counter())
+    return left / parts / (3 if config.get_text_config().num_hidden_layers == 1 else 1)
+
+
+def _rows(work: Callable[[int], Any], rows: int, seconds: float) -> float:
+    """Seconds that `rows` rows take: the best of what fits into `seconds`, or a line through one row and as many as fit."""
+    one = _once(lambda: work(1))
+    if rows == 1 or one * rows < seconds / 2:
+        return _best(lambda: work(rows), seconds - one)
+    one = min(one, _once(lambda: work(1))) if 2 * one < seconds else one  # the first call also warms up
+    fit = int((seconds - 2 * one) / one)
+    if fit < 2:
+        return one * rows
+    slope = max(0.0, (_once(lambda: work(fit)) - one) / (fit - 1))
+    return one + slope * (rows - 1)
+
+
+def _best(work: Callable[[], Any], seconds: float) -> float:
+    """The fastest of as many calls as fit into `seconds`: other work on the machine only adds."""
+    end = time.perf_counter() + seconds
+    best = _once(work)
+    while time.perf_counter() + best < end:
+        best = min(best, _once(work))
+    return best
+
+
+def _once(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
     work()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while True:
-        began = time.perf_counter()
-        work()
-        now = time.perf_counter()
-        best = min(best, now - began)
-        if now >= end:
-            return best
+    return time.perf_counter() - began

@@ -18,6 +18,8 @@ class Shape:
     parameters: int
     linear: int
     """Weights that multiply every token: all but the embedding, the output layer included."""
+    packed: int
+    """Weights of the linear layers that `--quantize` packs: all but the output layer."""
     lora: int
     """Weights of the LoRA that the settings ask for; 0 for full training."""
     largest_layer: int
@@ -62,6 +64,7 @@ def shape_of(model_config: Any, settings: Any) -> Shape:
     return Shape(
         parameters=parameters,
         linear=parameters if tied else parameters - embedding.numel(),
+        packed=_packed(model),
         lora=_lora(model, settings),
         largest_layer=max(max(sum(p.numel() for p in block.parameters()) for block in blocks), embedding.numel()),
         layers=text.num_hidden_layers,
@@ -72,6 +75,12 @@ def shape_of(model_config: Any, settings: Any) -> Shape:
         key=(getattr(text, "num_key_value_heads", None) or heads) * width,
         vocabulary=embedding.shape[0],
     )
+
+
+def _packed(model: Any) -> int:
+    head = model.get_output_embeddings()
+    linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head)
+    return sum(module.weight.numel() for module in linear)
 
 
 def _lora(model: Any, settings: Any) -> int:
