@@ -167,7 +167,7 @@ def test_the_probe_finds_a_line_and_keeps_to_its_time(monkeypatch, fixed, each):
     found = probe._rows(clock.work, 64, 4.0)
     assert clock.now <= max(4.0, fixed + each)  # one row is the least that can be timed
     whole = fixed + 64 * each
-    assert found == pytest.approx(whole, rel=1e-6) or (found > whole and 3 * (fixed + each) > 4.0)
+    assert found == pytest.approx(whole, rel=1e-6) or (found > whole and 3 * (fixed + each) > 4.0), (found, whole)
 
 
 def test_dry_run_prints_the_plan_of_a_config_without_weights(past, past_json, workspace):

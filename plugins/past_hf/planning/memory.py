@@ -41,13 +41,8 @@ def parts(shape: Shape, settings: Any, machine: Machine, load: Load, element: in
     shards = machine.processes if machine.sharded else 1
     copies = element if element < 4 else 0
     if machine.tuned:
-<<<<<<< HEAD
-        weights: float = 4 * (trained + frozen) + copies * (trained + frozen)
+        weights: float = 4 * (trained + frozen) + copies * (trained + frozen) + PACKED * packed
         gradients: float = 4 * trained + copies * trained
-=======
-        weights = 4 * (trained + frozen) + copies * (trained + frozen) + PACKED * packed
-        gradients = 4 * trained + copies * trained
->>>>>>> 9e854cb (Keep the probe to its ten seconds and hold the plan against published figures; take bnpo's mean over the whole step)
     else:
         base = 2 if machine.cuda and shape.lora else 4
         cast = copies if base == 4 else 0  # autocast's copies of the weights, kept for the backward pass

@@ -179,18 +179,11 @@ def ways(
     """Settings that would make it fit, one change at a time, then two; each with the peak it leads to."""
     half = max(load.width, settings.batch_tokens // 4)
     smaller = dataclasses.replace(load, rows=max(1, half // load.width), labels=min(load.labels, half))
-<<<<<<< HEAD
     small: Way = (f"--batch-tokens {half}", {"batch_tokens": half}, machine, smaller)
     again: Way = ("--gradient-checkpointing on", {"gradient_checkpointing": "on"}, machine, load)
     eight: Way = ("--optimizer adamw_8bit", {"optimizer": "adamw_8bit"}, machine, load)
+    four: Way = ("--quantize 4bit", {"quantize": "4bit"}, machine, load)
     sharded: list[Way] = [
-=======
-    small = (f"--batch-tokens {half}", {"batch_tokens": half}, machine, smaller)
-    again = ("--gradient-checkpointing on", {"gradient_checkpointing": "on"}, machine, load)
-    eight = ("--optimizer adamw_8bit", {"optimizer": "adamw_8bit"}, machine, load)
-    four = ("--quantize 4bit", {"quantize": "4bit"}, machine, load)
-    sharded = [
->>>>>>> 9e854cb (Keep the probe to its ten seconds and hold the plan against published figures; take bnpo's mean over the whole step)
         (f"--processes {n} --sharding full", {}, dataclasses.replace(machine, processes=n, sharded=True), load)
         for n in (2, 4, 8, 16, 32, 64)
         if machine.cuda and n > machine.processes

@@ -94,16 +94,6 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         known = [value for value in total if value is not None]
         return summed(self, sum(known), len(known))
 
-<<<<<<< HEAD
-    def seen(
-        self,
-        prompts: Sequence[str],
-        completions: Sequence[str],
-        columns: dict[str, Any],
-        by_name: Mapping[str, Grades],
-        total: Grades,
-    ) -> None:
-=======
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's. For `bnpo` the mean over the tokens of the whole step, where TRL takes the mean of the means over what each
         process holds at once, so that how a step is shared out would change what it teaches."""
@@ -113,8 +103,14 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         parts = self.accelerator.num_processes * self.args.gradient_accumulation_steps
         return loss * loss_mask(inputs).sum() * parts / inputs["num_items_in_batch"].clamp(min=1.0)
 
-    def seen(self, prompts, completions, columns, by_name, total) -> None:
->>>>>>> 9e854cb (Keep the probe to its ten seconds and hold the plan against published figures; take bnpo's mean over the whole step)
+    def seen(
+        self,
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        columns: dict[str, Any],
+        by_name: Mapping[str, Grades],
+        total: Grades,
+    ) -> None:
         if self.rank == 0:
             self.watch.rollouts(self.state.global_step + 1, prompts, completions, columns, by_name, total)
 
