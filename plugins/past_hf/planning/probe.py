@@ -72,9 +72,7 @@ def _timed(config: Any, settings: Any, load: Load, dtype: torch.dtype, attention
         prompts = [prompt] * max(1, round(rows / copies))
         model.eval()
         with WorkingWeights(model, dtype):
-            generate(
-                model, prompts, max_new_tokens=new, stopped=lambda _: False, pad=0, copies=copies, temperature=1.0
-            )
+            generate(model, prompts, max_new_tokens=new, stopped=lambda _: False, pad=0, copies=copies, temperature=1.0)
         model.train()
 
     left = 4 if load.decoded else 2  # what is still to be timed with this many layers, in parts of the time left
