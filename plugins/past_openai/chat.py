@@ -13,7 +13,7 @@ from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import ContextOverflow, PastError, UsageError
 
 from .patience import Patience
-from .transcript import parse, render
+from .transcript import answered, parse, render
 
 if TYPE_CHECKING:
     import openai
@@ -91,7 +91,11 @@ class OpenAIChat:
         return list(self._pool.map(lambda prompt: self._complete(prompt, sampling), prompts))
 
     def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        arguments = {"messages": [message.to_dict() for message in messages], **self._arguments(sampling)}
+        return self._chat([message.to_dict() for message in messages], [], sampling)
+
+    def _chat(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], sampling: Sampling) -> Completion:
+        """Answer a conversation in the protocol's own form, perhaps by calls of `tools`."""
+        arguments = {"messages": messages, **self._arguments(sampling)} | ({"tools": tools} if tools else {})
         if str(self._client.base_url).startswith(OFFICIAL):  # OpenAI's newer models know only this name of the limit
             arguments["max_completion_tokens"] = arguments.pop("max_tokens")
         began = time.perf_counter()
@@ -100,20 +104,21 @@ class OpenAIChat:
             message = getattr(_choice(answer), "message", None)
             if message is None:
                 raise ValueError("a choice without a message")
-        return _completion(answer, message.content or "", time.perf_counter() - began)
+            text = answered(message)
+        return _completion(answer, text, time.perf_counter() - began)
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """A neutral transcript: the template lies with the server, so `complete` turns it into messages again."""
-        return render(messages)
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        """A neutral transcript: the template lies with the server, so `complete` turns it into messages (and functions) again."""
+        return render(messages, tools)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._client.close()
 
     def _complete(self, prompt: str, sampling: Sampling) -> Completion:
-        messages = parse(prompt)
+        messages, tools = parse(prompt)
         if messages:
-            return self.chat(messages, sampling)
+            return self._chat(messages, tools, sampling)
         from openai import NotFoundError
 
         if not self._chat_only:

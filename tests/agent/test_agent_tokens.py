@@ -1,8 +1,11 @@
 """Prompts as tokens: the same on every backend, observations never special, prefixes read once, lanes that do not mix."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
+from conftest import QUICKSTART
 
 from pastcli.agent.tokens import MODEL, TEMPLATE, TEXT, Piece, Prompt, TokenLine
 from pastcli.api import Completion, Sampling
@@ -117,3 +120,32 @@ def test_a_lane_that_is_full_ends_its_own_answer_only(llama):
     sampling = Sampling(max_tokens=room + 20)
     short, full = llama.complete_tokens([long[:5], long], [Sampling(max_tokens=4), sampling])
     assert full.completion_tokens <= room and short.completion_tokens <= 4
+
+
+# ---------------------------------------------------------------- a whole episode of a model that says nothing sensible
+
+
+@pytest.fixture(scope="module")
+def babbler(make_tiny, tmp_path_factory):
+    """A model that was never trained, with room for a long episode."""
+    return make_tiny(tmp_path_factory.mktemp("babbler") / "model", seed=3, max_position_embeddings=16384)
+
+
+@pytest.mark.parametrize("backend", ["hf", "llamacpp"])
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_a_model_that_babbles_at_every_step_ends_each_episode_and_reads_little_twice(babbler, past_json, tmp_path, backend, parallel):
+    """At turn 8 at most a tenth of the prompt is evaluated, one episode at a time and several side by side."""
+    model = babbler
+    if backend == "llamacpp":
+        from gguf_tools import reference_gguf
+
+        model = reference_gguf(babbler, tmp_path / "tiny.gguf")
+    words = ("--tools", QUICKSTART / "toolbench.json", "--limit", 3, "--max-turns", 9, "--temperature", 1.5, "--max-new-tokens", 24)
+    done = past_json("agent", *words, "--backend", backend, "--model", model, "--parallel", parallel)
+    assert done["queries"] == done["episodes"] == 3 and done["calls"] == 0 and done["sopr"] == 0.0
+    assert done["malformed_turns"] == done["turns"] == 27 and done["statuses"] == {"max_turns": 3}
+    rows = [json.loads(row) for row in Path(done["outputs"]["transcript"]).read_text(encoding="utf-8").splitlines()]
+    eighth = [row["completion"] for row in rows if row["event"] == "step" and row["step"] == 7]
+    assert len(eighth) == 3
+    for said in eighth:
+        assert said["prompt_tokens"] > 1000 and said["evaluated_tokens"] <= 0.1 * said["prompt_tokens"], said

@@ -28,6 +28,9 @@ ENOUGH = 0.6
 MOST = 3000
 """Observed values that are compared by meaning; beyond, only as they stand."""
 
+_ZONE = re.compile(r"(?:Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/(?:\w+/)?(?P<city>[\w-]+)")
+"""A time zone is named after a city: who says Tokyo says Asia/Tokyo."""
+
 _SPELLED = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
 
 
@@ -232,6 +235,9 @@ def _text_said(text: str, name: str, sources: Sources, known: list[Said]) -> boo
         return _moment_said(text, sources)
     if re.fullmatch(r"[-+]?\d[\d,]*(?:\.\d+)?", text.strip()):
         return any(_number_said(float(text.replace(",", "")), name, source) for source in known)
+    zone = _ZONE.fullmatch(text)
+    if zone:
+        meaningful = list(words(zone["city"]))
     meaning = names.meanings(text)
     for source in known:
         if all(word in source.words or stem(word) in source.words for word in meaningful):
