@@ -57,7 +57,11 @@ def _message(role: str, content: str, before: Sequence[dict[str, Any]]) -> dict[
             for number, found in enumerate(_CALL.finditer(content))
         ]
         said = _CALL.sub("", content).strip()
-        return {"role": role, "content": said or None, "tool_calls": calls} if calls else {"role": role, "content": content}
+        return (
+            {"role": role, "content": said or None, "tool_calls": calls}
+            if calls
+            else {"role": role, "content": content}
+        )
     asked = before[-1].get("tool_calls") if role == "tool" and before else None
     if asked:
         return {"role": role, "tool_call_id": asked[0]["id"], "content": content}

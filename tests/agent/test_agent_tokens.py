@@ -133,14 +133,27 @@ def babbler(make_tiny, tmp_path_factory):
 
 @pytest.mark.parametrize("backend", ["hf", "llamacpp"])
 @pytest.mark.parametrize("parallel", [1, 3])
-def test_a_model_that_babbles_at_every_step_ends_each_episode_and_reads_little_twice(babbler, past_json, tmp_path, backend, parallel):
+def test_a_model_that_babbles_at_every_step_ends_each_episode_and_reads_little_twice(
+    babbler, past_json, tmp_path, backend, parallel
+):
     """At turn 8 at most a tenth of the prompt is evaluated, one episode at a time and several side by side."""
     model = babbler
     if backend == "llamacpp":
         from gguf_tools import reference_gguf
 
         model = reference_gguf(babbler, tmp_path / "tiny.gguf")
-    words = ("--tools", QUICKSTART / "toolbench.json", "--limit", 3, "--max-turns", 9, "--temperature", 1.5, "--max-new-tokens", 24)
+    words = (
+        "--tools",
+        QUICKSTART / "toolbench.json",
+        "--limit",
+        3,
+        "--max-turns",
+        9,
+        "--temperature",
+        1.5,
+        "--max-new-tokens",
+        24,
+    )
     done = past_json("agent", *words, "--backend", backend, "--model", model, "--parallel", parallel)
     assert done["queries"] == done["episodes"] == 3 and done["calls"] == 0 and done["sopr"] == 0.0
     assert done["malformed_turns"] == done["turns"] == 27 and done["statuses"] == {"max_turns": 3}

@@ -28,7 +28,9 @@ ENOUGH = 0.6
 MOST = 3000
 """Observed values that are compared by meaning; beyond, only as they stand."""
 
-_ZONE = re.compile(r"(?:Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/(?:\w+/)?(?P<city>[\w-]+)")
+_ZONE = re.compile(
+    r"(?:Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/(?:\w+/)?(?P<city>[\w-]+)"
+)
 """A time zone is named after a city: who says Tokyo says Asia/Tokyo."""
 
 _SPELLED = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
