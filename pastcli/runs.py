@@ -77,6 +77,7 @@ def start(
     name: str = "",
     allow_stale: bool = False,
     dry_run: bool = False,
+    also: Mapping[str, Any] | None = None,
 ) -> Iterator[Run]:
     """Make a run of `stage`; publish it when the block ends well.
 
@@ -84,15 +85,20 @@ def start(
     from another (input paths, for example): `--resume` takes up the newest unfinished run with the same stage,
     config and extra. On an error the partial directory is removed unless something resumable may lie in it (`keep_partial`).
     `force` lets outputs and a run of that name be replaced; `allow_stale` takes inputs whose lineage has changed.
+    `also` are the configs of other stages whose settings decide this work (by stage): they stand in config.toml as well, so
+    that the same command with `--config` of it repeats the run.
     With `dry_run` the block goes the same way, through the same checks, up to where the work would begin, and returns:
     everything is then as it was before.
     """
+    extra = {**(extra or {}), **({"also": _settings(also)} if also else {})}
     if dry_run:
         yield from _rehearsed(stage, config, _key(stage, config, extra), force, name, allow_stale)
         return
     with full_disk_named(), _opened(stage, config, _key(stage, config, extra), resume, force, name) as run:
         run.allow_stale = allow_stale
         try:
+            with open(run.dir / "config.toml", "a", encoding="utf-8") as file:
+                file.writelines("\n" + configs.to_toml(other, settings) for other, settings in (also or {}).items())
             yield run
             run.publish()
         except (KeyboardInterrupt, Interrupted) as stop:  # a stage run inside another reports the latter
@@ -103,6 +109,10 @@ def start(
             raise
         finally:
             run.release()
+
+
+def _settings(also: Mapping[str, Any]) -> dict[str, Any]:
+    return {other: configs.decisive(config) for other, config in also.items()}
 
 
 def _rehearsed(stage: str, config: Any, key: str, force: bool, name: str, allow_stale: bool) -> Iterator[Run]:
@@ -136,9 +146,12 @@ def _key(stage: str, config: Any, extra: Mapping[str, Any] | None) -> str:
     return configs.digest(inside({"stage": stage, "config": configs.decisive(config), "extra": dict(extra or {})}))
 
 
-def finished(stage: str, config: Any, extra: Mapping[str, Any] | None = None) -> Record | None:
+def finished(
+    stage: str, config: Any, extra: Mapping[str, Any] | None = None, also: Mapping[str, Any] | None = None
+) -> Record | None:
     """The newest complete run of exactly this work, still intact (for `--resume` after the end)."""
     recover()
+    extra = {**(extra or {}), **({"also": _settings(also)} if also else {})}
     key = _key(stage, config, extra)
     if any(record.manifest.get("key") == key for record in records(partial=True)):
         return None  # the same work was begun once more, and that is what is to be resumed

@@ -165,17 +165,26 @@ TARGET = typer.Option(
 )
 
 
-def already_done(stage: str, config: Any, extra: Mapping[str, Any], resume: bool, as_json: bool) -> bool:
+def already_done(
+    stage: str,
+    config: Any,
+    extra: Mapping[str, Any],
+    resume: bool,
+    as_json: bool,
+    also: Mapping[str, Any] | None = None,
+) -> bool:
     """With `--resume`: if exactly this work was finished before, say so and print its result."""
-    record = finished_before(stage, config, extra, resume)
+    record = finished_before(stage, config, extra, resume, also)
     if record is not None:
         show_run(record, as_json)
     return record is not None
 
 
-def finished_before(stage: str, config: Any, extra: Mapping[str, Any], resume: bool) -> runs.Record | None:
+def finished_before(
+    stage: str, config: Any, extra: Mapping[str, Any], resume: bool, also: Mapping[str, Any] | None = None
+) -> runs.Record | None:
     """With `--resume`: the run that did exactly this work before, if any; says so."""
-    record = runs.finished(stage, config, extra) if resume else None
+    record = runs.finished(stage, config, extra, also) if resume else None
     if record is not None:
         output.note(f"already finished: {record.id}; nothing to resume")
     return record

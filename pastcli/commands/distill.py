@@ -84,17 +84,15 @@ def command(
         "base": str(found.path),
         "out": str(out.absolute()) if out else "",
         "name": name,
-        "sft": configs.decisive(sft),
-        "rl": configs.decisive(rl),
     }
-    if not dry_run and already_done("distill", config, extra, resume, as_json):
+    also = {"sft": sft, "rl": rl, "ingest": _train.ingest_config(config_file)}
+    if not dry_run and already_done("distill", config, extra, resume, as_json, also):
         return
     rewards = _train.rewards_of(rl)
-    passages = read_documents(source, _train.ingest_config(config_file), strict)
+    passages = read_documents(source, also["ingest"], strict)
     parts = split(passages, read_questions(questions, strict), config)
-    with runs.start(
-        "distill", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run
-    ) as run:
+    may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "dry_run": dry_run}
+    with runs.start("distill", config, extra=extra, also=also, **may) as run:
         _train.add_base(run, "base", found)
         run.add_input("questions", questions)
         run.add_inputs("documents", source)

@@ -79,15 +79,16 @@ def command(
     documents = [from_stdin(path) for path in docs or [_newest_corpus()]]
     if prompts is not None and not prompts.is_dir():
         raise UsageError(f"no folder {prompts}", "make one with: past generate --print-prompts DIR")
-    passages = read_documents(documents, _train.ingest_config(config_file), strict)
+    also = {"ingest": _train.ingest_config(config_file)}
+    passages = read_documents(documents, also["ingest"], strict)
     requests = plan(passages, kinds, config.samples, prompts)
     who, path = writer(model, config.backend)
     written = _written(prompts) if prompts else {}
     extra = {"docs": [str(path.resolve()) for path in documents], "model": who, "prompts": written, "name": name}
-    record = None if dry_run else finished_before("generate", config, extra, resume)
+    record = None if dry_run else finished_before("generate", config, extra, resume, also)
     if record is None:
         may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
-        with runs.start("generate", config, extra=extra, **may) as run:
+        with runs.start("generate", config, extra=extra, also=also, **may) as run:
             run.add_inputs("documents", documents)
             if path is not None:
                 run.add_input("model", path, model=model)

@@ -79,14 +79,16 @@ def command(
     extra = {"docs": [str(path.resolve()) for path in docs], "base": str(base.path), "name": name}
     extra |= {"after": str(start.path)} if start is not base else {}
     extra |= {"dev": str(dev.resolve())} if dev else {}
-    if already_done("sft", config, extra, resume, as_json):
+    also = {"ingest": _train.ingest_config(config_file)}
+    if already_done("sft", config, extra, resume, as_json, also):
         return
-    rows = _train.sft_rows(docs, config, _train.ingest_config(config_file), strict)
+    rows = _train.sft_rows(docs, config, also["ingest"], strict)
     held_out = read_pairs(dev, strict) if dev else []
     if dry_run:
         _train.show_plan("sft", start, rows, config, card, as_json)
         return
-    with runs.start("sft", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale) as run:
+    may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "also": also}
+    with runs.start("sft", config, extra=extra, **may) as run:
         _train.add_base(run, "base", base)
         if start is not base:
             _train.add_base(run, "after", start)
