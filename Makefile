@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-slow check types coverage dist bench setup results clean
+.PHONY: demo test test-slow check coverage dist bench setup results clean
 
 demo: $(READY)  ## the whole path on a real model: documents -> skill -> injected, measured, run as an agent
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/quickstart/demo.sh
@@ -19,13 +19,11 @@ test: $(READY)  ## fast tests, under ten minutes on two cores
 test-slow: $(READY)  ## minutes of real training and fault injection
 	$(PYTEST) -n 2 -m slow
 
-check: $(VENV)/.dev  ## lint, format, generated documents
+check: $(VENV)/.dev  ## lint, format, types (strict on pastcli), generated documents
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python docs/generate.py --check
-
-types: $(VENV)/.dev  ## mypy, strict on pastcli; not clean yet, so CI does not run it
 	$(BIN)/python -m mypy
+	$(BIN)/python docs/generate.py --check
 
 coverage: $(VENV)/.dev  ## the fast tests with the share of lines they run
 	$(PYTEST) -n 2 --cov=pastcli --cov=plugins --cov-report=term:skip-covered

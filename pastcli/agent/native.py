@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..api import ChatModel, Completion, Message, Task
@@ -73,8 +73,9 @@ class Native:
 
 
 def _rendered(model: ChatModel, messages: list[Message], tools: list[dict[str, Any]]) -> str:
+    render: Callable[..., str] = model.render  # one that calls functions by itself takes `tools` as well
     try:
-        return model.render(messages, tools=tools)  # type: ignore[call-arg]
+        return render(messages, tools=tools)
     except TypeError as error:
         raise UsageError(f"{model.name} has no native function calling here: {error}", "use --format react") from error
 

@@ -41,6 +41,12 @@ class Lane:
         self._play = play(task, attempt, config, form, form.render(model, task), env, _forget)
         self._receive(lambda: next(self._play))
 
+    @property
+    def asked(self) -> Turn:
+        """The turn that waits for an answer: there is one until `episode` is there."""
+        assert self.turn is not None, "an episode that has ended asks nothing"
+        return self.turn
+
     def answer(self, reply: Completion | ContextOverflow) -> None:
         """Give the policy's answer: the tool is called, and the next turn or the episode is there."""
         if isinstance(reply, ContextOverflow):
@@ -121,7 +127,7 @@ def _ask(model: TokenModel, lanes: Sequence[Lane]) -> list[Completion | ContextO
     """The policy's answers, in one batch; an episode that has outgrown the context gets its error."""
     answers: list[Completion | ContextOverflow] = [ContextOverflow("the episode has outgrown the context")] * len(lanes)
     fitting = [place for place, lane in enumerate(lanes) if len(lane.ids) < model.context]
-    samplings = [lanes[place].turn.sampling for place in fitting]  # type: ignore[union-attr]
+    samplings = [lanes[place].asked.sampling for place in fitting]
     done = model.complete_tokens([lanes[place].ids for place in fitting], samplings) if fitting else []
     for place, completion in zip(fitting, done, strict=True):
         answers[place] = completion

@@ -23,7 +23,7 @@ Nothing here imports numpy or torch: arrays appear only as annotations.
 
 from __future__ import annotations
 
-from .chat import ChatModel, Completion, Message, Sampling, ScoresTexts, TokenModel
+from .chat import ChatModel, Completes, Completion, Message, Sampling, ScoresTexts, TokenModel
 from .checkpoints import (
     Adapter,
     AddingWriter,
@@ -56,6 +56,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointFormat",
     "CheckpointWriter",
+    "Completes",
     "Completion",
     "DirectoryOf",
     "Environment",

@@ -50,17 +50,24 @@ class Completion:
     token_ids: tuple[int, ...] = ()
 
 
-@runtime_checkable
-class ChatModel(Protocol):
-    """A loaded language model: raw completion in batches, and chat through the model's own template.
-
-    One that may be asked from several threads at once says `concurrent = True`; a server is best asked so.
-    """
+class Completes(Protocol):
+    """What continues raw texts: a chat model, or one behind something that writes into its prompts."""
 
     name: str
 
     def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
         """Continue each raw text; results in the order of `prompts`."""
+
+    def close(self) -> None:
+        """Free the model. Safe to call twice."""
+
+
+@runtime_checkable
+class ChatModel(Completes, Protocol):
+    """A loaded language model: raw completion in batches, and chat through the model's own template.
+
+    One that may be asked from several threads at once says `concurrent = True`; a server is best asked so.
+    """
 
     def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """Answer a conversation rendered with the model's chat template."""
@@ -73,9 +80,6 @@ class ChatModel(Protocol):
         makes `complete` and `chat` raise `ContextOverflow`. A backend whose models call functions by themselves takes
         `tools` as well, a list of OpenAI's function documents, for the template's own place.
         """
-
-    def close(self) -> None:
-        """Free the model. Safe to call twice."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from .. import models, output, registry
 from ..config import AgentConfig
 from ..errors import MismatchError, UsageError
 from ._lineage import model_of, newest
+from ._loading import settled
 
 if TYPE_CHECKING:
     from ..api import ChatModel, ToolEnv
@@ -85,9 +86,7 @@ def converting(load: Any, template: Path | None, backend: str) -> Any:
         raise UsageError(f"the {backend} backend takes no --template", "it is for --backend llamacpp")
     if not template.is_file():
         raise UsageError(f"no file {template}", "--template names a GGUF of the base model")
-    chosen = functools.partial(load, template=template)
-    chosen.local = getattr(load, "local", True)  # type: ignore[attr-defined]
-    return chosen
+    return settled(load, template=template)
 
 
 def check_plugins(config: AgentConfig) -> None:

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from . import _lineage
 
 if TYPE_CHECKING:
-    from ..api import ChatModel, Question
+    from ..api import ChatModel, Completes, Question
     from ..evals.retrieval import Retrieved
 
     Load = Callable[[str], ChatModel]
@@ -34,12 +34,12 @@ class Candidate:
     def key(self) -> dict[str, str]:
         return {"label": self.label, "name": self.name, "path": self.path}
 
-    def load(self, load: Load) -> ChatModel:
+    def load(self, load: Load) -> Completes:
         """The model, loaded; the baseline's loads the bare base (a skill is no part of it)."""
         from ..evals.retrieval import Reading
 
         chat = load(self.path)
-        return chat if self.retrieved is None else Reading(chat, self.retrieved)  # type: ignore[return-value]
+        return chat if self.retrieved is None else Reading(chat, self.retrieved)
 
 
 def candidates(typed: Sequence[str], local: bool) -> list[Candidate]:

@@ -117,7 +117,7 @@ def with_settings(stage: str, also: str = "") -> Callable[[Callable[..., None]],
                 extra[also] = configs.resolve(also, typed, file)
             function(**given, **{name: value for name, value in extra.items() if name in own})
 
-        command.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]
+        command.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]  # PEP 362's own
         command.__annotations__ = {name: parameter.annotation for name, parameter in shown.items()}
         return command
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import models, output, runs
 
 if TYPE_CHECKING:
-    from ..api import ChatModel
+    from ..api import ChatModel, Completes
 
 
 class Measured:
@@ -31,7 +31,7 @@ class Measured:
     def found(self, label: str) -> dict[str, float] | None:
         return self._found.get(label)
 
-    def measure(self, label: str, chat: ChatModel) -> None:
+    def measure(self, label: str, chat: Completes) -> None:
         """Compare a loaded model with the base; a backend or vocabulary that does not allow it is said, and no figure."""
         if self.done(label):
             return

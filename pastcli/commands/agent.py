@@ -108,9 +108,9 @@ def command(
     extra |= {"template": str(template.resolve())} if template else {}
     extra |= {"name": name} if name else {}
     load = converting(load, template, config.backend)
-    may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale}
+    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
     if dry_run:
-        with runs.start("agent", config, extra=extra, dry_run=True, **may) as run:
+        with runs.start("agent", config, extra=extra, **may) as run:
             _add_inputs(run, extra)
             show_plan(_plan(loaded, config, path), config, sources, as_json)
         return
@@ -152,7 +152,7 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
     }
 
 
-def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: dict[str, Any]) -> runs.Record:
+def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: runs.Options) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.served import unlike
     from ..agent.transcript import Transcript

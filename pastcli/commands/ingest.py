@@ -127,7 +127,7 @@ def _ingest_documents(
         if flags["dry_run"]:
             place = place or "corpus.jsonl of a new run"
             size = sum(len(passage.text.encode("utf-8", "replace")) + PROVENANCE for passage in found.passages)
-            plan = {"would_write": place, "metrics": found.counts(), "files": files}
+            plan: dict[str, Any] = {"would_write": place, "metrics": found.counts(), "files": files}
             plan |= disk(out or runs.workspace(), size)
             show_plan(plan, config, sources, as_json, lambda: _show(found, f"would write {place}"))
             return

@@ -91,8 +91,9 @@ def command(
     if done is not None:
         _show_again(done, as_json)
         return
-    may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "dry_run": dry_run}
-    with runs.start("probe", config, extra=extra, keep_partial=False, **may) as run:
+    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
+    may["keep_partial"] = False
+    with runs.start("probe", config, extra=extra, **may) as run:
         for role, path in paths.items():
             run.add_input(role, path)
         trained: list[str] = [name for name in ("sft", "target_sft", "sft2") if name in models]

@@ -88,7 +88,7 @@ def command(
     }
     record = None if dry_run else finished_before("sweep", config, extra, resume)
     if record is None:
-        may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "dry_run": dry_run}
+        may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
         with runs.start("sweep", config, extra=extra, **may) as run:
             run.add_input("target", model.path)
             for kind, path in _files(questions, unlabelled).items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import output, qa
-from ..api import ChatModel, Completion, Progress, Question, Reward, Sampling
+from ..api import Completes, Completion, Progress, Question, Reward, Sampling
 from ..config import EvalConfig
 from ..errors import ContextOverflow, UsageError
 
@@ -63,7 +63,7 @@ class QAResult:
 
 
 def evaluate(
-    model: ChatModel,
+    model: Completes,
     questions: Sequence[Question],
     config: EvalConfig,
     transcript: Path | None = None,
@@ -102,7 +102,7 @@ def evaluate(
 
 
 def _asked(
-    model: ChatModel, batch: Sequence[Question], sampling: Sampling, strict: bool
+    model: Completes, batch: Sequence[Question], sampling: Sampling, strict: bool
 ) -> list[tuple[Question, Completion]]:
     """The questions of a batch with their completions; one that does not fit into the model spoils only itself."""
     try:

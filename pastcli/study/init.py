@@ -155,7 +155,8 @@ def drawn(questions: Sequence[Mapping[str, Any]], parts: Parts, most: int) -> tu
     dice = random.Random(DRAW)
     kept = {n for found in by_document.values() for n in dice.sample(found, min(most, len(found)))}
     rows = [{k: row[k] for k in ("id", "question", "answer", "doc")} for n, row in enumerate(questions) if n in kept]
-    return tuple([row for row in rows if row["doc"] in part] for part in (parts.source, parts.target))  # type: ignore[return-value]
+    source, target = ([row for row in rows if row["doc"] in part] for part in (parts.source, parts.target))
+    return source, target
 
 
 def write(

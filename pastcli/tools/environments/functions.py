@@ -82,14 +82,16 @@ def _module(path: Path) -> Any:
     name = f"past_tools_{path.stem}_{sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]}"
     with _loading:
         if name not in _loaded:
-            loader = importlib.util.spec_from_file_location(name, path)
-            module = importlib.util.module_from_spec(loader)  # type: ignore[arg-type]
+            spec = importlib.util.spec_from_file_location(name, path)
+            if spec is None or spec.loader is None:
+                raise PastError(f"{path} is no Python module", "name a file that ends in .py")
+            module = importlib.util.module_from_spec(spec)
             sys.modules[name] = module  # dataclasses and pydantic look their module up
             module.__dict__["print"] = _print
             sys.path.insert(0, str(path.parent))
             try:
                 with contextlib.redirect_stdout(sys.stderr):
-                    loader.loader.exec_module(module)  # type: ignore[union-attr]
+                    spec.loader.exec_module(module)
             except (Exception, SystemExit) as error:
                 del sys.modules[name]
                 raise PastError(
