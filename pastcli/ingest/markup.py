@@ -105,8 +105,7 @@ def hypertext(text: str, title: bool = True) -> Titled:
 
 def _of_html(root: Any) -> Iterator[Block]:
     """Blocks in order; line breaks of the source are spaces, but for <pre>. Without recursion: pages nest as deep as they like."""
-    from bs4 import NavigableString, Tag
-    from bs4.element import PreformattedString
+    from bs4.element import NavigableString, PreformattedString, Tag
 
     line: list[str] = []
     stack: list[Any] = [iter(root.children)]
