@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import curves, runs
 from ..ancestry import ancestry, label_of, status_of
-from ..errors import UsageError
+from ..evals.paired import Table as Scores
 from ..evals.paired import compare_tables
 from .agents import agent_section, episodes_of
 from .blocks import Block, Curve, Dots, Folded, Node, Score, Section, Table, Tree, Words
@@ -90,12 +90,14 @@ def _differences(records: Sequence[runs.Record], found: Gathered) -> list[Block]
         return []
     reasons = not_comparable(records, tables)
     found.reasons += reasons
+    strangers = [name for name in list(tables)[1:] if not _in_common(tables[name], next(iter(tables.values())))]
+    found.reasons += [f"{name} has no graded query or question in common with the first" for name in strangers]
     blocks: list[Block] = [Words([f"Not comparable: {reason}." for reason in reasons])] if reasons else []
-    try:
-        pairs = compare_tables(tables, documents or None, CONFIDENCE)
-    except UsageError as error:
-        found.reasons.append(error.message)
-        return [Words([f"Not compared: {error.message}."])]
+    blocks += [Words([f"Not compared, for want of a common query or question: {', '.join(strangers)}."])] if strangers else []
+    tables = {name: table for name, table in tables.items() if name not in strangers}
+    if len(tables) < 2:
+        return blocks
+    pairs = compare_tables(tables, documents or None, CONFIDENCE)
     reference = next(iter(tables))
     rows: list[list[Any]] = []
     scores: dict[str, list[Score]] = {}
@@ -111,6 +113,15 @@ def _differences(records: Sequence[runs.Record], found: Gathered) -> list[Block]
     caption = f"Paired against {reference} over what both answered; 95 % intervals; Holm over the runs."
     plots = [Dots(f"{metric}, minus {reference}", of, zero=True) for metric, of in scores.items()]
     return [*blocks, *plots, Table(columns, rows, caption)]
+
+
+def _in_common(table: Scores, reference: Scores) -> bool:
+    """True if both have graded at least one query or question."""
+    return any(
+        score is not None and table.get(metric, {}).get(one) is not None
+        for metric, scores in reference.items()
+        for one, score in scores.items()
+    )
 
 
 def _training(record: runs.Record) -> Section | None:

@@ -199,8 +199,10 @@ def test_only_a_report_is_replaced(agent_runs, past, past_json):
 def test_runs_that_cannot_be_compared_are_shown_and_said(agent_runs, past_json):
     words = ("agent", "--tools", "tools.json", "--query", "Fare of SK-1?", "--backend", "echo", "--model", "0.json")
     other = past_json(*words)["run"]
-    done = past_json("runs", "report", agent_runs[0], other, "-o", "out.html")
-    assert not done["comparable"] and "Not compared" in read("out.html").text and done["episodes"] == N + 1
+    done = past_json("runs", "report", agent_runs[0], other, agent_runs[1], "-o", "out.html")
+    text = read("out.html").text
+    assert not done["comparable"] and f"Not compared, for want of a common query or question: {other}." in text
+    assert done["episodes"] == 2 * N + 1 and "+0.583" in text, "those that can be compared are"
 
 
 # ---------------------------------------------------------------- the parts by themselves
