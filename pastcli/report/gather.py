@@ -93,7 +93,9 @@ def _differences(records: Sequence[runs.Record], found: Gathered) -> list[Block]
     strangers = [name for name in list(tables)[1:] if not _in_common(tables[name], next(iter(tables.values())))]
     found.reasons += [f"{name} has no graded query or question in common with the first" for name in strangers]
     blocks: list[Block] = [Words([f"Not comparable: {reason}." for reason in reasons])] if reasons else []
-    blocks += [Words([f"Not compared, for want of a common query or question: {', '.join(strangers)}."])] if strangers else []
+    blocks += (
+        [Words([f"Not compared, for want of a common query or question: {', '.join(strangers)}."])] if strangers else []
+    )
     tables = {name: table for name, table in tables.items() if name not in strangers}
     if len(tables) < 2:
         return blocks

@@ -133,7 +133,9 @@ def test_requests_a_second_and_none_lost(tmp_path):
 def test_answers_of_a_model_from_the_cache(tmp_path, monkeypatch):
     """What a model answered once is served as fast as what code answers, by this server and by the next."""
     monkeypatch.setenv("PAST_HOME", str(tmp_path / "home"))
-    (tmp_path / "model.json").write_text(json.dumps([{"match": ".", "reply": '{"error": "", "response": {"title": "Harbour"}}'}]))
+    (tmp_path / "model.json").write_text(
+        json.dumps([{"match": ".", "reply": '{"error": "", "response": {"title": "Harbour"}}'}])
+    )
     words = ("--tools", str(write_queries(tmp_path / "tools.json", 400)), "--environment", "llm")
     words += ("--simulator-backend", "echo", "--simulator-model", str(tmp_path / "model.json"))
     rounds = []
