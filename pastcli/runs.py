@@ -63,6 +63,7 @@ class Options(TypedDict, total=False):
     name: str
     allow_stale: bool
     dry_run: bool
+    also: Mapping[str, Any]
 
 
 @contextlib.contextmanager

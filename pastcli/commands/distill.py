@@ -91,8 +91,9 @@ def command(
     rewards = _train.rewards_of(rl)
     passages = read_documents(source, also["ingest"], strict)
     parts = split(passages, read_questions(questions, strict), config)
-    may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "dry_run": dry_run}
-    with runs.start("distill", config, extra=extra, also=also, **may) as run:
+    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
+    may["also"] = also
+    with runs.start("distill", config, extra=extra, **may) as run:
         _train.add_base(run, "base", found)
         run.add_input("questions", questions)
         run.add_inputs("documents", source)

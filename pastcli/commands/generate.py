@@ -88,7 +88,8 @@ def command(
     record = None if dry_run else finished_before("generate", config, extra, resume, also)
     if record is None:
         may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
-        with runs.start("generate", config, extra=extra, also=also, **may) as run:
+        may["also"] = also
+        with runs.start("generate", config, extra=extra, **may) as run:
             run.add_inputs("documents", documents)
             if path is not None:
                 run.add_input("model", path, model=model)

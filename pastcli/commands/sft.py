@@ -87,7 +87,7 @@ def command(
     if dry_run:
         _train.show_plan("sft", start, rows, config, card, as_json)
         return
-    may = {"resume": resume, "force": force, "name": name, "allow_stale": allow_stale, "also": also}
+    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, also=also)
     with runs.start("sft", config, extra=extra, **may) as run:
         _train.add_base(run, "base", base)
         if start is not base:
