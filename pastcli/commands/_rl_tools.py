@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import config as configs
 from .. import output
-from ..api import Episodes, Judge, Task, ToolEnv
+from ..api import Episodes, Judge, Task, ToolEnv, ToolSpec
 from ..errors import UsageError
 from . import _agent_setup, _train
 
@@ -29,9 +29,13 @@ class Source:
     file: Path
     tasks: tuple[Task, ...]
 
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        return self.loaded.specs
+
     def part(self, tasks: Sequence[Task]) -> Source:
-        """The same tools with fewer queries."""
-        return replace(self, tasks=tuple(tasks))
+        """The same tools with other queries."""
+        return replace(self, tasks=tuple(tasks), loaded=replace(self.loaded, tasks=tuple(tasks)))
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each query: what a trainer and a reader of examples.jsonl need of it."""
@@ -77,8 +81,7 @@ def read(tools: Path, tasks: Path | None, config: RlConfig) -> Source:
     Raises `UsageError` for a category that is not there, and where no query is left.
     """
     loaded = _agent_setup.read(tools, [], tasks, config.strict_tools)
-    for line in loaded.warnings.lines():
-        output.warn(line)
+    _warn(loaded)
     chosen = _of_categories(loaded.tasks, config.category)
     known = [task for task in chosen if task.relevant or task.expected_calls]
     if not known:
@@ -88,6 +91,25 @@ def read(tools: Path, tasks: Path | None, config: RlConfig) -> Source:
     if len(known) < len(chosen):
         output.warn(f"{len(chosen) - len(known)} of {len(chosen)} queries do not say what a good run calls: left out")
     return Source(loaded, tools, tuple(known[: config.limit] if config.limit else known))
+
+
+def read_any(tools: Path, config: RlConfig) -> Source:
+    """All tools of the categories that `config` asks for, and the queries that came with them and can be rewarded, if any."""
+    from ..tools.learning.split import pick
+    from ..tools.load import read_tools
+
+    loaded = read_tools(tools, config.strict_tools)
+    _warn(loaded)
+    categories = set(pick(loaded.specs, config.category))
+    specs = tuple(spec for spec in loaded.specs if spec.category in categories)
+    own = _of_categories(loaded.tasks, config.category) if loaded.tasks else []
+    known = tuple(task for task in own if task.relevant or task.expected_calls)
+    return Source(replace(loaded, specs=specs), tools, known)
+
+
+def _warn(loaded: ToolSet) -> None:
+    for line in loaded.warnings.lines():
+        output.warn(line)
 
 
 def _of_categories(tasks: Sequence[Task], categories: Sequence[str]) -> list[Task]:
@@ -112,6 +134,7 @@ def agent_config(config: RlConfig) -> AgentConfig:
 
 _SHARED = (
     "format",
+    "prompt",
     "max_turns",
     "observation_chars",
     "temperature",

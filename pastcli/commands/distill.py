@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +14,8 @@ from .. import api, models, output, runs
 from .. import config as configs
 from ..config import DistillConfig
 from ..errors import UsageError
-from . import _train
+from . import _distill_parts, _rl_tools, _train
+from ._distill_parts import Work
 from ._options import (
     AllowStale,
     DryRun,
@@ -33,25 +32,21 @@ from ._options import (
 
 EXAMPLE = "Example: `past distill docs/source --questions questions.jsonl --base smol --rounds 2 -o skill.safetensors`"
 
-SOURCE = typer.Argument(metavar="SOURCE...", help="Documents, folders or a corpus of the source domain.")
+SOURCE = typer.Argument(metavar="[SOURCE...]", help="Documents, folders or a corpus of the source domain.")
 QUESTIONS = typer.Option(
     "--questions", metavar="FILE", help="Questions with answers; `doc` names the document of each."
+)
+TOOLS = typer.Option(
+    "--tools", metavar="FILE", help="Instead of documents: tools to learn and to call, with or without queries."
 )
 OUT = typer.Option("-o", "--output", metavar="FILE", help="The skill file (default: in the run).")
 
 
-@dataclass(frozen=True)
-class Part:
-    """One round's share of the source: its documents' passages and the questions about them."""
-
-    passages: list[api.Passage]
-    questions: list[api.Question]
-
-
 @with_settings("distill")
 def command(
-    source: Annotated[list[Path], SOURCE],
+    source: Annotated[list[Path] | None, SOURCE] = None,
     questions: Annotated[Path | None, QUESTIONS] = None,
+    tools: Annotated[Path | None, TOOLS] = None,
     base: Annotated[str | None, option("sft", "base")] = None,
     *,
     config: DistillConfig,
@@ -68,59 +63,107 @@ def command(
     """Distil a skill in K rounds on disjoint parts of a source: SFT from the base, plus the last skill, then GRPO.
 
     Each round's skill is what its RL model has over its SFT model, so the skill accumulates and what differs between
-    the parts washes out. Settings of the stages come from [sft] and [rl] in past.toml. A killed run resumes where it was.
+    the parts washes out. With --tools a part is a set of APIs: SFT on their documentation, RL on episodes of calls. Settings
+    of the stages come from [sft], [rl] and [lessons] in past.toml. A killed run resumes where it was.
     """
     sft = configs.resolve("sft", {"base": base}, config_file)
     rl = configs.resolve("rl", {}, config_file)
-    _check(sft, rl, questions)
-    assert questions is not None, "`_check` refuses none"
-    from ..ingest import from_stdin, read_documents, read_questions
+    lessons = configs.resolve("lessons", {}, config_file)
+    _check(sft, rl, source, questions, tools)
+    from ..ingest import from_stdin
 
-    source, questions = [from_stdin(path) for path in source], from_stdin(questions)
+    source = [from_stdin(path) for path in source or []]
+    questions = from_stdin(questions) if questions is not None else None
     found = models.resolve(sft.base)
-    extra = {
-        "source": [str(path.resolve()) for path in source],
-        "questions": str(questions.resolve()),
-        "base": str(found.path),
-        "out": str(out.absolute()) if out else "",
-        "name": name,
-    }
-    also = {"sft": sft, "rl": rl, "ingest": _train.ingest_config(config_file)}
+    files = {"questions": questions, "tools": tools}
+    extra = _named(source, files, out, name, found)
+    also = {"sft": sft, "rl": rl, **({"lessons": lessons} if tools else {"ingest": _train.ingest_config(config_file)})}
     if not dry_run and already_done("distill", config, extra, resume, as_json, also):
         return
-    rewards = _train.rewards_of(rl)
-    passages = read_documents(source, also["ingest"], strict)
-    parts = split(passages, read_questions(questions, strict), config)
+    rewards = _train.rewards_of(rl, episodes=tools is not None)
+    if tools is not None:
+        rounds = _distill_parts.of_tools(tools, config, rl, lessons)
+    else:
+        rounds = _of_documents(source, questions, config, sft, also["ingest"], strict)
     may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
     may["also"] = also
     with runs.start("distill", config, extra=extra, **may) as run:
         _train.add_base(run, "base", found)
-        run.add_input("questions", questions)
+        for key, path in files.items():
+            run.add_inputs(key, [path] if path is not None else [])
         run.add_inputs("documents", source)
         destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
         if dry_run:
-            _show_plan(parts, sft, rl, as_json)
+            _show_plan(rounds, sft, rl, as_json)
             return
-        skill: Path | None = None
-        for number, part in enumerate(parts, 1):
-            skill = _round(run, number, part, skill, found, (sft, rl), rewards, source)
-        assert skill is not None, "there is at least one round"
-        _keep(run, skill, destination, len(parts))
+        _all_rounds(run, rounds, found, (sft, rl), rewards, destination)
     show_run(runs.read(run.final), as_json)
 
 
-def _check(sft: configs.SftConfig, rl: configs.RlConfig, questions: Path | None) -> None:
-    if questions is None:
-        raise UsageError("no questions given", "name a file: past distill docs/ --questions questions.jsonl")
+def _named(
+    source: list[Path], files: dict[str, Path | None], out: Path | None, name: str, base: models.ModelRef
+) -> dict[str, Any]:
+    """What the user named, as a run remembers it."""
+    return {
+        "source": [str(path.resolve()) for path in source],
+        **{key: str(path.resolve()) for key, path in files.items() if path is not None},
+        "base": str(base.path),
+        "out": str(out.absolute()) if out else "",
+        "name": name,
+    }
+
+
+def _of_documents(
+    source: list[Path],
+    questions: Path | None,
+    config: DistillConfig,
+    sft: configs.SftConfig,
+    ingest: configs.IngestConfig,
+    strict: bool,
+) -> list[Work]:
+    from ..ingest import read_documents, read_questions
+
+    assert questions is not None, "`_check` refuses none"
+    parts = _distill_parts.split(read_documents(source, ingest, strict), read_questions(questions, strict), config)
+    return _distill_parts.of_documents(parts, sft, source)
+
+
+def _all_rounds(
+    run: runs.Run,
+    rounds: list[Work],
+    base: models.ModelRef,
+    settings: tuple[configs.SftConfig, configs.RlConfig],
+    rewards: Sequence[tuple[str, float, api.Reward]],
+    destination: Path,
+) -> None:
+    skill: Path | None = None
+    for number, work in enumerate(rounds, 1):
+        skill = _round(run, number, work, skill, base, settings, rewards)
+    assert skill is not None, "there is at least one round"
+    _keep(run, skill, destination, len(rounds))
+
+
+def _check(
+    sft: configs.SftConfig, rl: configs.RlConfig, source: list[Path] | None, questions: Path | None, tools: Path | None
+) -> None:
+    if tools is not None and (source or questions is not None):
+        raise UsageError("--tools stands instead of documents and --questions", "give one or the other")
+    if tools is None and questions is None:
+        raise UsageError(
+            "no questions given",
+            "name a file: past distill docs/ --questions questions.jsonl, or past distill --tools toolbench.json",
+        )
+    if tools is None and not source:
+        raise UsageError("no documents given", "name them: past distill docs/ --questions questions.jsonl")
     if sft.phase:
         raise UsageError("the rounds of distill have one SFT each", "leave phase out of [sft]")
     if max(sft.machines, rl.machines) > 1:
         raise UsageError("distill runs on one machine", "over several run `past sft`, `past rl` and `past extract`")
 
 
-def _show_plan(parts: list[Part], sft: configs.SftConfig, rl: configs.RlConfig, as_json: bool) -> None:
-    sizes = [{"passages": len(part.passages), "questions": len(part.questions)} for part in parts]
-    output.emit({"would_train": sft.base, "rounds": sizes, "rl_steps": rl.steps * len(parts)}, as_json)
+def _show_plan(rounds: list[Work], sft: configs.SftConfig, rl: configs.RlConfig, as_json: bool) -> None:
+    sizes = [work.sizes for work in rounds]
+    output.emit({"would_train": sft.base, "rounds": sizes, "rl_steps": rl.steps * len(rounds)}, as_json)
 
 
 def _keep(run: runs.Run, skill: Path, destination: Path, rounds: int) -> None:
@@ -132,46 +175,16 @@ def _keep(run: runs.Run, skill: Path, destination: Path, rounds: int) -> None:
         shutil.rmtree(run.dir / f"round{number}")
 
 
-def split(
-    passages: Sequence[api.Passage], questions: Sequence[api.Question], config: configs.DistillConfig
-) -> list[Part]:
-    """K parts of whole documents, of like size, drawn by seed; each question goes with its document."""
-    documents = sorted({passage.doc for passage in passages})
-    about = {question.doc for question in questions}
-    if config.rounds < 1:
-        raise UsageError(f"rounds must be at least 1, not {config.rounds}")
-    if strangers := about - set(documents):
-        raise UsageError(
-            f"{len(strangers)} documents of the questions are not in the source, first {sorted(strangers)[0]!r}",
-            f"the source has {', '.join(documents[:5])}; set `doc` of each question to one of them",
-        )
-    asked = sorted(about)
-    if len(asked) < config.rounds:
-        raise UsageError(f"{len(asked)} documents with questions cannot make {config.rounds} rounds", "lower --rounds")
-    rest = [name for name in documents if name not in about]
-    generator = random.Random(config.seed)
-    generator.shuffle(asked)
-    generator.shuffle(rest)
-    order = asked + rest
-    parts = []
-    for index in range(config.rounds):
-        names = set(order[index :: config.rounds])
-        parts.append(Part([p for p in passages if p.doc in names], [q for q in questions if q.doc in names]))
-    return parts
-
-
 def _round(
     run: runs.Run,
     number: int,
-    part: Part,
+    work: Work,
     last: Path | None,
     base: models.ModelRef,
     settings: tuple[configs.SftConfig, configs.RlConfig],
     rewards: Sequence[tuple[str, float, api.Reward]],
-    sources: Sequence[Path],
 ) -> Path:
     """METHOD 2, one round: SFT(base, D_k) + v_{k-1} -> GRPO -> v_k = RL - SFT. Finished stages are not done again."""
-    from ..ingest import read_pairs
     from ..vectors import extract_skill, inject_skill
 
     sft, rl = settings
@@ -179,10 +192,7 @@ def _round(
     skill = folder / "skill.safetensors"
     if skill.is_file():
         return skill
-    rows = _train.document_rows(part.passages, sft) + [
-        row for path in _train.mixed(sft, sources) for row in read_pairs(path)
-    ]
-    before = _stage(run, folder / "sft", "sft", base.path, rows, sft, label=f"{name} sft")
+    before = _stage(run, folder / "sft", "sft", base.path, work.learnt, sft, label=f"{name} sft")
     start = before
     if last is not None:
         start = folder / "init"
@@ -191,9 +201,9 @@ def _round(
             shutil.rmtree(half, ignore_errors=True)
             inject_skill([(last, 1.0)], before, half)
             half.rename(start)
-    after = _stage(
-        run, folder / "rl", "rl", start, _train.rl_rows(part.questions, name), rl, rewards=rewards, label=f"{name} rl"
-    )
+    with _rl_tools.playing(work.source, rl) as episodes:
+        more: dict[str, Any] = {"rewards": rewards, "label": f"{name} rl", "episodes": episodes}
+        after = _stage(run, folder / "rl", "rl", start, work.asked, rl, **more)
     made = extract_skill(before, after, folder / ".skill.safetensors", parents=run.parents())
     run.metrics(**{f"round{number}_norm": made.norm})
     run.save()
@@ -211,13 +221,14 @@ def _stage(
     *,
     label: str,
     rewards: Sequence[tuple[str, float, api.Reward]] = (),
+    episodes: api.Episodes | None = None,
 ) -> Path:
     """The model of one training, or of the same training finished before an interruption."""
     note = folder / "result.json"
     if note.is_file():
         return folder / json.loads(note.read_text(encoding="utf-8"))["made"]
     folder.mkdir(parents=True, exist_ok=True)
-    result = _train.train(stage, model, rows, folder, config, run.resumed, rewards, label)
+    result = _train.train(stage, model, rows, folder, config, run.resumed, rewards, label, episodes=episodes)
     figures = {"loss": _train.mean(result.log, "loss", 5), "reward": _train.mean(result.log, "reward", 5)}
     run.metrics(**{f"{label.replace(' ', '_')}_{key}": value for key, value in figures.items() if value is not None})
     run.save()

@@ -149,6 +149,7 @@ class ToolRlConfig:
         "with --tools: how the model calls: react (the paper's), or native (its own chat template)",
         choices=("react", "native"),
     )
+    prompt: str = setting("full", "with --tools: the prompt, as in `past agent`", choices=("full", "brief"))
     max_turns: int = setting(4, "with --tools: turns before an episode is cut off", at_least=1)
     turn_tokens: int = setting(64, "with --tools: longest turn, in tokens", at_least=1)
     observation_chars: int = setting(

@@ -39,7 +39,7 @@ def run_here(workspace):
 
     def call(*words, code=0):
         done = CliRunner().invoke(cli.app, [*map(str, words)])
-        problem = f"{done.exception}"
+        problem = f"{done.exception} ({getattr(done.exception, 'hint', '')})"
         assert (done.exit_code == 0) == (code == 0), f"{done.output}\n{done.exception!r}"
         return done.output + problem
 
@@ -133,3 +133,264 @@ def test_a_prompt_is_read_once_for_its_group_and_a_turn_reads_only_what_is_new(p
     assert [a.evaluated_tokens for a in again] == [4] * 4, "the last token that was sampled, and what came after it"
     policy.begin()
     assert [a.evaluated_tokens for a in policy.complete_tokens(more[:1], [seeded(4, 0)])] == [len(more[0])]
+
+
+# ---------------------------------------------------------------- cheating
+
+
+def called_so_far(prompt):
+    return prompt.rsplit("<|im_start|>", 1)[-1].count("Observation:")
+
+
+def calls_everything(prompt, number):
+    town = re.search(r"the route (\w+)\?", prompt)[1]
+    calls = [
+        act("news_for_skelvik", {}),
+        act("crew_for_skelvik", {"ship": town}),
+        act("fare_for_skelvik", {"route": town}),
+        finish("There is a fare."),
+    ]
+    return calls[called_so_far(prompt)]
+
+
+def dumps_observations(prompt, number):
+    if called_so_far(prompt):
+        return finish(prompt.rsplit("Observation: ", 1)[1].split("\nThought")[0])
+    return act("fare_for_skelvik", {"route": re.search(r"the route (\w+)\?", prompt)[1]})
+
+
+def finishes_at_once(prompt, number):
+    return finish("The fare is 100 NOK.")
+
+
+@pytest.mark.parametrize(
+    ("policy_of", "said", "first_calls", "most_verdict"),
+    [
+        (calls_everything, "called everything", 1 / 3, 0.5),
+        (dumps_observations, "dumps of the observations", 1.0, 0.0),
+        (finishes_at_once, "finished at once", 0.0, 0.0),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_policy_that_cheats_is_paid_less_and_stopped_by_name(
+    run_here, workspace, model, monkeypatch, policy_of, said, first_calls, most_verdict
+):
+    write(workspace / "tools.json", queries())
+    scripted(monkeypatch, policy_of)
+    words = ("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--steps", "4", "--patience", "2", "--name", "bad")
+    output = run_here(*words, code=1)
+    assert "stopped at step 2" in output and said in output
+    (log,) = workspace.glob("runs/.partial/bad/log.jsonl")
+    for entry in map(json.loads, log.read_text().splitlines()):
+        assert entry["rewards/first_calls"] == pytest.approx(first_calls)
+        assert entry["rewards/verdict"] <= most_verdict
+    assert not (workspace / "runs" / "bad").exists()
+
+
+# ---------------------------------------------------------------- crashes
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (
+            "pastcli.tools.environments.simulator.SchemaSimulator.call",
+            "environment 'simulator' crashed: KeyError: 'boom'",
+        ),
+        ("pastcli.tools.judging.rules.RulesJudge.judge", "judge 'rules' crashed: KeyError: 'boom'"),
+        ("pastcli.tools.rewards.score", "reward 'first_calls' failed: KeyError: 'boom'"),
+    ],
+)
+def test_a_crash_of_tools_judge_or_reward_stops_the_run_and_scores_nothing(
+    run_here, workspace, model, monkeypatch, broken, said
+):
+    def crash(*_):
+        raise KeyError("boom")
+
+    write(workspace / "tools.json", queries())
+    scripted(monkeypatch, right_or_wrong)
+    monkeypatch.setattr(broken, crash)
+    assert said in run_here("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--name", "broken", code=1)
+    assert not (workspace / "runs" / "broken").exists()
+    assert not list(workspace.glob("runs/**/rollouts.jsonl")), "no episode was scored"
+
+
+# ---------------------------------------------------------------- what is learned from
+
+
+def test_the_policy_learns_from_its_own_tokens_and_not_from_what_tools_said(run_here, workspace, model, monkeypatch):
+    from past_hf.materialize import load_tokenizer
+    from past_hf.training.grpo import loss_mask
+    from past_hf.training.tool_grpo import TunedPlaying
+
+    batches = []
+    parts = TunedPlaying._parts
+
+    def spied(self, batch):
+        batches.append(batch)
+        return parts(self, batch)
+
+    monkeypatch.setattr(TunedPlaying, "_parts", spied)
+    write(workspace / "tools.json", queries())
+    scripted(monkeypatch, right_or_wrong)
+    run_here("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--steps", "1", "--no-watchdog")
+    tokenizer, (batch,) = load_tokenizer(model), batches
+    mask = loss_mask(batch)
+    for row in range(len(mask)):
+        real = batch["completion_mask"][row].bool()
+        ids, own = batch["completion_ids"][row][real], mask[row][real].bool()
+        learned, shown = tokenizer.decode(ids[own]), tokenizer.decode(ids[~own])
+        assert '"fare":' in shown or "error" in shown
+        assert '"response"' not in learned and learned.count("Action Input") == 2
+    assert batch["num_items_in_batch"] == mask.sum()
+
+
+def test_only_queries_of_the_categories_named_are_trained_on(run_here, workspace, model, monkeypatch):
+    write(
+        workspace / "tools.json", queries(), queries("Trains", "Velmora", first=10), queries("Ships", "Harsk", first=20)
+    )
+    scripted(monkeypatch, right_or_wrong)
+    words = (
+        "rl",
+        "--sft",
+        model,
+        "--tools",
+        "tools.json",
+        *SMALL,
+        "--steps",
+        "1",
+        "--no-watchdog",
+        "--dry-run",
+        "--json",
+    )
+    plan = json.JSONDecoder().raw_decode(run_here(*words, "--category", "Ships"))[0]
+    assert (plan["queries"], plan["categories"], plan["apis"]) == (8, 1, 6)
+    assert "there are Ships, Trains" in run_here(*words, "--category", "Boats", code=2)
+    run_here(*words[:-2], "--category", "Ships", "--limit", 4, "--name", "ships")
+    rows = [json.loads(line) for line in (workspace / "runs/ships/examples.jsonl").read_text().splitlines()]
+    source = {tool for row in rows for tool in row["tools"]}
+    target = {"/".join(("Trains", "Velmora", api)) for api in ("fare", "news", "crew")}
+    assert len(rows) == 4 and source and not source & target
+    assert not {tool.split("/")[0] for tool in source} & {tool.split("/")[0] for tool in target}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--questions", "q.jsonl"), "both say what to train on"),
+        (("--dev", "q.jsonl"), "--dev holds questions"),
+        (("--audit", "8"), "--audit tries rewards of answers"),
+        (("--tool-reward", "f1"), "no reward could grade any of"),
+        (("--tool-reward", "first_call"), "did you mean first_calls?"),
+        (("--rollouts", "vllm"), "cannot call tools between turns"),
+        (("--turn-tokens", "4090"), "longer than"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_trained_on_is_refused(run_here, workspace, model, monkeypatch, words, said):
+    write(workspace / "tools.json", queries())
+    (workspace / "q.jsonl").write_text('{"question": "Which?", "answer": "fox"}\n')
+    scripted(monkeypatch, right_or_wrong)
+    assert said in run_here("rl", "--sft", model, "--tools", "tools.json", *SMALL, *words, code=1)
+
+
+# ---------------------------------------------------------------- killed
+
+
+REWARD = """
+import os, signal
+asked = []
+def noise(prompts, completions, episode, **columns):
+    asked.append(1)
+    if len(asked) == int(os.environ.get("DIE_AT", 0)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [float(len(text) % 5) for text in completions]
+"""
+
+
+@pytest.fixture
+def noise(workspace):
+    """A reward of somebody else's that a policy which knows nothing can earn; it kills the training at `DIE_AT`."""
+    plugin = workspace / "plugin"
+    entry = plugin / "noise-1.dist-info"
+    entry.mkdir(parents=True)
+    (plugin / "noise.py").write_text(REWARD)
+    (entry / "METADATA").write_text("Metadata-Version: 2.1\nName: noise\nVersion: 1\n")
+    (entry / "entry_points.txt").write_text("[past.rewards]\nnoise = noise:noise\n")
+    return {"PYTHONPATH": str(plugin)}
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_training_on_tools_resumes_to_the_same_weights(past, past_json, workspace, model, noise):
+    write(workspace / "tools.json", queries())
+    words = ("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--steps", 3, "--max-turns", 2, "--save-every", 1)
+    words += ("--tool-reward", "noise", "--turn-tokens", 8)
+    straight = past_json(*words, "--name", "straight", env=noise)
+    past(*words, "--name", "killed", code=-9, env={**noise, "DIE_AT": "3"})
+    assert not (workspace / "runs" / "killed").exists()
+    resumed = past_json(*words, "--name", "killed", "--resume", env=noise)
+    assert resumed["metrics"]["final_hash"] == straight["metrics"]["final_hash"] != straight["metrics"]["initial_hash"]
+    logs = [(workspace / f"runs/{name}/log.jsonl").read_text().splitlines() for name in ("straight", "killed")]
+    first, second = ([json.loads(line) for line in log] for log in logs)
+    timeless = [
+        [{key: value for key, value in entry.items() if "second" not in key} for entry in log]
+        for log in (first, second)
+    ]
+    assert timeless[0] == timeless[1] and len(first) == 3
+
+
+# ---------------------------------------------------------------- rounds
+
+
+def three_tools():
+    """Queries of three tools, one of which needs another one's function as well."""
+    both = queries("Ships", "Harsk", count=2, first=20)
+    for query in both:
+        query["api_list"] = [*query["api_list"], *queries("Ships", "Molde")[0]["api_list"]]
+        query["relevant APIs"].append(["Molde", "fare"])
+    return [*queries("Ships", "Skelvik", count=3), *both, *queries("Ships", "Molde", count=2, first=30)]
+
+
+def test_the_rounds_of_a_distillation_share_no_tool(workspace):
+    from pastcli.commands import _distill_parts
+    from pastcli.config import DistillConfig, LessonsConfig, RlConfig
+    from pastcli.errors import UsageError
+
+    file = write(workspace / "tools.json", three_tools())
+    rl, lessons = RlConfig(prompt="brief"), LessonsConfig(examples=1)
+    first, second = _distill_parts.of_tools(file, DistillConfig(rounds=2), rl, lessons)
+    tools = [{spec.key[:2] for task in work.source.tasks for spec in task.tools} for work in (first, second)]
+    assert tools[0] and tools[1] and not tools[0] & tools[1]
+    assert {len(part) for part in tools} == {1, 2}, "Harsk and Molde are needed by one query"
+    assert sum(len(work.asked) for work in (first, second)) == 7
+    for work, own in zip((first, second), tools, strict=True):
+        names = {spec.name for task in work.source.tasks for spec in task.tools}
+        other = "skelvik" if ("Ships", "Skelvik") not in own else "molde"
+        assert work.learnt and all(other not in json.dumps(row).lower() for row in work.learnt)
+        assert not any(other in name for name in names)
+        assert any("Answer by calling these functions" in json.dumps(row) for row in work.learnt), "as in the episodes"
+    with pytest.raises(UsageError, match="cannot make 3 rounds"):
+        _distill_parts.of_tools(file, DistillConfig(rounds=3), rl, lessons)
+
+
+def test_distill_on_tools_makes_a_skill_for_a_model_that_only_read_other_tools(
+    past, past_json, workspace, model, noise
+):
+    write(workspace / "source.json", three_tools())
+    write(workspace / "target.json", queries("Trains", "Velmora", count=2))
+    (workspace / "past.toml").write_text(
+        '[sft]\nmix = ["none"]\nepochs = 1\nlr = 0.0005\nprecision = "fp32"\n'
+        '[rl]\nsteps = 1\nprompts_per_step = 2\nnum_generations = 4\nlr = 0.001\nprecision = "fp32"\n'
+        'tool_reward = ["noise"]\nprompt = "brief"\nmax_turns = 1\nturn_tokens = 8\n'
+        '[lessons]\nkinds = ["parameters", "react"]\nwordings = 1\nexamples = 1\nprompt = "brief"\n'
+    )
+    words = ("distill", "--tools", "source.json", "--base", model, "-o", "skill.safetensors")
+    assert past_json(*words, "--dry-run")["rounds"] == [{"apis": 3, "queries": 3}, {"apis": 6, "queries": 4}]
+    made = past_json(*words, env=noise)
+    assert made["metrics"]["round1_norm"] > 0 and made["metrics"]["round2_norm"] > 0
+    past("ingest", "--tools", "target.json", "--prompt", "brief", "--examples", 1, "--name", "lessons")
+    past("sft", "lessons", "--base", model, "--mix", "none", "--epochs", 1, "--name", "target")
+    past("inject", "--vector", "skill.safetensors", "--target", "target", "--name", "able")
+    calls = ("--tools", "target.json", "--backend", "hf", "--prompt", "brief", "--max-turns", 1, "--max-new-tokens", 8)
+    run = past_json("agent", *calls, "--model", "able")
+    assert run["queries"] == 2 and run["episodes"] == 2

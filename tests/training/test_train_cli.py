@@ -158,7 +158,7 @@ def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(past_
 
 def test_distill_splits_by_document_and_questions_follow():
     from pastcli.api import Passage, Question
-    from pastcli.commands.distill import split
+    from pastcli.commands._distill_parts import split
     from pastcli.config import DistillConfig
     from pastcli.errors import UsageError
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...api import Episode, Verdict
+from .behaviour import is_dump
 from .calls import score
 
 LABELS = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
@@ -26,7 +27,21 @@ def first_calls(
 
 
 def verdict(
-    prompts: Sequence[str], completions: Sequence[str], *, verdict: Sequence[Verdict], **columns: Any
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    *,
+    episode: Sequence[Episode],
+    verdict: Sequence[Verdict],
+    **columns: Any,
 ) -> list[float | None]:
-    """1 for Solved, 0.5 for Partially Solved, 0 for Unsolved; None for what the judge cannot grade."""
-    return [LABELS.get(one.label) for one in verdict]
+    """1 for Solved, 0.5 for Partially Solved, 0 for Unsolved; None for what the judge cannot grade.
+
+    A judge asked a thousand times will be found out: an answer that is a copy of what a tool said earns nothing here,
+    whatever its label.
+    """
+    return [_paid(one, label) for one, label in zip(episode, verdict, strict=True)]
+
+
+def _paid(episode: Episode, verdict: Verdict) -> float | None:
+    value = LABELS.get(verdict.label)
+    return 0.0 if value and is_dump(episode) else value

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from difflib import SequenceMatcher
-from typing import Any
 
 from ...api import Episode
 from ..judging.checks import is_copied, repeats_all
@@ -42,7 +41,7 @@ def describe(episode: Episode) -> Mapping[str, float | None]:
         "strangers_called": _share(*_called_strangers(episode)),
         "finished": float(finished),
         "finished_at_once": float(bool(outcomes) and outcomes[0] == "finish"),
-        "dumped": float(_is_dump(episode, weighed)) if finished else None,
+        "dumped": float(is_dump(episode)) if finished else None,
     }
 
 
@@ -53,11 +52,11 @@ def _called_strangers(episode: Episode) -> tuple[int, int]:
     return len(strangers(episode) & shown), len(shown) if wanted else 0
 
 
-def _is_dump(episode: Episode, weighed: Any) -> bool:
-    """True for an answer that hands over what was observed instead of saying what was asked."""
-    if weighed is None:
+def is_dump(episode: Episode) -> bool:
+    """True for an answer that hands over what was observed instead of saying what was asked, in whatever length."""
+    if not episode.answer or not any(step.outcome in CALLED for step in episode.steps):
         return False
-    facts = weighed.facts
+    facts = weigh(episode).facts
     if len(episode.answer) > LONGEST or is_copied(episode.answer, facts) or _holds_json(episode):
         return True
     return repeats_all(facts, read(episode.answer, facts).used)
@@ -65,7 +64,7 @@ def _is_dump(episode: Episode, weighed: Any) -> bool:
 
 def _holds_json(episode: Episode) -> bool:
     """True if half of the answer, and `COPIED` characters at least, are one stretch of an observation with its JSON keys."""
-    answer = _squeezed(episode.answer)
+    answer = "" if re.search(r"\bjson\b", episode.task.query, re.IGNORECASE) else _squeezed(episode.answer)
     for step in episode.steps:
         if step.observation is None or not answer:
             continue
