@@ -386,7 +386,8 @@ def test_distill_on_tools_makes_a_skill_for_a_model_that_only_read_other_tools(
         '[lessons]\nkinds = ["parameters", "react"]\nwordings = 1\nexamples = 1\nprompt = "brief"\n'
     )
     words = ("distill", "--tools", "source.json", "--base", model, "-o", "skill.safetensors")
-    assert past_json(*words, "--dry-run", env=noise)["rounds"] == [{"apis": 3, "queries": 3}, {"apis": 6, "queries": 4}]
+    rounds = past_json(*words, "--dry-run", env=noise)["rounds"]
+    assert sorted(rounds, key=str) == [{"apis": 3, "queries": 3}, {"apis": 6, "queries": 4}]
     made = past_json(*words, env=noise)
     assert made["metrics"]["round1_norm"] > 0 and made["metrics"]["round2_norm"] > 0
     past("ingest", "--tools", "target.json", "--prompt", "brief", "--examples", 1, "--name", "lessons")
