@@ -357,3 +357,25 @@ def test_a_tool_that_repeats_its_own_arguments_has_said_nothing():
 
     assert judged("The thumbnail is at https://img.example/77.png.") == "Solved"
     assert judged("The size is m. The url is https://example.org.") == "Unsolved"
+
+
+def test_half_of_a_link_is_another_link_and_a_sentence_no_identifier():
+    query = "Make a QR code of 'www.blog.com' and fetch the message with the message ID that I want to see"
+    held = {
+        ("url", "www.blog.com"): True,
+        ("url", "www.duckduckgo.com"): False,
+        ("url", "http://www.mashape.com/"): False,
+        ("message_id", "The ID of the message that you want to fetch"): False,
+        ("name", "API"): False,
+        ("query", "message of the blog"): True,
+    }
+    for (name, value), right in held.items():
+        assert (not grounds(spec_of("f", {name: {"type": "string"}}), {name: value}, Sources(query)).invented) == right, name
+
+
+def test_one_number_of_the_query_is_not_every_argument():
+    parameters = {name: {"type": "integer"} for name in ("index", "num", "tag", "year_from", "year_to")}
+    query = "Which artists are tagged 175 between the start and the end of 2024?"
+    judged = grounds(spec_of("f", parameters), {"index": 175, "num": 175, "tag": 175}, Sources(query))
+    assert len(judged.invented) == 3
+    assert not grounds(spec_of("f", parameters), {"tag": 175, "year_from": 2024, "year_to": 2024}, Sources(query)).invented

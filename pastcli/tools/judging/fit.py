@@ -27,7 +27,7 @@ CHATTER = frozenset(
     particular corresponding obtain obtaining discover possible following example examples access able trying try going start
     share display compile calculate suitable necessary additional full overall purpose purposes happy excited eager eagerly awaiting
     received receive preparing prepare building build making made conduct conducting exploring searching collect collecting
-    perform performing understand learn learning improve keep make making complete completed process upcoming""".split()
+    perform performing api apis call calls app apps tool tools function functions endpoint understand learn learning improve keep make making complete completed process upcoming""".split()
 )
 """Words of asking rather than of what is asked for."""
 
@@ -45,6 +45,10 @@ _SPECIFIC = re.compile(
     r"'(?P<single>[^'\n]{1,200})'(?!\w)|[\"“](?P<double>[^\"”\n]{1,200})[\"”]|(?P<link>\b(?:https?://|www\.)\S+|\b\S+@\S+\.\w+)"
     r"|(?<![.!?]\s)(?<!^)(?<=[\s(])(?P<name>[A-Z][\w.&'-]*(?:\s(?:of|de|the|la)?\s?[A-Z][\w.&'-]*)*)|(?P<code>\b\w*\d[\w./:-]*)"
 )
+
+
+LONG = 8
+"""Words from which a search text is a text rather than a few words."""
 
 
 @lru_cache(maxsize=512)
@@ -74,7 +78,8 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
         return False
     if _is_whole_query(value, query) and not own & _WHOLE:
         return False
-    if not _shape_fits(value, own, parameter) or (own & _WHOLE and not _is_quoted(value, query)):
+    worked_on = own & _WHOLE or (own & FREE and len(words(value)) >= LONG)
+    if not _shape_fits(value, own, parameter) or (worked_on and not _is_quoted(value, query)):
         return False
     near = _near(value, own, query)
     if own & IDENTITY and not near and not _has_figure(value) and any(map(_has_figure, specifics(query))):
@@ -102,6 +107,8 @@ def has_shape(value: str, name: frozenset[str]) -> bool:
     figures = _has_figure(value)
     if name & {"email", "mail"} and "@" not in value:
         return False
+    if name & {"id", "ids", "uuid", "guid"} and not figures and len(words(value)) > 3:
+        return False  # a sentence about an identifier is none
     if name & {"url", "link", "website", "uri", "href", "domain", "host"} and not set(value) & set("./:"):
         return False
     if (

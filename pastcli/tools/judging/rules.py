@@ -48,7 +48,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/3"
+    version = "rules/4"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
