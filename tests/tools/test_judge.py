@@ -370,7 +370,9 @@ def test_half_of_a_link_is_another_link_and_a_sentence_no_identifier():
         ("query", "message of the blog"): True,
     }
     for (name, value), right in held.items():
-        assert (not grounds(spec_of("f", {name: {"type": "string"}}), {name: value}, Sources(query)).invented) == right, name
+        assert (
+            not grounds(spec_of("f", {name: {"type": "string"}}), {name: value}, Sources(query)).invented
+        ) == right, name
 
 
 def test_one_number_of_the_query_is_not_every_argument():
@@ -378,4 +380,6 @@ def test_one_number_of_the_query_is_not_every_argument():
     query = "Which artists are tagged 175 between the start and the end of 2024?"
     judged = grounds(spec_of("f", parameters), {"index": 175, "num": 175, "tag": 175}, Sources(query))
     assert len(judged.invented) == 3
-    assert not grounds(spec_of("f", parameters), {"tag": 175, "year_from": 2024, "year_to": 2024}, Sources(query)).invented
+    assert not grounds(
+        spec_of("f", parameters), {"tag": 175, "year_from": 2024, "year_to": 2024}, Sources(query)
+    ).invented

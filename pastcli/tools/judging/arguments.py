@@ -143,7 +143,11 @@ def _twice(value: Any, name: str, arguments: dict[str, Any], query: str) -> bool
     """True if one word of the query is given as two different arguments, or one number as three: it can hardly be all."""
     if not isinstance(value, str):
         same = [other for other, given in arguments.items() if not isinstance(given, bool) and given == value]
-        return len(same) > 2 and name in same and len(re.findall(rf"(?<!\d){re.escape(str(value))}(?!\d)", query)) < len(same)
+        return (
+            len(same) > 2
+            and name in same
+            and len(re.findall(rf"(?<!\d){re.escape(str(value))}(?!\d)", query)) < len(same)
+        )
     if dates(value):
         return False
     same = [other for other, given in arguments.items() if isinstance(given, str) and plain(given) == plain(value)]
@@ -249,7 +253,9 @@ def _text_said(text: str, name: str, sources: Sources, known: list[Said]) -> boo
             return True
         if meaning & source.meanings:
             return True
-    return " " in text.strip() and _phrase_said(meaningful, known)  # a link or a code is no phrase: half of it is another
+    return " " in text.strip() and _phrase_said(
+        meaningful, known
+    )  # a link or a code is no phrase: half of it is another
 
 
 def _phrase_said(meaningful: Sequence[str], known: Sequence[Said]) -> bool:
