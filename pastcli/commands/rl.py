@@ -118,7 +118,7 @@ def command(
 def _show_plan(
     found: models.ModelRef,
     source: _rl_tools.Source | None,
-    rows: list[dict],
+    rows: list[dict[str, Any]],
     config: RlConfig,
     card: float,
     as_json: bool,

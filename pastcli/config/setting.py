@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import types
 import typing
 from collections.abc import Sequence
@@ -59,11 +60,11 @@ def checked(value: Any, one: Field, wanted: Any, where: str) -> Any:
         if not math.isfinite(found):
             raise UsageError(f"{where} must be a finite number, not {found}")
         for bound, fine, words in (
-            (meta.get("above"), lambda b: found > b, "above"),
-            (meta.get("at_least"), lambda b: found >= b, "at least"),
-            (meta.get("at_most"), lambda b: found <= b, "at most"),
+            (meta.get("above"), operator.gt, "above"),
+            (meta.get("at_least"), operator.ge, "at least"),
+            (meta.get("at_most"), operator.le, "at most"),
         ):
-            if bound is not None and not fine(bound):
+            if bound is not None and not fine(found, bound):
                 raise UsageError(f"{where} must be {words} {bound:g}, not {found}")
     return found
 

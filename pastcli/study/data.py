@@ -146,7 +146,7 @@ def _of(study: Study, part: Part) -> list[dict[str, Any]]:
 
 def _taken(
     study: Study, part: Part, folder: Path, taken: frozenset[str]
-) -> tuple[tuple[Path, ...], list[Question], frozenset]:
+) -> tuple[tuple[Path, ...], list[Question], frozenset[str]]:
     """Documents, questions and titles of a part after `apart`, `skip`, `limit` and `per_document`."""
     paths = places(study, part.documents)
     shown = ", ".join(map(str, paths))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..api import Task, ToolEnv, ToolSpec
+from ..api import Task, ToolEnv, ToolFormat, ToolSpec
 from ..api.tools import Key
 from ..errors import UsageError
 from . import environments, formats, names, sources
@@ -107,7 +107,7 @@ def _from_files(path: Path, warnings: Warnings) -> tuple[str, list[Task], list[T
     return " + ".join(kinds), _distinct_ids(tasks, warnings), specs
 
 
-def _unknown(path: Path, known: list, broken: list[str]) -> UsageError:
+def _unknown(path: Path, known: Sequence[ToolFormat], broken: list[str]) -> UsageError:
     what = f"no file below {path} is" if path.is_dir() else f"{path} is"
     accepted = ", ".join(sorted(one.NAME for one in known))
     hint = f'accepted: {accepted}; or mcp.json ({{"mcpServers": …}}), or a Python module of functions'

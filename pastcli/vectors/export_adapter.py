@@ -242,7 +242,11 @@ def _tokenizer(model: Checkpoint, out: Path) -> None:
 
 def _target_modules(adapted: Iterable[str], model: Iterable[str]) -> list[str]:
     """Last parts of the module names (`q_proj`), as PEFT and vLLM expect them; whole names where only some layers change."""
-    adapted, last = set(adapted), lambda name: name.removesuffix(".weight").rsplit(".", 1)[-1]
+    adapted = set(adapted)
+
+    def last(name: str) -> str:
+        return name.removesuffix(".weight").rsplit(".", 1)[-1]
+
     partial = {last(name) for name in model if name.endswith(".weight") and name not in adapted}
     return sorted({name.removesuffix(".weight") if last(name) in partial else last(name) for name in adapted})
 

@@ -108,9 +108,12 @@ def front(points: Iterable[Point]) -> list[Point]:
     """Those that no other point beats: as consistent and as little perplexed, and better in one of the two (Pareto)."""
     points = list(points)
     goals = {point: (point.scores["consistency"], -point.scores["perplexity"]) for point in points}
-    beaten = lambda one: any(  # noqa: E731
-        all(a >= b for a, b in zip(goals[other], goals[one])) and goals[other] != goals[one] for other in points
-    )
+
+    def beaten(one: Point) -> bool:
+        return any(
+            all(a >= b for a, b in zip(goals[other], goals[one])) and goals[other] != goals[one] for other in points
+        )
+
     return [point for point in points if not beaten(point)]
 
 
@@ -120,7 +123,9 @@ def unlabelled_choice(points: Iterable[Point]) -> Point:
     found = front(points)
     consistency = [point.scores["consistency"] for point in found]
     loss = [math.log(point.scores["perplexity"]) for point in found]
-    spread = lambda values: max(max(values) - min(values), 1e-12)  # noqa: E731
+
+    def spread(values: list[float]) -> float:
+        return max(max(values) - min(values), 1e-12)
 
     def away(index: int) -> float:
         short = (max(consistency) - consistency[index]) / spread(consistency)
@@ -133,7 +138,10 @@ def plot_front(points: Sequence[Point], chosen: Point, path: Path) -> None:
     """Consistency against perplexity, each point with its lambda; the front is a line, the choice a ring."""
     figure = blank(5.2, 3.8)
     axes: Any = figure.subplots()
-    place = lambda point: (point.scores["perplexity"], point.scores["consistency"])  # noqa: E731
+
+    def place(point: Point) -> tuple[float, float]:
+        return point.scores["perplexity"], point.scores["consistency"]
+
     for group in dict.fromkeys(point.group for point in points):
         axes.plot(*zip(*(place(p) for p in points if p.group == group)), "o", markersize=5, label=group)
     axes.plot(*zip(*sorted(map(place, front(points)))), "-", color="grey", linewidth=1, zorder=0, label="Pareto front")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -92,7 +92,7 @@ def run(
     count = min(threads(), max(1, MOST_HELD // max(held, 1)))
     _keep_freed_memory()
     with ThreadPoolExecutor(count) as pool:
-        waiting: deque = deque()
+        waiting: deque[tuple[Span, Future[Result]]] = deque()
         try:
             for task in tasks:
                 waiting.append((task, pool.submit(_quietly, work, task)))
