@@ -7,6 +7,7 @@ what the documentation does not require or know: recalling it is the model's tas
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..api import ToolSpec
-from ..api.schemas import members, open_ended
+from ..api.schemas import Schema, members, open_ended
 from . import types
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def check(spec: ToolSpec, arguments: Any) -> tuple[str, dict[str, Any]]:
         _patience.until = time.monotonic() + ALL_PATTERNS_SECONDS
         for error in islice(validator.iter_errors(given), MOST_FAULTS + 1):
             place = str(error.absolute_path[0]) if error.absolute_path else ""
-            faults.setdefault(place, []).extend(_words(error))
+            faults.setdefault(place, []).extend(_words(error, spec.schema))
     except RecursionError:
         return "the input is nested too deeply", {}
     whole = faults.pop("", [])
@@ -175,7 +176,7 @@ def canonical(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _words(error: ValidationError) -> list[str]:
+def _words(error: ValidationError, root: Schema) -> list[str]:
     """The faults one error of the library stands for."""
     path, rule = list(error.absolute_path), error.validator
     wanted: Any = error.validator_value  # set, as the next two are, in every error of `iter_errors`
@@ -186,8 +187,7 @@ def _words(error: ValidationError) -> list[str]:
         absent = [name for name in wanted if name not in value]
         return [f"missing required parameter {_quote(_place([*path, name]))}" for name in absent]
     if rule in ("additionalProperties", "unevaluatedProperties"):
-        extra = [name for name in value if name not in schema.get("properties", {})]
-        return [f"unknown parameter {_quote(_place([*path, name]))}" for name in extra]
+        return [f"unknown parameter {_quote(_place([*path, name]))}" for name in _strangers(value, schema, root)]
     if rule == "type":
         return [f"{subject} must be {_either(wanted)}, not {_a(types.type_of(value))}"]
     if rule in ("enum", "const"):
@@ -212,6 +212,16 @@ def _words(error: ValidationError) -> list[str]:
     if rule in ("anyOf", "oneOf"):
         return [f"{subject} fits {'none' if error.context else 'more than one'} of the forms allowed"]
     return [f"{subject} breaks the rule {_quote(str(rule))} of the documentation"]
+
+
+def _strangers(value: Any, schema: Schema, root: Schema) -> list[str]:
+    """Members of an object that its schema, in itself or a branch, neither names nor has a pattern for; where all are
+    named by some branch, those that the schema itself does not name: one of them belongs to a branch that does not apply."""
+    patterns = schema.get("patternProperties", {})  # the library has just searched with them
+    own = schema.get("properties", {})
+    beside = [name for name in value if name not in own and not any(re.search(one, name) for one in patterns)]
+    named = members(schema, root)[0] if "unevaluatedProperties" in schema else own
+    return [name for name in beside if name not in named] or beside
 
 
 def _place(path: list[Any]) -> str:

@@ -153,6 +153,19 @@ def test_anchors_and_references_to_the_root_are_followed():
     assert fault(tree, {"next": {"next": {"n": "1"}}}) == 'parameter "next.next.n" must be an integer, not a string'
 
 
+def test_only_strangers_are_called_unknown():
+    """A model that is told that a good name is unknown gives the good name up."""
+    number = {"type": "integer"}
+    patterned = {"properties": {"a": number}, "patternProperties": {"^x_": number}, "additionalProperties": False}
+    assert of_one(patterned, {"a": 1, "x_1": 2}) == ""
+    assert of_one(patterned, {"a": 1, "x_1": 2, "b": 3}) == 'unknown parameter "x.b"'
+    branched = {"properties": {"a": number}, "allOf": [{"properties": {"c": number}}], "unevaluatedProperties": False}
+    assert of_one(branched, {"a": 1, "c": 2}) == ""
+    assert of_one(branched, {"a": 1, "c": 2, "b": 3}) == 'unknown parameter "x.b"'
+    either = {"anyOf": [{"properties": {"c": number}}, {"properties": {"d": number}}], "unevaluatedProperties": False}
+    assert of_one(either, {"d": 1, "c": "no"}) == 'unknown parameter "x.d"; unknown parameter "x.c"'
+
+
 def test_members_of_branches_are_known_and_strangers_only_where_they_are_welcome():
     branches = {
         "anyOf": [
