@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import narration, output, runs
 from ..config import AgentConfig, IngestConfig, LessonsConfig, to_dict
-from ..errors import UsageError
 from ._options import close, finished_before, show_run
 from ._train import write_rows
 
 if TYPE_CHECKING:
-    from ..api import Task, ToolSpec
     from ..tools.learning.lessons import Lessons
+    from ..tools.learning.sides import Side
 
 FILES = {
     "corpus": "corpus.jsonl",
@@ -27,20 +25,6 @@ FILES = {
 }
 """What is written of each side, by the name of its output: to train on, to ask (`past eval`), for `past rl`, for
 `past agent`, and the queries that came with the tools, if any."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """Source or target: its categories, its APIs and the queries that came with them."""
-
-    name: str
-    categories: tuple[str, ...]
-    specs: tuple[ToolSpec, ...]
-    own: tuple[Task, ...]
-
-    @property
-    def prefix(self) -> str:
-        return "target_" if self.name == "target" else ""
 
 
 def ingest_tools(
@@ -67,9 +51,11 @@ def ingest_tools(
         if record is not None:
             show_run(record, as_json)
             return
+    from ..tools.learning.sides import sides_of
+
     if out and not flags["resume"]:
         runs.allowed(out, folder=False, force=flags["force"], inputs=list(tools))
-    sides, notes = _sides(tools, category, target, lessons)
+    sides, notes = sides_of(tools, category, target, lessons)
     for note in notes:
         output.warn(note)
     if flags["dry_run"]:
@@ -86,65 +72,6 @@ def ingest_tools(
             _write(run, side, made[side.name], lessons, out)
         run.metrics(**{f"{side.prefix}{k}": v for side in sides for k, v in _figures(side, made[side.name]).items()})
     _report(runs.read(run.final), as_json)
-
-
-def _sides(
-    tools: Sequence[Path], category: Sequence[str], target: Sequence[str], lessons: LessonsConfig
-) -> tuple[list[Side], list[str]]:
-    """The sides with their APIs, and what is worth a warning."""
-    from ..tools.learning import split
-    from ..tools.load import read_tools
-
-    found = [read_tools(path) for path in tools]
-    notes = [line for one in found for line in one.warnings.lines()]
-    specs, tasks = _merged(found)
-    if not target and not lessons.target_share:
-        names = split.pick(specs, category)
-        return [_side("source", names, specs, tasks, lessons)], notes
-    sides = split.part(specs, tasks, category, target, lessons.target_share, lessons.seed)
-    if sides.left_out:
-        shown = ", ".join(sides.left_out)
-        notes.append(f"left out of both sides, for they share a tool or a query with the target: {shown}")
-    both = (("source", sides.source), ("target", sides.target))
-    return [_side(name, names, specs, tasks, lessons) for name, names in both], notes
-
-
-def _merged(found: Sequence[Any]) -> tuple[list[ToolSpec], list[Task]]:
-    """The APIs of several files, each once and no two of one name; the files' own queries."""
-    from dataclasses import replace
-
-    from ..tools import names
-
-    listed: dict[Any, ToolSpec] = {}
-    for spec in (spec for one in found for spec in one.specs):
-        listed.setdefault(spec.key, spec)
-    exposed = names.distinct([spec.name for spec in listed.values()], list(listed))
-    named = {
-        key: replace(spec, name=name) if spec.name != name else spec
-        for (key, spec), name in zip(listed.items(), exposed, strict=True)
-    }
-    tasks = [task for one in found for task in one.tasks]
-    own = [replace(task, tools=tuple(named[spec.key] for spec in task.tools)) for task in tasks]
-    return list(named.values()), own
-
-
-def _side(
-    name: str, categories: Sequence[str], specs: Sequence[ToolSpec], tasks: Sequence[Task], lessons: LessonsConfig
-) -> Side:
-    import random
-
-    wanted = set(categories)
-    own = [spec for spec in specs if spec.category in wanted]
-    if lessons.required_only:
-        own = [spec for spec in own if any(parameter.required for parameter in spec.parameters)]
-    if lessons.apis and len(own) > lessons.apis:
-        drawn = random.Random(f"{lessons.seed}|apis").sample(range(len(own)), lessons.apis)
-        own = [own[place] for place in sorted(drawn)]
-    if not own:
-        raise UsageError(f"no API is left for the {name}", "name other categories, or leave out --required-only")
-    kept = {spec.key for spec in own}
-    asked = tuple(task for task in tasks if all(spec.key in kept for spec in task.tools))
-    return Side(name, tuple(categories), tuple(own), asked)
 
 
 def lesson_rows(made: Lessons, lessons: LessonsConfig) -> list[dict[str, Any]]:

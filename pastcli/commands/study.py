@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .. import output, runs
 from ..config.study import reference
+from ..config.study_tools import reference as of_tools
 from ..errors import UsageError
 from . import _study_init
 from ._options import DryRun, Json
@@ -17,7 +18,7 @@ from ._options import DryRun, Json
 EXAMPLE = "Example: `past study run squad.toml`"
 
 app = typer.Typer(
-    help=f"Run an experiment from one file: arms, seeds, controls.\n\n{reference()}",
+    help=f"Run an experiment from one file: arms, seeds, controls.\n\n{reference()}\n\n{of_tools()}",
     epilog=EXAMPLE,
     no_args_is_help=True,
 )
@@ -42,7 +43,7 @@ JOBS = typer.Option("--jobs", min=1, help="Stages run side by side; each takes t
 app.command("init", epilog=_study_init.EXAMPLE)(_study_init.command)
 
 
-@app.command("run", epilog=f"{reference()}\n\n{EXAMPLE}")
+@app.command("run", epilog=f"{reference()}\n\n{of_tools()}\n\n{EXAMPLE}")
 def run(
     file: Annotated[Path | None, FILE] = None,
     out: Annotated[Path | None, OUT] = None,
@@ -59,10 +60,8 @@ def run(
 
     Every result is found by its content, also across the studies of a workspace: nothing is trained twice.
     """
-    from ..study import load
-    from ..study.run import plan, run
-
     file = file or _newest()
+    load, plan, run = _kind_of(file)
     study = load(file)
     folder = out or Path("studies") / file.stem
     if unknown := set(seed or ()) - set(study.seeds):
@@ -72,6 +71,20 @@ def run(
         return
     document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or ())
     output.emit(document["summary"], as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
+
+
+def _kind_of(file: Path) -> tuple[Any, Any, Any]:
+    """(load, plan, run) of a study of documents, or of one of tools."""
+    from ..study.tools import spec
+
+    if spec.is_of_tools(file):
+        from ..study.tools.run import plan, run
+
+        return spec.load, plan, run
+    from ..study import load
+    from ..study.run import plan, run
+
+    return load, plan, run
 
 
 def _newest() -> Path:
@@ -109,8 +122,9 @@ def report(
 
 
 @app.command("arms", epilog="Example: `past study arms > my-study.toml`")
-def arms() -> None:
+def arms(tools: Annotated[bool, typer.Option("--tools", help="Those of a study of tools.")] = False) -> None:
     """Print the arms of a study that declares none, as TOML to start from."""
-    from ..study.spec import default_arms
+    from ..study import spec
+    from ..study.tools import spec as spec_of_tools
 
-    print(default_arms(), end="")
+    print((spec_of_tools if tools else spec).default_arms(), end="")

@@ -22,7 +22,11 @@ class LessonsConfig:
     examples: int = setting(2, "whole runs of the agent on each API, with invented queries", at_least=0)
     queries: int = setting(3, "queries on each API for reinforcement learning", at_least=0)
     test_queries: int = setting(2, "queries on each API for evaluation, in wordings that no other has", at_least=0)
-    apis: int = setting(0, "use at most so many APIs of each side, drawn; 0 uses all", at_least=0)
+    apis: int = setting(
+        0,
+        "use at most so many APIs of each side, drawn among those that a query can be made for; 0 uses all",
+        at_least=0,
+    )
     required_only: bool = setting(
         False, "leave out APIs that require no parameter: calling them shows nothing of what was learnt"
     )

@@ -88,7 +88,7 @@ def singles(study: Study, whole: Material, folder: Path) -> list[Material]:
             raise UsageError(f"no document {doc!r} for its questions", "`doc` of a question names its document")
         rows = [{**asdict(passage), "source": {}} for passage in passages[doc]]  # no path: named by content alone
         where = {question.id: whole.where[question.id] for question in asked}
-        made.append(_material((_write(rows, folder, ".jsonl"),), asked, asked, where, whole.titles, folder))
+        made.append(_material((write_named(rows, folder, ".jsonl"),), asked, asked, where, whole.titles, folder))
     return made
 
 
@@ -152,7 +152,7 @@ def _taken(
     shown = ", ".join(map(str, paths))
     chosen = _chosen(study, part, taken)
     if chosen:
-        documents: tuple[Path, ...] = (_write(_rows(chosen, part.kinds, paths[0]), folder, ".json"),)
+        documents: tuple[Path, ...] = (write_named(_rows(chosen, part.kinds, paths[0]), folder, ".json"),)
     elif part.skip or part.limit or part.kinds:
         raise UsageError(f"skip, limit and kinds choose among records, and {shown} is no single file of records")
     else:
@@ -271,16 +271,16 @@ def _at_most(questions: Sequence[Question], most: int) -> list[Question]:
 
 def _questions(questions: Sequence[Question], folder: Path) -> Path:
     rows = [{"id": q.id, "question": q.question, "answers": list(q.answers), "doc": q.doc} for q in questions]
-    return _write(rows, folder, ".jsonl")
+    return write_named(rows, folder, ".jsonl")
 
 
 def pairs(questions: Path, folder: Path) -> Path:
     """The questions and their reference answers as prompt and completion: what imitation learns."""
     rows = [{"prompt": qa.prompt_for(q.question), "completion": f" {q.answers[0]}"} for q in read_questions(questions)]
-    return _write(rows, folder, ".jsonl")
+    return write_named(rows, folder, ".jsonl")
 
 
-def _write(rows: Sequence[Mapping[str, Any]], folder: Path, suffix: str) -> Path:
+def write_named(rows: Sequence[Mapping[str, Any]], folder: Path, suffix: str) -> Path:
     """A file named by its content: the same in every study that uses the same data."""
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     text = "[\n" + ",\n".join(lines) + "\n]\n" if suffix == ".json" else "".join(line + "\n" for line in lines)

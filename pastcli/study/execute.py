@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,9 +12,10 @@ from typing import Any
 
 from .. import config as configs
 from .. import output, runs
-from ..errors import Interrupted, PastError
+from ..errors import PastError
 from ..files import remove, write_json
 from ..vectors.files.opening import as_directory
+from .command import run_past
 from .node import Node
 
 RATES = {"generate": 30.0, "sft": 250.0, "rl": 250.0, "distill": 250.0, "answers": 700.0}
@@ -189,10 +184,14 @@ def _one(node: Node, store: Store) -> None:
         time.sleep(2)
     if store.done(node):
         return
-    if node.stage == "answers":
+    if node.stage == "answers" and "tests" in dict(node.inputs):
+        from .tools.ask import ask
+
+        ask(node, store)
+    elif node.stage == "answers":
         _ask(node, store)
     else:
-        _past(node, store, *_words(node, store), "--name", node.name)
+        run_past(node, store, *_words(node, store), "--name", node.name)
 
 
 def _words(node: Node, store: Store) -> list[str]:
@@ -208,7 +207,10 @@ def _words(node: Node, store: Store) -> list[str]:
         after = [word for path in by_role.get("after", []) for word in ("--after", path)]
         return ["sft", *by_role["documents"], "--base", by_role["base"][0], *after, *chosen]
     if node.stage == "rl":
-        return ["rl", "--sft", by_role["sft"][0], "--questions", by_role["questions"][0], *chosen]
+        practice = "tools" if "tools" in by_role else "questions"
+        return ["rl", "--sft", by_role["sft"][0], f"--{practice}", by_role[practice][0], *chosen]
+    if node.stage == "distill" and "tools" in by_role:
+        return ["distill", "--tools", by_role["tools"][0], "--base", by_role["base"][0]]
     if node.stage == "distill":
         return ["distill", *by_role["documents"], "--base", by_role["base"][0], "--questions", by_role["questions"][0]]
     if node.stage == "extract":
@@ -222,18 +224,15 @@ def _ask(node: Node, store: Store) -> None:
     inputs = dict(node.inputs)
     model = store.output(inputs["model"])
     began = time.monotonic()
-    result = _past(node, store, "eval", "--questions", str(inputs["questions"]), "--model", f"arm={model}")
+    result = run_past(node, store, "eval", "--questions", str(inputs["questions"]), "--model", f"arm={model}")
     rows = [
         json.loads(line)
         for line in (Path(result["outputs"]["answers"]) / "1.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-    injected = inputs["model"] if isinstance(inputs["model"], Node) and inputs["model"].stage == "inject" else None
-    record = store.record(injected) if injected else None
-    metrics = record.manifest["metrics"] if record else {}
     about = {
         "label": node.label,
         "seconds": round(time.monotonic() - began, 1),
-        "injection": {k: metrics.get(k) for k in ("survival", "norm_ratio", "norm")},
+        "injection": injection(inputs["model"], store),
         "retained": result["models"]["arm"].get("retained"),
     }
     store.answers.mkdir(parents=True, exist_ok=True)
@@ -244,49 +243,8 @@ def _ask(node: Node, store: Store) -> None:
     remove(store.workspace / "runs" / result["run"])
 
 
-def _past(node: Node, store: Store, *words: str) -> dict[str, Any]:
-    """One command with the node's settings, and nobody else's; its JSON document. What it says goes to the store's `logs/`."""
-    store.logs.mkdir(parents=True, exist_ok=True)
-    settings = store.logs / f"{node.name}.toml"
-    stage = "eval" if node.stage == "answers" else node.stage
-    tables = configs.to_toml(stage, node.config)
-    for name in ("ingest", "sft", "rl"):  # the stages that a run takes settings of beside its own
-        if name in node.extra:
-            tables += configs.to_toml(name, node.extra[name])
-    settings.write_text(tables, encoding="utf-8")
-    words = (*words, "--config", str(settings), "--resume")
-    output.note(f"$ {typed(words, store.workspace)}")
-    command = [sys.executable, "-m", "pastcli", *words, "--json"]
-    log = store.logs / f"{node.name}.log"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
-    environment["PAST_WORKSPACE"] = str(store.workspace)
-    with open(log, "a", encoding="utf-8") as errors:
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-            preexec_fn=_die_with_parent,
-        )
-    if done.returncode == 130:
-        raise Interrupted("interrupted", "run the same command again to continue")
-    if done.returncode:
-        said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        raise PastError(f"{node.label} failed: {' '.join(said[-2:])[:400]}", f"everything it said is in {log}")
-    return json.loads(done.stdout)
-
-
-def typed(words: Sequence[str], workspace: Path) -> str:
-    """The command line that does the same from the current directory."""
-    here = Path.cwd()
-    short = [os.path.relpath(word) if word.startswith(f"{here}{os.sep}") else word for word in words]
-    elsewhere = [] if workspace.resolve() == here else ["-C", os.path.relpath(workspace)]
-    return shlex.join(["past", *elsewhere, *short])
-
-
-def _die_with_parent() -> None:
-    """A stage must not outlive a study that is killed: the next one would find its run taken (Linux only)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+def injection(model: Node | Path, store: Store) -> dict[str, Any]:
+    """What an injection measured of the vector it added; None each for a model that got none."""
+    record = store.record(model) if isinstance(model, Node) and model.stage == "inject" else None
+    metrics = record.manifest["metrics"] if record else {}
+    return {name: metrics.get(name) for name in ("survival", "norm_ratio", "norm")}

@@ -107,7 +107,7 @@ class Graph:
             + len(config.task)
             + sum(r == "documents" for r, _ in more or [])
         )
-        work = config.epochs * sum(_tokens(path) for path in material.documents) * views
+        work = config.epochs * sum(tokens_in(path) for path in material.documents) * views
         return self._node("sft", config, inputs, work, f"sft {what}, seed {config.seed}", ingest=ingest)
 
     def generated(self, phase: Phase, material: data.Material) -> Node:
@@ -118,7 +118,7 @@ class Graph:
         if phase.model and not remote:
             inputs.append(("model", models.resolve(phase.model).path))
         ingest = self.study.stage("ingest", {"implication_sets": data.ALL_SETS})
-        asked = sum(_tokens(path) for path in material.documents) * 4 / ingest.max_chars * config.samples
+        asked = sum(tokens_in(path) for path in material.documents) * 4 / ingest.max_chars * config.samples
         work = asked * len(config.kind) * config.max_new_tokens / 2 if phase.model else 0.0
         label = f"generate {', '.join(config.kind)}"
         named = {"ingest": ingest, **({"model": phase.model} if remote else {})}
@@ -135,7 +135,7 @@ class Graph:
         """SFT on prompt and completion: [imitation] or [format]."""
         config = self.study.stage(table, changes, seed=seed)
         inputs = [("base", start), ("documents", file)]
-        return self._node("sft", config, inputs, config.epochs * _tokens(file), f"{table}, seed {seed}")
+        return self._node("sft", config, inputs, config.epochs * tokens_in(file), f"{table}, seed {seed}")
 
     def vector(self, vector: Vector, seed: int, what: str) -> Node | Path:
         """The skill file of [vectors.NAME] at one seed; one made before is the same at all."""
@@ -232,7 +232,7 @@ class Graph:
         )
 
 
-def _tokens(path: Path) -> float:
+def tokens_in(path: Path) -> float:
     """About how many tokens a file or folder holds, at four characters each."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return math.ceil(sum(file.stat().st_size for file in files) / 4)

@@ -45,6 +45,10 @@ def _json(value: Any, depth: int) -> str:
 
 def markdown(document: Mapping[str, Any], level: int = 1) -> str:
     """The study as a reader sees it: what the numbers carry, the table of arms, effects, strata, how it was made."""
+    if document.get("kind") == "tools":
+        from .tools import report as of_tools
+
+        return of_tools.markdown(document, level)
     summary, title = document["summary"], "#" * level
     parts = [f"{title} {document['title']}", _recipe(document)]
     parts.append("\n".join(f"- {sentence}" for sentence in summary["sentences"]))
@@ -211,6 +215,10 @@ def refreshed(path: Path) -> dict[str, Any]:
     Raises `MismatchError` if a score is not what its prediction earns.
     """
     document = read_json(path)
+    if document.get("kind") == "tools":
+        from .tools import report as of_tools
+
+        return of_tools.refreshed(document, path)
     if not {"study", "items", "arms"} <= document.keys():
         raise MismatchError(f"{path} is no result of a study", "name a results.json that `past study run` wrote")
     _check_scores(document, path)

@@ -57,19 +57,19 @@ def default_arms() -> str:
 
 def load(path: Path) -> Study:
     """Read and check a study file; raises `UsageError` that names the key and the nearest known one."""
-    raw = _toml(path)
+    raw = read_toml(path)
     known = [*TOP, "source", "target", "targets", "phases", "arms", "vectors", *STAGE_TABLES, *DEFAULTS]
-    _only(raw, known, str(path))
+    only(raw, known, str(path))
     for part in ("source", "target"):
         if not isinstance(raw.get(part, {} if part == "source" else None), dict):
             raise UsageError(f"{path} has no [{part}]", f"a study needs [{part}] with documents and questions")
-    default = _parse(default_arms(), "the default arms")
+    default = parse_toml(default_arms(), "the default arms")
     arms = raw.get("arms") or default["arms"]
     vectors = {**default["vectors"], **raw.get("vectors", {})}
     study = Study(
         title=str(raw.get("title", path.stem)),
         base=str(raw.get("base", "smol")),
-        seeds=_seeds(raw.get("seeds", [0, 1, 2, 3, 4])),
+        seeds=seeds_of(raw.get("seeds", [0, 1, 2, 3, 4])),
         reference=str(raw.get("reference", "SFT")),
         source=build(Part, raw.get("source", {}), "[source]"),
         target=build(Part, raw["target"], "[target]"),
@@ -117,11 +117,11 @@ def _check(study: Study) -> None:
     for name, arm in study.arms.items():
         study.stage("sft", arm.sft), study.stage("inject", arm.inject)
         for one, _ in added(arm):
-            _one_of(one, study.vectors, f"a vector in `add` of [arms.{name}]")
+            one_of(one, study.vectors, f"a vector in `add` of [arms.{name}]")
         for other in arm.against.split("|") if arm.against else []:
-            _one_of(other, study.arms, f"`against` of [arms.{name}]")
+            one_of(other, study.arms, f"`against` of [arms.{name}]")
         for domain in arm.sequence:
-            _one_of(domain, study.targets, f"domain in `sequence` of [arms.{name}]")
+            one_of(domain, study.targets, f"domain in `sequence` of [arms.{name}]")
         if arm.single not in (None, True, False):
             raise UsageError(f"single of [arms.{name}] must be true or false, not {arm.single!r}")
         if arm.model == "source" and not study.source.documents:
@@ -159,16 +159,16 @@ def added(arm: Arm) -> list[tuple[str, float]]:
     return found
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
     try:
-        return _parse(path.read_text(encoding="utf-8"), str(path))
+        return parse_toml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path} cannot be read: {error}", "name a study file; `past study arms` prints a start"
         ) from error
 
 
-def _parse(text: str, where: str) -> dict[str, Any]:
+def parse_toml(text: str, where: str) -> dict[str, Any]:
     import tomli
 
     try:
@@ -182,7 +182,7 @@ def build(cls: Any, table: Any, where: str) -> Any:
     if not isinstance(table, dict):
         raise UsageError(f"{where} must be a table")
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    _only(table, fields, where)
+    only(table, fields, where)
     hints = typing.get_type_hints(cls)
     for key, value in table.items():
         wanted, what = hints[key], f"{key} of {where}"
@@ -193,18 +193,18 @@ def build(cls: Any, table: Any, where: str) -> Any:
     return cls(**table)
 
 
-def _only(table: Mapping[str, Any], known: typing.Iterable[str], where: str) -> None:
+def only(table: Mapping[str, Any], known: typing.Iterable[str], where: str) -> None:
     for key in table:
-        _one_of(key, known, f"key of {where}")
+        one_of(key, known, f"key of {where}")
 
 
-def _one_of(name: str, known: typing.Iterable[str], what: str) -> None:
+def one_of(name: str, known: typing.Iterable[str], what: str) -> None:
     names = list(known)
     if name not in names:
         raise UsageError(f"unknown {what}: {name}", configs.nearest(name, names))
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
+def seeds_of(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(seed, int) and seed >= 0 for seed in value):
         raise UsageError(f"seeds must be a list of whole numbers, not {value!r}", "for example seeds = [0, 1, 2, 3, 4]")
     if len(set(value)) < len(value):

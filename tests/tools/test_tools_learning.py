@@ -383,3 +383,15 @@ def test_what_a_question_cannot_name_is_not_asked():
     assert list(queries.askable(call, 60)) == []
     firsts = queries.Call(api("C", "T"), {}, Observation("", {"rows": [{"title": "A"}, {"title": "B"}]}))
     assert list(queries.askable(firsts, 1000)) == [("title of the first entry", "A")]
+
+
+def test_of_many_apis_those_are_drawn_that_a_query_can_be_made_for():
+    silent = [replace(api("C", f"Silent{n}"), response_template={"ok": "bool"}) for n in range(6)]
+    telling = [replace(api("C", f"Telling{n}"), response_template={"name": "str", "stock": "int"}) for n in range(4)]
+    specs = [spec for pair in zip(silent, telling, strict=False) for spec in pair]
+    config = LessonsConfig(apis=3, seed=1)
+    kept = lessons.drawn(specs, config)
+    assert len(kept) == 3 and {spec.tool for spec in kept} <= {spec.tool for spec in telling}
+    assert kept == lessons.drawn(specs, config) and kept == [spec for spec in specs if spec in kept]
+    made = lessons.make(kept, config)
+    assert made.counts()["apis_without_query"] == 0

@@ -29,13 +29,14 @@ KINDS = ("card", *recall.WORDINGS, "react")
 @dataclass
 class Lessons:
     """What was made. `rows` train, `runs` are whole episodes that train, `recall` asks about schemas in wordings that no row
-    has; `practice` are queries for reinforcement learning, `tests` those for evaluation, in wordings of their own."""
+    has; `practice` are queries for reinforcement learning and `solved` runs that solve them, `tests` those for evaluation, in wordings of their own."""
 
     specs: tuple[ToolSpec, ...]
     rows: list[dict[str, Any]] = field(default_factory=list)
     runs: list[Episode] = field(default_factory=list)
     recall: list[dict[str, Any]] = field(default_factory=list)
     practice: list[Task] = field(default_factory=list)
+    solved: list[Episode] = field(default_factory=list)
     tests: list[Task] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -79,8 +80,22 @@ def make(specs: Sequence[ToolSpec], config: LessonsConfig, progress: Progress | 
             progress(done, len(specs), {})
     found.runs = [one.episode for one in made["react"]]
     found.practice = [one.task for one in made["practice"]]
+    found.solved = [one.episode for one in made["practice"]]
     found.tests = [one.task for one in made["test"]]
     return found
+
+
+def drawn(specs: Sequence[ToolSpec], config: LessonsConfig) -> list[ToolSpec]:
+    """`config.apis` of the APIs in their order, drawn among those that a query can be made for."""
+    order = list(range(len(specs)))
+    random.Random(f"{config.seed}|apis").shuffle(order)
+    found, env, kept = Lessons(tuple(specs)), SchemaSimulator(specs), []
+    for place in order:
+        if len(kept) == config.apis:
+            break
+        if _asked("probe", 1, queries.LEARNT, specs[place], found, env, config, set()):
+            kept.append(place)
+    return [specs[place] for place in sorted(kept)]
 
 
 def _kinds(named: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,71 @@
+"""One stage of a study as an ordinary `past` command in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import config as configs
+from .. import output
+from ..errors import Interrupted, PastError
+from .graph import Node
+
+if TYPE_CHECKING:
+    from .execute import Store
+
+
+def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:
+    """One command with the node's settings, and nobody else's; its JSON document. What it says goes to the store's `logs/`."""
+    store.logs.mkdir(parents=True, exist_ok=True)
+    settings = store.logs / f"{node.name}.toml"
+    stage = next(name for name, cls in configs.STAGES.items() if isinstance(node.config, cls))
+    tables = configs.to_toml(stage, node.config)
+    for name in ("ingest", "lessons", "sft", "rl", "eval"):  # the stages that a run takes settings of beside its own
+        if name in node.extra:
+            tables += configs.to_toml(name, node.extra[name])
+    settings.write_text(tables, encoding="utf-8")
+    words = (*words, "--config", str(settings), "--resume")
+    output.note(f"$ {typed(words, store.workspace)}")
+    command = [sys.executable, "-m", "pastcli", *words, "--json"]
+    log = store.logs / f"{node.name}.log"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
+    environment["PAST_WORKSPACE"] = str(store.workspace)
+    with open(log, "a", encoding="utf-8") as errors:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+            preexec_fn=_die_with_parent,
+        )
+    if done.returncode == 130:
+        raise Interrupted("interrupted", "run the same command again to continue")
+    if done.returncode:
+        said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        raise PastError(f"{node.label} failed: {' '.join(said[-2:])[:400]}", f"everything it said is in {log}")
+    return json.loads(done.stdout)
+
+
+def typed(words: Sequence[str], workspace: Path) -> str:
+    """The command line that does the same from the current directory."""
+    here = Path.cwd()
+    short = [os.path.relpath(word) if word.startswith(f"{here}{os.sep}") else word for word in words]
+    elsewhere = [] if workspace.resolve() == here else ["-C", os.path.relpath(workspace)]
+    return shlex.join(["past", *elsewhere, *short])
+
+
+def _die_with_parent() -> None:
+    """A stage must not outlive a study that is killed: the next one would find its run taken (Linux only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

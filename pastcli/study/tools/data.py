@@ -1,0 +1,95 @@
+"""Who sees which APIs: the lessons of source, target and unrelated tools as files named by their content.
+
+The same for every seed: seeds vary the training, intervals over tools stand for other tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...agent.drivers import form_of
+from ...agent.examples import row
+from ...api import Episode, Task
+from ...config import AgentConfig, LessonsConfig
+from ...tools.learning import lessons
+from ...tools.learning.sides import Side, sides_of
+from ...tools.learning.written import entry
+from ..data import write_named
+from .spec import ToolsStudy
+
+
+@dataclass(frozen=True)
+class Material:
+    """One side on disk: what SFT learns, RL's queries, runs that solve these, test queries, questions about the schemas."""
+
+    categories: tuple[str, ...]
+    corpus: Path
+    queries: Path
+    solved: Path
+    tests: Path
+    recall: Path
+    items: tuple[Mapping[str, Any], ...]
+    asked: tuple[Mapping[str, Any], ...]
+    counts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Materials:
+    """The sides of a study; `format` are whole runs of the agent on unrelated tools, None where no arm wants them."""
+
+    source: Material
+    target: Material
+    format: Path | None
+    unrelated: Mapping[str, Any]
+
+
+def materials(study: ToolsStudy, folder: Path) -> Materials:
+    """Make and write all of it. Raises `MismatchError` if two sides share a category, a tool or a query."""
+    config: LessonsConfig = study.stage("lessons")
+    files = [study.path(str(file)) for file in study.tools.files]
+    source, target = sides_of(files, study.tools.source, study.tools.target, config)[0]
+    runs, counts = None, {}
+    if study.tools.unrelated:
+        unrelated = _unrelated(study, files, (source, target), config)
+        made = lessons.make(unrelated.specs, replace(config, kinds=["react"], queries=0, test_queries=0))
+        runs = write_named([_row(episode, config) for episode in made.runs], folder, ".jsonl")
+        counts = {"categories": list(unrelated.categories), **made.counts()}
+    sides = [_material(side, config, folder, study.tools.real) for side in (source, target)]
+    return Materials(*sides, runs, counts)
+
+
+def _unrelated(study: ToolsStudy, files: Sequence[Path], sides: Sequence[Side], config: LessonsConfig) -> Side:
+    """The third side. Raises `MismatchError` if it shares anything with one of the others."""
+    for side in sides:
+        sides_of(files, side.categories, study.tools.unrelated, config)
+    return sides_of(files, study.tools.unrelated, (), config)[0][0]
+
+
+def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Material:
+    made = lessons.make(side.specs, config)
+    tests = [*made.tests, *(side.own if real else ())]
+    solved = [_row(episode, config) for episode in made.solved]
+    return Material(
+        categories=side.categories,
+        corpus=write_named([*made.rows, *(_row(episode, config) for episode in made.runs)], folder, ".jsonl"),
+        queries=write_named([entry(task) for task in made.practice], folder, ".json"),
+        solved=write_named(solved, folder, ".jsonl"),
+        tests=write_named([entry(task) for task in tests], folder, ".json"),
+        recall=write_named(made.recall, folder, ".jsonl"),
+        items=tuple(_item(task) for task in tests),
+        asked=tuple({**one, "tool": one["doc"], "category": one["doc"].partition("/")[0]} for one in made.recall),
+        counts={"categories": list(side.categories), **made.counts()},
+    )
+
+
+def _row(episode: Episode, config: LessonsConfig) -> dict[str, Any]:
+    form = form_of(AgentConfig(prompt=config.prompt, observation_chars=config.observation_chars))
+    return row(episode, form, config.observation_chars)
+
+
+def _item(task: Task) -> dict[str, Any]:
+    spec = next(iter(spec for spec in task.tools if spec.key in task.relevant), task.tools[0])
+    return {"id": task.id, "query": task.query, "category": spec.category, "tool": f"{spec.category}/{spec.tool}"}

@@ -1,0 +1,208 @@
+"""A study of tools as a reader sees it: sentences, the table of arms, effects, where episodes break off, categories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import MismatchError
+from ...files import write_text
+from ..report import dumps, table
+from ..sentences import FEWEST_SEEDS, gain, seeds
+from .effects import CLAIMED, FIGURES, summarise
+
+NAMES = {
+    "first_call_recall": "first-call recall",
+    "first_call_valid": "first call valid",
+    "argument_grounding": "grounding",
+    "valid_calls": "valid calls",
+    "finished": "finished",
+    "sopr_rules": "SoPR rules",
+    "sopr_reference": "SoPR reference",
+    "schema_recall": "schema recall",
+}
+NIL = 0.01
+"""A control is nil if its whole interval lies within this of zero: one point."""
+
+TARGET = 0.10
+"""The paper's headline on unseen categories: ten points."""
+
+
+def write(document: Mapping[str, Any], out: Path) -> None:
+    """`results.json` and `table.md` in `out`, each whole or not at all."""
+    write_text(out / "results.json", dumps(document))
+    write_text(out / "table.md", markdown(document))
+
+
+def refreshed(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The document with its summary made anew from its items. Raises `MismatchError` if items and answers disagree."""
+    asked = {item["id"] for item in document["items"]}
+    for arm, by_seed in document["arms"].items():
+        for entry in by_seed.values():
+            if {row["query"] for row in entry["figures"]} != asked:
+                raise MismatchError(f"{path}: {arm} was not asked the queries of this study")
+    return with_summary(document)
+
+
+def with_summary(document: Mapping[str, Any]) -> dict[str, Any]:
+    summary = summarise(document)
+    return {**document, "summary": {**summary, "sentences": list(sentences(document, summary))}}
+
+
+def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[str]:
+    """One a claim, one a control, what broke where, and what was not run."""
+    arms = document["study"]["arms"]
+    for arm, effect in summary["effects"].items():
+        if arms[arm]["test"]:
+            yield _claim(arm, effect, summary)
+        elif arms[arm]["control"] != "none":
+            yield _control(arm, effect)
+    reference = document["study"]["reference"]
+    if reference in summary["steps"]:
+        yield f"How far the episodes of {reference} come: {_came(summary['steps'][reference])}."
+    wanted = len(document["study"]["seeds"])
+    for arm in arms:
+        count = len(summary["levels"][arm]["seeds"]) if arm in summary["levels"] else 0
+        if count < wanted:
+            yield f"{arm}: {count} of {wanted} seeds were run." if count else f"{arm}: declared and not run."
+
+
+def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Shown only where p after Holm and both intervals agree; a gain of a judge alone is called what it is."""
+    there = [name for name in CLAIMED if name in effect]
+    parts = [f"{NAMES[name]} {gain(effect[name])} over {effect[name]['against']}" for name in there]
+    count = len(effect[there[0]]["by_seed"])
+    text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {effect[there[0]]['tools']} tools. "
+    if count < FEWEST_SEEDS:
+        return text + f"{seeds(count).capitalize()} {'is' if count == 1 else 'are'} too few: no claim."
+    shown = [name for name in there if _is_shown(effect[name], summary["confidence"])]
+    judged = [name for name in shown if name.startswith("sopr")]
+    if judged and "first_call_recall" not in shown:
+        return (
+            text + f"A gain is shown on {_and(judged)} and none on first-call recall: the judge may have been bought."
+        )
+    if not shown:
+        return text + "No gain is shown."
+    large = [name for name in shown if effect[name]["mean"] >= TARGET]
+    return text + f"A gain is shown on {_and(shown)}" + (f"; of ten points on {_and(large)}." if large else ".")
+
+
+def _is_shown(one: Mapping[str, Any], confidence: float) -> bool:
+    low, tools = one["low"], one["over_tools"][0]
+    return (
+        low is not None and low > 0 and tools is not None and tools > 0 and one.get("p_holm", one["p"]) < 1 - confidence
+    )
+
+
+def _control(arm: str, effect: Mapping[str, Any]) -> str:
+    one = effect["first_call_recall"]
+    text = f"Control {arm}: first-call recall {gain(one)} against {one['against']}, {seeds(len(one['by_seed']))}: "
+    if one["low"] is None:
+        return text + "one seed, not judged."
+    if one["low"] >= -NIL and one["high"] <= NIL:
+        return text + "within one point of zero."
+    return text + (
+        "it is not nil." if one["low"] > 0 or one["high"] < 0 else "not shown to be within one point of zero."
+    )
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join(NAMES[name] for name in names)
+
+
+def _came(steps: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in steps.items())
+
+
+def markdown(document: Mapping[str, Any], level: int = 1) -> str:
+    """The whole report."""
+    summary, title = document["summary"], "#" * level
+    parts = [f"{title} {document['title']}", _recipe(document)]
+    parts.append("\n".join(f"- {sentence}" for sentence in summary["sentences"]))
+    parts += [f"{title}# Arms, on APIs that RL never saw", _levels(summary)]
+    if summary["effects"]:
+        parts += [f"{title}# Effects", _effects(summary)]
+    parts += [f"{title}# How far episodes come", _steps(summary), f"{title}# By category", _categories(summary)]
+    if document["compute"]:
+        parts += [f"{title}# What was trained", _compute(document)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _recipe(document: Mapping[str, Any]) -> str:
+    study = document["study"]
+    sft, rl, agent = (study["settings"][name] for name in ("sft", "rl", "agent"))
+    source, target = study["source"], study["target"]
+    sides = "; ".join(
+        f"{name}: {', '.join(side['categories'])} ({side['apis']} APIs of {side['tools']} tools, {side['queries']} queries for RL, "
+        f"{side['test_queries']} test queries, {side['recall']} schema questions)"
+        for name, side in (("source", source), ("target", target))
+    )
+    return (
+        f"Base {study['base']}. {sides}. The sides share no category, tool or query. Names only, {agent['prompt']} prompt; of the required "
+        f"arguments of a test query {target['named_in_query'] or 0:.0%} are called by their name in it. SFT {sft['epochs']:g} epochs at {sft['lr']:g}, "
+        f"RL {rl['steps']} steps of {rl['prompts_per_step']} × {rl['num_generations']} episodes at {rl['lr']:g}, at most {agent['max_turns']} turns. "
+        f"past {document['versions']['past']}, torch {document['versions'].get('torch', '?')}, {document['machine']['platform']}."
+    )
+
+
+def _levels(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for arm, found in summary["levels"].items():
+        kept = found.get("retained")
+        price = f"{kept['perplexity_ratio'] - 1:+.1%}" if kept else "-"
+        rows.append([arm, *(_level(found.get(name)) for name in FIGURES), price, str(len(found["seeds"]))])
+    caption = f"Mean over seeds with its {summary['confidence']:.0%} t-interval. Grounding and valid calls are shares of what was called. Perplexity of a fixed neutral text, against the base."
+    return table(("arm", *(NAMES[name] for name in FIGURES), "perplexity", "seeds"), rows) + "\n\n" + caption
+
+
+def _level(one: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return "-"
+    if one["low"] is None:
+        return f"{one['mean']:.3f}"
+    return f"{one['mean']:.3f} [{max(0.0, one['low']):.3f}, {min(1.0, one['high']):.3f}]"
+
+
+def _effects(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for arm, effect in summary["effects"].items():
+        for name, one in effect.items():
+            low, high = one["over_tools"]
+            tools = f"[{low:+.3f}, {high:+.3f}]" if low is not None else "-"
+            each = ", ".join(f"{seed['mean']:+.3f}" for seed in one["by_seed"])
+            holm = f"{one['p_holm']:.3g}" if "p_holm" in one else "-"
+            rows.append([arm, NAMES[name], one["against"], gain(one), tools, each, f"{one['p']:.3g}", holm])
+    columns = ("arm", "figure", "minus", "effect, over seeds", "over tools", "at each seed", "p", "p Holm")
+    caption = (
+        "Effects are computed within a seed, query by query, then over seeds (t). `over tools`: the mean of the seeds, interval by tool. "
+        "p: the larger of the t-test over seeds and the sign-flip test by tool (the latter alone with one seed); Holm over the arms declared as tests."
+    )
+    return table(columns, rows) + "\n\n" + caption
+
+
+def _steps(summary: Mapping[str, Any]) -> str:
+    names = list(next(iter(summary["steps"].values()), {}))
+    rows = [[arm, *(f"{found[name]:.0%}" for name in names)] for arm, found in summary["steps"].items()]
+    return (
+        table(("arm", *names), rows)
+        + "\n\nThe share of all episodes that come so far, each step among those of the step before it."
+    )
+
+
+def _categories(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for arm, found in summary["categories"].items():
+        for category, one in found.items():
+            cells = [_level(one.get(name)) for name in CLAIMED]
+            rows.append([arm, category, f"{one['queries']} of {one['tools']}", *cells])
+    columns = ("arm", "category", "queries of tools", *(NAMES[name] for name in CLAIMED))
+    return table(columns, rows) + "\n\nMean over seeds, interval over the tools of the category."
+
+
+def _compute(document: Mapping[str, Any]) -> str:
+    rows = [
+        [label, str(one["seed"]), f"{one['tokens'] or 0:,}", f"{one['seconds'] or 0:.0f}", str(one["steps"] or "-")]
+        for label, one in document["compute"].items()
+    ]
+    return table(("training", "seed", "tokens", "seconds", "steps"), rows)

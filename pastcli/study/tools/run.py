@@ -1,0 +1,126 @@
+"""A whole study of tools: plan, make, collect; the results are written anew whenever an arm is complete."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ... import config as configs
+from ... import environment, output
+from ...config.study_tools import STAGE_TABLES
+from ...errors import Interrupted
+from ...files import size_of
+from ..execute import Store, duration, estimate, make, measured_rates, needed
+from . import report
+from .graph import Graph
+from .spec import ToolsStudy
+
+ENTRY = ("figures", "recall", "retained", "injection", "tokens", "samples", "seconds")
+
+
+def plan(study: ToolsStudy, workspace: Path) -> dict[str, Any]:
+    """What would be made: nodes by stage, and the time. Writes nothing that stays."""
+    with tempfile.TemporaryDirectory() as scratch:
+        graph, store = Graph(study, Path(scratch)), Store(workspace)
+        store.base_bytes = _float32_bytes(graph.base)
+        nodes = graph.nodes()
+        left = needed(nodes, store)
+        rates = measured_rates(nodes, store)
+        seconds = round(sum(estimate(node, rates) for node in left))
+        return {
+            "title": study.title,
+            "seeds": list(study.seeds),
+            "arms": list(study.arms),
+            "source": dict(graph.data.source.counts),
+            "target": dict(graph.data.target.counts),
+            "done": len(nodes) - len(left),
+            "to_make": {
+                stage: sum(node.stage == stage for node in left) for stage in dict.fromkeys(node.stage for node in left)
+            },
+            "time_about": duration(seconds) if left else "none",
+            "seconds_about": seconds,
+        }
+
+
+def run(
+    study: ToolsStudy, workspace: Path, out: Path, jobs: int = 1, collect_only: bool = False, lean: bool = False
+) -> dict[str, Any]:
+    """Make what is missing, and write `results.json` and the tables into `out` after every arm; with `collect_only` of
+    what is there already, also while another process is at it."""
+    store = Store(workspace)
+    output.note(f"{study.title}: making lessons")
+    graph = Graph(study, store.data)
+    store.base_bytes = _float32_bytes(graph.base)
+    nodes = graph.nodes()
+    left = needed(nodes, store)
+    out.mkdir(parents=True, exist_ok=True)
+    output.note(f"{study.title}: {len(nodes) - len(left)} of {len(nodes)} results are here already")
+    facts = _facts(study, graph)
+
+    def write() -> dict[str, Any]:
+        document = report.with_summary({**facts, "compute": compute(graph, store), "arms": collect(graph, store)})
+        report.write(document, out)
+        return document
+
+    if left and not collect_only:
+        try:
+            make(left, store, jobs, write, lean)
+        except KeyboardInterrupt as stop:
+            raise Interrupted("interrupted", "run the same command again to continue") from stop
+    return write()
+
+
+def collect(graph: Graph, store: Store) -> dict[str, Any]:
+    """What every finished arm did: {arm: {seed: {figures, recall, …}}}."""
+    arms: dict[str, dict[str, Any]] = {name: {} for name in graph.study.arms}
+    for one in graph.asked:
+        if store.done(one.node):
+            found = json.loads(store.answers_of(one.node).read_text(encoding="utf-8"))
+            arms[one.arm][str(one.seed)] = {name: found.get(name) for name in ENTRY}
+    return arms
+
+
+def compute(graph: Graph, store: Store) -> dict[str, Any]:
+    """Tokens, seconds and steps of every training that is done: whether imitation had the compute of RL can be read off."""
+    found: dict[str, Any] = {}
+    for node in graph.nodes():
+        record = store.record(node) if node.stage in ("sft", "rl", "distill") else None
+        if record is not None:
+            metrics: Mapping[str, Any] = record.manifest["metrics"]
+            told = {name: metrics.get(name) for name in ("tokens", "steps", "loss_last")}
+            found[node.label] = {"seed": node.config.seed, "seconds": record.manifest["seconds"], **told}
+    return found
+
+
+def _float32_bytes(base: Path) -> int:
+    """The size of a float32 copy: a GGUF of four or five bits a weight grows about sixfold."""
+    return size_of(base) * (6 if base.suffix == ".gguf" else 1)
+
+
+def _facts(study: ToolsStudy, graph: Graph) -> dict[str, Any]:
+    """What there is to know beside what was done: the whole recipe, the data by name and content, machine and versions."""
+    data = graph.data
+    return {
+        "format": 1,
+        "kind": "tools",
+        "title": study.title,
+        "study": {
+            "base": study.base,
+            "seeds": list(study.seeds),
+            "reference": study.reference,
+            "settings": {name: configs.to_dict(study.stage(name)) for name in STAGE_TABLES},
+            "arms": {name: vars(arm) for name, arm in study.arms.items()},
+            "vectors": {name: vars(vector) for name, vector in study.vectors.items()},
+            "tools": {**vars(study.tools), "files": [Path(file).name for file in study.tools.files]},
+            "source": dict(data.source.counts),
+            "target": dict(data.target.counts),
+            "unrelated": dict(data.unrelated),
+        },
+        "items": list(data.target.items),
+        "asked": list(data.target.asked),
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+    }

@@ -1,0 +1,125 @@
+"""The file of a study of tools, and its checks: everything is read and refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ... import config as configs
+from ...config.study import TOP
+from ...config.study_tools import STAGE_TABLES, Arm, Tools, Vector
+from ...errors import UsageError
+from ..spec import added, build, one_of, only, parse_toml, read_toml, seeds_of
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "sft": {"mix": ["none"]},
+    "imitation": {"mix": ["none"], "epochs": 2.0, "lr": 1e-4},
+    "format": {"mix": ["none"], "epochs": 2.0, "lr": 1e-4},
+    "agent": {"backend": "hf", "also_judge": ["reference"]},
+}
+SFT_LIKE = ("imitation", "format")
+
+
+@dataclass(frozen=True)
+class ToolsStudy:
+    """The whole file. `tables` holds the stage tables as written, over `DEFAULTS`."""
+
+    title: str
+    base: str
+    seeds: tuple[int, ...]
+    reference: str
+    tools: Tools
+    arms: Mapping[str, Arm]
+    vectors: Mapping[str, Vector]
+    tables: Mapping[str, Mapping[str, Any]]
+    folder: Path
+
+    def stage(self, name: str, *changes: Mapping[str, Any] | None, seed: int | None = None) -> Any:
+        """The config of a stage: default, then the file's table, then changes. [imitation] and [format] are SFT."""
+        values: dict[str, Any] = dict(self.tables.get(name, {}))
+        for change in changes:
+            values.update(change or {})
+        if seed is not None:
+            values["seed"] = seed
+        return configs.from_table("sft" if name in SFT_LIKE else name, values, f"[{name}]")
+
+    def path(self, name: str) -> Path:
+        """A path of the study file: relative to the folder it lies in. Raises `UsageError` if there is nothing."""
+        found = self.folder / Path(name).expanduser()
+        if not name or not found.exists():
+            raise UsageError(f"no file or folder {found}", "paths are relative to the study file")
+        return found
+
+
+def is_of_tools(path: Path) -> bool:
+    """True for a study file with a table [tools]."""
+    return isinstance(read_toml(path).get("tools"), dict)
+
+
+def default_arms() -> str:
+    """The arms and vectors of a study that declares none, as TOML."""
+    return (resources.files(__package__) / "arms.toml").read_text(encoding="utf-8")
+
+
+def load(path: Path) -> ToolsStudy:
+    """Read and check a study file; raises `UsageError` that names the key and the nearest known one."""
+    raw = read_toml(path)
+    only(raw, [*TOP, "tools", "arms", "vectors", *STAGE_TABLES], str(path))
+    default = parse_toml(default_arms(), "the default arms")
+    vectors = {**default["vectors"], **raw.get("vectors", {})}
+    arms = raw.get("arms") or default["arms"]
+    study = ToolsStudy(
+        title=str(raw.get("title", path.stem)),
+        base=str(raw.get("base", "smol")),
+        seeds=seeds_of(raw.get("seeds", [0, 1, 2])),
+        reference=str(raw.get("reference", "SFT")),
+        tools=build(Tools, raw["tools"], "[tools]"),
+        arms={name: build(Arm, table, f"[arms.{name}]") for name, table in arms.items()},
+        vectors={name: build(Vector, table, f"[vectors.{name}]") for name, table in vectors.items()},
+        tables={name: {**DEFAULTS.get(name, {}), **raw.get(name, {})} for name in STAGE_TABLES},
+        folder=path.resolve().parent,
+    )
+    _check(study)
+    return study
+
+
+def _check(study: ToolsStudy) -> None:
+    for name in STAGE_TABLES:
+        study.stage(name)
+    if not study.tools.files or not study.tools.target:
+        raise UsageError("[tools] needs `files` and `target`", 'files = ["toolbench.json"], target = ["Movies"]')
+    for file in study.tools.files:
+        study.path(str(file))
+    if study.reference not in study.arms:
+        raise UsageError(f"the reference {study.reference!r} is no arm", f"arms: {', '.join(study.arms)}")
+    if study.stage("agent").prompt != study.stage("lessons").prompt:
+        raise UsageError("[agent] and [lessons] have different prompts", "set `prompt` to one thing in both")
+    used = {name for arm in study.arms.values() for name, _ in added(arm)}
+    for name, vector in study.vectors.items():
+        if name in used:
+            _check_vector(study, name, vector)
+    for name, arm in study.arms.items():
+        for vector, _ in added(arm):
+            one_of(vector, study.vectors, f"a vector in `add` of [arms.{name}]")
+        for other in arm.against.split("|") if arm.against else []:
+            one_of(other, study.arms, f"`against` of [arms.{name}]")
+        if arm.control != "none" and not arm.add:
+            raise UsageError(f"[arms.{name}] has a control and no vector", 'say of which: add = ["rl"]')
+        if arm.model == "know-nothing" and arm.add:
+            raise UsageError(f"[arms.{name}] is a program without weights", "leave `add` out")
+
+
+def _check_vector(study: ToolsStudy, name: str, vector: Vector) -> None:
+    for stage, changes in (("sft", vector.sft), ("rl", vector.rl), ("distill", vector.distill)):
+        study.stage(stage, changes)
+    if vector.kind == "format" and not study.tools.unrelated:
+        raise UsageError(
+            f"[vectors.{name}] is made on unrelated tools", "name their categories: unrelated = [...] in [tools]"
+        )
+    if vector.kind == "file":
+        study.path(vector.file)
+    if vector.kind == "qa":
+        study.path(vector.documents)

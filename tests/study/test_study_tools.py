@@ -1,0 +1,288 @@
+"""A study of tools, through the real commands on a tiny model; and what its figures may say, on invented answers."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from pastcli.study.tools import effects, report
+
+ARMS = """
+[arms.base]
+model = "base"
+[arms.SFT]
+[arms."SFT + imitation"]
+add = ["imitation"]
+[arms."SFT + format"]
+add = ["format"]
+[arms."SFT + random"]
+add = ["imitation"]
+control = "random"
+[arms."know-nothing"]
+model = "know-nothing"
+"""
+
+STUDY = """
+title = "Tiny tools"
+base = "tiny"
+seeds = [0]
+[tools]
+files = ["tools.json"]
+source = ["Books"]
+target = ["Birds"]
+unrelated = ["Boats"]
+[lessons]
+prompt = "brief"
+observation_chars = 120
+examples = 1
+queries = 2
+test_queries = 1
+wordings = 1
+shown = 2
+[sft]
+epochs = 1
+max_length = 2048
+[imitation]
+epochs = 1
+max_length = 2048
+[format]
+epochs = 1
+max_length = 2048
+[rl]
+steps = 1
+prompts_per_step = 2
+num_generations = 2
+max_turns = 2
+turn_tokens = 8
+observation_chars = 120
+prompt = "brief"
+[agent]
+prompt = "brief"
+max_turns = 2
+max_new_tokens = 8
+observation_chars = 120
+parallel = 4
+[eval]
+max_new_tokens = 4
+"""
+
+
+def api(category, tool, name, parameter):
+    return {
+        "category_name": category,
+        "tool_name": tool,
+        "api_name": name,
+        "api_description": "",
+        "required_parameters": [{"name": parameter, "type": "STRING", "description": "", "default": ""}],
+        "optional_parameters": [],
+        "method": "GET",
+        "template_response": {"title": "str", "stock": "int"},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, make_tiny):
+    rows = [
+        api("Books", "Lib", "Loan", "isbn"),
+        api("Books", "Press", "Page", "no"),
+        api("Birds", "Eye", "See", "sort"),
+        api("Birds", "Ear", "Hear", "song"),
+        api("Boats", "Quay", "Berth", "hull"),
+    ]
+    entries = [{"query": f"q{n}", "query_id": n, "api_list": [row], "relevant APIs": []} for n, row in enumerate(rows)]
+    (tmp_path / "tools.json").write_text(json.dumps(entries))
+    make_tiny(tmp_path / "tiny", max_position_embeddings=4096)
+    (tmp_path / "study.toml").write_text(STUDY + ARMS)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_one_file_and_one_command_give_every_arm_its_figures(past, past_json, folder):
+    plan = past_json("study", "run", "study.toml", "--dry-run")
+    assert plan["to_make"]["sft"] == 4 and plan["source"]["categories"] == ["Books"]
+    summary = past_json("study", "run", "study.toml", timeout=1700)
+    document = json.loads((folder / "studies" / "study" / "results.json").read_text())
+    arms = document["arms"]
+    assert set(arms) == {"base", "SFT", "SFT + imitation", "SFT + format", "SFT + random", "know-nothing"}
+    for arm, seeds in arms.items():
+        assert len(seeds["0"]["figures"]) == len(document["items"]) > 0, arm
+        assert (arm == "know-nothing") or seeds["0"]["retained"], arm
+    assert set(summary["levels"]["SFT"]) >= {"first_call_recall", "sopr_rules", "sopr_reference", "schema_recall"}
+    assert summary["levels"]["know-nothing"]["sopr_reference"]["mean"] == 0.0
+    assert document["compute"]["imitation source, seed 0"]["tokens"] > 0
+    assert {item["category"] for item in document["items"]} == {"Birds"}
+    table = (folder / "studies" / "study" / "table.md").read_text()
+    assert "By category" in table and "SFT + imitation" in table and str(folder) not in json.dumps(document["study"])
+    assert past_json("study", "run", "study.toml", "--dry-run")["to_make"] == {}
+    (folder / "R.md").write_text("<!-- studies: made by `past study report`, do not edit -->\n<!-- studies: end -->\n")
+    past("study", "report", folder / "studies" / "study" / "results.json", "--into", folder / "R.md")
+    assert "Tiny tools" in (folder / "R.md").read_text()
+
+
+def test_the_default_arms_are_trained_as_the_method_says(folder, monkeypatch):
+    """K = 1: RL on the source's queries from its SFT; K = 2: distill; the upper bound: RL on the target's own queries."""
+    from pastcli.study.tools.graph import Graph
+    from pastcli.study.tools.spec import load
+
+    monkeypatch.chdir(folder)
+    (folder / "study.toml").write_text(STUDY)
+    graph = Graph(load(folder / "study.toml"), folder / "data")
+    made = {one.arm: one.node for one in graph.asked}
+    data = graph.data
+
+    def trained(arm, stage):
+        return [dict(node.inputs) for node in made[arm].all() if node.stage == stage]
+
+    assert trained("SFT", "rl") == [] and [one["documents"] for one in trained("SFT", "sft")] == [data.target.corpus]
+    [rl] = trained("SFT + v", "rl")
+    assert rl["tools"] == data.source.queries and dict(rl["sft"].inputs)["documents"] == data.source.corpus
+    [upper] = trained("RL on the target", "rl")
+    assert upper["tools"] == data.target.queries and dict(upper["sft"].inputs)["documents"] == data.target.corpus
+    assert trained("SFT + v (K = 2)", "distill")[0]["tools"] == data.source.queries
+    assert {one["documents"] for one in trained("SFT + format", "sft")} == {data.target.corpus, data.format}
+    tests = {dict(node.inputs)["tests"] for node in made.values()}
+    assert tests == {data.target.tests} and data.target.tests not in {data.target.queries, data.source.queries}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ('target = ["Birds"]', 'target = ["Books"]', 3, "Books is a category of the source and of the target"),
+        ('unrelated = ["Boats"]', 'unrelated = ["Birds"]', 3, "Birds"),
+        ('target = ["Birds"]', 'target = ["Bird"]', 2, "Bird"),
+        ('[agent]\nprompt = "brief"', '[agent]\nprompt = "full"', 2, "different prompts"),
+        ("[lessons]", "[lesons]", 2, "lessons"),
+        ('add = ["imitation"]', 'add = ["imitaton"]', 2, "imitation"),
+        ('unrelated = ["Boats"]', "", 2, "unrelated"),
+        ("tools.json", "nothing.json", 2, "nothing.json"),
+    ],
+)
+def test_a_study_file_is_refused_before_anything_runs(past, folder, old, new, code, said):
+    text = (STUDY + ARMS).replace(old, new)
+    assert text != STUDY + ARMS
+    (folder / "study.toml").write_text(text)
+    assert said in past("study", "run", "study.toml", code=code).stderr
+    assert not (folder / "studies").exists()
+
+
+# ---------------------------------------------------------------- what the figures may say
+
+QUERIES = [{"id": f"q{n}", "query": "", "category": "AB"[n % 2], "tool": f"t{n}"} for n in range(12)]
+
+
+def row(item, recall, rules, reference):
+    verdict = {1.0: "Solved", 0.0: "Unsolved"}
+    return {
+        "query": item["id"],
+        "attempt": 0,
+        "status": "finished",
+        "verdict": verdict[rules],
+        "also": {"reference": verdict[reference]},
+        "turns": 2,
+        "calls": 1,
+        "valid_calls": 1,
+        "hallucinated_calls": 0,
+        "malformed_turns": 0,
+        "right_function": 1.0,
+        "first_call_recall": recall,
+        "first_call_valid": recall,
+        "argument_grounding": 1.0,
+    }
+
+
+def entry(gain):
+    """gain: (recall, rules, reference) of every query, as a function of its place."""
+    return {"figures": [row(item, *gain(n)) for n, item in enumerate(QUERIES)], "recall": [], "retained": None}
+
+
+def document(**arms):
+    test = {"against": "", "test": True, "control": "none"}
+    kinds = {"SFT": {**test, "test": False}, "SFT + random": {**test, "test": False, "control": "random"}}
+    settings = {
+        "sft": {"epochs": 1, "lr": 1e-4},
+        "agent": {"prompt": "brief", "max_turns": 3},
+        "rl": {"steps": 1, "prompts_per_step": 2, "num_generations": 2, "lr": 1e-5},
+    }
+    side = {
+        "categories": ["A"],
+        "apis": 1,
+        "tools": 1,
+        "queries": 1,
+        "test_queries": 1,
+        "recall": 0,
+        "named_in_query": None,
+    }
+    return {
+        "title": "T",
+        "items": QUERIES,
+        "asked": [],
+        "compute": {},
+        "versions": {"past": "0"},
+        "machine": {"platform": "x"},
+        "study": {
+            "seeds": [0, 1, 2],
+            "reference": "SFT",
+            "base": "b",
+            "settings": settings,
+            "source": side,
+            "target": side,
+            "arms": {arm: kinds.get(arm, test) for arm in arms},
+        },
+        "arms": {arm: {str(seed): entry(gain) for seed in range(3)} for arm, gain in arms.items()},
+    }
+
+
+def spread(share):
+    return lambda n: (float(n < 12 * share),) * 3
+
+
+def test_a_gain_on_every_figure_is_shown_and_a_control_at_zero_is_nil():
+    made = report.with_summary(document(**{"SFT": spread(0), "SFT + v": spread(0.75), "SFT + random": spread(0)}))
+    told = "\n".join(made["summary"]["sentences"])
+    assert "A gain is shown on first-call recall and SoPR rules and SoPR reference" in told and "ten points" in told
+    assert "within one point of zero" in told
+    effect = made["summary"]["effects"]["SFT + v"]["first_call_recall"]
+    assert effect["mean"] == 0.75 and effect["tools"] == 12 and effect["p_holm"] >= effect["p"] > 0
+    assert "| SFT + v |" in report.markdown(made)
+
+
+def test_a_judge_that_was_bought_is_called_so():
+    bought = {"SFT": lambda n: (0.0, 0.0, 0.0), "SFT + v": lambda n: (0.0, float(n < 10), 0.0)}
+    told = "\n".join(report.with_summary(document(**bought))["summary"]["sentences"])
+    assert "the judge may have been bought" in told and "A gain is shown on SoPR rules and none" in told
+
+
+def test_a_gain_on_one_tool_or_one_seed_is_no_claim():
+    one = document(**{"SFT": spread(0), "SFT + v": spread(1 / 12)})
+    assert "No gain is shown" in "\n".join(report.with_summary(one)["summary"]["sentences"])
+    few = document(**{"SFT": spread(0), "SFT + v": spread(1)})
+    for arm in few["arms"]:
+        few["arms"][arm] = {"0": few["arms"][arm]["0"]}
+    told = "\n".join(report.with_summary(few)["summary"]["sentences"])
+    assert "too few: no claim" in told and "1 of 3 seeds were run" in told
+
+
+def test_steps_tell_where_episodes_break_and_silence_is_no_success():
+    made = document(SFT=spread(0.5))
+    rows = made["arms"]["SFT"]["0"]["figures"]
+    rows[0] |= {"calls": 0, "valid_calls": 0, "right_function": 0.0, "argument_grounding": None}
+    steps = effects.summarise(made)["steps"]["SFT"]
+    assert steps["said anything to call"] == pytest.approx(35 / 36) and steps["all required named"] == pytest.approx(
+        17 / 36
+    )
+    assert list(steps.values()) == sorted(steps.values(), reverse=True)
+    trials = effects.Trials(made)
+    assert (
+        trials.column("SFT", "0", "valid_calls")[0] is None and trials.column("SFT", "0", "first_call_recall")[0] == 1.0
+    )
+
+
+def test_answers_to_other_queries_are_refused():
+    made = copy.deepcopy(document(SFT=spread(0)))
+    made["arms"]["SFT"]["0"]["figures"].pop()
+    with pytest.raises(Exception, match="was not asked"):
+        report.refreshed(made, Path("results.json"))
