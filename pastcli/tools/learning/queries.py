@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ HELD_OUT = (
 """Wordings that only tests have. No sentence of theirs is one of `LEARNT`."""
 
 LONGEST_VALUE = 40
+_FAULT = re.compile(r"error|fault|exception|\b[1-5]\d\d$")
+"""Fields that are about a failure: nobody asks for those."""
+
 FINISH, GIVE_ANSWER = "Finish", "give_answer"
 
 
@@ -92,6 +96,7 @@ def askable(call: Call, chars: int) -> Iterator[tuple[str, Any]]:
         and alike[str(value).casefold()] == 1
         and str(value).casefold() not in arguments
         and wording.named(name) not in own
+        and not _FAULT.search(wording.named(name))
         and f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}" in shown
     ]
     single = [(words, value) for words, value in usable if places[words] == 1 and any(c.isalpha() for c in words)]

@@ -49,7 +49,7 @@ def label(parameter: Parameter) -> str:
     clause = re.split(r"[.,;:!?\n(\[]", parameter.description.strip(), maxsplit=1)[0].strip()
     words = clause.split()
     if 1 <= len(words) <= LONGEST_LABEL and clause.isascii() and re.search(r"[a-z]{3}", clause.lower()):
-        return " ".join(words)[:1].lower() + " ".join(words)[1:]
+        return " ".join([words[0].lower() if words[0].istitle() else words[0], *words[1:]])  # but `ID` stays `ID`
     return named(parameter.name)
 
 
