@@ -78,13 +78,13 @@ def _kind_of(file: Path) -> tuple[Any, Any, Any]:
     from ..study.tools import spec
 
     if spec.is_of_tools(file):
-        from ..study.tools.run import plan, run
+        from ..study.tools import run as of_tools
 
-        return spec.load, plan, run
+        return spec.load, of_tools.plan, of_tools.run
     from ..study import load
-    from ..study.run import plan, run
+    from ..study import run as of_documents
 
-    return load, plan, run
+    return load, of_documents.plan, of_documents.run
 
 
 def _newest() -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 from .. import config as configs
 from ..config.setting import checked
 from ..config.study import STAGE_TABLES, TOP, Arm, Part, Phase, Vector
+from ..config.study_tools import Arm as ToolsArm
 from ..errors import UsageError
 
 
@@ -147,7 +148,7 @@ def _no_source(why: str) -> None:
     raise UsageError(f"the study has no [source], and {why}", "a study needs [source] with documents and questions")
 
 
-def added(arm: Arm) -> list[tuple[str, float]]:
+def added(arm: Arm | ToolsArm) -> list[tuple[str, float]]:
     """(vector name, factor) of `add`; raises `UsageError` for a factor that is no number."""
     found = []
     for text in arm.add:

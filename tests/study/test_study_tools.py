@@ -57,13 +57,9 @@ prompts_per_step = 2
 num_generations = 2
 max_turns = 2
 turn_tokens = 8
-observation_chars = 120
-prompt = "brief"
 [agent]
-prompt = "brief"
 max_turns = 2
 max_new_tokens = 8
-observation_chars = 120
 parallel = 4
 [eval]
 max_new_tokens = 4
@@ -154,7 +150,7 @@ def test_the_default_arms_are_trained_as_the_method_says(folder, monkeypatch):
         ('target = ["Birds"]', 'target = ["Books"]', 3, "Books is a category of the source and of the target"),
         ('unrelated = ["Boats"]', 'unrelated = ["Birds"]', 3, "Birds"),
         ('target = ["Birds"]', 'target = ["Bird"]', 2, "Bird"),
-        ('[agent]\nprompt = "brief"', '[agent]\nprompt = "full"', 2, "different prompts"),
+        ("[agent]", '[agent]\nprompt = "full"', 2, "prompt of [agent] is full"),
         ("[lessons]", "[lesons]", 2, "lessons"),
         ('add = ["imitation"]', 'add = ["imitaton"]', 2, "imitation"),
         ('unrelated = ["Boats"]', "", 2, "unrelated"),

@@ -57,8 +57,8 @@ def materials(study: ToolsStudy, folder: Path) -> Materials:
         made = lessons.make(unrelated.specs, replace(config, kinds=["react"], queries=0, test_queries=0))
         runs = write_named([_row(episode, config) for episode in made.runs], folder, ".jsonl")
         counts = {"categories": list(unrelated.categories), **made.counts()}
-    sides = [_material(side, config, folder, study.tools.real) for side in (source, target)]
-    return Materials(*sides, runs, counts)
+    first, second = (_material(side, config, folder, study.tools.real) for side in (source, target))
+    return Materials(first, second, runs, counts)
 
 
 def _unrelated(study: ToolsStudy, files: Sequence[Path], sides: Sequence[Side], config: LessonsConfig) -> Side:

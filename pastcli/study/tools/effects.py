@@ -98,8 +98,9 @@ def _levels(trials: Trials, arm: str, confidence: float) -> dict[str, Any]:
         means = [_mean(column) for column in columns if column]
         if means:
             found[figure] = {"by_seed": means, **stats.t_interval(means, confidence)._asdict()}
-    kept = [trials.entry(arm, seed).get("retained") for seed in trials.seeds(arm)]
-    if all(kept):
+    measured = [trials.entry(arm, seed).get("retained") for seed in trials.seeds(arm)]
+    kept = [one for one in measured if one]
+    if kept and len(kept) == len(measured):
         found["retained"] = {
             "perplexity_ratio": _mean([one["perplexity"] / one["base_perplexity"] for one in kept]),
             "kl": _mean([one["kl"] for one in kept]),
@@ -128,7 +129,8 @@ def difference(
 ) -> dict[str, Any] | None:
     """`arm` minus `other`, over the items that both have a value of; None without a seed in common."""
     items = trials.items(figure)
-    by_seed, sums, counts = [], [0.0] * len(items), [0] * len(items)
+    by_seed: list[dict[str, Any]] = []
+    sums, counts = [0.0] * len(items), [0] * len(items)
     for seed in trials.seeds(arm):
         if seed not in trials.seeds(other):
             continue

@@ -20,6 +20,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "format": {"mix": ["none"], "epochs": 2.0, "lr": 1e-4},
     "agent": {"backend": "hf", "also_judge": ["reference"]},
 }
+PLAYING, SAME = ("agent", "rl"), ("prompt", "observation_chars")
+"""Stages that play episodes, and the settings in which they must agree with the lessons."""
+
 SFT_LIKE = ("imitation", "format")
 
 
@@ -79,11 +82,20 @@ def load(path: Path) -> ToolsStudy:
         tools=build(Tools, raw["tools"], "[tools]"),
         arms={name: build(Arm, table, f"[arms.{name}]") for name, table in arms.items()},
         vectors={name: build(Vector, table, f"[vectors.{name}]") for name, table in vectors.items()},
-        tables={name: {**DEFAULTS.get(name, {}), **raw.get(name, {})} for name in STAGE_TABLES},
+        tables=_tables(raw),
         folder=path.resolve().parent,
     )
     _check(study)
     return study
+
+
+def _tables(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The stage tables over `DEFAULTS`; the agent and RL take the form of the lessons where they say nothing."""
+    tables = {name: {**DEFAULTS.get(name, {}), **raw.get(name, {})} for name in STAGE_TABLES}
+    form = configs.from_table("lessons", tables["lessons"], "[lessons]")
+    for name in PLAYING:
+        tables[name] = {setting: getattr(form, setting) for setting in SAME} | tables[name]
+    return tables
 
 
 def _check(study: ToolsStudy) -> None:
@@ -95,15 +107,19 @@ def _check(study: ToolsStudy) -> None:
         study.path(str(file))
     if study.reference not in study.arms:
         raise UsageError(f"the reference {study.reference!r} is no arm", f"arms: {', '.join(study.arms)}")
-    if study.stage("agent").prompt != study.stage("lessons").prompt:
-        raise UsageError("[agent] and [lessons] have different prompts", "set `prompt` to one thing in both")
+    for name, setting in ((name, setting) for name in PLAYING for setting in SAME):
+        mine, theirs = getattr(study.stage(name), setting), getattr(study.stage("lessons"), setting)
+        if mine != theirs:
+            raise UsageError(
+                f"{setting} of [{name}] is {mine}, that of [lessons] {theirs}", "learn and act in one form: set it in [lessons] alone"
+            )
     used = {name for arm in study.arms.values() for name, _ in added(arm)}
     for name, vector in study.vectors.items():
         if name in used:
             _check_vector(study, name, vector)
     for name, arm in study.arms.items():
-        for vector, _ in added(arm):
-            one_of(vector, study.vectors, f"a vector in `add` of [arms.{name}]")
+        for one, _ in added(arm):
+            one_of(one, study.vectors, f"a vector in `add` of [arms.{name}]")
         for other in arm.against.split("|") if arm.against else []:
             one_of(other, study.arms, f"`against` of [arms.{name}]")
         if arm.control != "none" and not arm.add:

@@ -89,7 +89,8 @@ def drawn(specs: Sequence[ToolSpec], config: LessonsConfig) -> list[ToolSpec]:
     """`config.apis` of the APIs in their order, drawn among those that a query can be made for."""
     order = list(range(len(specs)))
     random.Random(f"{config.seed}|apis").shuffle(order)
-    found, env, kept = Lessons(tuple(specs)), SchemaSimulator(specs), []
+    found, env = Lessons(tuple(specs)), SchemaSimulator(specs)
+    kept: list[int] = []
     for place in order:
         if len(kept) == config.apis:
             break
