@@ -78,9 +78,10 @@ def lesson_rows(made: Lessons, lessons: LessonsConfig) -> list[dict[str, Any]]:
     """What `past sft` trains on, whole runs last: the rows of the corpus."""
     from ..agent.drivers import form_of
     from ..agent.examples import row
+    from ..tools.learning.lessons import in_order
 
     form = form_of(AgentConfig(prompt=lessons.prompt, observation_chars=lessons.observation_chars))
-    return [*made.rows, *(row(episode, form, lessons.observation_chars) for episode in made.runs)]
+    return in_order([*made.rows, *(row(episode, form, lessons.observation_chars) for episode in made.runs)])
 
 
 def _write(run: Any, side: Side, made: Lessons, lessons: LessonsConfig, out: Path | None) -> None:

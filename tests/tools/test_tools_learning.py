@@ -350,6 +350,16 @@ def test_the_runs_of_the_corpus_are_those_that_the_agent_would_see(past_json, to
     assert "species" not in opening["content"]
 
 
+def test_texts_and_runs_alone_are_still_a_file_of_pairs(past_json, tools):
+    """`past sft` tells files by their first row: were that a plain text, the runs would be no documents and be lost."""
+    from pathlib import Path
+
+    made = past_json("ingest", "--tools", tools, "--category", "Birds", "--kinds", "card", "--kinds", "react")
+    corpus = Path(made["outputs"]["corpus"])
+    rows = read_pairs(corpus)
+    assert sniff(corpus) == "pairs" and ["parts" in row for row in rows] == [True, True, False]
+
+
 def test_words_of_documentation_that_says_nothing_useful():
     spec = ToolSpec("f", "C", "Tool", "/titles/{id}", "Détails", schema=object_schema(Parameter("id", raw_name="id")))
     assert wording.does(spec) == "get titles id"

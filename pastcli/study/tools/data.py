@@ -71,10 +71,11 @@ def _unrelated(study: ToolsStudy, files: Sequence[Path], sides: Sequence[Side], 
 def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Material:
     made = lessons.make(side.specs, config)
     tests = [*made.tests, *(side.own if real else ())]
+    rows = lessons.in_order([*made.rows, *(_row(episode, config) for episode in made.runs)])
     solved = [_row(episode, config) for episode in made.solved]
     return Material(
         categories=side.categories,
-        corpus=write_named([*made.rows, *(_row(episode, config) for episode in made.runs)], folder, ".jsonl"),
+        corpus=write_named(rows, folder, ".jsonl"),
         queries=write_named([entry(task) for task in made.practice], folder, ".json"),
         solved=write_named(solved, folder, ".jsonl"),
         tests=write_named([entry(task) for task in tests], folder, ".json"),
@@ -92,4 +93,4 @@ def _row(episode: Episode, config: LessonsConfig) -> dict[str, Any]:
 
 def _item(task: Task) -> dict[str, Any]:
     spec = next(iter(spec for spec in task.tools if spec.key in task.relevant), task.tools[0])
-    return {"id": task.id, "query": task.query, "category": spec.category, "tool": f"{spec.category}/{spec.tool}"}
+    return {"id": task.id, "query": task.query, "category": spec.category, "tool": f"{spec.category}/{spec.tool or spec.api}"}

@@ -46,7 +46,7 @@ class Lessons:
         known = [share for share in told if share is not None]
         return {
             "apis": len(self.specs),
-            "tools": len({(spec.category, spec.tool) for spec in self.specs}),
+            "tools": len({(spec.category, spec.tool or spec.api) for spec in self.specs}),
             "texts": len(self.rows),
             "episodes": len(self.runs),
             "recall": len(self.recall),
@@ -83,6 +83,11 @@ def make(specs: Sequence[ToolSpec], config: LessonsConfig, progress: Progress | 
     found.solved = [one.episode for one in made["practice"]]
     found.tests = [one.task for one in made["test"]]
     return found
+
+
+def in_order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Plain texts last: by its first row a file is known for pairs, and one of texts alone is read as documents."""
+    return sorted(rows, key=lambda row: "text" in row)
 
 
 def drawn(specs: Sequence[ToolSpec], config: LessonsConfig) -> list[ToolSpec]:
