@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import narration, output, runs
+from .. import models, narration, output, registry, runs
 from ..config import AgentConfig, IngestConfig, LessonsConfig, to_dict
 from ._options import close, finished_before, show_run
 from ._train import write_rows
 
 if TYPE_CHECKING:
+    from ..api import ChatModel
     from ..tools.learning.lessons import Lessons
     from ..tools.learning.sides import Side
 
@@ -66,12 +68,24 @@ def ingest_tools(
 
     with runs.start("ingest", config, extra=extra, keep_partial=False, **flags) as run:
         run.add_inputs("tools", list(tools))
-        with output.progress("making lessons", "APIs") as progress:
-            made = {side.name: make(side.specs, lessons, progress) for side in sides}
+        with output.progress("making lessons", "APIs") as progress, _speaker(lessons) as chat:
+            made = {side.name: make(side.specs, lessons, progress, chat) for side in sides}
         for side in sides:
             _write(run, side, made[side.name], lessons, out)
         run.metrics(**{f"{side.prefix}{k}": v for side in sides for k, v in _figures(side, made[side.name]).items()})
     _report(runs.read(run.final), as_json)
+
+
+@contextmanager
+def _speaker(lessons: LessonsConfig) -> Iterator[ChatModel | None]:
+    """The model that rephrases; None where none is named."""
+    if not lessons.rephrase:
+        yield None
+        return
+    load = registry.load("chat", lessons.rephrase_backend)
+    local = getattr(load, "local", True)
+    with closing(load(str(models.resolve(lessons.rephrase).path) if local else lessons.rephrase)) as chat:
+        yield chat
 
 
 def lesson_rows(made: Lessons, lessons: LessonsConfig) -> list[dict[str, Any]]:

@@ -39,6 +39,11 @@ class LessonsConfig:
         at_least=0,
         at_most=0.95,
     )
+    rephrase: str = setting(
+        "",
+        "model that puts the queries (not the runs that are learnt) in other words, each checked again; none by default",
+    )
+    rephrase_backend: str = setting("openai", "chat plugin that runs that model")
     seed: int = setting(0, "seed of the draw, of queries and of values", at_least=0)
 
 

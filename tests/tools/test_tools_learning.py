@@ -360,6 +360,36 @@ def test_texts_and_runs_alone_are_still_a_file_of_pairs(past_json, tools):
     assert sniff(corpus) == "pairs" and ["parts" in row for row in rows] == [True, True, False]
 
 
+class Speaker:
+    """A chat model that keeps the first query's values, drops those of every second, and says the third unchanged."""
+
+    def __init__(self):
+        self.asked = []
+
+    def chat(self, messages, sampling):
+        from pastcli.api import Completion
+
+        query = messages[-1].content
+        self.asked.append(query)
+        kind = len(self.asked) % 3
+        words = {1: f"Could you help me? {query}", 2: "Could you help me?", 0: query}
+        return Completion(words[kind])
+
+
+def test_a_chat_model_may_rephrase_and_what_it_spoils_stays_as_it_was():
+    specs = [api("C", f"T{n}") for n in range(3)]
+    specs = [replace(spec, response_template={"name": "str", "stock": "int"}) for spec in specs]
+    config, speaker = LessonsConfig(queries=1, test_queries=1, examples=1), Speaker()
+    plain, spoken = lessons.make(specs, config), lessons.make(specs, config, chat=speaker)
+    assert [run.task for run in spoken.runs] == [run.task for run in plain.runs]
+    both = [*spoken.practice, *spoken.tests]
+    new = [task for task in both if task.query.startswith("Could you help me?")]
+    assert 0 < len(new) < len(both) and spoken.left_out["rephrased: not the same request any more"] > 0
+    for task in both:
+        [call] = task.reference.calls
+        assert all(str(value[0]) in task.query for value in call.arguments.values())
+
+
 def test_words_of_documentation_that_says_nothing_useful():
     spec = ToolSpec("f", "C", "Tool", "/titles/{id}", "Détails", schema=object_schema(Parameter("id", raw_name="id")))
     assert wording.does(spec) == "get titles id"

@@ -93,4 +93,9 @@ def _row(episode: Episode, config: LessonsConfig) -> dict[str, Any]:
 
 def _item(task: Task) -> dict[str, Any]:
     spec = next(iter(spec for spec in task.tools if spec.key in task.relevant), task.tools[0])
-    return {"id": task.id, "query": task.query, "category": spec.category, "tool": f"{spec.category}/{spec.tool or spec.api}"}
+    return {
+        "id": task.id,
+        "query": task.query,
+        "category": spec.category,
+        "tool": f"{spec.category}/{spec.tool or spec.api}",
+    }

@@ -111,7 +111,8 @@ def _check(study: ToolsStudy) -> None:
         mine, theirs = getattr(study.stage(name), setting), getattr(study.stage("lessons"), setting)
         if mine != theirs:
             raise UsageError(
-                f"{setting} of [{name}] is {mine}, that of [lessons] {theirs}", "learn and act in one form: set it in [lessons] alone"
+                f"{setting} of [{name}] is {mine}, that of [lessons] {theirs}",
+                "learn and act in one form: set it in [lessons] alone",
             )
     used = {name for arm in study.arms.values() for name, _ in added(arm)}
     for name, vector in study.vectors.items():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ... import qa
-from ...api import Episode, Progress, Task, ToolSpec
+from ...api import ChatModel, Episode, Progress, Task, ToolSpec
 from ...config import LessonsConfig
 from ...errors import UsageError
 from ..environments.simulator import SchemaSimulator
@@ -22,6 +22,7 @@ from ..judging.reference import reference
 from ..judging.rules import rules
 from . import queries, recall
 from .calls import Call, invented
+from .rephrase import rephrased
 
 KINDS = ("card", *recall.WORDINGS, "react")
 
@@ -58,8 +59,11 @@ class Lessons:
         }
 
 
-def make(specs: Sequence[ToolSpec], config: LessonsConfig, progress: Progress | None = None) -> Lessons:
-    """The lessons of a set of APIs, all of one side of a split. Raises `UsageError` for an unknown kind."""
+def make(
+    specs: Sequence[ToolSpec], config: LessonsConfig, progress: Progress | None = None, chat: ChatModel | None = None
+) -> Lessons:
+    """The lessons of a set of APIs, all of one side of a split; with `chat` its queries are put in other words. Raises
+    `UsageError` for an unknown kind."""
     wanted = _kinds(config.kinds)
     found, env = Lessons(tuple(specs)), SchemaSimulator(specs)
     for spec in specs:
@@ -75,7 +79,10 @@ def make(specs: Sequence[ToolSpec], config: LessonsConfig, progress: Progress | 
     made: dict[str, list[queries.Asked]] = {use: [] for use, _, _ in plan}
     for done, spec in enumerate(specs, 1):
         for use, most, wordings in plan:
-            made[use] += _asked(use, most, wordings, spec, found, env, config, taken)
+            asked = _asked(use, most, wordings, spec, found, env, config, taken)
+            made[use] += (
+                [_in_other_words(one, chat, found, taken, config) for one in asked] if use != "react" else asked
+            )
         if progress:
             progress(done, len(specs), {})
     found.runs = [one.episode for one in made["react"]]
@@ -159,6 +166,20 @@ def _asked(
             taken |= marks
             made.append(one)
     return made
+
+
+def _in_other_words(
+    one: queries.Asked, chat: ChatModel | None, found: Lessons, taken: set[str], config: LessonsConfig
+) -> queries.Asked:
+    """The query as a model puts it, if that can be solved too and is no other's; else as it is."""
+    if chat is None:
+        return one
+    other = rephrased(one, chat, config.seed)
+    if other is None or other.task.query in taken or why_unsolved(other.episode, found.specs):
+        found.left_out["rephrased: not the same request any more"] += 1
+        return one
+    taken.add(other.task.query)
+    return other
 
 
 def _one(

@@ -64,6 +64,12 @@ def asked(
     return Asked(task, solved(task, call, f"The {words} is {wording.said(value)}."))
 
 
+def said_arguments(one: Asked) -> list[str]:
+    """The values of a query's call, as the query says them."""
+    given = one.episode.steps[0].arguments
+    return [wording.said(value) for value in given.values() if not isinstance(value, bool)]
+
+
 def solved(task: Task, call: Call, answer: str) -> Episode:
     """The run that solves a query: the call, its observation, Finish."""
     finish = {"return_type": GIVE_ANSWER, "final_answer": answer}
