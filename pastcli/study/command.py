@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import config as configs
 from .. import output
 from ..errors import Interrupted, PastError
-from .graph import Node
+from .node import Node
 
 if TYPE_CHECKING:
     from .execute import Store

@@ -22,7 +22,7 @@ from ...tools.judging.rules import argument_grounding, rules
 from ...tools.load import load_tools
 from ..command import run_past
 from ..execute import Store, injection
-from ..graph import Node
+from ..node import Node
 
 
 def ask(node: Node, store: Store) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from ... import config as configs
 from ... import models
 from ...config.study_tools import Arm, Vector
-from ..graph import Node, tokens_in
+from ..graph import tokens_in
+from ..node import Node
 from ..spec import added
 from .data import Material, materials
 from .spec import ToolsStudy

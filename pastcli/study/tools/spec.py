@@ -103,8 +103,6 @@ def _check(study: ToolsStudy) -> None:
         study.stage(name)
     if not study.tools.files or not study.tools.target:
         raise UsageError("[tools] needs `files` and `target`", 'files = ["toolbench.json"], target = ["Movies"]')
-    for file in study.tools.files:
-        study.path(str(file))
     if study.reference not in study.arms:
         raise UsageError(f"the reference {study.reference!r} is no arm", f"arms: {', '.join(study.arms)}")
     for name, setting in ((name, setting) for name in PLAYING for setting in SAME):
@@ -136,7 +134,6 @@ def _check_vector(study: ToolsStudy, name: str, vector: Vector) -> None:
         raise UsageError(
             f"[vectors.{name}] is made on unrelated tools", "name their categories: unrelated = [...] in [tools]"
         )
-    if vector.kind == "file":
-        study.path(vector.file)
-    if vector.kind == "qa":
-        study.path(vector.documents)
+    if vector.kind in ("file", "qa") and not (vector.file if vector.kind == "file" else vector.documents):
+        wanted = "file" if vector.kind == "file" else "documents"
+        raise UsageError(f"[vectors.{name}] of kind {vector.kind} needs `{wanted}`", f"{wanted} = PATH")
