@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,10 @@ class Graph:
         self._nodes: dict[str, Node] = {}
         self.asked = [Asked(name, s, self._arm(name, arm, s)) for s in study.seeds for name, arm in study.arms.items()]
 
-    def nodes(self) -> list[Node]:
-        """Every node once, parents first: seed by seed, arm by arm."""
-        return list({node.key: node for one in self.asked for node in one.node.all()}.values())
+    def nodes(self, seeds: Collection[int] = ()) -> list[Node]:
+        """Every node once, of some seeds or all, parents first: seed by seed, arm by arm."""
+        asked = [one for one in self.asked if not seeds or one.seed in seeds]
+        return list({node.key: node for one in asked for node in one.node.all()}.values())
 
     def _node(
         self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any
@@ -144,8 +145,3 @@ class Graph:
         return self._node(
             "inject", config, [("target", model), *vectors], 0.0, f"inject {name}, seed {seed}", factors=factors
         )
-
-
-def compute(node: Node) -> Iterator[Node]:
-    """The trainings behind a node."""
-    return (one for one in node.all() if one.stage in ("sft", "rl", "distill"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,18 @@ from .spec import ToolsStudy
 ENTRY = ("figures", "recall", "retained", "injection", "tokens", "samples", "seconds")
 
 
-def plan(study: ToolsStudy, workspace: Path) -> dict[str, Any]:
-    """What would be made: nodes by stage, and the time. Writes nothing that stays."""
+def plan(study: ToolsStudy, workspace: Path, seeds: Collection[int] = ()) -> dict[str, Any]:
+    """What would be made, for some of the seeds or all: nodes by stage, and the time. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph, store = Graph(study, Path(scratch)), Store(workspace)
         store.base_bytes = _float32_bytes(graph.base)
-        nodes = graph.nodes()
+        nodes = graph.nodes(seeds)
         left = needed(nodes, store)
-        rates = measured_rates(nodes, store)
+        rates = measured_rates(graph.nodes(), store)
         seconds = round(sum(estimate(node, rates) for node in left))
         return {
             "title": study.title,
-            "seeds": list(study.seeds),
+            "seeds": list(seeds or study.seeds),
             "arms": list(study.arms),
             "source": dict(graph.data.source.counts),
             "target": dict(graph.data.target.counts),
@@ -46,15 +46,21 @@ def plan(study: ToolsStudy, workspace: Path) -> dict[str, Any]:
 
 
 def run(
-    study: ToolsStudy, workspace: Path, out: Path, jobs: int = 1, collect_only: bool = False, lean: bool = False
+    study: ToolsStudy,
+    workspace: Path,
+    out: Path,
+    jobs: int = 1,
+    collect_only: bool = False,
+    lean: bool = False,
+    seeds: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Make what is missing, and write `results.json` and the tables into `out` after every arm; with `collect_only` of
+    """Make what is missing (of some `seeds`, or all), and write `results.json` and the tables into `out` after every arm; with `collect_only` of
     what is there already, also while another process is at it."""
     store = Store(workspace)
     output.note(f"{study.title}: making lessons")
     graph = Graph(study, store.data)
     store.base_bytes = _float32_bytes(graph.base)
-    nodes = graph.nodes()
+    nodes = graph.nodes(seeds)
     left = needed(nodes, store)
     out.mkdir(parents=True, exist_ok=True)
     output.note(f"{study.title}: {len(nodes) - len(left)} of {len(nodes)} results are here already")
