@@ -9,7 +9,6 @@ import json
 import math
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -175,64 +174,36 @@ def progress(label: str, unit: str = "it") -> Iterator[Callable[..., None]]:
 
 
 def _bar(label: str, unit: str) -> Iterator[Callable[..., None]]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import Progress, TextColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[metrics]}"),
-    )
-    with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None, rate="", metrics="")
-        rate_of = _rate()
+    from .progress import clock, line_of
+
+    console = _console(stderr=True)
+    read = clock()
+    with Progress(TextColumn("{task.fields[shown]}"), console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None, shown=label[: console.width])
 
         def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
-            speed = rate_of(done)
-            rate = f"{speed:.2f} {unit}/s" if speed else ""
-            bar.update(task, completed=done, total=total, rate=rate, metrics=_metrics(metrics))
+            shown = line_of(label, unit, done, total, *read(done, total), _metrics(metrics), console.width - 1, bar=True)
+            bar.update(task, shown=shown)
 
         yield update
 
 
 def _log_lines(label: str, unit: str) -> Callable[..., None]:
-    last = time.monotonic()
-    rate_of = _rate()
+    from .progress import clock, line_of
+
+    last, read = 0.0, clock()
 
     def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
         nonlocal last
-        rate, now = rate_of(done), time.monotonic()
-        if now - last < 30:
+        elapsed, rate, left = read(done, total)
+        if elapsed - last < 30:
             return
-        last = now
-        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total else ""
-        note(f"{label}: {done}/{total} {unit}, {rate:.2f} {unit}/s{left} {_metrics(metrics)}".rstrip())
+        last = elapsed
+        note(line_of(label, unit, done, total, elapsed, rate, left, _metrics(metrics), 200))
 
     return update
-
-
-def _rate() -> Callable[[int], float]:
-    """done -> items a second since the first call: a resumed run does not begin at zero."""
-    first: tuple[int, float] | None = None
-
-    def rate(done: int) -> float:
-        nonlocal first
-        now = time.monotonic()
-        first = first or (done, now)
-        return (done - first[0]) / (now - first[1]) if now > first[1] else 0.0
-
-    return rate
 
 
 def _metrics(metrics: Mapping[str, float] | None) -> str:

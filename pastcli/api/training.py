@@ -25,6 +25,7 @@ class TrainJob:
     and `resume` is set, training continues from it. `config` is the stage's dataclass of `pastcli.config`.
     `watch` is a directory where `log.jsonl` (a line a step) and `rollouts.jsonl` grow while training runs.
     `dev` holds held-out rows of the same kind as `examples`: they are measured while training runs, and choose the result.
+    Under `strict` an example that the model cannot hold is an error; otherwise it is left out and said.
     With `episodes`, RL plays them instead of asking for one answer: rows are then `{"prompt", "id"}` with the ids of their tasks,
     and the rewards also get the columns `episode` and `verdict`.
     """
@@ -40,6 +41,7 @@ class TrainJob:
     watch: Path | None = None
     dev: Path | None = None
     episodes: Episodes | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)

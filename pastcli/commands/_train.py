@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ import typer
 from .. import adapters, api, cards, models, output, qa, registry, runs
 from .. import config as configs
 from ..errors import UsageError
+from . import _options
 
 if TYPE_CHECKING:
     from ..config import IngestConfig, RlConfig, SftConfig
@@ -133,6 +134,7 @@ def train(
     label: str = "",
     dev: Sequence[dict[str, Any]] = (),
     episodes: api.Episodes | None = None,
+    strict: bool = False,
 ) -> api.TrainResult:
     """One training in `folder`: examples.jsonl, log.jsonl and the model or adapter made; its checkpoints are removed.
 
@@ -147,7 +149,7 @@ def train(
     trainer = registry.load("trainer", config.trainer)
     with output.progress(label or stage, "steps") as progress:
         job = api.TrainJob(
-            model, examples, folder, state, config, resume, progress, rewards, folder, held_out, episodes
+            model, examples, folder, state, config, resume, progress, rewards, folder, held_out, episodes, strict
         )
         try:
             result = trainer.sft(job) if stage == "sft" else trainer.rl(job)
@@ -188,12 +190,19 @@ Card = Annotated[
 
 
 def show_plan(
-    stage: str, model: models.ModelRef, rows: Sequence[dict[str, Any]], config: Any, card: float, as_json: bool
+    stage: str,
+    model: models.ModelRef,
+    rows: Sequence[dict[str, Any]],
+    config: Any,
+    card: float,
+    as_json: bool,
+    sources: Mapping[str, str] | None = None,
+    strict: bool = False,
 ) -> None:
-    """What a training would take, as its trainer plans it; the counts alone where the trainer has no plan."""
+    """What a training would take, as its trainer plans it (the counts alone where it has no plan), and every setting."""
     document = {"would_train": model.name, "model": str(model.path), "method": config.method, "examples": len(rows)}
     plan = getattr(registry.load("trainer", config.trainer), "plan", None)
-    document |= plan(stage, model.path, rows, config, card) if plan else {}
+    document |= plan(stage, model.path, rows, config, card, **({"strict": True} if strict else {})) if plan else {}
 
     def human() -> None:
         output.pairs({key: value for key, value in document.items() if not isinstance(value, (dict, list))})
@@ -203,7 +212,7 @@ def show_plan(
         for way in document.get("would_fit", []):
             output.line(f"would fit: {way['with']} ({way['peak_gb']} GB)")
 
-    output.emit(document, as_json, human)
+    _options.show_plan(document, config, sources, as_json, human)
 
 
 def record(run: runs.Run, result: api.TrainResult) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import models, output, runs
+from .. import models, runs
 from ..config import RlConfig
 from ..errors import UsageError
 from . import _audit, _lineage, _rl_tools, _train
@@ -21,6 +21,7 @@ from ._options import (
     Strict,
     already_done,
     complete_model,
+    show_plan,
     show_run,
     with_settings,
 )
@@ -72,6 +73,7 @@ def command(
     resume: Resume = False,
     allow_stale: AllowStale = False,
     strict: Strict = False,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """GRPO on questions without the passage in the prompt: the model learns to use what SFT put into its weights.
 
@@ -89,7 +91,7 @@ def command(
     files = {"questions": questions, "dev": dev, "tools": tools, "tasks": tasks}
     given = {key: str(path.resolve()) for key, path in files.items() if path is not None}
     extra = {"sft": str(found.path), "name": name, **given}
-    if audit is None and already_done("rl", config, extra, resume, as_json):
+    if audit is None and not dry_run and already_done("rl", config, extra, resume, as_json):
         return
     source = _rl_tools.read(tools, tasks, config) if tools is not None else None
     rewards = _train.rewards_of(config, episodes=source is not None)
@@ -98,16 +100,17 @@ def command(
         _audit.show(_audit.made(found, rows, rewards, config, audit), as_json)
         return
     held_out = _questions(dev, strict) if dev else []
-    if dry_run:
-        _show_plan(found, source, rows, config, card, as_json)
-        return
-    with runs.start("rl", config, extra=extra, resume=resume, force=force, name=name, allow_stale=allow_stale) as run:
+    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
+    with runs.start("rl", config, extra=extra, **may) as run:
         _train.add_base(run, "sft", found)
         for key, path in given.items():
             run.add_input(key, path)
+        if dry_run:
+            _show_plan(found, source, rows, config, card, as_json, sources)
+            return
         with _rl_tools.playing(source, config) as episodes:
             result = _train.train(
-                "rl", found.path, rows, run.dir, config, run.resumed, rewards, dev=held_out, episodes=episodes
+                "rl", found.path, rows, run.dir, config, run.resumed, rewards, dev=held_out, episodes=episodes, strict=strict
             )
         _train.record(run, result)
         counts = source.counts() | _rl_tools.behaviour(result.log) if source else {"questions": len(rows)}
@@ -122,11 +125,12 @@ def _show_plan(
     config: RlConfig,
     card: float,
     as_json: bool,
+    sources: dict[str, str] | None,
 ) -> None:
     if source is not None:
-        output.emit(_rl_tools.plan(source, config, found.name), as_json)
+        show_plan(_rl_tools.plan(source, config, found.name), config, sources, as_json)
     else:
-        _train.show_plan("rl", found, rows, config, card, as_json)
+        _train.show_plan("rl", found, rows, config, card, as_json, sources)
 
 
 def _check(questions: Path | None, tools: Path | None, tasks: Path | None, dev: Path | None, audit: int | None) -> None:

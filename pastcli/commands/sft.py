@@ -80,21 +80,21 @@ def command(
     extra |= {"after": str(start.path)} if start is not base else {}
     extra |= {"dev": str(dev.resolve())} if dev else {}
     also = {"ingest": _train.ingest_config(config_file)}
-    if already_done("sft", config, extra, resume, as_json, also):
+    if not dry_run and already_done("sft", config, extra, resume, as_json, also):
         return
     rows = _train.sft_rows(docs, config, also["ingest"], strict)
     held_out = read_pairs(dev, strict) if dev else []
-    if dry_run:
-        _train.show_plan("sft", start, rows, config, card, as_json)
-        return
-    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, also=also)
+    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run, also=also)
     with runs.start("sft", config, extra=extra, **may) as run:
         _train.add_base(run, "base", base)
         if start is not base:
             _train.add_base(run, "after", start)
         run.add_inputs("documents", [*docs, *_train.mixed(config, docs)])
         run.add_inputs("dev", [dev] if dev else [])
-        result = _train.train("sft", start.path, rows, run.dir, config, run.resumed, dev=held_out)
+        if dry_run:
+            _train.show_plan("sft", start, rows, config, card, as_json, sources, strict)
+            return
+        result = _train.train("sft", start.path, rows, run.dir, config, run.resumed, dev=held_out, strict=strict)
         _train.record(run, result)
         run.metrics(examples=len(rows))
     show_run(runs.read(run.final), as_json)

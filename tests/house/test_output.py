@@ -97,10 +97,37 @@ def test_progress_is_silent_in_a_pipe_and_speaks_now_and_then(capsys, monkeypatc
             update(done, 100, {"loss": 1.5})
     shown = capsys.readouterr()
     assert shown.out == "" and 1 <= len(shown.err.splitlines()) <= 8
-    assert "0.05 step/s" in shown.err and "loss 1.5" in shown.err
+    assert "0.10 step/s" in shown.err and "left 0:07:00" in shown.err and "loss 1.5" in shown.err
 
 
 def test_progress_lets_errors_through():
     with pytest.raises(ValueError), output.progress("x") as update:
         update(1, 2)
         raise ValueError
+
+
+@pytest.mark.parametrize("width", [12, 20, 30, 40, 60, 80, 120, 200])
+@pytest.mark.parametrize(("done", "total", "left"), [(0, 0, None), (7, 100, 3725.0), (100_000, 100_000, 0.0)])
+def test_progress_fits_any_width_and_says_how_long_before_anything_else(width, done, total, left):
+    from pastcli.progress import line_of
+
+    shown = line_of("reinforcing the model", "steps", done, total, 65.0, 1.5, left, "loss 0.123", width)
+    assert len(shown) <= width
+    far = f"{done}/{total}" if total else str(done)
+    assert far[:width] in shown and (width < len(far) + 8 or "0:01:05" in shown)
+    if width >= 40 and left is not None:
+        assert f"left {'1:02:05' if left else '0:00:00'}" in shown
+    if width >= 120:
+        assert "reinforcing the model" in shown and "1.50 steps/s" in shown and "loss 0.123" in shown
+
+
+def test_what_is_left_is_reckoned_from_this_process_alone(monkeypatch):
+    """A resumed run begins at step 900: what another process did before is no speed of ours."""
+    from pastcli import progress
+
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    read = progress.clock()
+    assert read(900, 1000) == (0.0, 0.0, None)
+    now[0] += 10
+    assert read(905, 1000) == (10.0, 0.5, 190.0)

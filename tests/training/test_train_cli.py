@@ -97,7 +97,7 @@ def test_mistakes_are_one_line_with_a_hint_and_exit_2(past, material, tiny_model
     assert not list((material / "runs").glob("*/*"))
 
 
-def test_kill_9_then_resume_publishes_one_run(past_json, material, tiny_model):
+def test_kill_9_then_resume_publishes_one_run(past, past_json, material, tiny_model):
     words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 60, "--save-every", 5)
     command = [sys.executable, "-m", "pastcli", *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -107,7 +107,9 @@ def test_kill_9_then_resume_publishes_one_run(past_json, material, tiny_model):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     (partial,) = (material / "runs" / ".partial").iterdir()
-    made = past_json(*words, "--resume")
+    resumed = past(*words, "--resume", "--json")
+    made = json.loads(resumed.stdout)
+    assert "going on from step " in resumed.stderr and "from step 0" not in resumed.stderr
     assert made["run"] == partial.name and not partial.exists()
     assert past_json(*words, "--resume")["run"] == made["run"]  # nothing is done twice
 

@@ -47,6 +47,7 @@ def plan(
     settings: Settings,
     card_gb: float = 0.0,
     probing: bool = True,
+    strict: bool = False,
 ) -> dict[str, Any]:
     """What this training would take on this machine, or with `card_gb` on cards of that many GB.
 
@@ -58,7 +59,7 @@ def plan(
     layout = layout_of(settings)
     machine = Machine(torch.cuda.is_available() or card_gb > 0, layout.processes, settings.sharding == "full")
     shape = shape_of(config, settings)
-    work = measured(rows, _tokenizer(folder), settings, machine)
+    work = measured(rows, _tokenizer(folder), settings, machine, strict)
     dtype = torch.bfloat16 if card_gb and settings.precision != "fp32" else compute_dtype(settings.precision)
     room = _room(machine, layout, card_gb)
     need, parts = _need(shape, settings, machine, work.load, dtype)
@@ -90,12 +91,14 @@ def _tokenizer(folder: Path) -> Any:
     return load_tokenizer(folder)
 
 
-def measured(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, machine: Machine) -> Work:
+def measured(
+    rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, machine: Machine, strict: bool = False
+) -> Work:
     """The work of the rows, from the plan that training itself would follow."""
     if isinstance(settings, RlConfig):
         return _rl(rows, tokenizer, settings, machine)
     if tokenizer:
-        made = tokenize(list(rows), tokenizer, settings.max_length)
+        made = tokenize(list(rows), tokenizer, settings.max_length, strict)
         lengths = [len(row["input_ids"]) for row in made]
         labels = [sum(label != IGNORED for label in row["labels"]) for row in made]
     else:

@@ -43,13 +43,19 @@ class HFTrainer:
         return join(layout_of(config))
 
     def plan(
-        self, stage: str, model: Path, rows: Sequence[dict[str, Any]], config: Any, card_gb: float = 0.0
+        self,
+        stage: str,
+        model: Path,
+        rows: Sequence[dict[str, Any]],
+        config: Any,
+        card_gb: float = 0.0,
+        strict: bool = False,
     ) -> dict[str, Any]:
         """What `--dry-run` says: memory, tokens, operations, time and disk; `card_gb` plans for such cards."""
         quiet()
         from ..planning import plan
 
-        return plan(stage, model, rows, config, card_gb)
+        return plan(stage, model, rows, config, card_gb, strict=strict)
 
 
 def _train(stage: str, job: api.TrainJob) -> api.TrainResult:

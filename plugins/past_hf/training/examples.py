@@ -47,18 +47,21 @@ def in_parts(row: Mapping[str, Any], tokenizer: Any) -> tuple[list[int], list[bo
     return [*ids, tokenizer.eos_token_id], [*learnt, True]
 
 
-def warn_too_long(numbers: Sequence[int], total: int, limit: int, hint: str) -> None:
-    """Say which examples (counted from 1) are longer than `limit` tokens; raises `UsageError` if that is all of them."""
+def warn_too_long(numbers: Sequence[int], total: int, limit: int, hint: str, strict: bool = False) -> None:
+    """Say which examples (counted from 1) are longer than `limit` tokens; raises `UsageError` if that is all of them, or
+    under `strict` for any."""
     if not numbers:
         return
     shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
     what = f"{len(numbers)} of {total} examples are longer than {limit} tokens and cannot be split: {shown}"
-    if len(numbers) == total:
+    if strict or len(numbers) == total:
         raise UsageError(what, hint)
     output.warn(f"skipped: {what}", hint)
 
 
-def fitting(rows: list[dict[str, Any]], tokenizer: Any, context: int | None, answer: int) -> list[dict[str, Any]]:
+def fitting(
+    rows: list[dict[str, Any]], tokenizer: Any, context: int | None, answer: int, strict: bool = False
+) -> list[dict[str, Any]]:
     """The rows whose prompt leaves the model room for `answer` tokens; the others are left out by number.
 
     One prompt longer than the model would make every row of its batch as long, and take the memory of all.
@@ -67,5 +70,5 @@ def fitting(rows: list[dict[str, Any]], tokenizer: Any, context: int | None, ans
         return rows
     lengths = [len(tokenizer(row["prompt"])["input_ids"]) for row in rows]
     long = [number for number, length in enumerate(lengths, 1) if length + answer > context]
-    warn_too_long(long, len(rows), context - answer, "shorten these questions: the model holds no more")
+    warn_too_long(long, len(rows), context - answer, "shorten these questions: the model holds no more", strict)
     return [row for row, length in zip(rows, lengths) if length + answer <= context]

@@ -200,7 +200,7 @@ def build(
     config: RlConfig = job.config
     check(job)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    rows = fitting(rows, tokenizer, context, config.max_new_tokens)
+    rows = fitting(rows, tokenizer, context, config.max_new_tokens, job.strict)
     longest = max(len(tokenizer(row["prompt"])["input_ids"]) for row in rows)
     kind = TunedGrpo if machine.tuned else Grpo
     trainer = assembled(kind, job, machine, model, tokenizer, rows, common, (longest, config.max_new_tokens))

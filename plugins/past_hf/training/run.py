@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from pastcli import api
+from pastcli import api, output
 from pastcli.errors import PastError, UsageError
 
 from ..materialize import load_tokenizer
@@ -41,6 +41,9 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     before = weights_hash(dict(trainer.model.named_parameters()))
     began = time.monotonic()
     checkpoint = newest_whole(job.state) if job.resume else None
+    if job.resume and trainer.args.should_save:
+        step = checkpoint.name.split("-")[1] if checkpoint else "0: no checkpoint had been written"
+        output.note(f"going on from step {step}")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - began
     state = gathered(trainer)

@@ -25,7 +25,9 @@ from .lora import lora_config
 IGNORED = -100
 
 
-def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> list[dict[str, list[int]]]:
+def tokenize(
+    rows: list[dict[str, Any]], tokenizer: Any, max_length: int, strict: bool = False
+) -> list[dict[str, list[int]]]:
     """`input_ids` and `labels` of each text; a text of more than `max_length` tokens becomes several.
 
     Rows are `{"text"}`, every token a label, or `{"prompt", "completion"}`, the prompt masked with -100. The end
@@ -57,7 +59,7 @@ def tokenize(rows: list[dict[str, Any]], tokenizer: Any, max_length: int) -> lis
             raise UsageError(
                 f"example {number} is neither a text nor a prompt with its completion", f"its keys: {keys}"
             )
-    warn_too_long(long, len(rows), max_length, "raise --max-length, or give them as plain text")
+    warn_too_long(long, len(rows), max_length, "raise --max-length, or give them as plain text", strict)
     return [row for row in made if len(row["input_ids"]) > 1]
 
 
@@ -148,7 +150,7 @@ class Sft(PlannedTrainer, SFTTrainer):
         super().log(logs, start_time)
 
     def prepared(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return tokenize(rows, self.processing_class, self.job.config.max_length)
+        return tokenize(rows, self.processing_class, self.job.config.max_length, self.job.strict)
 
     @torch.no_grad()
     def held_out(self, rows: list[dict[str, Any]]) -> float:
@@ -203,7 +205,7 @@ def build(
 ) -> Sft:
     """The trainer of one `past sft`. Raises `UsageError` for rows that cannot be trained on."""
     config: SftConfig = job.config
-    examples = tokenize(rows, tokenizer, config.max_length)
+    examples = tokenize(rows, tokenizer, config.max_length, job.strict)
     if not examples:
         raise UsageError("nothing to train on: every text is empty")
     lengths = [len(row["input_ids"]) for row in examples]

@@ -121,7 +121,7 @@ def build(
     openings = job.episodes.openings(policy)
     limit = policy.context - config.turn_tokens
     long = [number for number, row in enumerate(rows, 1) if openings[row["id"]] > limit]
-    warn_too_long(long, len(rows), limit, "these queries show too many tools: the model holds no more")
+    warn_too_long(long, len(rows), limit, "these queries show too many tools: the model holds no more", job.strict)
     rows = [row for row in rows if openings[row["id"]] <= limit]
     opening = max(openings[row["id"]] for row in rows)
     # A token of an observation is two characters at the least, where it is not foreign script.
