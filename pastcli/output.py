@@ -184,7 +184,9 @@ def _bar(label: str, unit: str) -> Iterator[Callable[..., None]]:
         task = bar.add_task(label, total=None, shown=label[: console.width])
 
         def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
-            shown = line_of(label, unit, done, total, *read(done, total), _metrics(metrics), console.width - 1, bar=True)
+            shown = line_of(
+                label, unit, done, total, *read(done, total), _metrics(metrics), console.width - 1, bar=True
+            )
             bar.update(task, shown=shown)
 
         yield update

@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 
 def line_of(
-    label: str, unit: str, done: int, total: int, elapsed: float, rate: float, left: float | None, more: str, width: int, bar: bool = False
+    label: str,
+    unit: str,
+    done: int,
+    total: int,
+    elapsed: float,
+    rate: float,
+    left: float | None,
+    more: str,
+    width: int,
+    bar: bool = False,
 ) -> str:
     """One line of progress, never wider than `width` characters: how far, how long already and how long still come before
     the name of the work, a bar, the rate and what else is measured, which appear as far as there is room.

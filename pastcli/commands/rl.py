@@ -110,7 +110,16 @@ def command(
             return
         with _rl_tools.playing(source, config) as episodes:
             result = _train.train(
-                "rl", found.path, rows, run.dir, config, run.resumed, rewards, dev=held_out, episodes=episodes, strict=strict
+                "rl",
+                found.path,
+                rows,
+                run.dir,
+                config,
+                run.resumed,
+                rewards,
+                dev=held_out,
+                episodes=episodes,
+                strict=strict,
             )
         _train.record(run, result)
         counts = source.counts() | _rl_tools.behaviour(result.log) if source else {"questions": len(rows)}

@@ -25,6 +25,8 @@ def test_a_pair_too_long_is_skipped_or_under_strict_an_error(pairs, past, tiny_m
 def test_a_dry_run_of_training_refuses_what_the_run_would_and_shows_every_setting(pairs, past, past_json, tiny_model):
     words = ("sft", "pairs.jsonl", "--base", tiny_model, "--epochs", "1")
     plan = past_json(*words, "--dry-run")
-    assert plan["settings"]["epochs"] == {"value": 1.0, "from": "--epochs"} and plan["settings"]["lr"]["from"] == "default"
+    assert (
+        plan["settings"]["epochs"] == {"value": 1.0, "from": "--epochs"} and plan["settings"]["lr"]["from"] == "default"
+    )
     assert not (pairs / "runs").exists()
     assert "alias of a model" in past(*words, "--name", "smol", "--dry-run", code=2).stderr
