@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import models, runs
+from ..api import Reward
 from ..config import RlConfig
 from ..errors import UsageError
 from . import _audit, _lineage, _rl_tools, _train
@@ -108,23 +110,37 @@ def command(
         if dry_run:
             _show_plan(found, source, rows, config, card, as_json, sources)
             return
-        with _rl_tools.playing(source, config) as episodes:
-            result = _train.train(
-                "rl",
-                found.path,
-                rows,
-                run.dir,
-                config,
-                run.resumed,
-                rewards,
-                dev=held_out,
-                episodes=episodes,
-                strict=strict,
-            )
-        _train.record(run, result)
-        counts = source.counts() | _rl_tools.behaviour(result.log) if source else {"questions": len(rows)}
-        run.metrics(**counts, **_rewarded(result.log))
+        _learn(run, found, source, rows, rewards, held_out, config, strict)
     show_run(runs.read(run.final), as_json)
+
+
+def _learn(
+    run: runs.Run,
+    found: models.ModelRef,
+    source: _rl_tools.Source | None,
+    rows: list[dict],
+    rewards: Sequence[tuple[str, float, Reward]],
+    held_out: list[dict],
+    config: RlConfig,
+    strict: bool,
+) -> None:
+    """The training itself, and its figures into the run."""
+    with _rl_tools.playing(source, config) as episodes:
+        result = _train.train(
+            "rl",
+            found.path,
+            rows,
+            run.dir,
+            config,
+            run.resumed,
+            rewards,
+            dev=held_out,
+            episodes=episodes,
+            strict=strict,
+        )
+    _train.record(run, result)
+    counts = source.counts() | _rl_tools.behaviour(result.log) if source else {"questions": len(rows)}
+    run.metrics(**counts, **_rewarded(result.log))
 
 
 def _show_plan(
