@@ -7,7 +7,7 @@ larger of both: a claim must hold over seeds and over tools (Berger 1982), Holm 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ... import stats
@@ -177,7 +177,7 @@ STEPS = (
 def _steps(trials: Trials, arm: str) -> dict[str, float]:
     """The share of episodes that reach each step: where a weak model breaks."""
     rows = [row for seed in trials.seeds(arm) for row in trials.entry(arm, seed)["figures"]]
-    tests = (
+    tests: tuple[Callable[[Mapping[str, Any]], bool], ...] = (
         lambda row: row["calls"] > 0,
         lambda row: row["calls"] > row["hallucinated_calls"],
         lambda row: row["right_function"] == 1.0,
