@@ -114,22 +114,29 @@ class _TokenLogProbs(torch.autograd.Function):
 
 
 def token_logprobs(
-    model: Any, input_ids: torch.Tensor, wanted: torch.Tensor, temperature: float = 1.0
+    model: Any,
+    input_ids: torch.Tensor,
+    wanted: torch.Tensor,
+    temperature: float = 1.0,
+    previous: torch.Tensor | None = None,
+    **reading: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability and entropy (nats) of the tokens where `wanted`, given all tokens before them.
 
     `input_ids` (B, L) is padded on the right, so causal attention needs no mask; `wanted` (B, L) is boolean and
-    False in column 0. Both results are (N,) fp32 in row-major order of `wanted`.
+    False in column 0. Both results are (N,) fp32 in row-major order of `wanted`. Rows that hold several sequences come
+    with the model's `attention_mask` and `position_ids` and with the column that `previous` (B, L) predicts each token from.
     """
     model = plain(model)
     rows, columns = wanted.nonzero(as_tuple=True)
     targets = input_ids[rows, columns]
+    before = columns - 1 if previous is None else previous[rows, columns]
     head = model.get_output_embeddings()
     text_config = model.config.get_text_config()
     if head.bias is None and not any(getattr(text_config, name, None) for name in _LOGIT_CHANGES):
-        hidden = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-        return _TokenLogProbs.apply(hidden[rows, columns - 1], head.weight, targets, temperature)
-    logits = model(input_ids=input_ids, use_cache=False).logits[rows, columns - 1].float() / temperature
+        hidden = model.base_model(input_ids=input_ids, use_cache=False, **reading).last_hidden_state
+        return _TokenLogProbs.apply(hidden[rows, before], head.weight, targets, temperature)
+    logits = model(input_ids=input_ids, use_cache=False, **reading).logits[rows, before].float() / temperature
     log_probabilities = logits.log_softmax(1)
     entropies = -(log_probabilities.exp() * log_probabilities).sum(1).detach()
     return log_probabilities.gather(1, targets[:, None])[:, 0], entropies

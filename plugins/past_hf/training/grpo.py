@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from pastcli import api, grading, qa
 from pastcli.config import RlConfig
-from pastcli.errors import PastError, UsageError
+from pastcli.errors import UsageError
 
-from ..compute import WorkingWeights, pad_right, token_batches, token_logprobs
 from ..generation import end_tokens, generate, stop_rule
 from . import plans
 from .arguments import Machine, stand_in
@@ -25,13 +24,9 @@ from .examples import fitting
 from .held_out import share, summed
 from .lora import lora_config
 from .rewards import combined
+from .tuned import TunedStep, loss_mask
 from .watch import Grades
 
-BY_ROW = frozenset(
-    ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask", "advantages", "ref_per_token_logps")
-)
-"""Fields of TRL 1.16's batch that have a row for each answer; the package is pinned to the version they are those of."""
-WHOLE = frozenset(("num_items_in_batch",))
 AT_ONCE = 64
 """Held-out questions decoded together."""
 
@@ -115,82 +110,8 @@ class Grpo(PlannedTrainer, GRPOTrainer):
             self.watch.rollouts(self.state.global_step + 1, prompts, completions, columns, by_name, total)
 
 
-class TunedGrpo(Grpo):
-    """The step of one process without a card: 16-bit working weights, and no backward for rows without a signal."""
-
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        model.train()
-        total = torch.zeros(())
-        with self.clock("train"), WorkingWeights(model, self.dtype) as working:
-            batch = self._prepare_inputs(inputs)
-            for part, share in self._parts(batch):
-                loss = self._compute_loss(model, part) * share
-                working.backward(loss)
-                total += loss.detach()
-        self._step += 1
-        return total
-
-    def _parts(self, batch: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float]]:
-        """(micro-batch, its share of the loss): rows with an advantage, by length, within the token budget.
-
-        Without a KL term a row of advantage 0 has gradient 0, and equal answers to one question are one row
-        with their advantages added: on policy the gradient is linear in the advantage. The share makes the
-        sum over micro-batches the loss of the whole batch, as TRL normalises it.
-        """
-        if strange := batch.keys() - BY_ROW - WHOLE:
-            raise PastError(f"this version of TRL has fields in its batch that are not known here: {sorted(strange)}")
-        lengths = (batch["prompt_mask"].sum(1) + batch["completion_mask"].sum(1)).tolist()
-        kept = self._merged(batch) if self.beta == 0.0 else list(range(len(lengths)))
-        self._metrics["train"]["rows_trained"].append(len(kept))
-        rows, tokens = len(lengths), loss_mask(batch).sum().item()
-        for group in token_batches([lengths[row] for row in kept], self.job.config.batch_tokens):
-            picked = torch.tensor([kept[index] for index in group])
-            part = {key: value[picked] if key in BY_ROW else value for key, value in batch.items()}
-            if self.loss_type == "bnpo":
-                yield part, loss_mask(part).sum().item() / tokens
-            else:
-                yield part, 1.0 if self.loss_type == "dapo" else len(group) / rows
-
-    def _merged(self, batch: dict[str, Any]) -> list[int]:
-        """Rows to train on; `batch["advantages"]` of each takes up those of its equals."""
-        advantages = batch["advantages"]
-        first: dict[tuple[int, ...], int] = {}
-        both = torch.cat([batch["prompt_ids"], batch["completion_ids"], batch["completion_mask"], loss_mask(batch)], 1)
-        for row, key in enumerate(map(tuple, both.tolist())):
-            if key in first:
-                advantages[first[key]] += advantages[row]
-            else:
-                first[key] = row
-        return [row for row in first.values() if abs(advantages[row].item()) > 1e-6]
-
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, **_):
-        """As TRL's, for text: (B, `logits_to_keep`) log-probabilities and entropies, 0 where the mask is 0.
-
-        Rows lose their padding on the left first, so that a prompt starts at position 0 as it did in decoding.
-        """
-        at_once = max(1, self.job.config.batch_tokens // input_ids.shape[1])
-        if not torch.is_grad_enabled() and len(input_ids) > at_once:  # TRL scores a whole batch by the KL reference
-            parts = [
-                self._get_per_token_logps_and_entropies(model, ids, mask, logits_to_keep)[:2]
-                for ids, mask in zip(input_ids.split(at_once), attention_mask.split(at_once), strict=True)
-            ]
-            return *(torch.cat(column) for column in zip(*parts, strict=True)), None
-        keep = attention_mask.bool()
-        rows = [row[mask].tolist() for row, mask in zip(input_ids, keep, strict=True)]
-        ids = pad_right(rows, self._tokenizer.pad_token_id, input_ids.device)
-        mask = keep[:, -logits_to_keep:]
-        ends = keep.sum(1, keepdim=True)
-        at = torch.arange(ids.shape[1], device=ids.device)
-        flat, entropy = token_logprobs(
-            model, ids, (at >= ends - mask.sum(1, keepdim=True)) & (at < ends), self.temperature
-        )
-        empty = flat.new_zeros(mask.shape)
-        return empty.masked_scatter(mask, flat), empty.masked_scatter(mask, entropy), None
-
-
-def loss_mask(batch: dict[str, Any]) -> torch.Tensor:
-    """(B, C): 1 for the tokens of the answers that the policy chose; observations of tools are not among them."""
-    return batch["completion_mask"] * batch.get("tool_mask", 1)
+class TunedGrpo(TunedStep, Grpo):
+    """On one process without a card."""
 
 
 def build(
