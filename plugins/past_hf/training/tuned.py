@@ -111,7 +111,9 @@ class TunedStep(Step):
         answers = [row[it].tolist() for row, it in zip(input_ids[:, -logits_to_keep:], mask, strict=True)]
         packs = self._packs(prompts, [len(answer) for answer in answers])
         made = groups.pack(prompts, answers, packs, self._tokenizer.pad_token_id)
-        flat, entropy = token_logprobs(model, made.ids, made.answer, self.temperature, made.previous, **self._reading(made))
+        flat, entropy = token_logprobs(
+            model, made.ids, made.answer, self.temperature, made.previous, **self._reading(made)
+        )
         order = torch.tensor(made.order)
         empty = flat.new_zeros(mask.shape)
         columns = (empty.index_copy(0, order, empty.masked_scatter(mask[order], part)) for part in (flat, entropy))
