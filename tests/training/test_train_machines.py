@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import signal
@@ -168,6 +169,60 @@ def test_exactly_these_arguments_reach_accelerate(tmp_path):
     assert (of_file.main_process_ip, int(of_file.main_process_port)) == ("10.0.0.7", 29501)
     alone = parsed(processes=2)
     assert (alone.num_machines, alone.num_processes, int(alone.main_process_port)) == (1, 2, 0)
+
+
+DEEPSPEED = """
+compute_environment: LOCAL_MACHINE
+distributed_type: DEEPSPEED
+num_machines: 1
+num_processes: 2
+mixed_precision: bf16
+deepspeed_config: {zero_stage: 2, gradient_accumulation_steps: 1, offload_optimizer_device: none, zero3_init_flag: false}
+"""
+
+
+def present(monkeypatch, package, it):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: it if name == package else find(name, *a))
+
+
+def test_exactly_these_arguments_reach_deepspeed_by_accelerate(tmp_path, monkeypatch):
+    """Not run here, where there is no card: up to what accelerate gives to DeepSpeed's own reader of the environment."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env
+    from past_hf.training.layout import command, layout_of
+
+    present(monkeypatch, "deepspeed", True)
+    file = tmp_path / "zero2.yaml"
+    file.write_text(DEEPSPEED)
+    layout = layout_of(dataclasses.replace(SFT, method="lora", launch=str(file)))
+    given, *_ = _validate_launch_command(launch_command_parser().parse_args(command(tmp_path, layout)[3:]))
+    assert layout.processes == 2 and given.use_deepspeed and not given.multi_gpu and given.num_processes == 2
+    given.deepspeed_fields_from_accelerate_config = "zero_stage"
+    _, environment = prepare_deepspeed_cmd_env(given)
+    assert environment["ACCELERATE_USE_DEEPSPEED"] == "true" and environment["ACCELERATE_DEEPSPEED_ZERO_STAGE"] == "2"
+    assert environment["ACCELERATE_MIXED_PRECISION"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    "changes, text, said",
+    [
+        (dict(method="full"), DEEPSPEED, "loses a skill that lies in full weights"),
+        (dict(method="lora"), DEEPSPEED.replace("zero_stage: 2", "zero_stage: 3"), "ZeRO-3, which holds no weight whole"),
+        (dict(method="lora"), DEEPSPEED.replace("zero_stage: 2", "deepspeed_config_file: own.json"), "own.json cannot be read"),
+        (dict(method="lora", quantize="4bit"), DEEPSPEED, "with --quantize is not supported"),
+        (dict(method="lora"), DEEPSPEED, "asks for DeepSpeed, which is not installed"),
+    ],
+)  # fmt: skip
+def test_what_deepspeed_would_lose_or_lacks_is_said_before_anything_starts(tmp_path, monkeypatch, changes, text, said):
+    from past_hf.training.layout import layout_of
+
+    present(monkeypatch, "deepspeed", None)
+    file = tmp_path / "zero.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        layout_of(dataclasses.replace(SFT, launch=str(file), **changes))
+    assert "own.json" in said or "--sharding full" in caught.value.hint
 
 
 def test_a_machine_that_does_not_share_the_run_says_so(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -38,6 +39,8 @@ def layout_of(config: Any) -> Layout:
     could not find each other, or would not hold equally many processes.
     """
     file = _launch_file(Path(config.launch)) if config.launch else {}
+    if file.get("distributed_type") == "DEEPSPEED":
+        _check_deepspeed(file, config)
     machines = int(file.get("num_machines") or config.machines or 1)
     found = Layout(
         processes=int(file.get("num_processes") or 0) or config.processes or machines * _cards(),
@@ -96,6 +99,28 @@ def _launch_file(path: Path) -> dict[str, Any]:
             f"{path} is no accelerate configuration", "make one with `accelerate config --config_file FILE`"
         )
     return settings
+
+
+def _check_deepspeed(file: dict[str, Any], config: Any) -> None:
+    """What DeepSpeed would do to a skill, before it is started: full weights come back in 16 bits, which rounds a change away
+    (METHOD 5), and stage 3 holds no weight whole anywhere.
+    """
+    settings = file.get("deepspeed_config") or {}
+    if settings.get("deepspeed_config_file"):
+        path = Path(settings["deepspeed_config_file"])
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8")).get("zero_optimization", {})
+        except (OSError, ValueError, AttributeError) as error:
+            raise UsageError(f"{path} cannot be read: {error}", "it is DeepSpeed's own configuration, in JSON") from error
+    stage = str(settings.get("zero_stage", settings.get("stage", 2)))
+    way = "shard by FSDP2 instead: --processes N --sharding full gathers float32"
+    if config.method == "full":
+        raise UsageError("DeepSpeed gathers weights in 16 bits, which loses a skill that lies in full weights", f"--method lora, or {way}")
+    if stage == "3" or config.quantize:
+        what = "ZeRO-3, which holds no weight whole" if stage == "3" else "--quantize"
+        raise UsageError(f"DeepSpeed with {what} is not supported", way)
+    if importlib.util.find_spec("deepspeed") is None:
+        raise UsageError(f"{config.launch} asks for DeepSpeed, which is not installed", f"pip install deepspeed, or {way}")
 
 
 def command(folder: Path, layout: Layout) -> list[str]:
