@@ -111,16 +111,23 @@ def _check_deepspeed(file: dict[str, Any], config: Any) -> None:
         try:
             settings = json.loads(path.read_text(encoding="utf-8")).get("zero_optimization", {})
         except (OSError, ValueError, AttributeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}", "it is DeepSpeed's own configuration, in JSON") from error
+            raise UsageError(
+                f"{path} cannot be read: {error}", "it is DeepSpeed's own configuration, in JSON"
+            ) from error
     stage = str(settings.get("zero_stage", settings.get("stage", 2)))
     way = "shard by FSDP2 instead: --processes N --sharding full gathers float32"
     if config.method == "full":
-        raise UsageError("DeepSpeed gathers weights in 16 bits, which loses a skill that lies in full weights", f"--method lora, or {way}")
+        raise UsageError(
+            "DeepSpeed gathers weights in 16 bits, which loses a skill that lies in full weights",
+            f"--method lora, or {way}",
+        )
     if stage == "3" or config.quantize:
         what = "ZeRO-3, which holds no weight whole" if stage == "3" else "--quantize"
         raise UsageError(f"DeepSpeed with {what} is not supported", way)
     if importlib.util.find_spec("deepspeed") is None:
-        raise UsageError(f"{config.launch} asks for DeepSpeed, which is not installed", f"pip install deepspeed, or {way}")
+        raise UsageError(
+            f"{config.launch} asks for DeepSpeed, which is not installed", f"pip install deepspeed, or {way}"
+        )
 
 
 def command(folder: Path, layout: Layout) -> list[str]:
