@@ -72,6 +72,17 @@ def test_a_constant_reward_stops_by_itself_and_says_why(rl):
         rl(flat, steps=6, patience=4, watchdog=False)
 
 
+def test_a_constant_reward_stops_the_command_and_leaves_the_answers_to_look_at(past, past_json, workspace, tiny_model):
+    asked = "".join(json.dumps({"question": f"Which river {i}?", "answer": "no such word"}) + "\n" for i in range(4))
+    (workspace / "questions.jsonl").write_text(asked)
+    small = ("--steps", 30, "--prompts-per-step", 2, "--num-generations", 4, "--patience", 3, "--reward", "exact_match")
+    said = past("rl", "--sft", tiny_model, "--questions", "questions.jsonl", *small, code=1).stderr
+    assert "stopped at step 3, it cannot learn like this: in 3 steps on end all answers" in said
+    assert "same reward (0 on average)" in said and "log and sampled answers:" in said
+    seen = past_json("runs", "watch")
+    assert seen["step"] == 3 and seen["curves"]["dead_groups"] == [1.0] * 3 and seen["rollouts"]
+
+
 def test_nan_stops_at_once(tmp_path, tiny_model):
     from past_hf.training import HFTrainer
 

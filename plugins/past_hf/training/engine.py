@@ -79,7 +79,7 @@ class PlannedTrainer(Trainer):
         for callback in (self.saver, _Pace(self), self.watch):
             self.add_callback(callback)
         if job.config.watchdog:
-            self.add_callback(Watchdog(job.config.patience, self.rules))
+            self.add_callback(Watchdog(job.config.patience, self.rules, job.watch))
 
     def hold_out(self, rows: list[dict[str, Any]]) -> None:
         """Measure these rows every `dev_every` steps, and keep the best model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,8 +84,9 @@ RULES: tuple[Rule, ...] = (not_finite, dead_groups, collapsed_entropy, exploding
 class Watchdog(TrainerCallback):
     """Asks the rules after every step, and every `patience` steps whether any weight has moved. Raises `PastError`."""
 
-    def __init__(self, patience: int, rules: Sequence[Rule] = RULES):
+    def __init__(self, patience: int, rules: Sequence[Rule] = RULES, folder: Path | None = None):
         self.patience, self.rules = patience, rules
+        self.kept = f"; log and sampled answers: {folder}" if folder else ""
         self.log: list[Step] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -108,7 +110,7 @@ class Watchdog(TrainerCallback):
 
     def _stop(self, step: int, what: str, mend: str) -> None:
         raise PastError(
-            f"stopped at step {step}, it cannot learn like this: {what}", f"{mend}; --no-watchdog goes on regardless"
+            f"stopped at step {step}, it cannot learn like this: {what}", f"{mend}; --no-watchdog goes on regardless{self.kept}"
         )
 
 
