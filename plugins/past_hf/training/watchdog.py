@@ -110,7 +110,8 @@ class Watchdog(TrainerCallback):
 
     def _stop(self, step: int, what: str, mend: str) -> None:
         raise PastError(
-            f"stopped at step {step}, it cannot learn like this: {what}", f"{mend}; --no-watchdog goes on regardless{self.kept}"
+            f"stopped at step {step}, it cannot learn like this: {what}",
+            f"{mend}; --no-watchdog goes on regardless{self.kept}",
         )
 
 
