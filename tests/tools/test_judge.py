@@ -11,9 +11,10 @@ from conftest import QUICKSTART, ROOT
 from pastcli.api import Completion, Episode, Observation, Parameter, Step, Task, ToolSpec, object_schema
 from pastcli.tools.baseline import know_nothing
 from pastcli.tools.environments.simulator import SchemaSimulator
-from pastcli.tools.judging.arguments import Sources, grounds
+from pastcli.tools.judging.arguments import counted, grounds
 from pastcli.tools.judging.passing import named, passes_as
 from pastcli.tools.judging.rules import rules
+from pastcli.tools.judging.sources import Sources
 from pastcli.tools.load import load_tools
 
 DATA = ROOT / "tests" / "data"
@@ -383,3 +384,25 @@ def test_one_number_of_the_query_is_not_every_argument():
     assert not grounds(
         spec_of("f", parameters), {"tag": 175, "year_from": 2024, "year_to": 2024}, Sources(query)
     ).invented
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "first", "value", "held"),
+    [
+        ("A random set, and one on the input color 'pink'", "colorname", {}, "Quiet Signal", False),
+        ("A random set, and one on the input color 'pink'", "colorname", {}, "pink", True),
+        ("All users, and the user with ID 86420", "user_id", {}, "I2157", False),
+        ("All users, and the user with ID 52", "user_id", {}, "I2157", False),
+        ("All sessions, and the movie with the IMDb id tt6105098", "id", {}, "I2157", False),
+        ("Details of the movie 'Inception'", "movie_id", {"q": "Inception"}, "I2157", True),
+        ("Hotels in Ghent for 3 nights from 2024-03-05", "hotel_id", {"q": "Ghent"}, "I2157", True),
+        ("The top 10 players of 2023", "player_id", {}, "I2157", True),
+        ("Order AB-12 and who placed it", "customer_id", {"q": "AB-12"}, "I2157", True),
+    ],
+)
+def test_the_querys_own_value_goes_before_one_that_was_seen(query, name, first, value, held):
+    find, show = spec_of("find", {"q": {"type": "string"}}), spec_of("show", {name: {"type": "string", "required": True}})
+    seen = {"results": [{"id": "I2157", "name": "Quiet Signal"}]}
+    steps = (step(0, ["find", first, seen]), step(1, ["show", {name: value}, {"fare": 1}]))
+    judged = counted(Episode(Task("1", query, (find, show)), 0, steps, "finished", "x"))
+    assert (not judged[1][2].invented) == held

@@ -10,88 +10,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 from ...api import Episode, Parameter, Step, ToolSpec
 from . import names
-from .dates import RELATIVE, Clock, Date, clocks, dates
-from .fit import copied_example, fits, has_shape
-from .numbers import Number, numbers, unit_of_key
-from .passing import IDENTITY, named, observed, passes_as
+from .dates import RELATIVE, Date, clocks, dates
+from .fit import copied_example, fits, has_shape, passed_over
+from .numbers import Number, unit_of_key
+from .passing import IDENTITY, named, passes_as
+from .sources import Said, Sources
 from .text import STOPWORDS, plain, stem, words
 
 ENOUGH = 0.6
 """Share of a free text's meaningful words that must come from the sources: a search phrase may be put in the model's words."""
 
-MOST = 3000
-"""Observed values that are compared by meaning; beyond, only as they stand."""
-
 _ZONE = re.compile(
     r"(?:Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/(?:\w+/)?(?P<city>[\w-]+)"
 )
 """A time zone is named after a city: who says Tokyo says Asia/Tokyo."""
-
-_SPELLED = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
-
-
-@dataclass
-class Sources:
-    """What an argument may be taken from: the query, and what was observed so far."""
-
-    query: str
-    observed: list[Said] = field(default_factory=list)
-    exact: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
-    """Observed values as they stand, plain, and the keys they were found under."""
-
-    def observe(self, response: Any) -> None:
-        for value, path in observed(response):
-            self.exact.setdefault(plain(str(value)), set()).add(path)
-            if len(self.observed) < MOST:
-                self.observed.append(Said(str(value), path))
-
-    @cached_property
-    def asked(self) -> Said:
-        return Said(self.query)
-
-    def all(self) -> Iterator[Said]:
-        yield self.asked
-        yield from self.observed
-
-    def usable(self, name: frozenset[str]) -> Iterator[Said]:
-        """The query, and what was observed as something that a parameter of this name can be (`passing`)."""
-        yield self.asked
-        yield from (source for source in self.observed if passes_as(source.path, name))
-
-
-@dataclass(frozen=True)
-class Said:
-    """A text and what it says; `path` are the keys under which it was observed."""
-
-    text: str
-    path: tuple[str, ...] = ()
-
-    @cached_property
-    def words(self) -> frozenset[str]:
-        found = words(self.text)
-        return frozenset([*found, *map(stem, found)])
-
-    @cached_property
-    def numbers(self) -> list[Number]:
-        return numbers(self.text, apart=False)
-
-    @cached_property
-    def dates(self) -> list[Date]:
-        return dates(self.text)
-
-    @cached_property
-    def clocks(self) -> list[Clock]:
-        return clocks(self.text)
-
-    @cached_property
-    def meanings(self) -> frozenset[str]:
-        return names.mentioned(_SPELLED.findall(self.text))
 
 
 @dataclass(frozen=True)
@@ -123,6 +60,7 @@ def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
         return Grounds(1, (json.dumps(arguments)[:60],), False)
     invented, count, own = [], 0, False
     given = list(leaves(arguments))
+    sources.used.update(word for leaf in given if not isinstance(leaf, bool) for word in words(str(leaf)))
     for name, value in arguments.items():
         parameter = spec.parameter(name)
         documented = _documented(spec.schema.get("properties", {}).get(parameter.name if parameter else name))
@@ -130,13 +68,21 @@ def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
             if isinstance(leaf, bool):
                 continue  # there are only two: nothing to invent
             count += 1
-            if said(leaf, name, sources, parameter) and not _twice(leaf, name, arguments, sources.query):
+            if _is_held(leaf, name, arguments, sources, parameter):
                 own = True
             elif copied_example(parameter, leaf, given, sources.query) or not any(
                 _same(leaf, known) for known in documented
             ):
                 invented.append(f"{name}={json.dumps(leaf, ensure_ascii=False)[:40]}")
     return Grounds(count, tuple(invented), own)
+
+
+def _is_held(value: Any, name: str, arguments: dict[str, Any], sources: Sources, parameter: Parameter | None) -> bool:
+    """True if a value was said, is not given for too much at once, and is none that was observed where the query has its own."""
+    if not said(value, name, sources, parameter) or _twice(value, name, arguments, sources.query):
+        return False
+    asked = all(word in sources.asked.words for word in words(str(value)))
+    return asked or not passed_over(parameter, sources.used, sources.query)
 
 
 def _twice(value: Any, name: str, arguments: dict[str, Any], query: str) -> bool:

@@ -11,10 +11,10 @@ from typing import Any
 from ...api import Episode, ExpectedCall, Verdict
 from ...errors import PastError, UsageError
 from ...qa import contains
-from .arguments import Said
 from .claims import equal
 from .dates import clocks, dates
 from .numbers import numbers
+from .sources import Said
 from .text import plain, stems
 
 SOLVED, PARTIALLY, UNSOLVED = "Solved", "Partially Solved", "Unsolved"

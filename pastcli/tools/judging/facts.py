@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from .arguments import Said
 from .dates import Clock, Date, clocks, dates
 from .numbers import Number, numbers, unit_of_key
+from .sources import Said
 from .text import content, phrase, plain, stem, words
 
 MOST = 4000

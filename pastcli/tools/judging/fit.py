@@ -7,6 +7,7 @@ Nothing here knows what an API does. It goes by the parameter's name and documen
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -142,7 +143,41 @@ def _near(value: str, name: frozenset[str], query: str) -> bool:
     about = {stem(word) for word in name if word not in IDENTITY} - CHATTER
     own = [stem(word) for word in words(value)]
     places = [n for n in range(len(asked) - len(own) + 1) if asked[n : n + len(own)] == own]
-    return any(about & set(asked[max(n - 4, 0) : n + len(own) + 4]) for n in places)
+    return any(_named_in(about, asked[max(n - 4, 0) : n + len(own) + 4]) for n in places)
+
+
+def _named_in(about: set[str], said: Sequence[str]) -> bool:
+    """True if one of the words was said, or begins with one that was: `colorname` of a color."""
+    return any(word == other or (len(other) > 3 and word.startswith(other)) for word in about for other in said)
+
+
+def passed_over(parameter: Parameter | None, used: Set[str], query: str) -> str:
+    """The value that the query gives for this required parameter and that no call has used so far; '' if there is none.
+
+    It is given beside the parameter's name ("the input color 'pink'"), or is a code where an identifier is wanted ("ID 52").
+    """
+    if parameter is None or not parameter.required:
+        return ""
+    own = named(parameter.name, parameter.raw_name)
+    for text in specifics(query):
+        said = set(words(text))
+        if (
+            said
+            and not said & used
+            and has_shape(text, own)
+            and (_near(text, own, query) or _is_code(text, own, query))
+        ):
+            return text
+    return ""
+
+
+def _is_code(text: str, name: frozenset[str], query: str) -> bool:
+    """True if an identifier is wanted and the text is one: letters and figures mixed, many figures, or called one."""
+    if not name & IDENTITY or not _has_figure(text) or dates(text) or clocks(text):
+        return False
+    mixed = any(char.isalpha() for char in text) and not re.fullmatch(r"\d+(?:st|nd|rd|th|s|km|m|kg|g|p|k)", text)
+    called = re.search(rf"\b(?:{'|'.join(IDENTITY)})\W{{0,3}}{re.escape(plain(text))}(?!\w)", plain(query))
+    return mixed or sum(char.isdigit() for char in text) >= 5 or called is not None
 
 
 def copied_example(parameter: Parameter | None, value: Any, given: list[Any], query: str) -> bool:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...api import Episode, Verdict
-from .arguments import Said, counted, leaves
+from .arguments import counted, leaves
 from .checks import is_copied, misbound, repeats_all, unanswered, wrong_end
 from .claims import Reading, read
 from .expected import expectations
 from .facts import Facts, failed
+from .sources import Said
 from .stance import affirms, contradictions, denies, hedges, refuses, without_questions
 from .text import phrase, plain
 

@@ -1,0 +1,80 @@
+"""What an argument may be taken from: the query and the observations so far, read for what they say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from . import names
+from .dates import Clock, Date, clocks, dates
+from .numbers import Number, numbers
+from .passing import observed, passes_as
+from .text import plain, stem, words
+
+MOST = 3000
+"""Observed values that are compared by meaning; beyond, only as they stand."""
+
+_SPELLED = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
+
+
+@dataclass
+class Sources:
+    """What an argument may be taken from: the query, and what was observed so far."""
+
+    query: str
+    observed: list[Said] = field(default_factory=list)
+    exact: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    """Observed values as they stand, plain, and the keys they were found under."""
+    used: set[str] = field(default_factory=set)
+    """The words of the arguments of all calls so far."""
+
+    def observe(self, response: Any) -> None:
+        for value, path in observed(response):
+            self.exact.setdefault(plain(str(value)), set()).add(path)
+            if len(self.observed) < MOST:
+                self.observed.append(Said(str(value), path))
+
+    @cached_property
+    def asked(self) -> Said:
+        return Said(self.query)
+
+    def all(self) -> Iterator[Said]:
+        yield self.asked
+        yield from self.observed
+
+    def usable(self, name: frozenset[str]) -> Iterator[Said]:
+        """The query, and what was observed as something that a parameter of this name can be (`passing`)."""
+        yield self.asked
+        yield from (source for source in self.observed if passes_as(source.path, name))
+
+
+@dataclass(frozen=True)
+class Said:
+    """A text and what it says; `path` are the keys under which it was observed."""
+
+    text: str
+    path: tuple[str, ...] = ()
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        found = words(self.text)
+        return frozenset([*found, *map(stem, found)])
+
+    @cached_property
+    def numbers(self) -> list[Number]:
+        return numbers(self.text, apart=False)
+
+    @cached_property
+    def dates(self) -> list[Date]:
+        return dates(self.text)
+
+    @cached_property
+    def clocks(self) -> list[Clock]:
+        return clocks(self.text)
+
+    @cached_property
+    def meanings(self) -> frozenset[str]:
+        return names.mentioned(_SPELLED.findall(self.text))
