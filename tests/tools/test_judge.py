@@ -401,7 +401,10 @@ def test_one_number_of_the_query_is_not_every_argument():
     ],
 )
 def test_the_querys_own_value_goes_before_one_that_was_seen(query, name, first, value, held):
-    find, show = spec_of("find", {"q": {"type": "string"}}), spec_of("show", {name: {"type": "string", "required": True}})
+    find, show = (
+        spec_of("find", {"q": {"type": "string"}}),
+        spec_of("show", {name: {"type": "string", "required": True}}),
+    )
     seen = {"results": [{"id": "I2157", "name": "Quiet Signal"}]}
     steps = (step(0, ["find", first, seen]), step(1, ["show", {name: value}, {"fare": 1}]))
     judged = counted(Episode(Task("1", query, (find, show)), 0, steps, "finished", "x"))
