@@ -397,6 +397,7 @@ def test_one_number_of_the_query_is_not_every_argument():
         ("Details of the movie 'Inception'", "movie_id", {"q": "Inception"}, "I2157", True),
         ("Hotels in Ghent for 3 nights from 2024-03-05", "hotel_id", {"q": "Ghent"}, "I2157", True),
         ("The top 10 players of 2023", "player_id", {}, "I2157", True),
+        ("The top 10 players of 2023", "player", {}, "Quiet Signal", True),
         ("Order AB-12 and who placed it", "customer_id", {"q": "AB-12"}, "I2157", True),
     ],
 )

@@ -161,14 +161,16 @@ def passed_over(parameter: Parameter | None, used: Set[str], query: str) -> str:
     own = named(parameter.name, parameter.raw_name)
     for text in specifics(query):
         said = set(words(text))
-        if (
-            said
-            and not said & used
-            and has_shape(text, own)
-            and (_near(text, own, query) or _is_code(text, own, query))
-        ):
+        meant = _is_code(text, own, query) if own & IDENTITY else _is_given(text, own, parameter, query)
+        if said and not said & used and has_shape(text, own) and meant:
             return text
     return ""
+
+
+def _is_given(text: str, name: frozenset[str], parameter: Parameter, query: str) -> bool:
+    """True if the query says a value beside the parameter's name; a bare number ("top 10 players") is none but for a number."""
+    bare = not any(char.isalpha() for char in text) and parameter.type not in ("integer", "number")
+    return not bare and _near(text, name, query)
 
 
 def _is_code(text: str, name: frozenset[str], query: str) -> bool:
