@@ -21,6 +21,11 @@ class Tools:
     source: list = setting([], "categories on which RL trains (default: all that share nothing with the target)")
     target: list = setting([], "categories on which everything is tested, and which RL never sees")
     unrelated: list = setting([], "categories of neither side, whose whole runs make the format vector")
+    form: bool = setting(
+        False,
+        "every SFT also learns the whole runs on unrelated tools: with `react` left out of [lessons] kinds, a model knows the form of "
+        "calling and has only read the documentation of its own APIs",
+    )
     real: bool = setting(False, "ask the queries that came with the target's tools as well; those have no reference")
 
 

@@ -144,6 +144,27 @@ def test_the_default_arms_are_trained_as_the_method_says(folder, monkeypatch):
     assert tests == {data.target.tests} and data.target.tests not in {data.target.queries, data.source.queries}
 
 
+def test_the_form_alone_can_come_from_unrelated_tools(folder, monkeypatch):
+    """Then a model has only read about its own APIs: not one run of theirs is in what any SFT learns."""
+    from pastcli.study.tools.graph import Graph
+    from pastcli.study.tools.spec import load
+
+    monkeypatch.chdir(folder)
+    text = STUDY.replace('["Boats"]', '["Boats"]\nform = true').replace(
+        "[lessons]", '[lessons]\nkinds = ["card", "required"]'
+    )
+    (folder / "study.toml").write_text(text)
+    graph = Graph(load(folder / "study.toml"), folder / "data")
+    sft = [node for node in graph.nodes() if node.stage == "sft" and node.label.startswith("sft ")]
+    assert len(sft) == 2
+    for node in sft:
+        files = [path for role, path in node.inputs if role == "documents"]
+        assert files == [files[0], graph.data.format]
+        own, form = (path.read_text() for path in files)
+        assert '"parts"' not in own and '"parts"' in form and "berth_for_quay" in form
+        assert not any(name in form for name in ("loan_for_lib", "see_for_eye"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "said"),
     [
@@ -155,6 +176,8 @@ def test_the_default_arms_are_trained_as_the_method_says(folder, monkeypatch):
         ('add = ["imitation"]', 'add = ["imitaton"]', 2, "imitation"),
         ('unrelated = ["Boats"]', "", 2, "unrelated"),
         ("tools.json", "nothing.json", 2, "nothing.json"),
+        ('add = ["format"]', 'add = ["rl-2"]\n[tools]', 2, "not valid TOML"),
+        ('unrelated = ["Boats"]', "form = true", 2, "unrelated"),
     ],
 )
 def test_a_study_file_is_refused_before_anything_runs(past, folder, old, new, code, said):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,18 @@ class Graph:
     # ---------------------------------------------------------------- models
 
     def sft(
-        self, start: Node | Path, file: Path, what: str, seed: int, table: str = "sft", changes: Any = None
+        self, start: Node | Path, files: Sequence[Path], what: str, seed: int, table: str = "sft", changes: Any = None
     ) -> Node:
-        """Rows of a file into a model, by the settings of [sft], [imitation] or [format]."""
+        """Rows of files into a model, by the settings of [sft], [imitation] or [format]."""
         config = self.study.stage(table, changes, seed=seed)
-        inputs = [("base", start), ("documents", file)]
-        return self._node("sft", config, inputs, config.epochs * tokens_in(file), f"{table} {what}, seed {seed}")
+        inputs = [("base", start), *(("documents", file) for file in files)]
+        work = config.epochs * sum(map(tokens_in, files))
+        return self._node("sft", config, inputs, work, f"{table} {what}, seed {seed}")
+
+    def lessons(self, side: Material, what: str, seed: int, changes: Any = None) -> Node:
+        """The lessons of a side into the base, with the runs on unrelated tools where [tools] wants the `form` learnt so."""
+        form = [self.data.format] if self.study.tools.form and self.data.format is not None else []
+        return self.sft(self.base, [side.corpus, *form], what, seed, changes=changes)
 
     def rl(self, start: Node, side: Material, what: str, seed: int, changes: Mapping[str, Any] | None = None) -> Node:
         """GRPO on the queries of a side."""
@@ -77,14 +83,14 @@ class Graph:
         if vector.kind == "format":
             assert self.data.format is not None
             before: Node | Path = self.base
-            after = self.sft(self.base, self.data.format, "unrelated runs", seed, "format", vector.imitation)
+            after = self.sft(self.base, [self.data.format], "unrelated runs", seed, "format", vector.imitation)
         elif vector.kind == "qa":
             before, after = self._qa(vector, seed)
         else:
-            before = self.sft(self.base, self.data.source.corpus, "source", seed, changes=vector.sft)
+            before = self.lessons(self.data.source, "source", seed, vector.sft)
             if vector.kind == "imitation":
                 solved = self.data.source.solved
-                after = self.sft(before, solved, "source", seed, "imitation", vector.imitation)
+                after = self.sft(before, [solved], "source", seed, "imitation", vector.imitation)
             else:
                 after = self.rl(before, self.data.source, "source", seed, vector.rl)
         config = configs.STAGES["extract"]()
@@ -109,7 +115,7 @@ class Graph:
         """The skill of K rounds on disjoint APIs, one run of `past distill`."""
         config = self.study.stage("distill", vector.distill, seed=seed)
         sft, rl = self.study.stage("sft", vector.sft, seed=seed), self.study.stage("rl", vector.rl, seed=seed)
-        one = self.rl(self.sft(self.base, self.data.source.corpus, "source", seed), self.data.source, "source", seed)
+        one = self.rl(self.lessons(self.data.source, "source", seed), self.data.source, "source", seed)
         inputs = [("base", self.base), ("tools", self.data.source.queries)]
         extra = {"sft": sft, "rl": rl, "lessons": self.study.stage("lessons")}
         work = config.rounds * one.work + sft.epochs * tokens_in(self.data.source.corpus)
@@ -119,7 +125,7 @@ class Graph:
         """What an arm's vectors are added to."""
         if arm.model == "base":
             return self.base
-        target = self.sft(self.base, self.data.target.corpus, "target", seed)
+        target = self.lessons(self.data.target, "target", seed)
         return self.rl(target, self.data.target, "target", seed) if arm.model == "rl" else target
 
     # ---------------------------------------------------------------- arms

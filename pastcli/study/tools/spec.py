@@ -103,6 +103,8 @@ def _check(study: ToolsStudy) -> None:
         study.stage(name)
     if not study.tools.files or not study.tools.target:
         raise UsageError("[tools] needs `files` and `target`", 'files = ["toolbench.json"], target = ["Movies"]')
+    if study.tools.form and not study.tools.unrelated:
+        raise UsageError("`form` of [tools] is learnt on unrelated tools", "name their categories: unrelated = [...]")
     if study.reference not in study.arms:
         raise UsageError(f"the reference {study.reference!r} is no arm", f"arms: {', '.join(study.arms)}")
     for name, setting in ((name, setting) for name in PLAYING for setting in SAME):
@@ -130,6 +132,11 @@ def _check(study: ToolsStudy) -> None:
 def _check_vector(study: ToolsStudy, name: str, vector: Vector) -> None:
     for stage, changes in (("sft", vector.sft), ("rl", vector.rl), ("distill", vector.distill)):
         study.stage(stage, changes)
+    if vector.kind == "distill" and study.tools.form:
+        raise UsageError(
+            f"the rounds of [vectors.{name}] learn lessons alone",
+            "leave `form` out, and `react` in the kinds of [lessons]",
+        )
     if vector.kind == "format" and not study.tools.unrelated:
         raise UsageError(
             f"[vectors.{name}] is made on unrelated tools", "name their categories: unrelated = [...] in [tools]"
