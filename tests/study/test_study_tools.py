@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pastcli.errors import UsageError
 from pastcli.study.tools import effects, report
 
 ARMS = """
@@ -154,6 +155,9 @@ def test_the_form_alone_can_come_from_unrelated_tools(folder, monkeypatch):
         "[lessons]", '[lessons]\nkinds = ["card", "required"]'
     )
     (folder / "study.toml").write_text(text)
+    with pytest.raises(UsageError, match="rounds of .vectors.rl-2. learn lessons alone"):  # among the default arms
+        load(folder / "study.toml")
+    (folder / "study.toml").write_text(text + ARMS)
     graph = Graph(load(folder / "study.toml"), folder / "data")
     sft = [node for node in graph.nodes() if node.stage == "sft" and node.label.startswith("sft ")]
     assert len(sft) == 2
@@ -176,7 +180,6 @@ def test_the_form_alone_can_come_from_unrelated_tools(folder, monkeypatch):
         ('add = ["imitation"]', 'add = ["imitaton"]', 2, "imitation"),
         ('unrelated = ["Boats"]', "", 2, "unrelated"),
         ("tools.json", "nothing.json", 2, "nothing.json"),
-        ('add = ["format"]', 'add = ["rl-2"]\n[tools]', 2, "not valid TOML"),
         ('unrelated = ["Boats"]', "form = true", 2, "unrelated"),
     ],
 )
