@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..errors import UsageError
-from . import formats, markup, office, pdf
+from . import formats, man, markup, office, pdf
 from .blocks import Block, Mark, joined
 from .decode import decode, read_text
 from .faults import Faults
@@ -116,6 +118,7 @@ READERS: dict[str, Callable[[Path], Sequence[Document]]] = {
     "tex": lambda path: of_blocks(*formats.read_tex(path)),
     "ipynb": lambda path: of_blocks(*formats.read_ipynb(path)),
     "epub": lambda path: of_blocks(*formats.read_epub(path)),
+    "man": lambda path: of_blocks(*man.read_man(path)),
     **dict.fromkeys(("jsonl", "json", "csv", "tsv", "parquet"), read_records),
 }
 """A reader for every format; those of `read_records` also take the `Faults` of their rows."""
@@ -132,13 +135,17 @@ SUFFIXES = {
 }
 
 ACCEPTED = (
-    "accepted: txt, md, html, pdf (with text), docx, rst, tex, ipynb, epub; rows with a text in jsonl ({title, text}), "
+    "accepted: txt, md, html, pdf (with text), docx, rst, tex, ipynb, epub, man; rows with a text in jsonl ({title, text}), "
     "json (SQuAD-like), csv, tsv, parquet; folders of these, and - for standard input"
 )
 
 
 def format_of(path: Path) -> str:
     """The reader for a file, by its suffix or else its first bytes; raises `UsageError` for what no reader takes."""
+    if re.search(r"\.[1-9n][a-z]*(\.gz)?$", path.name):  # manual pages are named by their section: tar.1.gz
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file, contextlib.suppress(OSError, EOFError):
+            if man.PAGE.search(file.read(65536)):
+                return "man"
     known = SUFFIXES.get(path.suffix.lower())
     if known:
         return known
