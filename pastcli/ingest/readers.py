@@ -143,7 +143,10 @@ ACCEPTED = (
 def format_of(path: Path) -> str:
     """The reader for a file, by its suffix or else its first bytes; raises `UsageError` for what no reader takes."""
     if re.search(r"\.[1-9n][a-z]*(\.gz)?$", path.name):  # manual pages are named by their section: tar.1.gz
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file, contextlib.suppress(OSError, EOFError):
+        with (
+            gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file,
+            contextlib.suppress(OSError, EOFError),
+        ):
             if man.PAGE.search(file.read(65536)):
                 return "man"
     known = SUFFIXES.get(path.suffix.lower())
