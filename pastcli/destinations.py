@@ -130,9 +130,12 @@ class Claim:
 def claim(place: Path) -> Claim:
     """Take the right to write `place`; raises `PastError` if another process has it."""
     path = lock_of(place)
-    while True:
-        with contextlib.suppress(Gone):
-            return Claim(path, lock(path, str(place)))
+    try:
+        while True:
+            with contextlib.suppress(Gone):
+                return Claim(path, lock(path, str(place)))
+    except OSError as error:
+        raise PastError(f"{place} cannot be written: {error.strerror or error}", OTHERWISE) from error
 
 
 def lock_of(place: Path) -> Path:
