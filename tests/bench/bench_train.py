@@ -109,6 +109,7 @@ def loss_of(model: Any, tokenizer: Any, held_out: Sequence[str]) -> float:
 
 
 def sft_past(rows: Sequence[str], held_out: Sequence[str], lr: float) -> Taken:
+    import torch
     from past_hf.materialize import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(smol())
@@ -117,7 +118,7 @@ def sft_past(rows: Sequence[str], held_out: Sequence[str], lr: float) -> Taken:
     with Taken() as taken:
         result = ours("sft", smol(), [{"text": row} for row in rows], config)
     taken.wall = result.seconds
-    taken.curve = [loss_of(load_model(result.path, "float32"), tokenizer, held_out)]
+    taken.curve = [loss_of(load_model(result.path, torch.float32), tokenizer, held_out)]
     return taken
 
 
@@ -141,12 +142,13 @@ def sft_trl(rows: Sequence[str], held_out: Sequence[str], lr: float) -> Taken:
 
 
 def sft(rounds: int, rows: int, lr: float) -> dict[str, Any]:
+    import torch
     from past_hf.materialize import load_model, load_tokenizer
 
     used, held_out = texts()[:rows], texts()[-24:]
     measures = (lambda: sft_past(used, held_out, lr), lambda: sft_trl(used, held_out, lr))
     found = interleaved(rounds, *measures)
-    start = loss_of(load_model(smol(), "float32"), load_tokenizer(smol()), held_out)
+    start = loss_of(load_model(smol(), torch.float32), load_tokenizer(smol()), held_out)
     return {"what": f"SFT, {rows} texts once", "held_out_loss_before": start, **found}
 
 
@@ -159,9 +161,15 @@ def questions() -> list[dict[str, Any]]:
     return [{"prompt": qa.prompt_for(q.question), "answer": q.answers[0], "answers": list(q.answers)} for q in asked]
 
 
+MODEL: list[Path] = []
+"""A model to start GRPO from, if one was given."""
+
+
 @functools.cache
 def knowing() -> Path:
-    """An SFT model of the quickstart's documents: without one hardly any answer earns anything."""
+    """The model given, or an SFT model of the quickstart's documents: without one hardly any answer earns anything."""
+    if MODEL:
+        return MODEL[0]
     texts_ = [{"text": text} for text in texts()]
     with open(ROOT / "pastcli" / "ingest" / "qa_format.jsonl", encoding="utf-8") as pairs:
         texts_ += [json.loads(line) for line in pairs]
@@ -320,7 +328,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps (grpo), or the most there are (reward)")
     parser.add_argument("--lr", type=float, default=0.0, help="default: 1e-4 (sft), 4e-5")
     parser.add_argument("--target", type=float, default=0.35, help="held-out reward (reward)")
+    parser.add_argument("--model", help="SFT model to start from (grpo, reward); default: one is trained first")
     given = parser.parse_args()
+    if given.model:
+        from past_hf.materialize import hf_directory
+
+        MODEL.append(hf_directory(models.resolve(given.model).path))
     if given.what == "sft":
         found = sft(given.rounds, given.rows, given.lr or 1e-4)
     elif given.what == "grpo":

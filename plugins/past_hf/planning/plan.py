@@ -15,7 +15,7 @@ from pastcli.config import RlConfig, SftConfig
 
 from ..compute import compute_dtype
 from ..materialize import hf_directory, load_tokenizer
-from ..training import plans
+from ..training import groups, plans
 from ..training.arguments import Machine
 from ..training.checkpoints import KEEP
 from ..training.layout import Layout, layout_of
@@ -123,10 +123,17 @@ def _rl(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: RlConfig, mach
         at_once = answers // plans.rl_rounds(settings, machine.processes, max(prompts))
     mean = sum(prompts) / len(prompts)
     of_step = settings.prompts_per_step * settings.num_generations * (mean + settings.max_new_tokens)
+    wide, padded = width, of_step
+    if machine.tuned:  # answers to one question are read in one row, see `training.groups`
+        made = _shared(round(mean), settings)
+        padded = settings.prompts_per_step * sum(made)
+        wide = max(_shared(max(prompts), settings))
+        at_once = max(1, min(len(made) * settings.prompts_per_step, settings.batch_tokens // wide))
+    labels = min(answers, at_once * max(1, round((wide - max(prompts)) / settings.max_new_tokens))) * settings.max_new_tokens
     load = Load(
         at_once,
-        width,
-        at_once * settings.max_new_tokens,
+        wide,
+        labels,
         decoded=answers,
         context=width,
         new=settings.max_new_tokens,
@@ -134,7 +141,14 @@ def _rl(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: RlConfig, mach
         reference=settings.beta > 0,
     )
     read = settings.steps * settings.prompts_per_step * (mean + settings.num_generations * settings.max_new_tokens)
-    return Work(settings.steps, round(settings.steps * of_step), round(settings.steps * of_step), round(read), load)
+    return Work(settings.steps, round(settings.steps * of_step), round(settings.steps * padded), round(read), load)
+
+
+def _shared(prompt: int, settings: RlConfig) -> list[int]:
+    """Lengths of the rows that hold one question's answers, all of them as long as they may be."""
+    prompts, answers = [(0,) * prompt] * settings.num_generations, [settings.max_new_tokens] * settings.num_generations
+    rows = groups.shared(prompts, answers, settings.batch_tokens)
+    return [groups.length_of(one, prompts, answers) for one in rows]
 
 
 def flops(shape: Shape, settings: Settings, machine: Machine, work: Work) -> int:

@@ -109,16 +109,21 @@ def _share(end: float, config: Any, parts: int) -> float:
 
 
 def _rows(work: Callable[[int], Any], rows: int, seconds: float) -> float:
-    """Seconds that `rows` rows take: the best of what fits into `seconds`, or a line through one row and as many as fit."""
-    one = _once(lambda: work(1))
-    if rows == 1 or one * rows < seconds / 2:
-        return _best(lambda: work(rows), seconds - one)
-    one = min(one, _once(lambda: work(1))) if 2 * one < seconds else one  # the first call also warms up
-    fit = int((seconds - 2 * one) / one)
-    if fit < 2:
-        return one * rows
-    slope = max(0.0, (_once(lambda: work(fit)) - one) / (fit - 1))
-    return one + slope * (rows - 1)
+    """Seconds that `rows` rows take: timed with 1, 4, 16, ... of them as long as `seconds` are sure to suffice for the next, up to
+    all; what is left out follows from the last two."""
+    end = time.perf_counter() + seconds
+    took, many = _once(lambda: work(1)), 1  # which also warms up
+    if time.perf_counter() + took < end:
+        took = min(took, _once(lambda: work(1)))
+    slope = took
+    while many < rows:
+        left = int((end - time.perf_counter()) / took * many)
+        if left < 2 * many:
+            break
+        more = min(rows, 4 * many, left)
+        longer = _once(lambda: work(more))  # noqa: B023 - called at once
+        slope, took, many = max(0.0, (longer - took) / (more - many)), longer, more
+    return took + slope * (rows - many)
 
 
 def _best(work: Callable[[], Any], seconds: float) -> float:
