@@ -129,7 +129,9 @@ def _rl(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: RlConfig, mach
         padded = settings.prompts_per_step * sum(made)
         wide = max(_shared(max(prompts), settings))
         at_once = max(1, min(len(made) * settings.prompts_per_step, settings.batch_tokens // wide))
-    labels = min(answers, at_once * max(1, round((wide - max(prompts)) / settings.max_new_tokens))) * settings.max_new_tokens
+    labels = (
+        min(answers, at_once * max(1, round((wide - max(prompts)) / settings.max_new_tokens))) * settings.max_new_tokens
+    )
     load = Load(
         at_once,
         wide,
