@@ -19,6 +19,9 @@ WHOLE, MOST = 0.99, 0.9
 """Survival (cosine) of the skill in the stored type: above the first nothing is lost, below the second a good part is."""
 
 
+FEWEST_SEEDS = 3
+"""With fewer the interval over seeds rests on one or no degree of freedom."""
+
 FEW_QUESTIONS = 20
 """Below this many questions only a gain of twenty points or more can be told from chance."""
 
@@ -188,6 +191,26 @@ def _compared(label: str, reference: str, found: Mapping[str, Any], results: Map
     needed = _needed(found, units)
     enough = f"; about {needed} {results['units']} would be needed to see +5 points" if needed else ""
     return f"{label} is not shown to be better than {reference} on {units} {results['units']}: {gain}{enough}"
+
+
+def experimented(document: Mapping[str, Any], file: str) -> Closing | None:
+    """The words after `past study run` of `file`: the first arm that is a test, by F1; None where there is none yet."""
+    summary, arms = document["summary"], document["study"].get("arms", {})
+    tests = [arm for arm, one in summary.get("effects", {}).items() if arms.get(arm, {}).get("test")]
+    found = summary["effects"][tests[0]]["metrics"].get("f1") if tests else None
+    if found is None or found["against"] not in summary["scores"]:
+        return None
+    arm, other, seeds = tests[0], found["against"], len(found["by_seed"])
+    f1 = {name: summary["scores"][name]["f1"]["mean"] for name in (arm, other)}
+    said = f"{arm} has F1 {f1[arm]:.3f} where {other} has {f1[other]:.3f}"
+    if seeds < FEWEST_SEEDS:
+        missing = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: add some to `seeds` in the file"
+        return Closing(f"{said}, over {seeds} seed(s). {missing}", f"past study run {file}")
+    low = found["low"]
+    if _number(low) and low > 0 and found.get("p_holm", found["p"]) < 1 - summary["confidence"]:
+        return Closing(f"{said}, over {seeds} seeds: a gain", "past inspect")
+    seen = f"; a gain of {found['detectable']:.3f} would have been" if _number(found.get("detectable")) else ""
+    return Closing(f"{said}, over {seeds} seeds: no gain is shown{seen}")
 
 
 def studied(metrics: Mapping[str, Any], command: str) -> Closing:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .. import output, runs
+from .. import narration, output, runs
 from ..config.study import reference
 from ..config.study_tools import reference as of_tools
 from ..errors import UsageError
 from . import _study_init
-from ._options import DryRun, Json
+from ._options import DryRun, Json, close
 
 EXAMPLE = "Example: `past study run squad.toml`"
 
@@ -70,7 +71,10 @@ def run(
         output.emit(plan(study, runs.workspace(), seed or ()), as_json)
         return
     document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or ())
-    output.emit(document["summary"], as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
+    end = narration.experimented(document, shlex.quote(str(file)))
+    shown = {**document["summary"], **(vars(end) if end else {})}
+    output.emit(shown, as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
+    close(end, as_json)
 
 
 def _kind_of(file: Path) -> tuple[Any, Any, Any]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..narration import FEWEST_SEEDS
 from .effects import CLAIMED, NIL
-
-FEWEST_SEEDS = 3
-"""With fewer the interval over seeds rests on one or no degree of freedom."""
 
 SILENT = 0.2
 """From this share of empty answers on, an arm fails for saying nothing rather than for not knowing."""

@@ -119,3 +119,23 @@ def test_inspect_lists_the_skills_of_a_workspace_and_what_they_were_measured_to_
     )
     assert past_json("inspect")[0]["measured"][0]["f1"]["mean"] == 0.2
     assert "F1 +0.200 [+0.150, +0.250] over sft" in past("inspect").stdout
+
+
+@pytest.mark.parametrize(
+    ("seeds", "low", "p", "told", "after"),
+    [
+        (1, None, 0.01, "3 seeds are the fewest that carry a claim", "past study run s.toml"),
+        (3, 0.02, 0.01, "over 3 seeds: a gain", "past inspect"),
+        (3, -0.02, 0.4, "no gain is shown; a gain of 0.070 would have been", ""),
+        (3, 0.02, 0.2, "no gain is shown", ""),
+    ],
+)
+def test_a_study_ends_with_what_its_test_carries(seeds, low, p, told, after):
+    f1 = {"by_seed": [{}] * seeds, "low": low, "p": p, "against": "SFT", "detectable": 0.07}
+    scores = {arm: {"f1": {"mean": mean}} for arm, mean in (("SFT", 0.1), ("SFT + skill", 0.15))}
+    summary = {"confidence": 0.95, "scores": scores, "effects": {"SFT + skill": {"metrics": {"f1": f1}}}}
+    document = {"study": {"arms": {"SFT + skill": {"test": True}}}, "summary": summary}
+    end = narration.experimented(document, "s.toml")
+    assert "SFT + skill has F1 0.150 where SFT has 0.100" in end.judgement and told in end.judgement
+    assert end.next == after
+    assert narration.experimented({"study": {"arms": {}}, "summary": summary}, "s.toml") is None
