@@ -118,9 +118,9 @@ def _learn(
     run: runs.Run,
     found: models.ModelRef,
     source: _rl_tools.Source | None,
-    rows: list[dict],
+    rows: list[dict[str, Any]],
     rewards: Sequence[tuple[str, float, Reward]],
-    held_out: list[dict],
+    held_out: list[dict[str, Any]],
     config: RlConfig,
     strict: bool,
 ) -> None:
