@@ -8,8 +8,9 @@ from typing import Any
 
 from ...errors import MismatchError
 from ...files import write_text
+from ...narration import FEWEST_SEEDS
 from ..report import dumps, table
-from ..sentences import FEWEST_SEEDS, gain, seeds
+from ..sentences import gain, seeds
 from .effects import CLAIMED, FIGURES, summarise
 
 NAMES = {
