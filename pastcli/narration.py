@@ -188,9 +188,10 @@ def _compared(label: str, reference: str, found: Mapping[str, Any], results: Map
     if found["p_holm"] < 0.05:
         return f"{label} is {'better' if found['mean'] > 0 else 'worse'} than {reference}: {gain}"
     units = results["documents"] if results["units"] == "documents" else results["questions"]
+    named = results["units"] if units != 1 else results["units"].removesuffix("s")
     needed = _needed(found, units)
     enough = f"; about {needed} {results['units']} would be needed to see +5 points" if needed else ""
-    return f"{label} is not shown to be better than {reference} on {units} {results['units']}: {gain}{enough}"
+    return f"{label} is not shown to be better than {reference} on {units} {named}: {gain}{enough}"
 
 
 def experimented(document: Mapping[str, Any], file: str) -> Closing | None:

@@ -24,6 +24,8 @@ from ..files import write_text
 from ..ingest import write_corpus
 from .data import DRAW
 
+SENTENCE_ENDS = (".", "?", "!", "。", "？")
+
 FEWEST = 6
 """Documents below which a trial shortens them rather than leave more of them out."""
 
@@ -148,12 +150,16 @@ def _largest(
 
 
 def drawn(questions: Sequence[Mapping[str, Any]], parts: Parts, most: int) -> tuple[list[Any], list[Any]]:
-    """The questions of source and target, at most so many on a document, drawn by `DRAW` and in their old order."""
+    """The questions of source and target, at most so many on a document, drawn by `DRAW` and in their old order. Whole
+    sentences are preferred: what is left of menus and tables asks for nothing that anybody would want to know."""
     by_document: dict[str, list[int]] = {}
     for number, row in enumerate(questions):
         by_document.setdefault(row["doc"], []).append(number)
     dice = random.Random(DRAW)
-    kept = {n for found in by_document.values() for n in dice.sample(found, min(most, len(found)))}
+    kept = set()
+    for found in by_document.values():
+        whole = [n for n in found if questions[n]["question"].rstrip().endswith(SENTENCE_ENDS)] or found
+        kept |= set(dice.sample(whole, min(most, len(whole))))
     rows = [{k: row[k] for k in ("id", "question", "answer", "doc")} for n, row in enumerate(questions) if n in kept]
     source, target = ([row for row in rows if row["doc"] in part] for part in (parts.source, parts.target))
     return source, target

@@ -116,6 +116,16 @@ def test_fitting_gives_up_documents_first_then_length_then_seeds():
     assert fitting(passages, 3, 6 * 2, cost) == Choice(6, 2, 1)
 
 
+def test_whole_sentences_are_asked_before_what_is_left_of_menus():
+    from pastcli.study.init import Parts, drawn
+
+    texts = ["Next: ____, Up: Types", "The bridge is ____ m long.", "2.____ Arrays", "Who built it?"]
+    rows = [{"id": f"q{n}", "question": text, "answer": "x", "doc": "a"} for n, text in enumerate(texts)]
+    menu = {"id": "m", "question": "Next: ____", "answer": "x", "doc": "b"}
+    source, target = drawn([*rows, menu], Parts(("a",), ("b",), 0), 3)
+    assert [row["id"] for row in source] == ["q1", "q3"] and [row["id"] for row in target] == ["m"]
+
+
 def test_one_document_cannot_be_both(past, workspace, tiny_model):
     (workspace / "one.txt").write_text(manual(1))
     done = past("study", "init", "one.txt", "--base", tiny_model, code=2)
