@@ -110,7 +110,8 @@ def measured_rates(nodes: Sequence[Node], store: Store) -> dict[str, float]:
     that size."""
     rates = {stage: rate * min(1.0, RATED_BYTES / store.base_bytes) for stage, rate in RATES.items()}
     for stage in RATES:
-        made = [(node.work, store.seconds(node)) for node in nodes if node.stage == stage and store.done(node)]
+        counted = (node for node in nodes if node.stage == stage and node.work and store.done(node))
+        made = [(node.work, store.seconds(node)) for node in counted]
         spent = sum(max(1.0, seconds - FIXED / 2) for _, seconds in made if seconds)
         if spent:
             rates[stage] = sum(work for work, seconds in made if seconds) / spent

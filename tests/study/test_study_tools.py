@@ -12,6 +12,8 @@ from pastcli.errors import UsageError
 from pastcli.study.tools import effects, report
 
 ARMS = """
+[arms."know-nothing"]
+model = "know-nothing"
 [arms.base]
 model = "base"
 [arms.SFT]
@@ -22,8 +24,6 @@ add = ["format"]
 [arms."SFT + random"]
 add = ["imitation"]
 control = "random"
-[arms."know-nothing"]
-model = "know-nothing"
 """
 
 STUDY = """
@@ -189,6 +189,20 @@ def test_a_study_file_is_refused_before_anything_runs(past, folder, old, new, co
     (folder / "study.toml").write_text(text)
     assert said in past("study", "run", "study.toml", code=code).stderr
     assert not (folder / "studies").exists()
+
+
+def test_a_program_that_takes_no_tokens_says_nothing_of_the_speed_of_models(tmp_path):
+    """Found by running it: the know-nothing program made the first measured rate 0, and the estimate divided by it."""
+    from pastcli.config import AgentConfig
+    from pastcli.study.execute import RATES, Store, estimate, measured_rates
+    from pastcli.study.node import Node
+
+    program, model = (Node("answers", AgentConfig(seed=n), (), work, "ask") for n, work in enumerate((0.0, 700.0)))
+    store = Store(tmp_path)
+    store.answers.mkdir(parents=True)
+    store.answers_of(program).write_text(json.dumps({"seconds": 100.0}))
+    rates = measured_rates([program, model], store)
+    assert rates["answers"] == RATES["answers"] and estimate(model, rates) > 0
 
 
 # ---------------------------------------------------------------- what the figures may say
