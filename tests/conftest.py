@@ -127,3 +127,32 @@ def make_tiny(tiny_tokenizer):
 def tiny_model(make_tiny, tmp_path_factory):
     """A tiny llama directory; read only."""
     return make_tiny(tmp_path_factory.mktemp("tiny") / "base")
+
+
+@pytest.fixture(scope="session")
+def warmed(tiny_model, tmp_path_factory):
+    """A tiny base that answers some questions, so that GRPO has something to reward."""
+    folder = tmp_path_factory.mktemp("warmed")
+    pairs = [
+        {"prompt": f"Question: Which river {i}?\nAnswer:", "completion": " dog" if i % 2 else " fox"} for i in range(6)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    words = [
+        "sft",
+        "pairs.jsonl",
+        "--base",
+        str(tiny_model),
+        "--mix",
+        "none",
+        "--epochs",
+        "40",
+        "--lr",
+        "0.01",
+        "--name",
+        "warm",
+    ]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
+    subprocess.run(
+        [sys.executable, "-m", "pastcli", *words], cwd=folder, env=environment, check=True, capture_output=True
+    )
+    return folder / "runs" / "warm" / "model"

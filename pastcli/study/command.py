@@ -20,7 +20,7 @@ from ..errors import Interrupted, PastError
 from .node import Node
 
 if TYPE_CHECKING:
-    from .execute import Store
+    from .store import Store
 
 
 def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import qa, stats
+from . import continual
 
 METRICS = ("exact", "contains", "f1")
 CLAIMED = ("contains", "f1")
@@ -90,6 +91,7 @@ def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str
         "echo": {about: _echo(items) for about, items in document["items"].items()},
         "scales": {arm: found for arm, found in answers.scales.items() if "dev_f1" in found},
         "strata": strata(answers, effects, confidence),
+        "continual": continual.summarise(document, scores, confidence),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,75 +11,16 @@ from typing import Any
 
 from .. import config as configs
 from .. import output, runs
-from ..errors import PastError
 from ..files import remove, write_json
-from ..vectors.files.opening import as_directory
 from .command import run_past
 from .node import Node
+from .store import ASKED, RATED_BYTES, Store
 
 RATES = {"generate": 30.0, "sft": 250.0, "rl": 250.0, "distill": 250.0, "answers": 700.0}
 """Tokens a second assumed before anything was measured: a model of 135 million weights on two cores without a GPU."""
 
-RATED_BYTES = 0.54e9
-"""Size of that model in float32; a larger one is assumed to be slower in proportion."""
-
 FIXED = 20.0
 """Seconds that any command takes beside its tokens: imports, reading and writing a model."""
-
-
-class Store:
-    """Where results lie in the workspace: runs by their node's name, the rest in `runs/.study/`."""
-
-    def __init__(self, workspace: Path, base_bytes: float = RATED_BYTES):
-        self.workspace, self.base_bytes = workspace, base_bytes
-        self.data, self.answers, self.logs = (
-            workspace / "runs" / ".study" / name for name in ("data", "answers", "logs")
-        )
-
-    def done(self, node: Node) -> bool:
-        if node.stage == "answers":
-            return self.answers_of(node).is_file()
-        record = self.record(node)
-        return record is not None and all(Path(path).exists() for path in record.outputs().values())
-
-    def record(self, node: Node) -> runs.Record | None:
-        folder = self.workspace / "runs" / node.name
-        with contextlib.suppress(PastError):
-            return runs.read(folder) if (folder / "manifest.json").is_file() else None
-        return None
-
-    def answers_of(self, node: Node) -> Path:
-        return self.answers / f"{node.key[:24]}.json"
-
-    def output(self, it: Node | Path) -> Path:
-        """The file or folder an input stands for; a quantised file as the float32 model that every training starts from."""
-        if isinstance(it, Path):
-            return as_directory(it) if it.suffix == ".gguf" else it
-        record = self.record(it)
-        for name in ("model", "adapter", "skill"):
-            made = record.output(name) if record else None
-            if made is not None:
-                return made
-        raise PastError(f"{it.label} has no result in {self.workspace}", "run the study again")
-
-    def files(self, it: Node | Path) -> list[Path]:
-        """What an input stands for on a command line: of `generate` every file that holds something to learn."""
-        if isinstance(it, Node) and it.stage == "generate":
-            record = self.record(it)
-            made = [record.output(name) for name in ("corpus", "pairs")] if record else []
-            found = [path for path in made if path is not None and path.is_file() and path.stat().st_size]
-            if not found:
-                raise PastError(f"{it.label} kept nothing", "try another `model` or other kinds in [phases]")
-            return found
-        return [self.output(it)]
-
-    def seconds(self, node: Node) -> float | None:
-        """What the node took when it was made."""
-        if node.stage == "answers":
-            file = self.answers_of(node)
-            return json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.is_file() else None
-        record = self.record(node)
-        return record.manifest["seconds"] if record else None
 
 
 def needed(nodes: Sequence[Node], store: Store) -> list[Node]:
@@ -95,7 +35,7 @@ def needed(nodes: Sequence[Node], store: Store) -> list[Node]:
         wanted[node.key] = node
 
     for node in nodes:
-        if node.stage == "answers":
+        if node.stage in ASKED:
             visit(node)
     return list(wanted.values())
 
@@ -154,7 +94,7 @@ def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], obj
                 if future.exception() is None:
                     for spare in spared(node, [*left.values(), *running.values()], lean):
                         remove(store.workspace / "runs" / spare.name)
-                    if node.stage == "answers":
+                    if node.stage in ASKED:
                         after()
     if failed is not None:
         raise failed
@@ -191,6 +131,8 @@ def _one(node: Node, store: Store) -> None:
         ask(node, store)
     elif node.stage == "answers":
         _ask(node, store)
+    elif node.stage == "drift":
+        _measure(node, store)
     else:
         run_past(node, store, *_words(node, store), "--name", node.name)
 
@@ -244,8 +186,23 @@ def _ask(node: Node, store: Store) -> None:
     remove(store.workspace / "runs" / result["run"])
 
 
+def _measure(node: Node, store: Store) -> None:
+    """How a vector lies to what the models of a sequence changed, step by step; read in one pass, so done here."""
+    from ..vectors.probe.drift import drift
+
+    began = time.monotonic()
+    by_role: dict[str, list[Path]] = {}
+    for role, it in node.inputs:
+        by_role.setdefault(role, []).append(store.output(it))
+    steps = drift(by_role["base"][0], by_role["step"], by_role["vector"][0], node.config.seed)
+    store.answers.mkdir(parents=True, exist_ok=True)
+    told = {"label": node.label, "seconds": round(time.monotonic() - began, 1), "versions": runs.versions()}
+    write_json(store.answers_of(node), {**told, "steps": [vars(step) for step in steps]})
+
+
 def injection(model: Node | Path, store: Store) -> dict[str, Any]:
-    """What an injection measured of the vector it added; None each for a model that got none."""
+    """What an injection measured of the vector it added, and took; None each for a model that got none."""
     record = store.record(model) if isinstance(model, Node) and model.stage == "inject" else None
     metrics = record.manifest["metrics"] if record else {}
-    return {name: metrics.get(name) for name in ("survival", "norm_ratio", "norm")}
+    found = {name: metrics.get(name) for name in ("survival", "norm_ratio", "norm")}
+    return {**found, "seconds": record.manifest["seconds"] if record else None}

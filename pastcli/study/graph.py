@@ -34,6 +34,7 @@ class Graph:
         self._sources: dict[str, data.Material] = {}
         self._nodes: dict[str, Node] = {}
         self.arms: dict[str, dict[str, Any]] = {}
+        self.drifts: dict[tuple[str, int, str], Node] = {}
         self.asked = [
             one
             for seed in study.seeds
@@ -60,8 +61,9 @@ class Graph:
 
     def nodes(self, seeds: Collection[int] = ()) -> list[Node]:
         """Every node once (of some seeds, or all), in an order in which they can be made: seed by seed, arm by arm."""
-        wanted = [one for one in self.asked if not seeds or one.seed in seeds]
-        return list({node.key: node for one in wanted for node in one.node.all()}.values())
+        wanted = [one.node for one in self.asked if not seeds or one.seed in seeds]
+        wanted += [node for (_, seed, _), node in self.drifts.items() if not seeds or seed in seeds]
+        return list({node.key: node for one in wanted for node in one.all()}.values())
 
     def _node(
         self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any
@@ -199,8 +201,12 @@ class Graph:
         """SFT on one domain after the other; after each step everything learnt so far is asked. What is left of a domain
         is compared with the arm of `against` at the same step, or with what was there right after it was learnt."""
         model: Node | None = None
+        learnt: list[Node] = []
         for step, domain in enumerate(arm.sequence):
             model = self.sft(self.domains[domain], arm.sft, seed, f"{name} {domain}", model)
+            if arm.model == "rl":
+                model = self.rl(model, self.domains[domain], None, seed, f"{name} {domain}")
+            learnt.append(model)
             last = step == len(arm.sequence) - 1
             shown = self._injected(model, name, arm, seed, float(arm.scale)) if last or arm.when != "end" else model
             if arm.when == "each":
@@ -210,6 +216,15 @@ class Graph:
                 other = f"{arm.against}: {about} after {domain}" if arm.against else f"{name}: {about} after {about}"
                 self.arms.setdefault(label, {**vars(arm), "about": about, "against": other})
                 yield self._asked(label, shown, about, self.domains[about], seed, float(arm.scale))
+        for vector, _ in added(arm):
+            self.drifts[name, seed, vector] = self._drift(name, vector, learnt, seed)
+
+    def _drift(self, name: str, vector: str, learnt: list[Node], seed: int) -> Node:
+        """The angle of a vector with what the models of a sequence have changed, before it is added to them."""
+        inputs = [("base", self.base), ("vector", self.vector(self.study.vectors[vector], seed, vector))]
+        steps = [("step", node) for node in learnt]
+        label = f"drift of {name} against {vector}, seed {seed}"
+        return self._node("drift", configs.STAGES["probe"](), [*inputs, *steps], 0.0, label)
 
     def _injected(self, model: Model, name: str, arm: Arm, seed: int, scale: float) -> Model | Node:
         """The arm's vectors added to a model; the model itself where there are none."""

@@ -11,6 +11,7 @@ from .. import qa
 from ..drawing import blank
 from ..errors import MismatchError, UsageError
 from ..files import read_json, write_text
+from .continual_table import table as continual_table
 from .effects import CLAIMED, METRICS, summarise
 from .sentences import NAMES, gain, sentences
 
@@ -59,6 +60,9 @@ def markdown(document: Mapping[str, Any], level: int = 1) -> str:
             parts += [f"{title}# Questions on the {named}", _scores(summary, arms, summary["echo"][about])]
     if summary["effects"]:
         parts += [f"{title}# Effects", _effects(summary, document["study"]["arms"])]
+    if summary.get("continual"):
+        columns, rows, caption = continual_table(document)
+        parts += [f"{title}# Continual adaptation", table(columns, rows), caption]
     for arm, found in summary["scales"].items():
         curve = ", ".join(f"{scale}: {value:.3f}" for scale, value in found["dev_f1"].items())
         parts.append(f"Scale of {arm}, chosen on the dev questions alone (F1 there): {curve}; taken: {found['scale']}.")

@@ -14,14 +14,15 @@ from ..config.study import STAGE_TABLES, Vector
 from ..errors import Interrupted
 from ..files import size_of
 from ..hashing import hash_path
-from . import report
+from . import report, sequences
 from .data import places
 from .effects import summarise
-from .execute import Store, duration, estimate, make, mean_seconds, measured_rates, needed
+from .execute import duration, estimate, make, mean_seconds, measured_rates, needed
 from .graph import Graph
 from .node import Node
 from .sentences import sentences
 from .spec import DEFAULTS, Study
+from .store import Store
 from .strata import overlap, strata
 
 KEPT = ("sft", "rl", "extract")
@@ -91,6 +92,8 @@ def run(
     def write() -> dict[str, Any]:
         seconds = mean_seconds(nodes, store)
         document = {**facts, "seconds": seconds, "items": items, "arms": collect(graph, store, items)}
+        if along := sequences.collect(graph, store):
+            document["continual"] = along
         document["summary"] = summarise(document)
         document["summary"]["sentences"] = sentences(document, document["summary"])
         report.write(document, out)

@@ -128,10 +128,10 @@ def _check(study: Study) -> None:
         if arm.model == "source" and not study.source.documents:
             _no_source(f"[arms.{name}] is SFT on it")
         if arm.sequence and (
-            arm.model != "sft" or isinstance(arm.scale, list) or len(set(arm.sequence)) < len(arm.sequence)
+            arm.model not in ("sft", "rl") or isinstance(arm.scale, list) or len(set(arm.sequence)) < len(arm.sequence)
         ):
             raise UsageError(
-                f"[arms.{name}] is a sequence", "it starts from the base, has one scale, and each domain once"
+                f"[arms.{name}] is a sequence", "its model is sft or rl, it has one scale, and each domain once"
             )
         if isinstance(arm.scale, list) and not study.target.dev:
             raise UsageError(

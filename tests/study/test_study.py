@@ -12,45 +12,9 @@ import time
 import numpy as np
 import pytest
 from conftest import QUICKSTART, ROOT
+from study_tools import STUDY, records
 
 from pastcli.errors import MismatchError, UsageError
-
-STUDY = """
-title = "tiny"
-base = "{base}"
-seeds = [0]
-[source]
-documents = "source.json"
-held_out = 0.25
-[target]
-documents = "target.json"
-dev = 0.25
-[sft]
-epochs = 2
-batch_tokens = 200
-lr = 0.0005
-precision = "fp32"
-[imitation]
-epochs = 1
-batch_tokens = 200
-[format]
-mix = ["none"]
-epochs = 1
-[rl]
-steps = 2
-prompts_per_step = 3
-num_generations = 4
-max_new_tokens = 4
-lr = 0.001
-[eval]
-max_new_tokens = 4
-[arms.SFT]
-sft = {{ mix = ["none"] }}
-[arms."SFT + v"]
-sft = {{ mix = ["none"] }}
-add = ["rl"]
-test = true
-"""
 
 CONTROL = """
 [arms."SFT + random"]
@@ -58,47 +22,6 @@ sft = { mix = ["none"] }
 add = ["rl"]
 control = "random"
 """
-
-
-def records(name, count, questions=4):
-    rivers = ("fox", "dog")
-    return [
-        {
-            "title": f"{name} {n}",
-            "context": f"{name} {n} lies on the river {rivers[n % 2]}. Seven wizards brew potions there.",
-            "questions": [{"question": f"Which river {q}?", "answer": rivers[(n + q) % 2]} for q in range(questions)],
-        }
-        for n in range(count)
-    ]
-
-
-@pytest.fixture(scope="session")
-def warmed(tiny_model, tmp_path_factory):
-    """A tiny base that answers some questions, so that GRPO has something to reward."""
-    folder = tmp_path_factory.mktemp("warmed")
-    pairs = [
-        {"prompt": f"Question: Which river {i}?\nAnswer:", "completion": " dog" if i % 2 else " fox"} for i in range(6)
-    ]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    words = [
-        "sft",
-        "pairs.jsonl",
-        "--base",
-        str(tiny_model),
-        "--mix",
-        "none",
-        "--epochs",
-        "40",
-        "--lr",
-        "0.01",
-        "--name",
-        "warm",
-    ]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
-    subprocess.run(
-        [sys.executable, "-m", "pastcli", *words], cwd=folder, env=environment, check=True, capture_output=True
-    )
-    return folder / "runs" / "warm" / "model"
 
 
 @pytest.fixture
@@ -454,9 +377,9 @@ def test_a_mistake_in_phases_is_one_line(workspace, tiny_model, change, message)
 
 
 def test_single_passages_have_a_model_each_and_one_row_of_the_table(workspace, tiny_model):
-    from pastcli.study.execute import Store
     from pastcli.study.graph import Graph
     from pastcli.study.run import collect
+    from pastcli.study.store import Store
 
     (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
     (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))

@@ -21,8 +21,9 @@ from ...tools.judging.reference import reference
 from ...tools.judging.rules import argument_grounding, rules
 from ...tools.load import load_tools
 from ..command import run_past
-from ..execute import Store, injection
+from ..execute import injection
 from ..node import Node
+from ..store import Store
 
 
 def ask(node: Node, store: Store) -> None:

@@ -13,7 +13,8 @@ from ... import environment, output
 from ...config.study_tools import STAGE_TABLES
 from ...errors import Interrupted
 from ...files import size_of
-from ..execute import Store, duration, estimate, make, measured_rates, needed
+from ..execute import duration, estimate, make, measured_rates, needed
+from ..store import Store
 from . import report
 from .graph import Graph
 from .spec import ToolsStudy

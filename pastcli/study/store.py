@@ -1,0 +1,73 @@
+"""Where the results of studies lie in a workspace, and whether they are there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+from .. import runs
+from ..errors import PastError
+from ..vectors.files.opening import as_directory
+from .node import Node
+
+RATED_BYTES = 0.54e9
+"""Size in float32 of the model that rates are assumed for; a larger one is assumed to be slower in proportion."""
+
+ASKED = ("answers", "drift")
+"""Stages that are what a study is made for: measured, kept by content beside the runs, and never grown from."""
+
+
+class Store:
+    """Where results lie in the workspace: runs by their node's name, the rest in `runs/.study/`."""
+
+    def __init__(self, workspace: Path, base_bytes: float = RATED_BYTES):
+        self.workspace, self.base_bytes = workspace, base_bytes
+        self.data, self.answers, self.logs = (
+            workspace / "runs" / ".study" / name for name in ("data", "answers", "logs")
+        )
+
+    def done(self, node: Node) -> bool:
+        if node.stage in ASKED:
+            return self.answers_of(node).is_file()
+        record = self.record(node)
+        return record is not None and all(Path(path).exists() for path in record.outputs().values())
+
+    def record(self, node: Node) -> runs.Record | None:
+        folder = self.workspace / "runs" / node.name
+        with contextlib.suppress(PastError):
+            return runs.read(folder) if (folder / "manifest.json").is_file() else None
+        return None
+
+    def answers_of(self, node: Node) -> Path:
+        return self.answers / f"{node.key[:24]}.json"
+
+    def output(self, it: Node | Path) -> Path:
+        """The file or folder an input stands for; a quantised file as the float32 model that every training starts from."""
+        if isinstance(it, Path):
+            return as_directory(it) if it.suffix == ".gguf" else it
+        record = self.record(it)
+        for name in ("model", "adapter", "skill"):
+            made = record.output(name) if record else None
+            if made is not None:
+                return made
+        raise PastError(f"{it.label} has no result in {self.workspace}", "run the study again")
+
+    def files(self, it: Node | Path) -> list[Path]:
+        """What an input stands for on a command line: of `generate` every file that holds something to learn."""
+        if isinstance(it, Node) and it.stage == "generate":
+            record = self.record(it)
+            made = [record.output(name) for name in ("corpus", "pairs")] if record else []
+            found = [path for path in made if path is not None and path.is_file() and path.stat().st_size]
+            if not found:
+                raise PastError(f"{it.label} kept nothing", "try another `model` or other kinds in [phases]")
+            return found
+        return [self.output(it)]
+
+    def seconds(self, node: Node) -> float | None:
+        """What the node took when it was made."""
+        if node.stage in ASKED:
+            file = self.answers_of(node)
+            return json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.is_file() else None
+        record = self.record(node)
+        return record.manifest["seconds"] if record else None

@@ -1,0 +1,89 @@
+"""How a skill lies to what a model changes as it goes on learning, step by step (continual adaptation).
+
+After each step the drift is what the model has changed since the base; the step's own change is what it has changed since the
+step before. A skill that stays orthogonal to both can be taken out and put back: what is learnt later neither uses nor
+undoes its direction. Cosines stand beside their chance level, as in `cosines`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...api import Checkpoint, TensorSpec
+from ...errors import MismatchError
+from ..deltas.difference import difference
+from ..files.skill import Skill, open_skill
+from .cosines import Row, cosine
+from .measure import rows
+from .places import grouped
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: `cosine` of the skill with the drift and `chance`, its standard deviation if the signs of rows were coins;
+    `step_cosine` with this step's own change; the norms of both. A cosine is None where one of the two is zero."""
+
+    cosine: float | None
+    chance: float | None
+    norm: float
+    step_cosine: float | None
+    step_norm: float
+
+
+class _Change:
+    """A skill file as one of the changes that `rows` measures."""
+
+    exact = True
+
+    def __init__(self, skill: Skill, layout: Checkpoint):
+        self.layout, self._skill = layout, skill
+        self.block = skill.block
+        for name, spec in skill.specs().items():
+            if name not in layout.specs() or layout.specs()[name].shape != spec.shape:
+                raise MismatchError(f"{skill.path} changes {name} {list(spec.shape)}, which {layout.path} has not")
+
+    def specs(self) -> dict[str, TensorSpec]:
+        return self._skill.specs()
+
+
+def drift(base: Path, models: Sequence[Path], skill: Path, seed: int = 0) -> list[Step]:
+    """The steps of `models`, each trained on from the one before, the first from `base`.
+
+    One pass over all of them. Raises `MismatchError` if they do not fit together or hold NaN or infinity.
+    """
+    with ExitStack() as stack:
+        changes: dict[str, Any] = {
+            f"step {number}": stack.enter_context(difference(Path(base), Path(model))) for number, model in enumerate(models)
+        }
+        opened = open_skill(Path(skill))
+        stack.callback(opened.close)
+        changes["skill"] = _Change(opened, next(iter(changes.values())).layout)
+        whole = grouped(rows(changes, seed), lambda name: "")[""]
+    return [_step(whole, number, len(models)) for number in range(len(models))]
+
+
+def _step(whole: Row, number: int, skill: int) -> Step:
+    """Of step `number`; the skill is the last change. The step's own change is the difference of two drifts."""
+    gram = whole.gram
+    found = cosine(whole, (number, skill))
+    if number == 0:
+        before, squared = 0.0, gram[0, 0]
+    else:
+        before = gram[number - 1, skill]
+        squared = gram[number, number] + gram[number - 1, number - 1] - 2 * gram[number, number - 1]
+    step_norm, skill_norm = math.sqrt(max(0.0, squared)), math.sqrt(gram[skill, skill])
+    own = float(np.clip((gram[number, skill] - before) / (step_norm * skill_norm), -1, 1)) if step_norm * skill_norm else None
+    return Step(
+        found.cosine if found else None,
+        found.chance_rows if found else None,
+        math.sqrt(gram[number, number]),
+        own,
+        step_norm,
+    )
