@@ -140,7 +140,7 @@ def _all_rounds(
     for number, work in enumerate(rounds, 1):
         skill = _round(run, number, work, skill, base, settings, rewards)
     assert skill is not None, "there is at least one round"
-    _keep(run, skill, destination, len(rounds))
+    _keep(run, skill, destination, len(rounds), base.path)
 
 
 def _check(
@@ -166,11 +166,31 @@ def _show_plan(rounds: list[Work], sft: configs.SftConfig, rl: configs.RlConfig,
     output.emit({"would_train": sft.base, "rounds": sizes, "rl_steps": rl.steps * len(rounds)}, as_json)
 
 
-def _keep(run: runs.Run, skill: Path, destination: Path, rounds: int) -> None:
-    """The last round's skill is the result; what the rounds left behind goes."""
+LOGS = ("log.jsonl", "rollouts.jsonl")
+
+
+def _keep(run: runs.Run, skill: Path, destination: Path, rounds: int, layout: Path) -> None:
+    """The last round's skill is the result. Of every round its own skill and the logs of its trainings stay, in `rounds/`;
+    the models go. The cosines between the rounds say how much of the skill is not of one part's content."""
+    from ..vectors.probe.drift import cosines
+
     shutil.copyfile(skill, destination)
     if destination.is_relative_to(run.dir):
         run.add_output("skill", destination)
+    kept = run.dir / "rounds"
+    skills = []
+    for number in range(1, rounds + 1):
+        folder = run.dir / f"round{number}"
+        for stage in ("sft", "rl"):
+            (kept / f"{number}" / stage).mkdir(parents=True, exist_ok=True)
+            for name in LOGS:
+                if (folder / stage / name).is_file():
+                    shutil.copyfile(folder / stage / name, kept / f"{number}" / stage / name)
+        skills.append(kept / f"{number}" / "skill.safetensors")
+        shutil.copyfile(folder / "skill.safetensors", skills[-1])
+    for (first, second), found in cosines(skills, layout).items():
+        run.metrics(**{f"cosine_round{first + 1}_round{second + 1}": found})
+    run.add_output("rounds", kept)
     for number in range(1, rounds + 1):
         shutil.rmtree(run.dir / f"round{number}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 SMALL = ("--mix", "none", "--epochs", 2, "--step-tokens", 200, "--lr", "1e-3", "--precision", "fp32")
@@ -156,6 +158,21 @@ def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(past_
     made = past_json(*words, "--resume")
     assert (material / "skill.safetensors").stat().st_size > 1000
     assert made["metrics"]["round1_norm"] > 0 and made["metrics"]["round2_norm"] > 0
+    rounds = material / "runs" / made["run"] / "rounds"
+    vectors = [_vector(rounds / number / "skill.safetensors") for number in "12"]
+    cosine = vectors[0] @ vectors[1] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[1])
+    assert made["metrics"]["cosine_round1_round2"] == pytest.approx(cosine, abs=1e-4)
+    assert (rounds / "2" / "skill.safetensors").read_bytes() == (material / "skill.safetensors").read_bytes()
+    for number, stage in itertools.product("12", ("sft", "rl")):
+        assert json.loads((rounds / number / stage / "log.jsonl").read_text().splitlines()[0])["step"] == 1
+    assert not list((material / "runs" / made["run"]).glob("round[0-9]")), "the models of the rounds are gone"
+
+
+def _vector(path):
+    from safetensors.numpy import load_file
+
+    parts = load_file(path)
+    return np.concatenate([parts[name].ravel() for name in sorted(parts)])
 
 
 def test_distill_splits_by_document_and_questions_follow():

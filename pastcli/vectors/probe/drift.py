@@ -7,9 +7,10 @@ undoes its direction. Cosines stand beside their chance level, as in `cosines`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from ...api import Checkpoint, TensorSpec
 from ...errors import MismatchError
 from ..deltas.difference import difference
+from ..files.opening import open_model
 from ..files.skill import Skill, open_skill
 from .cosines import Row, cosine
 from .measure import rows
@@ -67,6 +69,20 @@ def drift(base: Path, models: Sequence[Path], skill: Path, seed: int = 0) -> lis
         changes["skill"] = _Change(opened, next(iter(changes.values())).layout)
         whole = grouped(rows(changes, seed), lambda name: "")[""]
     return [_step(whole, number, len(models)) for number in range(len(models))]
+
+
+def cosines(skills: Sequence[Path], model: Path, seed: int = 0) -> dict[tuple[int, int], float | None]:
+    """The cosine of every two of some skills, by their places; None where one is zero. `model` is one that they fit."""
+    pairs = list(itertools.combinations(range(len(skills)), 2))
+    if not pairs:
+        return {}
+    with ExitStack() as stack:
+        layout = stack.enter_context(closing(open_model(Path(model))))
+        opened = [stack.enter_context(closing(open_skill(Path(skill)))) for skill in skills]
+        changes = {str(number): _Change(skill, layout) for number, skill in enumerate(opened)}
+        whole = grouped(rows(changes, seed), lambda name: "")[""]
+    found = {pair: cosine(whole, pair) for pair in pairs}
+    return {pair: one.cosine if one else None for pair, one in found.items()}
 
 
 def _step(whole: Row, number: int, skill: int) -> Step:
