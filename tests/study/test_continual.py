@@ -42,6 +42,7 @@ def flat(path):
     return np.concatenate([weights[name].double().numpy().ravel() for name in sorted(weights)])
 
 
+@pytest.mark.slow  # thirty stages, each a process of its own
 @pytest.mark.timeout(1500)
 def test_a_sequence_from_the_command_line_to_its_table(past, workspace, warmed):
     for name, place in (("source", "Velmora"), ("target", "Harsk"), ("a", "Orr"), ("b", "Tund")):

@@ -75,7 +75,7 @@ def test_a_model_that_takes_the_skill_in_is_seen(chain, tmp_path):
 
 
 def test_a_skill_of_another_model_is_refused(chain, make_tiny, tmp_path):
-    base, models, _, skill = chain
+    skill = chain[-1]
     other = make_tiny(tmp_path / "wide", hidden_size=64)
     with pytest.raises(MismatchError):
         drift(other, [moved(other, tmp_path / "w2", 1)], skill)
