@@ -17,7 +17,10 @@ def summarise(document: Mapping[str, Any], scores: Mapping[str, Any], confidence
     for name, arm in document.get("continual", {}).items():
         rows = []
         for step, domain in enumerate(arm["steps"]):
-            drift = {vector: _over_seeds([one[step] for one in seeds.values()], confidence) for vector, seeds in arm["drift"].items()}
+            drift = {
+                vector: _over_seeds([one[step] for one in seeds.values()], confidence)
+                for vector, seeds in arm["drift"].items()
+            }
             spent = [seeds[step] for seeds in arm["seconds"].values() if seeds[step]]
             for about in arm["steps"][: step + 1]:
                 label = f"{name}: {about} after {domain}"
@@ -35,7 +38,9 @@ def _over_seeds(steps: Sequence[Mapping[str, Any]], confidence: float) -> dict[s
     for figure in FIGURES:
         known = [step[figure] for step in steps if step[figure] is not None]
         if known:
-            made[figure] = stats.t_interval(known, confidence)._asdict() if "cosine" in figure else sum(known) / len(known)
+            made[figure] = (
+                stats.t_interval(known, confidence)._asdict() if "cosine" in figure else sum(known) / len(known)
+            )
     return made
 
 

@@ -17,7 +17,9 @@ def table(document: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]], 
             score, effect = summary["scores"][step["label"]], summary["effects"].get(step["label"])
             kept = score.get("retained")
             left = "learnt here"
-            if step["about"] != step["after"] or (effect and "after" in effect["against"][0] and effect["against"][0] != step["label"]):
+            if step["about"] != step["after"] or (
+                effect and "after" in effect["against"][0] and effect["against"][0] != step["label"]
+            ):
                 left = gain(effect["metrics"]["f1"]) if effect else "-"
             rows.append(
                 [
@@ -38,7 +40,17 @@ def table(document: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]], 
         "(± its standard deviation by chance). Seconds of the update itself"
         + (f"; one RL run took {rl:.0f} here, and the skill needs one in all." if rl else ".")
     )
-    columns = ("sequence", "after", "asked about", "F1", "F1 against", "perplexity", "cos(v, drift)", "cos(v, step)", "seconds")
+    columns = (
+        "sequence",
+        "after",
+        "asked about",
+        "F1",
+        "F1 against",
+        "perplexity",
+        "cos(v, drift)",
+        "cos(v, step)",
+        "seconds",
+    )
     return columns, rows, caption
 
 
@@ -47,6 +59,11 @@ def _angles(drift: Mapping[str, Any]) -> list[str]:
         return ["-", "-"]
     both = []
     for figure in ("cosine", "step_cosine"):
-        cells = [f"{one[figure]['mean']:+.4f}" + (f" ± {one['chance']:.4f}" if figure == "cosine" and "chance" in one else "") for one in drift.values() if figure in one]
+        cells = [
+            f"{one[figure]['mean']:+.4f}"
+            + (f" ± {one['chance']:.4f}" if figure == "cosine" and "chance" in one else "")
+            for one in drift.values()
+            if figure in one
+        ]
         both.append("; ".join(cells) or "-")
     return both

@@ -78,11 +78,15 @@ def test_a_sequence_from_the_command_line_to_its_table(past, workspace, warmed):
     assert list(rows) == [("A", "A"), ("B", "A"), ("B", "B")]
     forgot = found["summary"]["effects"]["none: A after B"]["metrics"]["f1"]
     columns = [found["arms"][f"none: A after {step}"]["0"]["1"]["answers"]["f1"] for step in "BA"]
-    assert forgot["against"] == "none: A after A" and forgot["mean"] == pytest.approx(np.mean(columns[0]) - np.mean(columns[1]))
+    assert forgot["against"] == "none: A after A" and forgot["mean"] == pytest.approx(
+        np.mean(columns[0]) - np.mean(columns[1])
+    )
     assert found["summary"]["effects"]["kept: B after B"]["metrics"]["f1"]["against"] == "none: B after B"
 
     first, second = found["continual"]["none"]["seconds"]["0"]
-    assert first["sft"] == pytest.approx(runs[plain]["seconds"]) and second["sft"] == pytest.approx(runs[chains[plain]]["seconds"])
+    assert first["sft"] == pytest.approx(runs[plain]["seconds"]) and second["sft"] == pytest.approx(
+        runs[chains[plain]]["seconds"]
+    )
     with_rl = found["continual"]["rl"]["seconds"]["0"]
     assert all(set(step) == {"sft", "rl"} for step in with_rl) and with_rl[0]["sft"] == first["sft"]
     assert all(set(step) == {"sft", "inject"} for step in found["continual"]["kept"]["seconds"]["0"])

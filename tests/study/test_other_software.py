@@ -83,7 +83,9 @@ def test_scores_are_those_of_the_predictions(document):
             means = [found[seed][metric].mean() for seed in told["seeds"]]
             assert told[metric]["by_seed"] == pytest.approx(means), (arm, metric)
             if len(means) > 1:
-                assert (told[metric]["mean"], told[metric]["low"], told[metric]["high"]) == pytest.approx(t_interval(means), abs=1e-9)
+                assert (told[metric]["mean"], told[metric]["low"], told[metric]["high"]) == pytest.approx(
+                    t_interval(means), abs=1e-9
+                )
         assert told["questions"] == len(docs) and told["documents"] == len(set(docs))
 
 
@@ -100,7 +102,9 @@ def test_effects_intervals_and_tests_are_those_of_scipy(document):
             assert [entry["mean"] for entry in one["by_seed"]] == pytest.approx(means), (arm, metric)
             if len(set(docs)) < 30:
                 for entry, gap in zip(one["by_seed"], gaps, strict=True):
-                    assert (entry["mean"], entry["low"], entry["high"]) == pytest.approx(by_documents(gap, docs), abs=1e-9)
+                    assert (entry["mean"], entry["low"], entry["high"]) == pytest.approx(
+                        by_documents(gap, docs), abs=1e-9
+                    )
             if len(seeds) > 1:
                 assert (one["mean"], one["low"], one["high"]) == pytest.approx(t_interval(means), abs=1e-9)
                 if np.std(means) > 1e-12:
@@ -119,7 +123,9 @@ def sign_flips(differences, docs):
     sums = np.array([value for value in sums.values() if abs(value) > 1e-12])
     if len(sums) < 2:  # nothing to flip, or one coin whose two sides are as extreme
         return 1.0
-    test = stats.permutation_test((sums,), np.sum, permutation_type="samples", n_resamples=16384, rng=np.random.default_rng(1))
+    test = stats.permutation_test(
+        (sums,), np.sum, permutation_type="samples", n_resamples=16384, rng=np.random.default_rng(1)
+    )
     return test.pvalue
 
 

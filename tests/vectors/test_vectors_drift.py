@@ -21,7 +21,11 @@ def moved(base, folder, seed, scale=1e-3):
     shutil.copytree(base, folder)
     weights = load_file(folder / "model.safetensors")
     rng = torch.Generator().manual_seed(seed)
-    save_file({k: v + scale * torch.randn(v.shape, generator=rng) for k, v in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {k: v + scale * torch.randn(v.shape, generator=rng) for k, v in weights.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     return folder
 
 
@@ -58,12 +62,17 @@ def test_cosines_and_norms_are_those_of_the_weights(chain):
 def test_a_model_that_takes_the_skill_in_is_seen(chain, tmp_path):
     """A step that adds v itself has cosine 1 with it; one that undoes it, -1; one that does nothing, none."""
     base, models, skilled, skill = chain
-    v = {k: load_file(skilled / "model.safetensors")[k] - w for k, w in load_file(models[0] / "model.safetensors").items()}
+    v = {
+        k: load_file(skilled / "model.safetensors")[k] - w
+        for k, w in load_file(models[0] / "model.safetensors").items()
+    }
 
     def plus(folder, factor):
         moved(models[0], folder, 0, 0.0)
         weights = load_file(folder / "model.safetensors")
-        save_file({k: w + factor * v[k] for k, w in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+        save_file(
+            {k: w + factor * v[k] for k, w in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"}
+        )
         return folder
 
     with_it, without, still = plus(tmp_path / "x", 1.0), plus(tmp_path / "y", -1.0), plus(tmp_path / "z", 0.0)

@@ -62,7 +62,8 @@ def drift(base: Path, models: Sequence[Path], skill: Path, seed: int = 0) -> lis
     """
     with ExitStack() as stack:
         changes: dict[str, Any] = {
-            f"step {number}": stack.enter_context(difference(Path(base), Path(model))) for number, model in enumerate(models)
+            f"step {number}": stack.enter_context(difference(Path(base), Path(model)))
+            for number, model in enumerate(models)
         }
         opened = open_skill(Path(skill))
         stack.callback(opened.close)
@@ -95,7 +96,11 @@ def _step(whole: Row, number: int, skill: int) -> Step:
         before = gram[number - 1, skill]
         squared = gram[number, number] + gram[number - 1, number - 1] - 2 * gram[number, number - 1]
     step_norm, skill_norm = math.sqrt(max(0.0, squared)), math.sqrt(gram[skill, skill])
-    own = float(np.clip((gram[number, skill] - before) / (step_norm * skill_norm), -1, 1)) if step_norm * skill_norm else None
+    own = (
+        float(np.clip((gram[number, skill] - before) / (step_norm * skill_norm), -1, 1))
+        if step_norm * skill_norm
+        else None
+    )
     return Step(
         found.cosine if found else None,
         found.chance_rows if found else None,
