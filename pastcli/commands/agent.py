@@ -13,7 +13,7 @@ from ..config import AgentConfig
 from ..errors import UsageError
 from . import _estimates as estimates
 from ._agent_figures import judged_again
-from ._agent_setup import chat_of, check_plugins, converting, environment, model_path, tasks_of
+from ._agent_setup import chat_of, check_model, check_plugins, converting, environment, model_path, tasks_of
 from ._agent_setup import load as read_tools
 from ._agent_setup import replay as run_again
 from ._options import (
@@ -112,6 +112,7 @@ def command(
     if dry_run:
         with runs.start("agent", config, extra=extra, **may) as run:
             _add_inputs(run, extra)
+            check_model(load, path, template)
             show_plan(_plan(loaded, config, path), config, sources, as_json)
         return
     record = finished_before("agent", config, extra, resume)

@@ -42,6 +42,7 @@ def load_chat(
 
 
 load_chat.precisions = ("fp32", "bf16", "fp16")  # type: ignore[attr-defined]  # mypy knows no attributes of functions
+load_chat.check = convert.check  # type: ignore[attr-defined]  # what a dry run asks: would this model load?
 
 
 class LlamaChat:

@@ -61,6 +61,19 @@ def runnable(
     return _kept(made_from, types, cache, lambda out: convert(ref.path, out, types, layout)), []
 
 
+def check(path: Path, template: Path | None = None) -> None:
+    """Raise what `runnable` would before it converts anything: a model that is none, a base whose GGUF is not known."""
+    ref = models.resolve(path)
+    if ref.kind == "adapter":
+        check(adapters.base_of(ref.path).path, template)
+    elif ref.kind != "gguf":
+        checkpoint = format_of(ref.path).open(ref.path)
+        try:
+            GGUFFormat().layout_for(checkpoint, template).close()
+        finally:
+            checkpoint.close()
+
+
 def runnable_adapter(path: Path, base: Path, cache: Path | None = None) -> Path:
     """A LoRA-GGUF for the model `base`: the file itself, or one made of a PEFT directory or low-rank skill file."""
     if GGUFFormat().accepts(path):

@@ -56,15 +56,15 @@ class GGUFFormat:
                 f"GGUF is written with ggml's quantisers, which have no {rounding} rounding",
                 "use --rounding nearest, or a higher stored type",
             )
-        base = template if isinstance(template, GGUFCheckpoint) else self._layout_for(template, layout)
+        base = template if isinstance(template, GGUFCheckpoint) else self.layout_for(template, layout)
         return GGUFWriter(template, base, Path(out), dtype, types or {})
 
-    def _layout_for(self, template: Checkpoint, layout: Path | None) -> GGUFCheckpoint:
+    def layout_for(self, template: Checkpoint, layout: Path | None) -> GGUFCheckpoint:
         found = layout or models.gguf_template(template.path)
         if found is None:
             raise MismatchError(
                 f"no GGUF of the base model of {template.path} is known, to take its tokenizer from",
-                "write the path of the base model's GGUF into past.json as gguf_template",
+                "name the base model's GGUF: --template GGUF, or gguf_template in its past.json",
             )
         return self.open(found)
 

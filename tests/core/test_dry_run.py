@@ -154,3 +154,12 @@ def test_the_other_stages_refuse_in_the_same_words(ready, past, stage, words):
             continue
     assert planned and real and planned.splitlines()[-2:] == real.splitlines()[-2:], (planned, real)
     assert not list((ready / "runs" / ".partial").glob("*"))
+
+
+def test_a_dry_run_of_agent_knows_whether_llama_cpp_could_load_the_model(ready, past, tiny_model):
+    """A directory has to be converted, like a GGUF of its base: without one both refuse, with the same words."""
+    words = ("agent", "--tools", "tools.json", "--query", "2 + 2?", "--model", tiny_model)
+    planned = past(*words, "--dry-run", code=3).stderr
+    assert "no GGUF of the base model" in planned and "--template GGUF" in planned
+    assert past(*words, code=3).stderr.splitlines()[-2:] == planned.splitlines()[-2:]
+    assert "no file nowhere.gguf" in past(*words, "--template", "nowhere.gguf", "--dry-run", code=2).stderr
