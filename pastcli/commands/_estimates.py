@@ -30,7 +30,8 @@ def asking(models: Sequence[Path | str], answers: int, longest: int, backend: st
     """`answers` to each model, in batches, none longer than `longest` tokens; nothing of models behind a server."""
     if not _local(backend):
         return {"answers": answers * len(models)}
-    from ..study.execute import RATED_BYTES, RATES
+    from ..study.execute import RATES
+    from ..study.store import RATED_BYTES
 
     bytes_of = {path: loaded(Path(path), backend) for path in dict.fromkeys(models)}
     work = answers * (READ_TOKENS + longest)
@@ -46,7 +47,7 @@ def speaking(model: Path | str, tokens: int, backend: str) -> dict[str, Any]:
     """An agent that says at most so many tokens, one after the other."""
     if not _local(backend):
         return {"tokens_at_most": tokens}
-    from ..study.execute import RATED_BYTES
+    from ..study.store import RATED_BYTES
 
     size = loaded(Path(model), backend)
     seconds = FIXED_SECONDS + tokens / SPEAKING * max(1.0, size / RATED_BYTES)
