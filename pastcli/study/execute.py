@@ -194,7 +194,8 @@ def _measure(node: Node, store: Store) -> None:
     by_role: dict[str, list[Path]] = {}
     for role, it in node.inputs:
         by_role.setdefault(role, []).append(store.output(it))
-    steps = drift(by_role["base"][0], by_role["step"], by_role["vector"][0], node.config.seed)
+    starts = by_role.get("start", [])
+    steps = drift(by_role["base"][0], by_role["step"], by_role["vector"][0], starts, node.config.seed)
     store.answers.mkdir(parents=True, exist_ok=True)
     told = {"label": node.label, "seconds": round(time.monotonic() - began, 1), "versions": runs.versions()}
     write_json(store.answers_of(node), {**told, "steps": [vars(step) for step in steps]})

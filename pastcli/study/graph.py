@@ -201,12 +201,13 @@ class Graph:
         """SFT on one domain after the other; after each step everything learnt so far is asked. What is left of a domain
         is compared with the arm of `against` at the same step, or with what was there right after it was learnt."""
         model: Node | None = None
-        learnt: list[Node] = []
+        learnt: list[tuple[Node | None, Node]] = []
         for step, domain in enumerate(arm.sequence):
+            start = model
             model = self.sft(self.domains[domain], arm.sft, seed, f"{name} {domain}", model)
             if arm.model == "rl":
                 model = self.rl(model, self.domains[domain], None, seed, f"{name} {domain}")
-            learnt.append(model)
+            learnt.append((start, model))
             last = step == len(arm.sequence) - 1
             shown = self._injected(model, name, arm, seed, float(arm.scale)) if last or arm.when != "end" else model
             if arm.when == "each":
@@ -219,10 +220,10 @@ class Graph:
         for vector, _ in added(arm):
             self.drifts[name, seed, vector] = self._drift(name, vector, learnt, seed)
 
-    def _drift(self, name: str, vector: str, learnt: list[Node], seed: int) -> Node:
+    def _drift(self, name: str, vector: str, learnt: list[tuple[Node | None, Node]], seed: int) -> Node:
         """The angle of a vector with what the models of a sequence have changed, before it is added to them."""
         inputs = [("base", self.base), ("vector", self.vector(self.study.vectors[vector], seed, vector))]
-        steps = [("step", node) for node in learnt]
+        steps = [("step", node) for _, node in learnt] + [("start", start) for start, _ in learnt if start is not None]
         label = f"drift of {name} against {vector}, seed {seed}"
         return self._node("drift", configs.STAGES["probe"](), [*inputs, *steps], 0.0, label)
 

@@ -74,6 +74,8 @@ def test_a_sequence_from_the_command_line_to_its_table(past, workspace, warmed):
     taken_in = found["continual"]["each"]["drift"]["rl"]["0"]
     assert taken_in[0] == drift[0] and taken_in[1]["cosine"] > drift[1]["cosine"], "the second step began with v inside"
 
+    assert abs(taken_in[1]["step_cosine"]) < taken_in[1]["cosine"], "what was put in between is no part of the step"
+
     rows = {(row["after"], row["about"]): row for row in found["summary"]["continual"]["none"]}
     assert list(rows) == [("A", "A"), ("B", "A"), ("B", "B")]
     forgot = found["summary"]["effects"]["none: A after B"]["metrics"]["f1"]

@@ -83,6 +83,16 @@ def test_a_model_that_takes_the_skill_in_is_seen(chain, tmp_path):
     assert drift(base, [base], skill)[0].cosine is None
 
 
+def test_a_skill_added_between_two_steps_is_no_part_of_what_the_next_one_learnt(chain, tmp_path):
+    base, models, skilled, skill = chain
+    after = moved(skilled, tmp_path / "after", 9)  # trained on from a model that has the skill inside
+    v, own = flat(skilled) - flat(models[0]), flat(after) - flat(skilled)
+    first, second = drift(base, [models[0], after], skill, [skilled])
+    assert second.step_cosine == pytest.approx(v @ own / np.linalg.norm(v) / np.linalg.norm(own), abs=1e-4)
+    assert second.step_norm == pytest.approx(np.linalg.norm(own), rel=1e-3) and abs(second.step_cosine) < 0.05
+    assert second.cosine > 0.3 and first == drift(base, [models[0]], skill)[0]
+
+
 def test_a_skill_of_another_model_is_refused(chain, make_tiny, tmp_path):
     skill = chain[-1]
     other = make_tiny(tmp_path / "wide", hidden_size=64)

@@ -55,21 +55,27 @@ class _Change:
         return self._skill.specs()
 
 
-def drift(base: Path, models: Sequence[Path], skill: Path, seed: int = 0) -> list[Step]:
-    """The steps of `models`, each trained on from the one before, the first from `base`.
+def drift(base: Path, models: Sequence[Path], skill: Path, starts: Sequence[Path] = (), seed: int = 0) -> list[Step]:
+    """The steps of `models`, the first trained from `base`, each other from its place in `starts` (default: the model before).
 
-    One pass over all of them. Raises `MismatchError` if they do not fit together or hold NaN or infinity.
+    One pass over all of them. Where a skill was added between two steps, `starts` has the model with it: what was added is no
+    part of what a step learnt. Raises `MismatchError` if they do not fit together or hold NaN or infinity.
     """
     with ExitStack() as stack:
         changes: dict[str, Any] = {
             f"step {number}": stack.enter_context(difference(Path(base), Path(model)))
             for number, model in enumerate(models)
         }
+        for number, (start, before) in enumerate(zip(starts, models, strict=False), 1):
+            if Path(start).resolve() != Path(before).resolve():
+                changes[f"start {number}"] = stack.enter_context(difference(Path(base), Path(start)))
         opened = open_skill(Path(skill))
         stack.callback(opened.close)
         changes["skill"] = _Change(opened, next(iter(changes.values())).layout)
         whole = grouped(rows(changes, seed), lambda name: "")[""]
-    return [_step(whole, number, len(models)) for number in range(len(models))]
+    names = list(changes)
+    begun = [names.index(f"start {n}") if f"start {n}" in names else n - 1 for n in range(len(models))]
+    return [_step(whole, number, begun[number], names.index("skill")) for number in range(len(models))]
 
 
 def cosines(skills: Sequence[Path], model: Path, seed: int = 0) -> dict[tuple[int, int], float | None]:
@@ -86,21 +92,18 @@ def cosines(skills: Sequence[Path], model: Path, seed: int = 0) -> dict[tuple[in
     return {pair: one.cosine if one else None for pair, one in found.items()}
 
 
-def _step(whole: Row, number: int, skill: int) -> Step:
-    """Of step `number`; the skill is the last change. The step's own change is the difference of two drifts."""
+def _step(whole: Row, number: int, begun: int, skill: int) -> Step:
+    """Of the changes `number` and `skill` of `whole`. The step's own change is its drift without that of the model it began
+    from, the change `begun` (-1: the base itself)."""
     gram = whole.gram
     found = cosine(whole, (number, skill))
-    if number == 0:
-        before, squared = 0.0, gram[0, 0]
-    else:
-        before = gram[number - 1, skill]
-        squared = gram[number, number] + gram[number - 1, number - 1] - 2 * gram[number, number - 1]
+    before, squared = 0.0, gram[number, number]
+    if begun >= 0:
+        before = gram[begun, skill]
+        squared = gram[number, number] + gram[begun, begun] - 2 * gram[number, begun]
     step_norm, skill_norm = math.sqrt(max(0.0, squared)), math.sqrt(gram[skill, skill])
-    own = (
-        float(np.clip((gram[number, skill] - before) / (step_norm * skill_norm), -1, 1))
-        if step_norm * skill_norm
-        else None
-    )
+    product = step_norm * skill_norm
+    own = float(np.clip((gram[number, skill] - before) / product, -1, 1)) if product else None
     return Step(
         found.cosine if found else None,
         found.chance_rows if found else None,
