@@ -43,10 +43,10 @@ def train(tmp_path, tiny_model, monkeypatch):
     torch.set_num_threads(1)
     numbers = itertools.count()
 
-    def call(stage, folder=None, resume=False, progress=None, reward=variety, **changes):
+    def call(stage, folder=None, resume=False, progress=None, reward=variety, model=tiny_model, **changes):
         config, rows = STAGES[stage]
         folder = folder or tmp_path / str(next(numbers))
-        job = job_of(folder, stage, tiny_model, rows(), dataclasses.replace(config, **changes), watch=folder / "watch")
+        job = job_of(folder, stage, model, rows(), dataclasses.replace(config, **changes), watch=folder / "watch")
         rewards = [("variety", 1.0, reward)]
         return getattr(HFTrainer(), stage)(dataclasses.replace(job, rewards=rewards, resume=resume, progress=progress))
 
@@ -74,6 +74,14 @@ def test_two_processes_give_the_numbers_of_one(train, stage, sharding):
     agree(one, two)
     if stage == "sft":
         assert sum(entry["rows"] for entry in two.log) == SFT.epochs * len(sft_rows())
+
+
+@pytest.mark.slow
+def test_a_packed_base_gives_two_processes_the_numbers_of_one(train, make_tiny, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    wide = make_tiny(tmp_path / "wide", hidden_size=64, intermediate_size=128)
+    how = dict(model=wide, method="lora", rank=4, quantize="4bit", epochs=1)
+    agree(train("sft", **how), train("sft", processes=2, batch_tokens=120, **how))
 
 
 def test_the_mean_over_tokens_is_one_of_the_whole_step_however_it_is_shared(train):
