@@ -391,7 +391,7 @@ def test_distill_on_tools_makes_a_skill_for_a_model_that_only_read_other_tools(
     made = past_json(*words, env=noise)
     assert made["metrics"]["round1_norm"] > 0 and made["metrics"]["round2_norm"] > 0
     past("ingest", "--tools", "target.json", "--prompt", "brief", "--examples", 1, "--name", "lessons")
-    past("sft", "lessons", "--base", model, "--mix", "none", "--epochs", 1, "--name", "target")
+    past("sft", "runs/lessons/corpus.jsonl", "--base", model, "--mix", "none", "--epochs", 1, "--name", "target")
     past("inject", "--vector", "skill.safetensors", "--target", "target", "--name", "able")
     calls = ("--tools", "target.json", "--backend", "hf", "--prompt", "brief", "--max-turns", 1, "--max-new-tokens", 8)
     run = past_json("agent", *calls, "--model", "able")

@@ -42,11 +42,15 @@ class Policy(HFChat):
         self.begin()
 
     def begin(self) -> None:
-        """Forget what was read: the weights are others now."""
+        """Begin a step: the weights are others now."""
+        self.forget()
+        self.sampled, self.seconds = 0, 0.0
+
+    def forget(self) -> None:
+        """Let go of what was read."""
         self._prefixes: Any = None
         self._lines: Lines | None = None
         self._rows: list[Row] = []
-        self.sampled, self.seconds = 0, 0.0
 
     @torch.no_grad()
     def complete_tokens(self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]) -> list[Completion]:
