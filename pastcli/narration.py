@@ -82,15 +82,26 @@ def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) ->
     return Closing(f"{fell}: the texts are learnt; whether their facts can be asked for, `past eval` tells", use)
 
 
+def _dead(reward: float) -> tuple[str, str, str]:
+    """(why all answers to a question earn the same, what mends it, the command) by what they earn."""
+    if reward > 0.8:
+        return "nearly every answer is right already", "ask harder questions", ""
+    if reward > 0.3:
+        return (
+            "the answers to a question are right or wrong together",
+            "let them differ more",
+            "past rl --temperature 1.3",
+        )
+    return "the model hardly ever answers right", "give SFT more epochs", "past sft --epochs 12"
+
+
 def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     first, last, dead = (metrics.get(name) for name in ("reward_first", "reward_last", "dead_groups"))
     if not (_number(first) and _number(last)):
         return Closing(f"trained for {metrics.get('steps')} steps; no reward was logged")
     rose = f"the mean reward went from {first:.2f} to {last:.2f}"
     if _number(dead) and dead > MOSTLY_DEAD:
-        why = "nearly every answer is right already" if last > 0.8 else "the model hardly ever answers right"
-        mend = "ask harder questions" if last > 0.8 else "give SFT more epochs"
-        again = "" if last > 0.8 else "past sft --epochs 12"
+        why, mend, again = _dead(last)
         return Closing(f"{dead:.0%} of the groups were dead ({rose}): {why}; {mend}", again)
     if last <= first + 0.01:
         return Closing(
