@@ -677,3 +677,15 @@ def test_every_study_file_of_the_repository_can_be_read():
     files = list((ROOT / "examples" / "studies").glob("*.toml"))
     assert len(files) >= 5
     assert all((spec.load if spec.is_of_tools(file) else load)(file).arms for file in files)
+
+
+def test_the_levers_are_turned_one_at_a_time():
+    """Every vector starts from a model with the same answer format as the targets: else the format would be a second lever."""
+    from pastcli.study import load
+    from pastcli.study.spec import added
+
+    study = load(ROOT / "examples" / "studies" / "squad_levers.toml")
+    used = {name for arm in study.arms.values() for name, _ in added(arm)}
+    formats = {tuple(study.stage("sft", study.vectors[name].sft).mix) for name in used}
+    assert len(used) >= 8 and formats == {("qa",)}
+    assert {tuple(study.stage("sft", arm.sft).mix) for arm in study.arms.values()} == {("qa",)}
