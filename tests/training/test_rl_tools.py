@@ -396,3 +396,32 @@ def test_distill_on_tools_makes_a_skill_for_a_model_that_only_read_other_tools(
     calls = ("--tools", "target.json", "--backend", "hf", "--prompt", "brief", "--max-turns", 1, "--max-new-tokens", 8)
     run = past_json("agent", *calls, "--model", "able")
     assert run["queries"] == 2 and run["episodes"] == 2
+
+
+# ---------------------------------------------------------------- the real small model
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_real_model_that_learnt_the_form_is_paid_for_right_first_calls(past, past_json, workspace):
+    """SmolLM2 knows neither the form nor the tools at first, and earns something once it read about them."""
+    write(workspace / "tools.json", queries(count=2), queries("Trains", "Velmora", count=2, first=10))
+    short = ("--prompt", "brief", "--observation-chars", 160)
+    lessons = ("--kinds", "react", "--examples", 8, "--queries", 4, "--required-only", "--shown", 2)
+    past("ingest", "--tools", "tools.json", *lessons, *short, "--name", "lessons")
+    past("sft", "runs/lessons/corpus.jsonl", "--base", "smol", "--mix", "none", "--epochs", 3, "--name", "read")
+    few = ("--steps", 2, "--prompts-per-step", 4, "--num-generations", 4, "--max-turns", 2, "--turn-tokens", 48)
+    made = past_json(
+        "rl",
+        "--sft",
+        "read",
+        "--tools",
+        "runs/lessons/queries.json",
+        *few,
+        *short,
+        "--temperature",
+        1.3,
+        "--no-watchdog",
+    )
+    assert made["metrics"]["finished_first"] > 0.5 and made["metrics"]["first_calls_right_first"] > 0.0
+    assert made["metrics"]["rollout_tokens_per_second"] > 0
