@@ -24,6 +24,7 @@ from ._options import (
     Force,
     Json,
     Name,
+    Resume,
     Strict,
     close,
     complete_model,
@@ -97,6 +98,7 @@ def command(
     as_json: Json = False,
     dry_run: DryRun = False,
     force: Force = False,
+    resume: Resume = False,
     strict: Strict = False,
     allow_stale: AllowStale = False,
     config_file: Path | None = None,
@@ -121,7 +123,7 @@ def command(
     work = Work(config, out.resolve().name.removesuffix("-study") or "study", skill, tuple(source or ()))
     passages = [passage for passage in found.passages if passage.kind == "passage"]
     extra = {"docs": [str(path.resolve()) for path in folder], "model": model, "vector": str(skill or ""), "name": name}
-    may = runs.Options(force=force, name=name, allow_stale=allow_stale, dry_run=dry_run, keep_partial=False)
+    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run, keep_partial=False)
     may["also"] = {"ingest": _train.ingest_config(config_file)}
     with runs.start("study", config, extra={**extra, "source": list(work.patterns)}, **may) as run:
         run.add_inputs("documents", folder)

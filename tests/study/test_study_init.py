@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -124,6 +126,19 @@ def test_whole_sentences_are_asked_before_what_is_left_of_menus():
     menu = {"id": "m", "question": "Next: ____", "answer": "x", "doc": "b"}
     source, target = drawn([*rows, menu], Parts(("a",), ("b",), 0), 3)
     assert [row["id"] for row in source] == ["q1", "q3"] and [row["id"] for row in target] == ["m"]
+
+
+def test_an_interrupted_init_is_taken_up_as_its_hint_says(past, manuals, tiny_model, workspace):
+    partial = workspace / "runs" / ".partial"
+    code = "import pastcli.study.init as init, sys\nfrom pastcli import cli\n"
+    code += "def stop(*_): raise KeyboardInterrupt\ninit.write = stop\nsys.argv[1:] = WORDS\ncli.main()"
+    words = ["study", "init", "manuals", "--base", str(tiny_model)]
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("WORDS", repr(words))], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 130 and "--resume" in done.stderr and len(list(partial.iterdir())) == 1
+    assert "resuming study-" in past(*words, "--resume").stderr
+    assert (workspace / "manuals-study" / "manuals.toml").is_file() and not list(partial.iterdir())
 
 
 def test_one_document_cannot_be_both(past, workspace, tiny_model):
