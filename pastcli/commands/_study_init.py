@@ -123,7 +123,9 @@ def command(
     work = Work(config, out.resolve().name.removesuffix("-study") or "study", skill, tuple(source or ()))
     passages = [passage for passage in found.passages if passage.kind == "passage"]
     extra = {"docs": [str(path.resolve()) for path in folder], "model": model, "vector": str(skill or ""), "name": name}
-    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run, keep_partial=False)
+    may = runs.Options(
+        resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run, keep_partial=False
+    )
     may["also"] = {"ingest": _train.ingest_config(config_file)}
     with runs.start("study", config, extra={**extra, "source": list(work.patterns)}, **may) as run:
         run.add_inputs("documents", folder)

@@ -134,7 +134,10 @@ def test_an_interrupted_init_is_taken_up_as_its_hint_says(past, manuals, tiny_mo
     code += "def stop(*_): raise KeyboardInterrupt\ninit.write = stop\nsys.argv[1:] = WORDS\ncli.main()"
     words = ["study", "init", "manuals", "--base", str(tiny_model)]
     done = subprocess.run(
-        [sys.executable, "-c", code.replace("WORDS", repr(words))], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        [sys.executable, "-c", code.replace("WORDS", repr(words))],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 130 and "--resume" in done.stderr and len(list(partial.iterdir())) == 1
     assert "resuming study-" in past(*words, "--resume").stderr
