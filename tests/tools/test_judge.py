@@ -410,3 +410,20 @@ def test_the_querys_own_value_goes_before_one_that_was_seen(query, name, first, 
     steps = (step(0, ["find", first, seen]), step(1, ["show", {name: value}, {"fare": 1}]))
     judged = counted(Episode(Task("1", query, (find, show)), 0, steps, "finished", "x"))
     assert (not judged[1][2].invented) == held
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "label"),
+    [
+        ({"message": "Bash 4.4 and 5.0 are supported."}, "No. There are none; nothing was found.", "Unsolved"),
+        ({"message": "Bash 4.4 and 5.0 are supported."}, "There was no error.", "Unsolved"),
+        ({"message": "Bash 4.4 and 5.0 are supported."}, "It supports Bash 4.4 and 5.0.", "Solved"),
+        ({"message": "No results found.", "data": []}, "Nothing was found, I am sorry.", "Solved"),
+        ({"message": "OK", "results": []}, "There are none.", "Solved"),
+    ],
+)
+def test_a_message_is_an_answer_unless_it_only_says_done(response, answer, label):
+    spec = spec_of("versions", {})
+    task = Task("1", "Which versions of the shell does the compiler support?", (spec,), (spec.key,))
+    episode = Episode(task, 0, (step(0, ["versions", {}, response]),), "finished", answer)
+    assert rules.judge(episode).label == label

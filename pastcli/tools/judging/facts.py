@@ -11,7 +11,7 @@ from typing import Any
 from .dates import Clock, Date, clocks, dates
 from .numbers import Number, numbers, unit_of_key
 from .sources import Said
-from .text import content, phrase, plain, stem, words
+from .text import content, phrase, plain, stem, stems, words
 
 MOST = 4000
 """Values looked at in one response; beyond, an answer can hardly be about them."""
@@ -108,7 +108,7 @@ class Facts:
         return [
             fact
             for fact in self.facts
-            if not self.echoes(fact) and not (len(fact.key) == 1 and fact.key[0] in _META_STEMS)
+            if not self.echoes(fact) and not (len(fact.key) == 1 and is_envelope(fact.key[0], fact.value))
         ]
 
     @cached_property
@@ -149,11 +149,29 @@ class Facts:
 _META_STEMS = frozenset(map(stem, _META))
 
 
+_SPEAKING = {stem(word) for word in ("message", "msg")}
+_POLITE = frozenset(
+    map(
+        stem,
+        """ok okay success successful successfully succeeded done request requests complete completed processed returned fetched retrieved
+        result results record records item items entry entries data list match matches matching no not none nothing found empty available query""".split(),
+    )
+)
+
+
+def is_envelope(key: str, value: Any) -> bool:
+    """True for what surrounds an answer rather than being one: a status, a count, a message that says no more than "done" or
+    "nothing found". `key` is the stem of a field's name."""
+    if key not in _META_STEMS or isinstance(value, (dict, list)):
+        return False
+    return key not in _SPEAKING or not isinstance(value, str) or set(stems(value)) <= _POLITE
+
+
 def is_empty(response: Any, facts: Facts | None = None) -> bool:
     """True if a response holds nothing but empty containers, nulls, zero counts and, with `facts`, what the query said itself."""
     if isinstance(response, dict):
         return all(
-            is_empty(value, facts) or (stem(plain(str(key))) in _META_STEMS and not isinstance(value, (dict, list)))
+            is_empty(value, facts) or is_envelope(stem(plain(str(key))), value)
             for key, value in response.items()
         )
     if isinstance(response, list):

@@ -155,7 +155,7 @@ def _figures(text: str) -> Iterator[Number]:
         suffix = (match["suffix"] or "").strip()
         scale = _SCALES.get(suffix, 1.0)
         value = float(digits) * scale * (-1 if (match["sign"] or "").strip() in ("-", "minus", "negative") else 1)
-        loose = bool(_LOOSE.search(text, 0, match.start()))
+        loose = bool(_LOOSE.search(text, max(match.start() - 60, 0), match.start()))
         step = 10.0 ** -len(digits.partition(".")[2]) * scale
         kind = (
             "percent"

@@ -49,7 +49,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/4"
+    version = "rules/5"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
