@@ -171,8 +171,7 @@ def is_empty(response: Any, facts: Facts | None = None) -> bool:
     """True if a response holds nothing but empty containers, nulls, zero counts and, with `facts`, what the query said itself."""
     if isinstance(response, dict):
         return all(
-            is_empty(value, facts) or is_envelope(stem(plain(str(key))), value)
-            for key, value in response.items()
+            is_empty(value, facts) or is_envelope(stem(plain(str(key))), value) for key, value in response.items()
         )
     if isinstance(response, list):
         return all(is_empty(item, facts) for item in response)
