@@ -86,10 +86,15 @@ def singles(study: Study, whole: Material, folder: Path) -> list[Material]:
         asked = [question for question in whole.questions if question.doc == doc]
         if doc not in passages:
             raise UsageError(f"no document {doc!r} for its questions", "`doc` of a question names its document")
-        rows = [{**asdict(passage), "source": {}} for passage in passages[doc]]  # no path: named by content alone
+        rows = [{**asdict(passage), "source": _shape(passage.source)} for passage in passages[doc]]
         where = {question.id: whole.where[question.id] for question in asked}
         made.append(_material((write_named(rows, folder, ".jsonl"),), asked, asked, where, whole.titles, folder))
     return made
+
+
+def _shape(source: Mapping[str, Any]) -> dict[str, Any]:
+    """What a passage's source says of its text, and no path: a material is named by its content alone."""
+    return {name: source[name] for name in ("blocks", "section", "table_head") if name in source}
 
 
 def _material(

@@ -689,3 +689,22 @@ def test_the_levers_are_turned_one_at_a_time():
     formats = {tuple(study.stage("sft", study.vectors[name].sft).mix) for name in used}
     assert len(used) >= 8 and formats == {("qa",)}
     assert {tuple(study.stage("sft", arm.sft).mix) for arm in study.arms.values()} == {("qa",)}
+
+
+def test_a_model_of_one_document_learns_what_the_model_of_all_learns_of_it(workspace, tiny_model):
+    """Headings, code and tables too: what they are stands beside the text, and goes with it."""
+    from pastcli.ingest import read_documents, training_texts
+    from pastcli.study import data
+
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    folder = workspace / "docs"
+    folder.mkdir()
+    (folder / "mill.md").write_text("# Mill\n\n## Its wheel\n\nIt turns.\n\n```\nturn(\n    1)\n```\n")
+    (workspace / "q.jsonl").write_text(json.dumps({"question": "What turns?", "answer": "wheel", "doc": "mill"}) + "\n")
+    changes = {'documents = "target.json"\ndev = 0.25': 'documents = "docs"\nquestions = "q.jsonl"\nsingle = true'}
+    study = a_study(workspace, tiny_model, **changes)
+    whole = data.target(study, study.target, workspace / "data")
+    [one] = data.singles(study, whole, workspace / "data")
+    learnt = training_texts(read_documents(one.documents))
+    assert learnt == training_texts(read_documents(whole.documents)) and "Mill\nIts wheel\nturn(\n    1)" in learnt
+    assert str(workspace) not in one.documents[0].read_text()
