@@ -57,7 +57,7 @@ class Playing(Grpo):
         with self.accelerator.autocast() if self.args.bf16 else contextlib.nullcontext():
             for start in range(0, len(asked), AT_ONCE):
                 self.policy.forget()
-                played += self.job.episodes.play(
+                played += episodes.play(
                     self.policy,
                     asked[start : start + AT_ONCE],
                     step_seed(self.job.config.seed, self.state.global_step),
