@@ -18,7 +18,7 @@ from ..judging.rules import LONGEST, weigh
 from .calls import first_attempts, right_first_calls, strangers, wanted_calls
 
 CALLED = ("ok", "invalid", "unknown")
-COPIED = 30
+COPIED = 20
 """Characters of an observation's JSON in an answer, spaces and quotes left out, from which it is copied."""
 
 
@@ -63,7 +63,7 @@ def is_dump(episode: Episode) -> bool:
 
 
 def _holds_json(episode: Episode) -> bool:
-    """True if half of the answer, and `COPIED` characters at least, are one stretch of an observation with its JSON keys."""
+    """True if half of the answer, and `COPIED` characters at least, are one stretch of an observation with two of its JSON keys."""
     answer = "" if re.search(r"\bjson\b", episode.task.query, re.IGNORECASE) else _squeezed(episode.answer)
     for step in episode.steps:
         if step.observation is None or not answer:
@@ -71,7 +71,7 @@ def _holds_json(episode: Episode) -> bool:
         shown = _squeezed(json.dumps(step.observation.to_dict(), ensure_ascii=False))
         same = SequenceMatcher(None, answer, shown, autojunk=False).find_longest_match()
         piece = answer[same.a : same.a + same.size]
-        if same.size >= max(COPIED, len(answer) / 2) and ":" in piece:
+        if same.size >= max(COPIED, len(answer) / 2) and re.search(r"\w:.*,\w+:", piece):
             return True
     return False
 
