@@ -18,9 +18,8 @@ def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None
     never called counts 0, so a model cannot gain by not calling. `first_call_valid`: the first call was accepted as it was.
     """
     episode, calls = result.episode, [s for s in result.episode.steps if s.outcome in ("ok", "invalid", "unknown")]
-    wanted = [spec for spec in episode.task.tools if spec.key in set(episode.task.relevant)]
+    wanted = _wanted(episode)
     firsts = [(spec, _first(spec, episode)) for spec in wanted]
-    recalls = [_recall(spec, step) for spec, step in firsts if any(p.required for p in spec.parameters)]
     return {
         "query": episode.task.id,
         "attempt": episode.attempt,
@@ -36,10 +35,20 @@ def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None
         "hallucinated_calls": sum(step.outcome == "unknown" for step in calls),
         "malformed_turns": sum(step.outcome == "malformed" for step in episode.steps),
         "right_function": _mean([float(step is not None) for _, step in firsts]),
-        "first_call_recall": _mean(recalls),
+        "first_call_recall": first_call_recall(episode),
         "first_call_valid": _mean([float(step is not None and step.outcome == "ok") for _, step in firsts]),
         "argument_grounding": grounding,
     }
+
+
+def first_call_recall(episode: Episode) -> float | None:
+    """As in `figures`; None if nobody said which APIs a good run calls, or none of them requires anything."""
+    needing = [spec for spec in _wanted(episode) if any(parameter.required for parameter in spec.parameters)]
+    return _mean([_recall(spec, _first(spec, episode)) for spec in needing])
+
+
+def _wanted(episode: Episode) -> list[ToolSpec]:
+    return [spec for spec in episode.task.tools if spec.key in set(episode.task.relevant)]
 
 
 def _first(spec: ToolSpec, episode: Episode) -> Step | None:

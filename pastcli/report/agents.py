@@ -16,7 +16,8 @@ from .blocks import Block, Dots, Episodes, EpisodeView, Part, QueryView, Score, 
 from .compared import output_of
 
 EXPLAIN = {
-    "first_call_parameter_recall": "first-call recall",
+    "first_call_recall": "first-call recall",
+    "first_call_parameter_recall": "of calls made",
     "argument_grounding": "grounded",
     "valid_call_rate": "valid calls",
     "finish_rate": "finished",

@@ -205,4 +205,14 @@ def test_the_summary_says_what_the_weights_knew_and_what_knowing_nothing_is_wort
         0.5,
         1.0,
     )
-    assert done["know_nothing"] == {"sopr": 0.0, "ungraded": 0.0}
+    assert done["first_call_recall"] == 0.0 and done["know_nothing"] == {"sopr": 0.0, "ungraded": 0.0}
+
+
+@pytest.mark.parametrize("turns, recall", [([finish("x")], 0.0), ([call("SK-1"), finish("x")], 1.0)])
+def test_silence_does_not_raise_the_first_call_recall(workspace, past_json, turns, recall):
+    """Two queries, one called rightly: the other counts as a call that named nothing, or the quieter model looks better."""
+    query = {"query": "Fare of SK-1?", "api_list": [API], "relevant APIs": [["Skelvik", "Get Fare"]]}
+    Path("tools.json").write_text(json.dumps([{**query, "query_id": 1}, {**query, "query_id": 2}]))
+    Path("script.json").write_text(json.dumps([call("SK-1"), finish("x"), *turns]))
+    done = past_json("agent", "--tools", "tools.json", "--backend", "echo", "--model", "script.json")
+    assert (done["first_call_recall"], done["first_call_parameter_recall"]) == ((1.0 + recall) / 2, 1.0)
