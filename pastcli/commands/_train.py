@@ -259,7 +259,8 @@ def mean(log: Sequence[dict[str, float]], name: str, last: int) -> float | None:
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    """JSON lines; half of a character (a lone surrogate in what a model said) becomes its JSON escape."""
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
