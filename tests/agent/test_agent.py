@@ -492,19 +492,19 @@ def test_one_query_is_shown_and_its_text_cannot_steer_the_terminal(files, past):
     assert "Thought" not in past(*files, "--limit", 1, "--no-show").stdout
 
 
-def test_the_model_is_by_default_that_of_the_newest_inject_run(files, past, past_json):
+def test_the_model_is_by_default_that_of_the_newest_inject_run(files, tiny_model, past_json):
     from pastcli import config, runs
 
     made = {}
     for stage in ("sft", "inject", "rl"):
         with runs.start(stage, config.STAGES[stage]()) as run:
-            (run.dir / "model").mkdir()
-            (run.dir / "model" / "config.json").write_text("{}")
+            shutil.copytree(tiny_model, run.dir / "model")
             run.add_output("model", run.dir / "model")
         made[stage] = str(run.final / "model")
-    assert past_json("agent", "--tools", "tools.json", "--dry-run")["model"] == made["inject"]
+    words = ("agent", "--tools", "tools.json", "--backend", "hf", "--dry-run")
+    assert past_json(*words)["model"] == made["inject"]
     shutil.rmtree(made["inject"])
-    assert past_json("agent", "--tools", "tools.json", "--dry-run")["model"] == made["rl"]
+    assert past_json(*words)["model"] == made["rl"]
 
 
 def test_wrong_use_is_one_line_and_leaves_nothing(files, past):
