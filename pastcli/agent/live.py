@@ -53,7 +53,7 @@ class Live(Tally):
         )
 
     def __enter__(self) -> Live:
-        self._drawing.__enter__()
+        self._drawing.start(refresh=True)  # what lanes print at once finds a view to step over
         return self
 
     def __exit__(

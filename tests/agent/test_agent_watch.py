@@ -169,7 +169,7 @@ def test_at_a_terminal_stdout_is_the_one_json_document(workspace, past_json):
     assert json.loads(out)["sopr"] == 10 / N
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
     for n in range(N):
-        assert re.search(rf"\bt{n} (?:Solved|Unsolved), 2 steps: ", plain), n
+        assert re.search(rf"t{n} (?:Solved|Unsolved), 2 steps: ", plain), n
     assert "\x1b[?25h" in seen[-300:]  # the cursor is back
 
 
