@@ -155,6 +155,7 @@ def test_commands_and_run_ids_are_completed(workspace):
         "clean",
         "watch",
         "compare",
+        "report",
     }
     assert completions("past runs show sf", workspace) == ["sft-1"]
 
