@@ -74,6 +74,8 @@ def columns(document, arm):
     chosen = document["summary"]["scales"].get(arm, {}).get("scale")
     found = {}
     for seed, scales in document["arms"][arm].items():
+        if chosen and chosen not in scales:  # a seed whose scales were not all asked yet
+            continue
         entry = scales[chosen] if chosen else next(iter(scales.values()))
         said = entry["answers"]["prediction"]
         scores = [score(said[i], items[i]["answers"]) for i in rows]
