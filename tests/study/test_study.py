@@ -343,6 +343,7 @@ def test_phases_go_on_from_one_another_and_validation_documents_choose_the_check
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.slow
 def test_a_study_in_two_phases_runs_to_its_table(past, workspace, warmed):
     """From the command line: generated pairs, both phases, RL with its checkpoint chosen, and the table."""
     phased(workspace, warmed)

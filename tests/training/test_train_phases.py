@@ -31,6 +31,7 @@ def examples(workspace, run):
     return [json.loads(line) for line in (workspace / "runs" / run / "examples.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_phases_and_everything_after_them_knows_the_true_base(past, past_json, workspace, docs, tiny_model):
     past("sft", docs, "--base", tiny_model, "--phase", "encoding", *SMALL, "--name", "know")
     rows = examples(workspace, "know")

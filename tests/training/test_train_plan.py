@@ -140,7 +140,7 @@ def test_the_probe_gives_a_time(tiny_model, monkeypatch, changes):
     from past_hf.planning import plan, probe
 
     monkeypatch.setattr(probe, "SECONDS", 0.6)
-    said = plan("rl", tiny_model, rl_rows(), dataclasses.replace(RL, processes=1, **changes))
+    said = plan("rl", tiny_model, rl_rows(), dataclasses.replace(RL, processes=1, steps=5000, **changes))
     assert said["seconds"]["all"] == pytest.approx(sum(v for k, v in said["seconds"].items() if k != "all"), abs=0.2)
     assert said["seconds"]["all"] > 0 and said["fits"]
 
