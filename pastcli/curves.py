@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from .files import read_lines
 
 _BARS = "▁▂▃▄▅▆▇█"
 SHOWN = ("loss", "reward", "dev", "dead_groups", "entropy", "completion_length", "kl", "grad_norm", "lr")
@@ -16,10 +17,7 @@ SHOWN = ("loss", "reward", "dev", "dead_groups", "entropy", "completion_length",
 
 def read_log(file: Path) -> list[dict[str, Any]]:
     """The whole lines of a log.jsonl; one that is being written is left for the next look."""
-    if not file.is_file():
-        return []
-    text = file.read_text(encoding="utf-8", errors="replace")
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return read_lines(file) if file.is_file() else []
 
 
 def drawn(log: Sequence[dict[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +38,25 @@ def write_text(path: Path, text: str, sync: bool = False) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_lines(path: Path, rows: Iterable[Any], mode: str = "w", sync: bool = False) -> None:
+    """Write, or with mode "a" append, JSON lines; with `sync` they are on the disk when this returns.
+
+    Half of a character (a lone surrogate in what somebody said) comes out as its JSON escape, and is read back as it was.
+    """
+    with open(path, mode, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """What `write_lines` wrote, line by line. What follows the last line break was cut off by a kill, or is being written, and
+    is left out. Only that character ends a line: what Unicode calls line breaks beside it is text that somebody said.
+    """
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line.strip()]
 
 
 def read_json(path: Path) -> dict[str, Any]:

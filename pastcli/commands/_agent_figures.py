@@ -17,15 +17,15 @@ def judged_again(run: Any, results: Sequence[Result], also: Mapping[str, Judge])
     """
     from ..agent.figures import figures
     from ..agent.summary import summarise
+    from ..files import write_lines
     from ..tools.judging.rules import argument_grounding
-    from ._train import write_rows
 
     verdicts = {name: [judge.judge(result.episode) for result in results] for name, judge in also.items()}
     rows = []
     for place, result in enumerate(results):
         others = {name: found[place] for name, found in verdicts.items()}
         rows.append(figures(result, others, argument_grounding([result.episode])))
-    write_rows(run.dir / "figures.jsonl", rows)
+    write_lines(run.dir / "figures.jsonl", rows)
     queries = len({result.episode.task.id for result in results})
     found = {}
     for name, labels in verdicts.items():

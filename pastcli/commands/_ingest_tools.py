@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import models, narration, output, registry, runs
 from ..config import AgentConfig, IngestConfig, LessonsConfig, to_dict
+from ..files import write_lines
 from ._options import close, finished_before, show_run
-from ._train import write_rows
 
 if TYPE_CHECKING:
     from ..api import ChatModel
@@ -104,8 +104,8 @@ def _write(run: Any, side: Side, made: Lessons, lessons: LessonsConfig, out: Pat
     places = {name: run.dir / f"{side.prefix}{file}" for name, file in FILES.items()}
     if out and side.name == "source":
         places["corpus"] = run.external("corpus", out)
-    write_rows(places["corpus"], lesson_rows(made, lessons))
-    write_rows(places["recall"], made.recall)
+    write_lines(places["corpus"], lesson_rows(made, lessons))
+    write_lines(places["recall"], made.recall)
     write_queries(places["queries"], made.practice)
     write_queries(places["test_queries"], made.tests)
     write_queries(places["own_queries"], side.own)

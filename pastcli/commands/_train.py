@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ import typer
 from .. import adapters, api, cards, models, output, qa, registry, runs
 from .. import config as configs
 from ..errors import UsageError
+from ..files import write_lines
 from . import _options
 
 if TYPE_CHECKING:
@@ -142,10 +142,10 @@ def train(
     taken for something to resume.
     """
     examples, state = folder / "examples.jsonl", folder / "state"
-    write_rows(examples, rows)
+    write_lines(examples, rows)
     held_out = folder / "dev.jsonl" if dev else None
     if held_out:
-        write_rows(held_out, dev)
+        write_lines(held_out, dev)
     trainer = registry.load("trainer", config.trainer)
     with output.progress(label or stage, "steps") as progress:
         job = api.TrainJob(
@@ -158,7 +158,7 @@ def train(
                 examples.unlink()
                 shutil.rmtree(state, ignore_errors=True)
             raise
-    write_rows(folder / "log.jsonl", result.log)
+    write_lines(folder / "log.jsonl", result.log)
     shutil.rmtree(state, ignore_errors=True)
     return result
 
@@ -256,12 +256,6 @@ def mean(log: Sequence[dict[str, float]], name: str, last: int) -> float | None:
     """Mean of a metric over the last entries that have it."""
     values = [entry[name] for entry in log[-last:] if isinstance(entry.get(name), (int, float))]
     return round(sum(values) / len(values), 4) if values else None
-
-
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """JSON lines; half of a character (a lone surrogate in what a model said) becomes its JSON escape."""
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def add_base(run: runs.Run, name: str, found: models.ModelRef) -> None:

@@ -11,6 +11,7 @@ import typer
 from .. import hashing, narration, output, runs
 from ..config import GenerateConfig
 from ..errors import UsageError
+from ..files import write_lines
 from . import _train
 from ._options import (
     AllowStale,
@@ -120,8 +121,8 @@ def _write(run: runs.Run, made: Made) -> None:
 
     corpus, pairs, questions = (run.dir / f"{name}.jsonl" for name in ("corpus", "pairs", "questions"))
     write_corpus(corpus, made.texts)
-    _train.write_rows(pairs, made.pairs)
-    _train.write_rows(questions, made.questions)
+    write_lines(pairs, made.pairs)
+    write_lines(questions, made.questions)
     for output_name, path in (("corpus", corpus), ("pairs", pairs), ("questions", questions)):
         run.add_output(output_name, path)
     runs.write_json(run.dir / "yield.json", made.table())

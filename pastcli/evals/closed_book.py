@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .. import output, qa
 from ..api import Completes, Completion, Progress, Question, Reward, Sampling
 from ..config import EvalConfig
 from ..errors import ContextOverflow, UsageError
+from ..files import read_lines, write_lines
 
 METRICS = ("exact", "contains", "f1")
 
@@ -149,8 +148,7 @@ def judged(rows: Sequence[Answer], judge: Reward) -> list[Answer]:
 
 def read_transcript(path: Path) -> list[Answer]:
     """The whole rows of a transcript; what follows the last line break was cut off by a kill and is left out."""
-    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line.strip()]
-    return [Answer(**{**row, "answers": tuple(row["answers"])}) for row in rows]
+    return [Answer(**{**row, "answers": tuple(row["answers"])}) for row in read_lines(path)]
 
 
 def _taken_up(transcript: Path, questions: Sequence[Question]) -> dict[str, Answer]:
@@ -166,7 +164,4 @@ def _taken_up(transcript: Path, questions: Sequence[Question]) -> dict[str, Answ
 
 
 def _append(transcript: Path, rows: Sequence[Answer]) -> None:
-    with open(transcript, "a", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
+    write_lines(transcript, map(asdict, rows), "a", sync=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..api import Passage
 from ..errors import PastError, UsageError
+from ..files import write_lines
 from .faults import Faults
 from .pairs import is_pair
 from .questions import TEXT_KEYS
@@ -45,8 +45,7 @@ def is_corpus(path: Path) -> bool:
 
 def write_corpus(path: Path, passages: Iterable[Passage]) -> None:
     """One passage a line, in order."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(asdict(passage), ensure_ascii=False) + "\n" for passage in passages)
+    write_lines(path, map(asdict, passages))
 
 
 def read_corpus(path: Path, faults: Faults | None = None) -> list[Passage]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,7 +10,7 @@ from typing import Any
 
 from .. import config as configs
 from .. import output, runs
-from ..files import remove, write_json
+from ..files import read_lines, remove, write_json
 from .command import run_past
 from .node import Node
 from .store import ASKED, RATED_BYTES, Store
@@ -168,10 +167,7 @@ def _ask(node: Node, store: Store) -> None:
     model = store.output(inputs["model"])
     began = time.monotonic()
     result = run_past(node, store, "eval", "--questions", str(inputs["questions"]), "--model", f"arm={model}")
-    rows = [
-        json.loads(line)
-        for line in (Path(result["outputs"]["answers"]) / "1.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    rows = read_lines(Path(result["outputs"]["answers"]) / "1.jsonl")
     about = {
         "label": node.label,
         "seconds": round(time.monotonic() - began, 1),

@@ -6,7 +6,6 @@ Documents are never divided between the parts, and are drawn by `DRAW` alone: no
 from __future__ import annotations
 
 import fnmatch
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ import tomli_w
 
 from ..api import Passage
 from ..errors import UsageError
-from ..files import write_text
+from ..files import write_lines, write_text
 from ..ingest import write_corpus
 from .data import DRAW
 
@@ -187,14 +186,10 @@ def write(
             hint = "name a chat model to write some (--model NAME), or divide otherwise (--share, --source)"
             raise UsageError(f"no question could be made about the {part} ({', '.join(names[:5])})", hint)
         write_corpus(folder / f"{part}.jsonl", [passage for passage in passages if passage.doc in names])
-        write_text(folder / f"{part}_questions.jsonl", "".join(map(_line, asked[part])))
+        write_lines(folder / f"{part}_questions.jsonl", asked[part])
     file = folder / f"{name}.toml"
     write_text(file, _study_file(name, parts, asked["target"], settings))
     return file
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _study_file(name: str, parts: Parts, asked: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ def read_tasks(path: Path) -> list[dict[str, Any]]:
         try:
             entries = json.loads(text)
         except ValueError:
-            entries = [json.loads(line) for line in text.splitlines() if line.strip()]
+            entries = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise UsageError(
             f"tasks file {path} cannot be read: {error}", "expected a JSON list or JSONL of queries"

@@ -14,7 +14,7 @@ from ... import config as configs
 from ... import runs
 from ...agent.figures import figures
 from ...agent.player import Result
-from ...files import remove, write_json
+from ...files import read_lines, remove, write_json
 from ...tools.baseline import know_nothing
 from ...tools.environments.simulator import SchemaSimulator
 from ...tools.judging.reference import reference
@@ -46,10 +46,10 @@ def ask(node: Node, store: Store) -> None:
 def _model(node: Node, store: Store, inputs: dict[str, Any]) -> dict[str, Any]:
     model = store.output(inputs["model"])
     agent = run_past(node, store, "agent", "--tools", str(inputs["tests"]), "--model", str(model))
-    attempts = [json.loads(line) for line in Path(agent["outputs"]["figures"]).read_text("utf-8").splitlines()]
+    attempts = read_lines(Path(agent["outputs"]["figures"]))
     samples = _samples(Path(agent["outputs"]["transcript"]))
     told = run_past(node, store, "eval", "--questions", str(inputs["recall"]), "--model", f"arm={model}")
-    rows = [json.loads(line) for line in (Path(told["outputs"]["answers"]) / "1.jsonl").read_text("utf-8").splitlines()]
+    rows = read_lines(Path(told["outputs"]["answers"]) / "1.jsonl")
     recall = [{key: row[key] for key in ("id", "prediction", "exact", "f1")} for row in rows]
     for run in (agent["run"], told["run"]):
         remove(store.workspace / "runs" / run)

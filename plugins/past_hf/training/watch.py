@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from pastcli import api
+from pastcli.files import read_lines, write_lines
 
 SAMPLED = 4
 """Rollouts written of each step: all answers of one group would hide that groups differ, one each that answers do."""
@@ -111,19 +111,16 @@ class Watch(TrainerCallback):
         if self.folder is None or not state.is_world_process_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines(self.folder / "log.jsonl", logged_steps(state.log_history), mode="w")
+        write_lines(self.folder / "log.jsonl", logged_steps(state.log_history))
         rollouts = self.folder / "rollouts.jsonl"
         if rollouts.is_file():
-            rows = (
-                json.loads(line) for line in rollouts.read_text(encoding="utf-8").splitlines() if line.endswith("}")
-            )
-            lines(rollouts, [row for row in rows if row["step"] <= state.global_step], mode="w")
+            write_lines(rollouts, [row for row in read_lines(rollouts) if row["step"] <= state.global_step])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
         if self.folder is not None:
-            lines(self.folder / "log.jsonl", [logged({**logs, "step": state.global_step})])
+            write_lines(self.folder / "log.jsonl", [logged({**logs, "step": state.global_step})], "a")
         if self.progress:
             shown = {key: logs[key] for key in ("loss", "reward") if isinstance(logs.get(key), (int, float))}
             self.progress(state.global_step, state.max_steps, shown)
@@ -153,7 +150,7 @@ class Watch(TrainerCallback):
             }
             for row in picked
         ]
-        lines(self.folder / "rollouts.jsonl", rows)
+        write_lines(self.folder / "rollouts.jsonl", rows, "a")
 
 
 def _episode(columns: dict[str, Any], row: int) -> dict[str, Any]:
@@ -163,12 +160,6 @@ def _episode(columns: dict[str, Any], row: int) -> dict[str, Any]:
     episode, verdict = columns["episode"][row], columns["verdict"][row]
     told = {"status": episode.status, "answer": episode.answer, "verdict": [verdict.label, verdict.reason]}
     return {"episode": {**told, "steps": [step.to_dict() for step in episode.steps]}}
-
-
-def lines(file: Path, rows: Sequence[dict[str, Any]], mode: str = "a") -> None:
-    """Rows as JSON lines, on disk when this returns."""
-    with open(file, mode, encoding="utf-8", newline="\n") as handle:
-        handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def repetition(texts: Sequence[str]) -> float:
