@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .setting import setting
+from .study import CONTROLS
 
 KINDS = ("rl", "imitation", "format", "distill", "qa", "file")
 MODELS = ("base", "sft", "rl", "know-nothing")
@@ -42,7 +43,6 @@ class Vector:
     file: str = setting("", "the skill file (kind file)")
     documents: str = setting("", "documents of a QA skill (kind qa)")
     questions: str = setting("", "questions on them (kind qa; default: those inside)")
-    limit: int = setting(0, "use only so many documents (kind qa)")
     sft: dict = setting(None, "changes to [sft] for what it starts from")
     rl: dict = setting(None, "changes to [rl]")
     distill: dict = setting(None, "changes to [distill] (kind distill)")
@@ -61,11 +61,7 @@ class Arm:
     )
     add: list = setting([], "vectors to add, as NAME or NAME:FACTOR")
     scale: float = setting(1.0, "the scale of their sum")
-    control: str = setting(
-        "none",
-        "replace each vector by a control of `past inject`",
-        choices=("none", "random", "shuffled", "layers", "zero"),
-    )
+    control: str = setting("none", "replace each vector by a control of `past inject`", choices=CONTROLS)
     against: str = setting("", "the arm it is compared with (default: `reference`); `a|b` is the better of several")
     test: bool = setting(False, "a claim: its p-values count in Holm's correction")
 

@@ -127,7 +127,7 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
     """The arm minus what it is compared with; None for a reference, or where the two were never asked the same."""
     others = [
         name
-        for name in against(answers, arm)
+        for name in against(answers.document, arm)
         if name in scores and name != arm and answers.asked(name) == answers.asked(arm)
     ]
     if not others:
@@ -149,9 +149,11 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
     return found
 
 
-def against(answers: Answers, arm: str) -> list[str]:
-    named = answers.arms[arm]["against"] or answers.document["study"]["reference"]
-    return [named] if named in answers.arms else named.split("|")
+def against(document: Mapping[str, Any], arm: str) -> list[str]:
+    """The arms that an arm is compared with: one of its own, the better of several, or the reference."""
+    arms = document["study"]["arms"]
+    named = arms[arm]["against"] or document["study"]["reference"]
+    return [named] if named in arms else named.split("|")
 
 
 def difference(
@@ -168,17 +170,28 @@ def difference(
         gain = stats.paired_interval(*pair, confidence, RESAMPLES, 0, docs)
         by_seed.append({"seed": seed, **gain._asdict()})
         per_question = [sofar + (a - b) / len(seeds) for sofar, a, b in zip(per_question, *pair, strict=True)]
+    return over_both(by_seed, per_question, docs, "documents", confidence)
+
+
+def over_both(
+    by_seed: Sequence[Mapping[str, Any]], gains: Sequence[float], clusters: Sequence[str], unit: str, confidence: float
+) -> dict[str, Any]:
+    """An effect from its means at each seed and from its `gains` averaged over seeds, one an item, clustered by `unit`.
+
+    Student's interval over seeds, and one over the units. The p-value is the larger of both: a claim must hold over seeds
+    and over units (Berger 1982). `detectable` is what the design would have seen in 80 of 100 repeats.
+    """
     means = [one["mean"] for one in by_seed]
-    over_documents = stats.mean_interval(per_question, confidence, RESAMPLES, 0, docs)
-    p_documents = stats.sign_flip(per_question, [0.0] * len(rows), RESAMPLES, 0, docs)
+    over = stats.mean_interval(gains, confidence, RESAMPLES, 0, clusters)
+    p_units = stats.sign_flip(gains, [0.0] * len(gains), RESAMPLES, 0, clusters)
     p_seeds = stats.t_test(means) if len(means) > 1 else None
     return {
         **stats.t_interval(means, confidence)._asdict(),
-        "by_seed": by_seed,
-        "over_documents": [over_documents.low, over_documents.high],
+        "by_seed": list(by_seed),
+        f"over_{unit}": [over.low, over.high],
         "p_seeds": p_seeds,
-        "p_documents": p_documents,
-        "p": max(p_documents, p_seeds if p_seeds is not None else 0.0),
+        f"p_{unit}": p_units,
+        "p": max(p_units, p_seeds if p_seeds is not None else 0.0),
         "detectable": stats.smallest_detectable(means, confidence),
     }
 

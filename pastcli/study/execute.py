@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import config as configs
 from .. import output, runs
+from ..errors import Interrupted
 from ..files import read_lines, remove, write_json
 from .command import run_past
 from .node import Node
@@ -72,8 +73,15 @@ def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], obj
 
     Injected models are removed once they were asked: they are made again in seconds, and are the bulk of the disk. `lean`
     removes trained models and vectors as well, as soon as no node that is left grows from them. Raises the first failure
-    when the others in progress have ended.
+    when the others in progress have ended, and `Interrupted` on Ctrl-C.
     """
+    try:
+        _make(nodes, store, jobs, after, lean)
+    except KeyboardInterrupt as stop:
+        raise Interrupted("interrupted", "run the same command again to continue") from stop
+
+
+def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], object], lean: bool) -> None:
     left = {node.key: node for node in nodes}
     total = len(left)
     running: dict[Future[None], Node] = {}

@@ -16,23 +16,22 @@ from .. import config as configs
 from .. import models, registry
 from ..config.study import Arm, Part, Phase, Vector
 from . import data
-from .node import Asked, Node
+from .node import Asked, Node, Nodes, once
 from .spec import Study, added, build
 
-Input = "Node | Path"
 Model = TypeVar("Model", bound="Node | Path")
 
 
-class Graph:
+class Graph(Nodes):
     """Builds the nodes of a study; the same recipe gives the same object."""
 
     def __init__(self, study: Study, folder: Path):
+        super().__init__()
         self.study, self.folder = study, folder
         self.base = models.resolve(study.base).path
         self.target = data.target(study, study.target, folder)
         self.domains = {name: data.target(study, part, folder) for name, part in study.targets.items()}
         self._sources: dict[str, data.Material] = {}
-        self._nodes: dict[str, Node] = {}
         self.arms: dict[str, dict[str, Any]] = {}
         self.drifts: dict[tuple[str, int, str], Node] = {}
         self.asked = [
@@ -63,13 +62,7 @@ class Graph:
         """Every node once (of some seeds, or all), in an order in which they can be made: seed by seed, arm by arm."""
         wanted = [one.node for one in self.asked if not seeds or one.seed in seeds]
         wanted += [node for (_, seed, _), node in self.drifts.items() if not seeds or seed in seeds]
-        return list({node.key: node for one in wanted for node in one.all()}.values())
-
-    def _node(
-        self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any
-    ) -> Node:
-        node = Node(stage, config, tuple(inputs), work, label, extra)
-        return self._nodes.setdefault(node.key, node)
+        return once(wanted)
 
     # ---------------------------------------------------------------- models
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -55,6 +55,24 @@ class Node:
         for parent in self.parents:
             yield from parent.all()
         yield self
+
+
+class Nodes:
+    """Makes nodes; the same recipe gives the same object."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Node] = {}
+
+    def _node(
+        self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any
+    ) -> Node:
+        node = Node(stage, config, tuple(inputs), work, label, extra)
+        return self._nodes.setdefault(node.key, node)
+
+
+def once(nodes: Iterable[Node]) -> list[Node]:
+    """These and all they grow from, each once, parents first."""
+    return list({node.key: node for one in nodes for node in one.all()}.values())
 
 
 @dataclass(frozen=True)

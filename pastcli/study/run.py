@@ -11,8 +11,6 @@ from typing import Any
 from .. import config as configs
 from .. import environment, output
 from ..config.study import STAGE_TABLES, Vector
-from ..errors import Interrupted
-from ..files import size_of
 from ..hashing import hash_path
 from . import report, sequences
 from .data import places
@@ -22,7 +20,7 @@ from .graph import Graph
 from .node import Node
 from .sentences import sentences
 from .spec import DEFAULTS, Study
-from .store import Store
+from .store import Store, float32_bytes
 from .strata import overlap, strata
 
 KEPT = ("sft", "rl", "extract")
@@ -35,7 +33,7 @@ def plan(study: Study, workspace: Path, seeds: Collection[int] = ()) -> dict[str
     """What would be made, for some of the seeds or all: nodes by stage, time and disk. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph = Graph(study, Path(scratch))
-        store = Store(workspace, _float32_bytes(graph.base))
+        store = Store(workspace, float32_bytes(graph.base))
         nodes = graph.nodes()
         left = needed(graph.nodes(seeds), store)
         rates = measured_rates(nodes, store)
@@ -52,7 +50,7 @@ def plan(study: Study, workspace: Path, seeds: Collection[int] = ()) -> dict[str
             "time_about": duration(seconds) if left else "none",
             "seconds_about": seconds,
             "tokens_per_second": {stage: round(rate, 1) for stage, rate in rates.items()},
-            "disk_gb_about": round(sum(node.stage in KEPT for node in left) * _float32_bytes(graph.base) / 1e9, 1),
+            "disk_gb_about": round(sum(node.stage in KEPT for node in left) * float32_bytes(graph.base) / 1e9, 1),
         }
 
 
@@ -60,11 +58,6 @@ def _vector(study: Study, vector: Vector) -> dict[str, Any]:
     """A vector as the results name it; a skill file by its content too."""
     made_before = {"file_hash": hash_path(places(study, vector.file)[0])} if vector.file else {}
     return {**vars(vector), **made_before}
-
-
-def _float32_bytes(base: Path) -> int:
-    """The size of a float32 copy: a GGUF of four or five bits a weight grows about sixfold."""
-    return size_of(base) * (6 if base.suffix == ".gguf" else 1)
 
 
 def run(
@@ -80,7 +73,7 @@ def run(
     every arm; with `collect_only` of what is there already, also while another process is at it."""
     store = Store(workspace)
     graph = Graph(study, store.data)
-    store.base_bytes = _float32_bytes(graph.base)
+    store.base_bytes = float32_bytes(graph.base)
     nodes = graph.nodes()
     left = needed(graph.nodes(seeds), store)
     out.mkdir(parents=True, exist_ok=True)
@@ -100,10 +93,7 @@ def run(
         return document
 
     if left and not collect_only:
-        try:
-            make(left, store, jobs, write, lean)
-        except KeyboardInterrupt as stop:
-            raise Interrupted("interrupted", "run the same command again to continue") from stop
+        make(left, store, jobs, write, lean)
     return write()
 
 

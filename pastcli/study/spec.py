@@ -16,9 +16,27 @@ from ..config.study import STAGE_TABLES, TOP, Arm, Part, Phase, Vector
 from ..config.study_tools import Arm as ToolsArm
 from ..errors import UsageError
 
+SFT_LIKE = ("imitation", "format")
+"""Tables whose stage is SFT."""
+
+
+class Staged:
+    """A study file of any kind: what its tables make of the stages' settings."""
+
+    tables: Mapping[str, Mapping[str, Any]]
+
+    def stage(self, name: str, *changes: Mapping[str, Any] | None, seed: int | None = None) -> Any:
+        """The config of a stage: default, then the file's table, then changes. [imitation] and [format] are SFT."""
+        values: dict[str, Any] = dict(self.tables.get(name, {}))
+        for change in changes:
+            values.update(change or {})
+        if seed is not None:
+            values["seed"] = seed
+        return configs.from_table("sft" if name in SFT_LIKE else name, values, f"[{name}]")
+
 
 @dataclass(frozen=True)
-class Study:
+class Study(Staged):
     """The whole file. `tables` holds [ingest], [sft], [rl], [inject], [eval], [imitation] and [format] as written."""
 
     title: str
@@ -33,16 +51,6 @@ class Study:
     vectors: Mapping[str, Vector]
     tables: Mapping[str, Mapping[str, Any]]
     folder: Path
-
-    def stage(self, name: str, *changes: Mapping[str, Any] | None, seed: int | None = None) -> Any:
-        """The config of a stage: default, then the file's table, then changes. [imitation] and [format] are SFT."""
-        values: dict[str, Any] = dict(self.tables.get(name, {}))
-        for change in changes:
-            values.update(change or {})
-        if seed is not None:
-            values["seed"] = seed
-        cls = "sft" if name in ("imitation", "format") else name
-        return configs.from_table(cls, values, f"[{name}]")
 
 
 DEFAULTS = {
@@ -117,10 +125,7 @@ def _check(study: Study) -> None:
             _no_source(f"[vectors.{name}] is made on it")
     for name, arm in study.arms.items():
         study.stage("sft", arm.sft), study.stage("inject", arm.inject)
-        for one, _ in added(arm):
-            one_of(one, study.vectors, f"a vector in `add` of [arms.{name}]")
-        for other in arm.against.split("|") if arm.against else []:
-            one_of(other, study.arms, f"`against` of [arms.{name}]")
+        check_arm(name, arm, study.vectors, study.arms)
         for domain in arm.sequence:
             one_of(domain, study.targets, f"domain in `sequence` of [arms.{name}]")
         if arm.single not in (None, True, False):
@@ -137,8 +142,16 @@ def _check(study: Study) -> None:
             raise UsageError(
                 f"[arms.{name}] chooses its scale, and there are no dev questions", "set dev = 0.25 in [target]"
             )
-        if arm.control != "none" and not arm.add:
-            raise UsageError(f"[arms.{name}] has a control and no vector", 'say of which: add = ["rl"]')
+
+
+def check_arm(name: str, arm: Arm | ToolsArm, vectors: Mapping[str, Any], arms: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for an arm that names what is not there, or a control of nothing."""
+    for one, _ in added(arm):
+        one_of(one, vectors, f"a vector in `add` of [arms.{name}]")
+    for other in arm.against.split("|") if arm.against else []:
+        one_of(other, arms, f"`against` of [arms.{name}]")
+    if arm.control != "none" and not arm.add:
+        raise UsageError(f"[arms.{name}] has a control and no vector", 'say of which: add = ["rl"]')
 
 
 FROM_SOURCE = ("rl", "imitation", "distill")

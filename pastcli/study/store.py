@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import runs
 from ..errors import PastError
+from ..files import size_of
 from ..vectors.files.opening import as_directory
 from .node import Node
 
@@ -16,6 +17,11 @@ RATED_BYTES = 0.54e9
 
 ASKED = ("answers", "drift")
 """Stages that are what a study is made for: measured, kept by content beside the runs, and never grown from."""
+
+
+def float32_bytes(base: Path) -> int:
+    """The size of a float32 copy: a GGUF of four or five bits a weight grows about sixfold."""
+    return size_of(base) * (6 if base.suffix == ".gguf" else 1)
 
 
 class Store:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ... import stats
 from ...agent.summary import SCORES
+from ..effects import RESAMPLES, against, over_both
 
-RESAMPLES = 10_000
 FIGURES = (
     "first_call_recall",
     "first_call_valid",
@@ -109,10 +109,7 @@ def _levels(trials: Trials, arm: str, confidence: float) -> dict[str, Any]:
 
 
 def _effect(trials: Trials, arm: str, levels: Mapping[str, Any], confidence: float) -> dict[str, dict[str, Any]]:
-    named = trials.arms[arm]["against"] or trials.document["study"]["reference"]
-    others = [
-        name for name in ([named] if named in trials.arms else named.split("|")) if name in levels and name != arm
-    ]
+    others = [name for name in against(trials.document, arm) if name in levels and name != arm]
     found = {}
     for figure in FIGURES:
         able = [name for name in others if figure in levels[name]]
@@ -124,9 +121,7 @@ def _effect(trials: Trials, arm: str, levels: Mapping[str, Any], confidence: flo
     return found
 
 
-def difference(
-    trials: Trials, arm: str, other: str, figure: str, confidence: float, category: str = ""
-) -> dict[str, Any] | None:
+def difference(trials: Trials, arm: str, other: str, figure: str, confidence: float) -> dict[str, Any] | None:
     """`arm` minus `other`, over the items that both have a value of; None without a seed in common."""
     items = trials.items(figure)
     by_seed: list[dict[str, Any]] = []
@@ -137,7 +132,7 @@ def difference(
         pair = zip(trials.column(arm, seed, figure), trials.column(other, seed, figure), strict=True)
         gains = []
         for place, (a, b) in enumerate(pair):
-            if a is not None and b is not None and category in ("", items[place].get("category")):
+            if a is not None and b is not None:
                 gains.append(a - b)
                 sums[place], counts[place] = sums[place] + a - b, counts[place] + 1
         if gains:
@@ -146,21 +141,8 @@ def difference(
         return None
     rows = [place for place, count in enumerate(counts) if count]
     gains, tools = [sums[place] / counts[place] for place in rows], [items[place]["tool"] for place in rows]
-    over_tools = stats.mean_interval(gains, confidence, RESAMPLES, 0, tools)
-    means = [one["mean"] for one in by_seed]
-    p_tools = stats.sign_flip(gains, [0.0] * len(gains), RESAMPLES, 0, tools)
-    p_seeds = stats.t_test(means) if len(means) > 1 else None
-    return {
-        **stats.t_interval(means, confidence)._asdict(),
-        "by_seed": by_seed,
-        "items": len(gains),
-        "tools": len(set(tools)),
-        "over_tools": [over_tools.low, over_tools.high],
-        "p_seeds": p_seeds,
-        "p_tools": p_tools,
-        "p": max(p_tools, p_seeds if p_seeds is not None else 0.0),
-        "detectable": stats.smallest_detectable(means, confidence),
-    }
+    effect = over_both(by_seed, gains, tools, "tools", confidence)
+    return {**effect, "items": len(gains), "tools": len(set(tools))}
 
 
 STEPS = (

@@ -11,7 +11,7 @@ from ... import config as configs
 from ... import models
 from ...config.study_tools import Arm, Vector
 from ..graph import tokens_in
-from ..node import Node
+from ..node import Node, Nodes, once
 from ..spec import added
 from .data import Material, materials
 from .spec import ToolsStudy
@@ -29,26 +29,19 @@ class Asked:
     node: Node
 
 
-class Graph:
+class Graph(Nodes):
     """Builds the nodes of a study of tools; the same recipe gives the same object."""
 
     def __init__(self, study: ToolsStudy, folder: Path):
+        super().__init__()
         self.study, self.folder = study, folder
         self.base = models.resolve(study.base).path
         self.data = materials(study, folder)
-        self._nodes: dict[str, Node] = {}
         self.asked = [Asked(name, s, self._arm(name, arm, s)) for s in study.seeds for name, arm in study.arms.items()]
 
     def nodes(self, seeds: Collection[int] = ()) -> list[Node]:
         """Every node once, of some seeds or all, parents first: seed by seed, arm by arm."""
-        asked = [one for one in self.asked if not seeds or one.seed in seeds]
-        return list({node.key: node for one in asked for node in one.node.all()}.values())
-
-    def _node(
-        self, stage: str, config: Any, inputs: list[tuple[str, Any]], work: float, label: str, **extra: Any
-    ) -> Node:
-        node = Node(stage, config, tuple(inputs), work, label, extra)
-        return self._nodes.setdefault(node.key, node)
+        return once(one.node for one in self.asked if not seeds or one.seed in seeds)
 
     # ---------------------------------------------------------------- models
 

@@ -11,10 +11,8 @@ from typing import Any
 from ... import config as configs
 from ... import environment, output
 from ...config.study_tools import STAGE_TABLES
-from ...errors import Interrupted
-from ...files import size_of
 from ..execute import duration, estimate, make, measured_rates, needed
-from ..store import Store
+from ..store import Store, float32_bytes
 from . import report
 from .graph import Graph
 from .spec import ToolsStudy
@@ -26,7 +24,7 @@ def plan(study: ToolsStudy, workspace: Path, seeds: Collection[int] = ()) -> dic
     """What would be made, for some of the seeds or all: nodes by stage, and the time. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph, store = Graph(study, Path(scratch)), Store(workspace)
-        store.base_bytes = _float32_bytes(graph.base)
+        store.base_bytes = float32_bytes(graph.base)
         nodes = graph.nodes(seeds)
         left = needed(nodes, store)
         rates = measured_rates(graph.nodes(), store)
@@ -60,7 +58,7 @@ def run(
     store = Store(workspace)
     output.note(f"{study.title}: making lessons")
     graph = Graph(study, store.data)
-    store.base_bytes = _float32_bytes(graph.base)
+    store.base_bytes = float32_bytes(graph.base)
     nodes = graph.nodes(seeds)
     left = needed(nodes, store)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,10 +71,7 @@ def run(
         return document
 
     if left and not collect_only:
-        try:
-            make(left, store, jobs, write, lean)
-        except KeyboardInterrupt as stop:
-            raise Interrupted("interrupted", "run the same command again to continue") from stop
+        make(left, store, jobs, write, lean)
     return write()
 
 
@@ -100,11 +95,6 @@ def compute(graph: Graph, store: Store) -> dict[str, Any]:
             told = {name: metrics.get(name) for name in ("tokens", "steps", "loss_last")}
             found[node.label] = {"seed": node.config.seed, "seconds": record.manifest["seconds"], **told}
     return found
-
-
-def _float32_bytes(base: Path) -> int:
-    """The size of a float32 copy: a GGUF of four or five bits a weight grows about sixfold."""
-    return size_of(base) * (6 if base.suffix == ".gguf" else 1)
 
 
 def _facts(study: ToolsStudy, graph: Graph) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ... import config as configs
 from ...config.study import TOP
 from ...config.study_tools import STAGE_TABLES, Arm, Tools, Vector
 from ...errors import UsageError
-from ..spec import added, build, one_of, only, parse_toml, read_toml, seeds_of
+from ..spec import Staged, added, build, check_arm, only, parse_toml, read_toml, seeds_of
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "sft": {"mix": ["none"]},
@@ -23,11 +23,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 PLAYING, SAME = ("agent", "rl"), ("prompt", "observation_chars")
 """Stages that play episodes, and the settings in which they must agree with the lessons."""
 
-SFT_LIKE = ("imitation", "format")
-
 
 @dataclass(frozen=True)
-class ToolsStudy:
+class ToolsStudy(Staged):
     """The whole file. `tables` holds the stage tables as written, over `DEFAULTS`."""
 
     title: str
@@ -39,15 +37,6 @@ class ToolsStudy:
     vectors: Mapping[str, Vector]
     tables: Mapping[str, Mapping[str, Any]]
     folder: Path
-
-    def stage(self, name: str, *changes: Mapping[str, Any] | None, seed: int | None = None) -> Any:
-        """The config of a stage: default, then the file's table, then changes. [imitation] and [format] are SFT."""
-        values: dict[str, Any] = dict(self.tables.get(name, {}))
-        for change in changes:
-            values.update(change or {})
-        if seed is not None:
-            values["seed"] = seed
-        return configs.from_table("sft" if name in SFT_LIKE else name, values, f"[{name}]")
 
     def path(self, name: str) -> Path:
         """A path of the study file: relative to the folder it lies in. Raises `UsageError` if there is nothing."""
@@ -119,12 +108,7 @@ def _check(study: ToolsStudy) -> None:
         if name in used:
             _check_vector(study, name, vector)
     for name, arm in study.arms.items():
-        for one, _ in added(arm):
-            one_of(one, study.vectors, f"a vector in `add` of [arms.{name}]")
-        for other in arm.against.split("|") if arm.against else []:
-            one_of(other, study.arms, f"`against` of [arms.{name}]")
-        if arm.control != "none" and not arm.add:
-            raise UsageError(f"[arms.{name}] has a control and no vector", 'say of which: add = ["rl"]')
+        check_arm(name, arm, study.vectors, study.arms)
         if arm.model == "know-nothing" and arm.add:
             raise UsageError(f"[arms.{name}] is a program without weights", "leave `add` out")
 

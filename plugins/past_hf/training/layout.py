@@ -54,11 +54,6 @@ def layout_of(config: Any) -> Layout:
     return found
 
 
-def processes_of(config: Any) -> int:
-    """Over all machines."""
-    return layout_of(config).processes
-
-
 def _cards() -> int:
     import torch
 
