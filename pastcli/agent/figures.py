@@ -44,7 +44,7 @@ def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None
 def first_call_recall(episode: Episode) -> float | None:
     """As in `figures`; None if nobody said which APIs a good run calls, or none of them requires anything."""
     needing = [spec for spec in _wanted(episode) if any(parameter.required for parameter in spec.parameters)]
-    return _mean([_recall(spec, _first(spec, episode)) for spec in needing])
+    return _mean([named_share(spec, _first(spec, episode)) for spec in needing])
 
 
 def _wanted(episode: Episode) -> list[ToolSpec]:
@@ -56,7 +56,8 @@ def _first(spec: ToolSpec, episode: Episode) -> Step | None:
     return next((s for s in episode.steps if s.action == spec.name and s.outcome in ("ok", "invalid")), None)
 
 
-def _recall(spec: ToolSpec, step: Step | None) -> float:
+def named_share(spec: ToolSpec, step: Step | None) -> float:
+    """Of the parameters that an API requires, the share that a call named; 0 without a call."""
     required = {parameter.name for parameter in spec.parameters if parameter.required}
     given = step.arguments if step is not None and isinstance(step.arguments, dict) else {}
     named = {parameter.name for name in given if (parameter := spec.parameter(name)) is not None}

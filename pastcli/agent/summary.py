@@ -8,7 +8,7 @@ from typing import Any
 
 from ..api import Episode, Step, ToolSpec
 from ..stats import wilson
-from .figures import first_call_recall
+from .figures import first_call_recall, named_share
 from .player import Result
 
 SCORES = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
@@ -92,11 +92,8 @@ def _parameter_recalls(episode: Episode, first: bool = False) -> Iterable[float]
             continue
         called.add(step.action)
         spec = _tool(episode, step) if step.outcome in ("ok", "invalid") else None
-        required = {p.name for p in spec.parameters if p.required} if spec else set()
-        if spec and required:
-            given = step.arguments if isinstance(step.arguments, dict) else {}
-            named = {parameter.name for name in given if (parameter := spec.parameter(name)) is not None}
-            yield len(required & named) / len(required)
+        if spec and any(parameter.required for parameter in spec.parameters):
+            yield named_share(spec, step)
 
 
 def _relevant_recall(episode: Episode) -> float:

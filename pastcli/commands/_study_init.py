@@ -114,8 +114,9 @@ def command(
     out = out or Path(f"{folder[0].resolve().name}-study")
     if source and vector:
         raise UsageError("--source and --vector exclude each other", "with a skill made before nothing is practised on")
+    ingest = _train.ingest_config(config_file)
     with output.progress("reading", "files") as progress:
-        found = collect(folder, _train.ingest_config(config_file), strict, progress)
+        found = collect(folder, ingest, strict, progress)
     warn_skipped(found)
     base, skill = models.resolve(config.base), _lineage.skill(vector) if vector else None
     if skill:
@@ -123,10 +124,8 @@ def command(
     work = Work(config, out.resolve().name.removesuffix("-study") or "study", skill, tuple(source or ()))
     passages = [passage for passage in found.passages if passage.kind == "passage"]
     extra = {"docs": [str(path.resolve()) for path in folder], "model": model, "vector": str(skill or ""), "name": name}
-    may = runs.Options(
-        resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run, keep_partial=False
-    )
-    may["also"] = {"ingest": _train.ingest_config(config_file)}
+    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
+    may |= {"keep_partial": False, "also": {"ingest": ingest}}
     with runs.start("study", config, extra={**extra, "source": list(work.patterns)}, **may) as run:
         run.add_inputs("documents", folder)
         run.add_input("base", base.path, model=base.name)

@@ -10,7 +10,7 @@ import sys
 import threading
 
 import pytest
-from agent_tools import N, compared_runs
+from agent_tools import ASK, N, compared_runs
 from rich.console import Console
 
 from pastcli.agent.live import Live
@@ -151,21 +151,7 @@ def at_a_terminal(*words):
 
 def test_at_a_terminal_stdout_is_the_one_json_document(workspace, past_json):
     compared_runs(past_json)
-    words = (
-        "agent",
-        "--tools",
-        "tools.json",
-        "--tasks",
-        "tasks.json",
-        "--backend",
-        "echo",
-        "--model",
-        "1.json",
-        "--parallel",
-        3,
-        "--json",
-    )
-    out, seen = at_a_terminal(*words)
+    out, seen = at_a_terminal(*ASK, "1.json", "--parallel", 3, "--json")
     assert json.loads(out)["sopr"] == 10 / N
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
     for n in range(N):
@@ -175,17 +161,5 @@ def test_at_a_terminal_stdout_is_the_one_json_document(workspace, past_json):
 
 def test_in_a_pipe_nothing_is_drawn(workspace, past_json, past):
     compared_runs(past_json)
-    words = (
-        "agent",
-        "--tools",
-        "tools.json",
-        "--tasks",
-        "tasks.json",
-        "--backend",
-        "echo",
-        "--model",
-        "1.json",
-        "--json",
-    )
-    done = past(*words)
+    done = past(*ASK, "1.json", "--json")
     assert "\x1b" not in done.stderr and json.loads(done.stdout)["queries"] == N

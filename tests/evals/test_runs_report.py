@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from agent_tools import N, compared_runs
+from agent_tools import ASK, N, compared_runs
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,8 +138,7 @@ def test_what_models_and_tools_say_is_text(agent_runs, past_json):
             [{"id": EVIL, "query": f"Fare of SK-{n}? {EVIL}", "expected_answer": f"{n}.5 crowns"} for n in range(1)]
         )
     )
-    words = ("agent", "--tools", "tools.json", "--tasks", "tasks.json", "--backend", "echo", "--model", "evil.json")
-    run = past_json(*words)["run"]
+    run = past_json(*ASK, "evil.json")["run"]
     past_json("runs", "report", run, "-o", "out.html")
     found = read("out.html")
     assert found.text.count("<script>alert(1)</script>") >= 5  # seen, as text: query, thought, call, raw text, answer
@@ -156,20 +155,7 @@ def test_huge_texts_and_many_queries_are_bounded_and_said_so(agent_runs, past_js
             [{"match": ".", "reply": f" Done.\nAction: Finish\nAction Input: {json.dumps({'final_answer': huge})}"}]
         )
     )
-    words = (
-        "agent",
-        "--tools",
-        "tools.json",
-        "--tasks",
-        "tasks.json",
-        "--backend",
-        "echo",
-        "--model",
-        "huge.json",
-        "--limit",
-        3,
-    )
-    run = past_json(*words)["run"]
+    run = past_json(*ASK, "huge.json", "--limit", 3)["run"]
     done = past_json("runs", "report", run, "-o", "out.html")
     assert (
         done["bytes"] < 1_000_000

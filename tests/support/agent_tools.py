@@ -42,6 +42,8 @@ def script(count):
 
 
 N = 12
+ASK = ("agent", "--tools", "tools.json", "--tasks", "tasks.json", "--backend", "echo", "--model")
+"""`past agent` on the files that `compared_runs` writes; the model comes next."""
 
 
 def partly_right(right):
@@ -69,17 +71,5 @@ def compared_runs(past_json):
     names = []
     for right in (range(3), range(10), range(N)):
         Path(f"{len(names)}.json").write_text(json.dumps(partly_right(right)))
-        names.append(
-            past_json(
-                "agent",
-                "--tools",
-                "tools.json",
-                "--tasks",
-                "tasks.json",
-                "--backend",
-                "echo",
-                "--model",
-                f"{len(names)}.json",
-            )["run"]
-        )
+        names.append(past_json(*ASK, f"{len(names)}.json")["run"])
     return names
