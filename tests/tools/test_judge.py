@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import adversaries
 import pytest
+from agent_tools import API, call, finish
 from conftest import QUICKSTART, ROOT
 
 from pastcli.api import Completion, Episode, Observation, Parameter, Step, Task, ToolSpec, object_schema
@@ -15,6 +16,7 @@ from pastcli.tools.judging.arguments import counted, grounds
 from pastcli.tools.judging.passing import named, passes_as
 from pastcli.tools.judging.rules import rules
 from pastcli.tools.judging.sources import Sources
+from pastcli.tools.judging.text import words
 from pastcli.tools.load import load_tools
 
 DATA = ROOT / "tests" / "data"
@@ -74,10 +76,18 @@ def rates(file):
     return false_solved / counts[False], (len(wrong) - false_solved) / counts[True], wrong
 
 
-@pytest.mark.parametrize("file", ["labelled_episodes.json", "labelled_episodes_unseen.json"])
-def test_hand_labelled_episodes(file):
+@pytest.mark.parametrize(
+    ("file", "solved", "not_solved"),
+    [
+        ("labelled_episodes.json", 0.05, 0.15),
+        ("labelled_episodes_unseen.json", 0.05, 0.15),
+        ("labelled_episodes_later.json", 0.1, 0.05),  # what no rule tells: a wrong field that nobody named, an exonym
+        ("labelled_episodes_last.json", 0.1, 0.05),  # a wrong kind, affirmed in the query's word
+    ],
+)
+def test_hand_labelled_episodes(file, solved, not_solved):
     false_solved, false_unsolved, wrong = rates(file)
-    assert false_solved <= 0.05 and false_unsolved <= 0.15, wrong
+    assert false_solved <= solved and false_unsolved <= not_solved, wrong
 
 
 def test_the_labelled_episodes_are_many_and_mixed():
@@ -427,3 +437,144 @@ def test_a_message_is_an_answer_unless_it_only_says_done(response, answer, label
     task = Task("1", "Which versions of the shell does the compiler support?", (spec,), (spec.key,))
     episode = Episode(task, 0, (step(0, ["versions", {}, response]),), "finished", answer)
     assert rules.judge(episode).label == label
+
+
+SEEN = {"ip": "203.0.113.9", "org": "Morava Net", "city": "Brno", "timezone": "Europe/Prague"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json.dumps(SEEN),
+        str(SEEN),
+        json.dumps({"error": "", "response": SEEN}),
+        f"Observation: {json.dumps(SEEN)}",
+        f"Here it is: {SEEN}. I hope that helps.",
+    ],
+)
+def test_a_short_copy_of_what_was_seen_is_no_answer(answer):
+    spec = spec_of("ip_info", {"ip": {"type": "string", "required": True}})
+    for query, label in (
+        ("Which provider does 203.0.113.9 belong to?", "Unsolved"),
+        ("Give me the data of 203.0.113.9 as JSON", "Solved"),
+    ):
+        call = ["ip_info", {"ip": "203.0.113.9"}, SEEN]
+        episode = Episode(Task("1", query, (spec,), (spec.key,)), 0, (step(0, call),), "finished", answer)
+        assert rules.judge(episode).label == label
+
+
+def test_past_agent_does_not_solve_with_a_copy_of_the_observation(past_json, tmp_path, monkeypatch):
+    """The whole command: what `past rl` pays nothing for, `past agent` does not call Solved."""
+    monkeypatch.chdir(tmp_path)
+    api = {**API, "template_response": {"fare": "float", "currency": "str"}}
+    query = {"query": "What does sailing 'SK-1' cost?", "query_id": 1, "api_list": [api]}
+    (tmp_path / "tools.json").write_text(json.dumps([query | {"relevant APIs": [["Skelvik", "Get Fare"]]}]))
+    [task] = load_tools(tmp_path / "tools.json").tasks
+    seen = SchemaSimulator(task.tools).call(task.tools[0], {"sailing": "SK-1"}).response
+    labels = []
+    for answer in (json.dumps(seen), f"The response is {seen}", f"It costs {seen['fare']}."):
+        replies = [
+            {"match": r'"SK-1"}\s+Observation', "reply": finish(answer)},
+            {"match": "cost", "reply": call("SK-1")},
+        ]
+        (tmp_path / "script.json").write_text(json.dumps(replies))
+        labels.append(
+            past_json("agent", "--tools", "tools.json", "--backend", "echo", "--model", "script.json")["sopr"]
+        )
+    assert labels == [0, 0, 1]
+
+
+def judged(query, calls, answer, **parameters):
+    """The label of an episode of the APIs of these calls, all of them relevant."""
+    specs = tuple(spec_of(name, parameters.get(name, {})) for name in dict.fromkeys(one[0] for one in calls))
+    task = Task("1", query, specs, tuple(spec.key for spec in specs))
+    steps = tuple(step(index, one) for index, one in enumerate(calls))
+    return rules.judge(Episode(task, 0, steps, "finished", answer)).label
+
+
+ID = {"type": "string", "required": True}
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments", "label"),
+    [
+        ("The posts of user 771, at most 3", "771", "Solved"),
+        ("The posts of user 771, at most 3", "3", "Unsolved"),
+        ("Posts of the user with the ID 771", "771", "Solved"),
+        ("Up to 10 posts of any user", "10", "Unsolved"),
+        ("The posts of user-id 5, please", "5", "Solved"),
+        ("Retrieve the user and its user id", "user", "Unsolved"),
+    ],
+)
+def test_a_number_that_counts_and_a_parameters_own_name_are_no_identifiers(query, arguments, label):
+    call = ["posts", {"user_id": arguments}, {"posts": [{"text": "New tyres at last"}]}]
+    assert judged(query, [call], "The post says: New tyres at last.", posts={"user_id": ID}) == label
+
+
+def test_how_many_were_asked_for_and_never_said():
+    batch = {"batchSize": {"type": "integer", "default": 1}}
+    one = ["guids", {}, {"guids": ["9f1c-aa01"]}]
+    three = ["guids", {"batchSize": 3}, {"guids": ["9f1c-aa01", "9f1c-aa02", "9f1c-aa03"]}]
+    assert judged("I need 50 GUIDs", [one], "A GUID: 9f1c-aa01.", guids=batch) == "Partially Solved"
+    assert judged("I need 3 GUIDs", [three], "GUIDs: 9f1c-aa01, 9f1c-aa02, 9f1c-aa03.", guids=batch) == "Solved"
+
+
+def test_the_querys_own_value_is_used_or_nothing_was_done_with_it():
+    shown = {"movies": [{"title": "Silver Harbour", "year": 1990}]}
+    optional = {"title": {"type": "string"}}
+    query = "What do you know of the movie 'Silver Harbour'?"
+    for arguments, response, label in (
+        ({"title": "Silver Harbour"}, shown, "Solved"),
+        ({}, shown, "Solved"),  # it was there all the same
+        ({}, {"movies": [{"title": "Amber Road", "year": 1951}]}, "Unsolved"),
+    ):
+        movie = response["movies"][0]
+        answer = f"{movie['title']} is of {movie['year']}."
+        assert judged(query, [["movies", arguments, response]], answer, movies=optional) == label
+
+
+def test_of_several_requests_each_part_of_an_answer_can_be_told():
+    calls = [
+        ["modes", {}, {"id": "M1", "name": "Mask", "status": "active"}],
+        ["version", {}, {"id": "V1", "name": "Aurora", "status": "stable"}],
+    ]
+    query = "Which modes do you offer, and what is the current version?"
+    assert judged(query, calls, "The name is Mask. The name is Aurora.") == "Unsolved"
+    assert judged(query, calls, "There is one mode, Mask; the version is Aurora.") == "Solved"
+    assert judged(query, calls, "The id is M1. The version is V1.") != "Solved"
+
+
+def test_what_the_query_names_decides_over_how_much_was_said():
+    row = {
+        "make": "Volvo",
+        "model": "V70",
+        "year": 2003,
+        "plant": "Ghent",
+        "doors": 5,
+        "serial": "S-386752",
+        "engine": "D5",
+    }
+    every = " ".join(f"The {name} is {value}." for name, value in row.items())
+    vin = {"vin": ID}
+    call = ["vin", {"vin": "YV1SW61R131234567"}, row]
+    query = "Just make and model of the car YV1SW61R131234567"
+    assert judged(query, [call], every, vin=vin) == "Unsolved"
+    assert judged(query, [call], "It is a Volvo V70.", vin=vin) == "Solved"
+    assert judged(query, [call], "The plant is Ghent. The doors is 5.", vin=vin) == "Unsolved"
+    assert judged("Tell me all about the car YV1SW61R131234567", [call], every, vin=vin) == "Solved"
+
+
+def test_a_sum_in_another_currency_is_another_sum():
+    call = ["rates", {"base": "EUR"}, {"base": "EUR", "rates": {"CHF": 0.9765, "GBP": 0.8551}}]
+    query = "How many Swiss francs for one euro (EUR)?"
+    assert judged(query, [call], "You get 0.9765 Swiss francs.", rates={"base": ID}) == "Solved"
+    assert judged(query, [call], "You get 0.8551 Swiss francs.", rates={"base": ID}) == "Unsolved"
+
+
+def test_acronyms_in_the_plural_are_one_word():
+    assert [words(text) for text in ("GUIDs", "the IDs of URLs", "userIds", "HTTPServer")] == [
+        ("guids",),
+        ("the", "ids", "of", "urls"),
+        ("user", "ids"),
+        ("http", "server"),
+    ]

@@ -16,7 +16,7 @@ from typing import Any
 from ...api import Episode, Parameter, Step, ToolSpec
 from . import names
 from .dates import RELATIVE, Date, clocks, dates
-from .fit import copied_example, fits, has_shape, passed_over
+from .fit import copied_example, counts_things, fits, goes_to_another, has_shape, passed_over
 from .numbers import Number, unit_of_key
 from .passing import IDENTITY, named, passes_as
 from .sources import Said, Sources
@@ -33,12 +33,10 @@ _ZONE = re.compile(
 
 @dataclass(frozen=True)
 class Grounds:
-    """One call's arguments: how many values there are, which are invented, and whether any is the query's or an observation's
-    own (documentation alone says nothing of what was asked)."""
+    """One call's arguments: how many values there are, and which are invented."""
 
     values: int
     invented: tuple[str, ...]
-    own: bool
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -57,8 +55,8 @@ def leaves(value: Any) -> Iterator[Any]:
 def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
     """Judge the arguments of one call by what was known before it."""
     if not isinstance(arguments, dict):
-        return Grounds(1, (json.dumps(arguments)[:60],), False)
-    invented, count, own = [], 0, False
+        return Grounds(1, (json.dumps(arguments)[:60],))
+    invented, count = [], 0
     given = list(leaves(arguments))
     sources.used.update(word for leaf in given if not isinstance(leaf, bool) for word in words(str(leaf)))
     for name, value in arguments.items():
@@ -69,20 +67,21 @@ def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
                 continue  # there are only two: nothing to invent
             count += 1
             if _is_held(leaf, name, arguments, sources, parameter):
-                own = True
-            elif copied_example(parameter, leaf, given, sources.query) or not any(
+                continue
+            if copied_example(parameter, leaf, given, sources.query) or not any(
                 _same(leaf, known) for known in documented
             ):
                 invented.append(f"{name}={json.dumps(leaf, ensure_ascii=False)[:40]}")
-    return Grounds(count, tuple(invented), own)
+    return Grounds(count, tuple(invented))
 
 
 def _is_held(value: Any, name: str, arguments: dict[str, Any], sources: Sources, parameter: Parameter | None) -> bool:
     """True if a value was said, is not given for too much at once, and is none that was observed where the query has its own."""
     if not said(value, name, sources, parameter) or _twice(value, name, arguments, sources.query):
         return False
-    asked = all(word in sources.asked.words for word in words(str(value)))
-    return asked or not passed_over(parameter, sources.used, sources.query)
+    if all(word in sources.asked.words for word in words(str(value))):
+        return not goes_to_another(str(value), parameter, sources.query)
+    return not passed_over(parameter, sources.used, sources.query)
 
 
 def _twice(value: Any, name: str, arguments: dict[str, Any], query: str) -> bool:
@@ -139,8 +138,9 @@ def said(value: Any, name: str, sources: Sources, parameter: Parameter | None = 
     """True if a value was said by the query, as something that this parameter can mean, or by an earlier observation."""
     spelled = named(name, parameter.raw_name) if parameter is not None else named(name)
     if isinstance(value, (int, float)):
-        known = sources.usable(spelled) if spelled & IDENTITY else sources.all()
-        return any(_number_said(float(value), name, source) for source in known)
+        identity = bool(spelled & IDENTITY)
+        known = sources.usable(spelled) if identity else sources.all()
+        return any(_number_said(float(value), name, source, identity) for source in known)
     text = str(value)
     if any(passes_as(path, spelled) for path in sources.exact.get(plain(text), ())) and has_shape(text, spelled):
         return True
@@ -149,9 +149,12 @@ def said(value: Any, name: str, sources: Sources, parameter: Parameter | None = 
     )
 
 
-def _number_said(value: float, name: str, source: Said) -> bool:
+def _number_said(value: float, name: str, source: Said, identity: bool = False) -> bool:
+    """True if a source has this number; as an identifier, where it does not count things."""
     unit = unit_of_key(words(name))
     for number in source.numbers:
+        if identity and number.value == value and counts_things(source.text, number.span):
+            continue
         if number.kind == "word" and abs(number.value) == 1 and not _counts(name, number, source.text):
             continue  # "one of my friends" gives nobody a 1
         near = 1e-9 * max(1.0, abs(value))
@@ -189,7 +192,8 @@ def _text_said(text: str, name: str, sources: Sources, known: list[Said]) -> boo
     if dates(text) or clocks(text):
         return _moment_said(text, sources)
     if re.fullmatch(r"[-+]?\d[\d,]*(?:\.\d+)?", text.strip()):
-        return any(_number_said(float(text.replace(",", "")), name, source) for source in known)
+        identity = bool(named(name) & IDENTITY)
+        return any(_number_said(float(text.replace(",", "")), name, source, identity) for source in known)
     zone = _ZONE.fullmatch(text)
     if zone:
         meaningful = list(words(zone["city"]))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .claims import Reading, equal, mentions
+from . import names
+from .asked import GENERIC, lies_in_asked, wanted
+from .claims import equal, mentions
 from .facts import Fact, Facts, keyed
 from .numbers import numbers
-from .text import clauses, phrase, plain, stem, stems, words
+from .text import clauses, phrase, plain, stems
 
 _SUPERLATIVES = (
     (r"cheapest|lowest price|least expensive|lowest fare|best price", r"pric|fare|cost|amount|rate|fee", min),
@@ -28,33 +31,39 @@ _SUPERLATIVES = (
     (r"newest|most recent|latest", r"year|releas|publish", max),
     (r"oldest", r"year|releas|publish|found", min),
 )
-_GENERIC = frozenset(
-    map(
-        stem,
-        "id name type title date time status result data number code url link key value day year description info details list item text language country city".split(),
-    )
-)
-LONG_DUMP, MANY = 300, 20
-"""Characters of a response copied as JSON, or values of which four in five are repeated, from which an answer is a dump."""
+LONG_DUMP, COPIED, MANY, SOME = 300, 20, 20, 6
+"""Characters of a response copied as JSON (of a long answer, of half of a short one), or values that are nearly all repeated
+(whatever was asked, and where the query names fields), from which an answer is a dump."""
+LONGEST = 8000
+"""Characters of an answer beyond which it is one no more."""
 
 
 def misbound(answer: str, facts: Facts) -> list[str]:
     """Numbers that were observed, but of something else: of another field than the clause names, or of another record."""
     found: list[str] = []
     by_key = keyed([fact for fact in facts.facts if fact.numbers and fact.key])
+    none: frozenset[str] = frozenset()
+    money = {key: _currencies(names.meanings(held[0].name)) for key, held in by_key.items()}
     for clause in clauses(answer):
+        meant = _currencies(names.mentioned(clause.strip(" .!?").split())) if any(money.values()) else none
         for piece in re.split(r",\s|\band\b", plain(clause)):
             claimed = [n for n in numbers(piece) if n.kind in ("number", "percent")]
             if len(claimed) != 1:
                 continue
             said = set(stems(piece))
-            named = [key for key in by_key if key[-1] not in _GENERIC and set(key) <= said]
+            named = [
+                key for key in by_key if key[-1] not in GENERIC and (set(key) <= said or money.get(key, none) & meant)
+            ]
             if len(named) == 1 and not _value_of(claimed[0], by_key[named[0]]):
                 others = [key for key in by_key if key != named[0] and _value_of(claimed[0], by_key[key])]
                 if others:
                     found.append(f"{claimed[0].text} is not the {' '.join(named[0])}")
         found += _other_record(clause, facts)
     return found
+
+
+def _currencies(meanings: frozenset[str]) -> frozenset[str]:
+    return frozenset(meaning for meaning in meanings if meaning.startswith("currency:"))
 
 
 def _value_of(number: Any, facts: Iterable[Fact]) -> bool:
@@ -137,52 +146,97 @@ def _field(fields: Sequence[Fact], pattern: str) -> float | None:
     )
 
 
-def unanswered(facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> tuple[list[str], int]:
-    """(fields that the query names and the answer leaves out, how many it names): only fields with something new to tell."""
-    asked = set(stems(facts.asked.text))
-    wanted: dict[tuple[str, ...], list[Fact]] = {}
-    for key, found in keyed(facts.novel).items():
-        if key and not set(key) <= _GENERIC and set(key) <= asked:
-            wanted[key] = found
-    people = [fact for fact in facts.novel if _names_someone(fact)] if "who" in words(facts.asked.text) else []
-    if people:
-        wanted[("who",)] = people
-    left_out = [
-        " ".join(key)
-        for key, found in wanted.items()
-        if key not in right and not reading.used & set(found) and not {fact.api for fact in found} & reading.counts
-    ]
-    return left_out, len(wanted)
+def is_dump(answer: str, facts: Facts, used: frozenset[Fact]) -> bool:
+    """True if an answer hands over what was observed instead of saying what was asked, as JSON or in words, in whatever length."""
+    json_asked = bool(re.search(r"\bjson\b", plain(facts.asked.text)))
+    copied = _is_copied(answer, facts) or _holds_json(answer, facts) or _is_response(answer, facts)
+    return (copied and not json_asked) or _repeats_all(facts, used)
 
 
-def _names_someone(fact: Fact) -> bool:
-    """True if a value can be the name of somebody: a few words of letters."""
-    return isinstance(fact.value, str) and 0 < len(fact.content) <= 5 and not any(char.isdigit() for char in fact.text)
-
-
-def is_copied(answer: str, facts: Facts) -> bool:
-    """True if an answer is a response copied as JSON instead of saying what was asked."""
-    if re.search(r"\bjson\b", plain(facts.asked.text)) or len(answer) < LONG_DUMP:
+def _is_copied(answer: str, facts: Facts) -> bool:
+    """True if an answer holds a long piece of a response's JSON, or is long JSON."""
+    if len(answer) < LONG_DUMP:
         return False
-    squeezed = re.sub(r"[\s'\"\\]", "", answer)
+    squeezed = _squeezed(answer)
     for _, response in facts.responses:
         for text in (json.dumps(response), json.dumps(response, ensure_ascii=False), str(response)):
-            copied = re.sub(r"[\s'\"\\]", "", text)
+            copied = _squeezed(text)
             if len(copied) >= LONG_DUMP and (
                 copied[:LONG_DUMP] in squeezed or copied[len(copied) // 2 :][:LONG_DUMP] in squeezed
             ):
                 return True
-    return _is_json(answer)
+    return isinstance(_parsed(answer), (dict, list))
 
 
-def repeats_all(facts: Facts, used: frozenset[Fact]) -> bool:
-    """True if an answer repeats nearly every one of many values: it hands over what was seen, whatever was asked."""
-    values = [fact for fact in facts.facts if not isinstance(fact.value, bool)]
-    return len(values) >= MANY and sum(fact in used for fact in values) >= 0.8 * len(values)
+def _holds_json(answer: str, facts: Facts) -> bool:
+    """True if half of the answer, and `COPIED` characters at least, are one stretch of a response with two of its JSON keys."""
+    said = _squeezed(answer)
+    for _, response in facts.responses:
+        shown = _squeezed(json.dumps(response, ensure_ascii=False))
+        if re.search(r"\w:.*,\w+:", _shared(said, shown, max(COPIED, (len(said) + 1) // 2))):
+            return True
+    return False
 
 
-def _is_json(answer: str) -> bool:
-    try:
-        return isinstance(json.loads(answer), (dict, list))
-    except (ValueError, RecursionError):
+def _shared(said: str, shown: str, least: int) -> str:
+    """The first stretch of at least so many characters that stands in both texts, as long as it goes on; ''."""
+    for start in range(len(said) - least + 1):
+        place = shown.find(said[start : start + least])
+        if place >= 0:
+            size = least
+            while said[start + size : start + size + 1] == shown[place + size : place + size + 1] != "":
+                size += 1
+            return said[start : start + size]
+    return ""
+
+
+def _is_response(answer: str, facts: Facts) -> bool:
+    """True if an answer is an object of JSON (or Python) that a tool returned, or one inside of it."""
+    found = _parsed(answer)
+    if isinstance(found, dict) and found.keys() == {"error", "response"}:
+        found = found["response"]
+    if not found or not isinstance(found, (dict, list)):
         return False
+    pending: list[Any] = [response for _, response in facts.responses]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict) and (item == found or [item] == found):
+            return True
+        pending += item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
+    return any(found == [response for _, response in facts.responses[-n:]] for n in range(1, len(facts.responses) + 1))
+
+
+def _repeats_all(facts: Facts, used: frozenset[Fact]) -> bool:
+    """True if an answer repeats nearly every one of many values: it hands over what was seen, whatever was asked.
+
+    Of one response, fewer values are many where they are of several fields and the query names less than half of them.
+    """
+    values = [fact for fact in facts.facts if not isinstance(fact.value, bool)]
+    if len(values) >= MANY and sum(fact in used for fact in values) >= 0.8 * len(values):
+        return True
+    named = set(wanted(facts))
+    responses: dict[str | int, list[Fact]] = {}
+    for fact in values:
+        responses.setdefault(fact.record[0], []).append(fact)
+    for held in responses.values():
+        beside = [f for f in held if f.key not in named and not facts.echoes(f) and not lies_in_asked(f, facts)]
+        fields = {fact.key for fact in held}
+        least = SOME if any(fact.key in named for fact in held) else 2 * SOME
+        many = len(held) >= least and len(fields) > 3 and len(beside) > 0.5 * len(held)
+        if many and sum(fact in used for fact in held) >= 0.9 * len(held):
+            return True
+    return False
+
+
+def _squeezed(text: str) -> str:
+    """Without spaces, quotes and backslashes: JSON in JSON."""
+    return re.sub(r"[\s'\"\\]", "", text)[:LONGEST]
+
+
+def _parsed(answer: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(answer.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    return None

@@ -18,6 +18,7 @@ _DOWNWARDS = re.compile(
 )
 _CAPITAL = re.compile(r"[^\W\d_][\w'’.-]*")
 _START = re.compile(r"(?:[.!?:;\"“”'(\[{•*|\n]|\s[-–—])\s*[\"“'(\[*]*$")
+_BRACKETED = re.compile(r"\s*\([^()]*\)\s*\Z")
 _COMMON = frozenset(
     """i i'm i've january february march april may june july august september october november december monday tuesday
     wednesday thursday friday saturday sunday celsius fahrenheit api apis id ids url json utc gmt ok am pm yes no mr mrs ms dr the
@@ -73,11 +74,12 @@ def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact]
     """The facts a number comes from; an empty set if it is the query's or counts a list; None if it comes from nowhere."""
     down = bool(_DOWNWARDS.search(plain(clause)))
     found = {fact for fact in facts.facts if any(equal(number, known, down) for known in fact.numbers)}
+    asked = any(equal(number, said, down) for said in facts.asked.numbers)
+    if asked:  # said back, it proves nothing of a text that holds it, too
+        return {fact for fact in found if not isinstance(fact.value, str) or len(fact.content) == 1}
     if found:
         return found
-    if any(equal(number, asked, down) for asked in facts.asked.numbers) or any(
-        number.value == length for length, _ in facts.lengths
-    ):
+    if any(number.value == length for length, _ in facts.lengths):
         return set()
     if any(number.value in (date.year, date.day) for date in facts.asked.dates):
         return set()
@@ -116,7 +118,7 @@ def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
     for item, kind in said:
         found = {fact for fact in facts.facts if any(_agree(item, known) for known in getattr(fact, kind))}
         asked = any(_agree(item, known) for known in getattr(facts.asked, kind))
-        used |= found
+        used |= {fact for fact in found if not asked or len(fact.content) <= 6}
         spans[item.span] = spans.get(item.span, False) or bool(found) or asked
     unsupported += [clause[begin:end].strip() for (begin, end), known in spans.items() if not known]
     return used
@@ -132,16 +134,23 @@ def _repeats(answer: str, fact: Fact, facts: Facts) -> bool:
     """True if an answer says a text: its words in a row, most of the meaningful words of a long one, or the same by another name."""
     if fact.phrase == "  ":
         return fact.text.strip() != "" and fact.text.strip() in answer
-    if fact.phrase in phrase(answer):
+    if fact.phrase in phrase(answer) or _bare(fact.text) in phrase(answer):
         return True
     wanted = set(fact.content)
     news = wanted - facts.asked.words  # what the query said already proves nothing
-    if len(wanted) >= 2 and news and not any(char.isdigit() for char in fact.text):
-        held = set(stems(answer))
-        if len(wanted & held) >= max(2, COVERED * len(wanted)) and len(news & held) >= COVERED * len(news):
-            return True
+    held = set(stems(answer)) if len(wanted) >= 2 and news else set()
+    if any(char.isdigit() for char in fact.text):
+        return bool(held) and len(wanted) <= 6 and wanted <= held and any(map(str.isalpha, news))
+    if held and len(wanted & held) >= max(2, COVERED * len(wanted)) and len(news & held) >= COVERED * len(news):
+        return True
     meaning = names.meanings(fact.text)
     return bool(meaning) and bool(meaning & names.mentioned(_CAPITAL.findall(answer)))
+
+
+def _bare(text: str) -> str:
+    """A name without what stands behind it in brackets, as `text.phrase` gives it: 'Bosque (latest)' is Bosque."""
+    name = _BRACKETED.sub("", text)
+    return phrase(name) if name != text and len(name.strip()) > 1 else "\n"
 
 
 def _names(answer: str, facts: Facts) -> list[str]:

@@ -17,7 +17,7 @@ MOST = 4000
 """Values looked at in one response; beyond, an answer can hardly be about them."""
 
 _META = frozenset(
-    "status code message msg success ok error errors page pages total limit offset count version timestamp".split()
+    "status code message msg success ok found error errors page pages total limit offset count version timestamp".split()
 )
 
 
@@ -103,6 +103,11 @@ class Facts:
         return frozenset(found)
 
     @cached_property
+    def observed_words(self) -> frozenset[str]:
+        """Every word of a value that was observed."""
+        return frozenset(word for fact in self.facts for word in words(fact.text))
+
+    @cached_property
     def novel(self) -> list[Fact]:
         """The values that the query did not give away, and that are more than an envelope's (status 200, page 1)."""
         return [
@@ -149,7 +154,7 @@ class Facts:
 _META_STEMS = frozenset(map(stem, _META))
 
 
-_SPEAKING = {stem(word) for word in ("message", "msg")}
+_SPEAKING = {stem(word) for word in ("message", "msg", "status")}
 _POLITE = frozenset(
     map(
         stem,

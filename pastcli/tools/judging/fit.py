@@ -13,7 +13,7 @@ from typing import Any
 
 from ...api import Parameter
 from .dates import RELATIVE, clocks, dates
-from .passing import FREE, IDENTITY, named
+from .passing import FREE, IDENTITY, PLAIN, named
 from .text import STOPWORDS, phrase, plain, stem, stems, words
 
 CHATTER = frozenset(
@@ -41,12 +41,20 @@ _SETTINGS = frozenset(
 )
 """Words of how something is to be done rather than of what: an example of the documentation will do for them."""
 
-_QUOTED = re.compile(r"(?<!\w)'([^'\n]{1,400})'(?!\w)|[\"“]([^\"”\n]{1,400})[\"”]")
+_AMOUNTS = frozenset(
+    "results top num n days day hours season year month week quantity amount total length length width height scale level skip start end from to".split()
+)
+"""Words of how much or when: an example does for them as well, where the query gives no number."""
+
+_QUOTED = re.compile(r"(?<!\w)'((?:[^'\n]|(?<=\w)'(?=\w)){1,400})'(?!\w)|[\"“]([^\"”\n]{1,400})[\"”]")
 _SPECIFIC = re.compile(
-    r"'(?P<single>[^'\n]{1,200})'(?!\w)|[\"“](?P<double>[^\"”\n]{1,200})[\"”]|(?P<link>\b(?:https?://|www\.)\S+|\b\S+@\S+\.\w+)"
+    r"(?<!\w)'(?P<single>(?:[^'\n]|(?<=\w)'(?=\w)){1,200})'(?!\w)|[\"“](?P<double>[^\"”\n]{1,200})[\"”]|(?P<link>\b(?:https?://|www\.)\S+|\b\S+@\S+\.\w+)"
     r"|(?<![.!?]\s)(?<!^)(?<=[\s(])(?P<name>[A-Z][\w.&'-]*(?:\s(?:of|de|the|la)?\s?[A-Z][\w.&'-]*)*)|(?P<code>\b\w*\d[\w./:-]*)"
 )
 
+
+_MANY = frozenset("most best random unique different recent popular".split())
+_UP_TO = frozenset("top last past next first limit maximum least most within every".split())
 
 LONG = 8
 """Words from which a search text is a text rather than a few words."""
@@ -58,6 +66,7 @@ def specifics(query: str) -> tuple[str, ...]:
     found = []
     for match in _SPECIFIC.finditer(query):
         text = next(value for value in match.groups() if value is not None).strip(" .,;:!?")
+        text = text.removesuffix("'s").removesuffix("’s")
         if plain(text) not in ("i", "i'm", "i'd", "i've", "api", "apis", "id", "ids", "url", "json", "seo") and text:
             found.append(text)
     return tuple(found)
@@ -79,6 +88,8 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
         return False
     if _is_whole_query(value, query) and not own & _WHOLE:
         return False
+    if _is_own_name(value, own):
+        return False
     worked_on = own & _WHOLE or (own & FREE and len(words(value)) >= LONG)
     if not _shape_fits(value, own, parameter) or (worked_on and not _is_quoted(value, query)):
         return False
@@ -88,9 +99,32 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
     return near or is_specific(value, query) or bool(own & FREE) or not own & IDENTITY
 
 
+def _is_own_name(value: str, name: frozenset[str]) -> bool:
+    """True if a text only names the parameter: `pdfid` is not "PDF", nor `captcha` "captcha text"."""
+    spelled = {stem(word) for word in name} | {
+        stem(word.removesuffix(ending)) for word in name for ending in IDENTITY if word != ending
+    }
+    said = {stem(word) for word in words(value)}
+    return (
+        not name & FREE and bool(said & spelled) and said <= spelled | {stem(word) for word in IDENTITY | PLAIN | FREE}
+    )
+
+
+def counts_things(text: str, span: tuple[int, int]) -> bool:
+    """True if a number of a text says how many: "up to 10 images", "top 5"."""
+    before, after = words(text[max(span[0] - 24, 0) : span[0]])[-2:], words(text[span[1] :][:40])[:1]
+    if before and before[-1] in IDENTITY:
+        return False
+    many = after and (
+        after[0] in _MANY
+        or (re.fullmatch(r"[^\W\d]{3,}s", after[0]) and after[0] not in ("has", "was", "its", "this", "yes"))
+    )
+    return bool(many) or (bool(before) and (before[-1] in _UP_TO or before == ("up", "to")))
+
+
 def _is_whole_query(value: str, query: str) -> bool:
     asked = words(query)
-    return len(asked) >= 8 and len(words(value)) >= 0.8 * len(asked)
+    return value not in specifics(query) and len(asked) >= 8 and len(words(value)) >= 0.6 * len(asked)
 
 
 def _has_figure(text: str) -> bool:
@@ -101,6 +135,11 @@ def _is_quoted(value: str, query: str) -> bool:
     """False if the query quotes texts, and this is none of them nor holds one: what is to be worked on is what was quoted."""
     quoted = [text for single, double in _QUOTED.findall(query) if (text := single or double) and len(words(text)) > 1]
     return not quoted or any(phrase(value) in phrase(text) or phrase(text) in phrase(value) for text in quoted)
+
+
+def is_quoted_in(text: str, query: str) -> bool:
+    """True if the query quotes this text as a whole."""
+    return any(text in (single.strip(" .,;:!?"), double.strip(" .,;:!?")) for single, double in _QUOTED.findall(query))
 
 
 def has_shape(value: str, name: frozenset[str]) -> bool:
@@ -140,7 +179,7 @@ def _shape_fits(value: str, name: frozenset[str], parameter: Parameter | None) -
 def _near(value: str, name: frozenset[str], query: str) -> bool:
     """True if the query says the value beside the parameter's name: "the coin bitcoin", "margarita cocktail"."""
     asked = stems(query)
-    about = {stem(word) for word in name if word not in IDENTITY} - CHATTER
+    about = {stem(word) for word in name if word not in IDENTITY and word not in STOPWORDS} - CHATTER
     own = [stem(word) for word in words(value)]
     places = [n for n in range(len(asked) - len(own) + 1) if asked[n : n + len(own)] == own]
     return any(_named_in(about, asked[max(n - 4, 0) : n + len(own) + 4]) for n in places)
@@ -165,6 +204,21 @@ def passed_over(parameter: Parameter | None, used: Set[str], query: str) -> str:
         if said and not said & used and has_shape(text, own) and meant:
             return text
     return ""
+
+
+def goes_to_another(value: str, parameter: Parameter | None, query: str) -> bool:
+    """True if the query gives a required identifier by the name of what it identifies ("user 771"), and this is another value."""
+    if parameter is None or not parameter.required:
+        return False
+    own = named(parameter.name, parameter.raw_name)
+    if not own & IDENTITY:
+        return False
+    about = [re.escape(word) for word in own - IDENTITY - STOPWORDS if len(word) > 2]
+    if not about:
+        return False
+    link = rf"(?:\W{{0,3}}(?:with|of|the|whose|{'|'.join(IDENTITY)}|is|no)\b){{0,4}}"
+    beside = re.findall(rf"\b(?:{'|'.join(about)}){link}\W{{1,4}}((?=\w*\d)[\w-]+)", plain(query))
+    return bool(beside) and not any(set(words(value)) & set(words(text)) for text in beside)
 
 
 def _is_given(text: str, name: frozenset[str], parameter: Parameter, query: str) -> bool:
@@ -200,8 +254,16 @@ def copied_example(parameter: Parameter | None, value: Any, given: list[Any], qu
     )
 
 
+def is_setting(parameter: Parameter) -> bool:
+    """True if a parameter says how something is to be done: a language, a format, a page."""
+    own = named(parameter.name, parameter.raw_name)
+    return bool(own & _SETTINGS) or any(len(word) > 3 and word in "".join(own) for word in _SETTINGS)
+
+
 def _is_subject(parameter: Parameter, value: Any) -> bool:
     own = named(parameter.name, parameter.raw_name)
-    if own & _SETTINGS or any(len(word) > 3 and word in "".join(own) for word in _SETTINGS):
+    if is_setting(parameter):
         return False
-    return bool(own & IDENTITY) or not re.fullmatch(r"[-+\d.,:/ ]*", str(value))
+    if own & IDENTITY or not re.fullmatch(r"[-+\d.,:/ ]*", str(value)):
+        return True
+    return not own & _AMOUNTS and not any(word.startswith(("max", "min")) for word in own)

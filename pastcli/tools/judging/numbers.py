@@ -95,6 +95,10 @@ _FIGURES = re.compile(
     r"(?P<n>(?<![\w.])(?<![a-z]-)(?:\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+))"
     r"(?P<suffix>\s?%|\s?percent\b|\s?per cent\b|(?:st|nd|rd|th)\b|\s?(?:k|m|bn|mn|thousand|million|billion|trillion|dozen)\b)?"
 )
+_PARTS = {"half": 0.5, "third": 1 / 3, "quarter": 0.25}
+_PART = re.compile(
+    r"\b(?:(?P<n>one|two|three)\s+)?(?P<part>half|halves|thirds?|quarters?)\s+(?:of\s+)?(?:an?|one)\s+(?P<unit>[a-z]+)"
+)
 _UNIT_AFTER = re.compile(r"\s?-?(?:°\s?)?([a-z/]+)")
 _LOOSE = re.compile(
     r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to)\W*$|[~≈]\s*$"
@@ -142,7 +146,9 @@ def numbers(text: str, apart: bool = True) -> list[Number]:
     """Every number in a text; figures inside a code (SK-1, tt0211915) are none. With `apart` those inside dates and clock times are left out: they are compared as such."""
     text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))
     taken = [*(date.span for date in dates(text)), *(clock.span for clock in clocks(text))] if apart else []
-    found = [*_figures(text), *_spelled(text)]
+    parts = list(_fractions(text))
+    spelled = (n for n in _spelled(text) if not any(n.span[0] >= p.span[0] and n.span[1] <= p.span[1] for p in parts))
+    found = [*_figures(text), *spelled, *parts]
     return sorted(
         (n for n in found if not any(n.span[0] < end and begin < n.span[1] for begin, end in taken)),
         key=lambda n: n.span,
@@ -190,6 +196,17 @@ def _spelled(text: str) -> Iterator[Number]:
         scale = _SCALES[scaled[1]] if scaled else 1.0
         unit = _unit_after(text, match.end())
         yield Number(value * scale * (-1 if signed else 1), scale, kind, unit, False, signed, match[0], match.span())
+
+
+def _fractions(text: str) -> Iterator[Number]:
+    """Parts of a unit: half an hour, three quarters of a mile."""
+    for match in _PART.finditer(text):
+        unit = unit_of(match["unit"])
+        if unit:
+            parts = (
+                _WORDS.get(match["n"] or "one", 1) * _PARTS[match["part"].removesuffix("s").replace("halve", "half")]
+            )
+            yield Number(parts, 0.01, "number", unit, text=match[0], span=match.span())
 
 
 def _unit_after(text: str, place: int) -> str:

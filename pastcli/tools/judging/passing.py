@@ -20,14 +20,17 @@ FREE = frozenset(
 )
 """Words of what may hold any text."""
 
-_PLAIN = frozenset("name title label value text result string word symbol".split())
+PLAIN = frozenset("name title label value text result string word symbol".split())
 """Words that say nothing of what is named."""
+
+_PLACES = frozenset(map(stem, "city town village place location address municipality capital area destination".split()))
+"""What one place is called by several tools."""
 
 _NOT_IDS = frozenset(
     "valid paid unpaid android void fluid rapid solid hybrid covid kid grid bid humid acid avoid liquid said aid".split()
 )
 
-_CONTAINERS = frozenset(
+CONTAINERS = frozenset(
     map(
         stem,
         "data results response items list entries records rows values output payload body content object all docs hits".split(),
@@ -62,19 +65,19 @@ def passes_as(path: tuple[str, ...], name: frozenset[str]) -> bool:
     """True if what was observed at `path` may be given to a parameter of this name (`named`)."""
     if not path or name & FREE:
         return True
-    last, around = named(path[-1]), frozenset(stem(word) for key in path[:-1] for word in words(key)) - _CONTAINERS
+    last, around = named(path[-1]), frozenset(stem(word) for key in path[:-1] for word in words(key)) - CONTAINERS
     own, wanted = _meaning(last), _meaning(name)
-    if _alike(own, wanted) or _run_together(last, name):
+    if _alike(own, wanted) or _run_together(last, name) or (own & _PLACES and wanted & _PLACES):
         return True
     if bool(last & IDENTITY) != bool(name & IDENTITY):
         return bool(last & IDENTITY) and _alike(around, wanted)
     near = not around or not wanted or _alike(around, wanted)
-    return near and (bool(last & IDENTITY) or bool(last & _PLAIN))
+    return near and (bool(last & IDENTITY) or bool(last & PLAIN))
 
 
 def _meaning(name: Iterable[str]) -> frozenset[str]:
     return frozenset(
-        stem(word) for word in name if word not in IDENTITY and word not in _PLAIN and word not in STOPWORDS
+        stem(word) for word in name if word not in IDENTITY and word not in PLAIN and word not in STOPWORDS
     )
 
 

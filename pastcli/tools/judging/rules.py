@@ -14,16 +14,15 @@ from typing import Any
 
 from ...api import Episode, Verdict
 from .arguments import counted, leaves
-from .checks import is_copied, misbound, repeats_all, unanswered, wrong_end
+from .asked import ignored, off_topic, relevant, serves, unanswered, uncounted, unrecognised
+from .checks import LONGEST, is_dump, misbound, wrong_end
 from .claims import Reading, read
 from .expected import expectations
 from .facts import Facts, failed
 from .sources import Said
-from .stance import affirms, contradictions, denies, hedges, refuses, without_questions
+from .stance import affirms, contradictions, denies, hedges, refuses, without_echoes
 from .text import phrase, plain
 
-LONGEST = 8000
-"""Characters of an answer beyond which it is one no more."""
 DUMP = "a dump of the observations, not an answer"
 SOLVED, PARTIALLY, UNSOLVED, UNGRADED = "Solved", "Partially Solved", "Unsolved", "Ungraded"
 
@@ -40,7 +39,8 @@ class Evidence:
     """What calls with invented arguments said."""
     passed_on: set[int] = field(default_factory=set)
     """Relevant APIs whose values later calls were made with."""
-    own: bool = False
+    given: list[Said] = field(default_factory=list)
+    """The arguments of calls that count."""
     values: int = 0
     grounded: int = 0
 
@@ -49,7 +49,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/5"
+    version = "rules/6"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
@@ -92,7 +92,7 @@ def weigh(episode: Episode) -> Evidence:
         elif not failed(response):
             evidence.passed_on |= _taken_from(step.arguments, evidence.facts)
             evidence.facts.add(response, places.get(spec.key, -1), step.arguments)
-            evidence.own = evidence.own or judged.own
+            evidence.given += [Said(str(leaf)) for leaf in leaves(step.arguments) if not isinstance(leaf, bool)]
             if spec.key in places:
                 evidence.called[places[spec.key]] = True
     return evidence
@@ -117,44 +117,51 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     facts = evidence.facts
     if len(episode.answer) > LONGEST:
         return UNSOLVED, f"an answer of {len(episode.answer)} characters is a dump"
-    answer = without_questions(episode.answer, facts.asked.words)
-    if is_copied(answer, facts):
-        return UNSOLVED, DUMP
+    answer = without_echoes(episode.answer, facts.asked)
     if hedges(answer):
         return UNSOLVED, "the answer wants to have it both ways"
     reading = read(answer, facts)
-    if repeats_all(facts, reading.used):
+    if is_dump(answer, facts, reading.used):
         return UNSOLVED, DUMP
-    wrong, right = contradictions(answer, facts)
-    wrong += [*reading.wrong, *misbound(answer, facts)]
-    best = wrong_end(answer, facts)
-    wrong += [f"it is {best}"] if best else []
-    apis = [place for place, was in enumerate(evidence.called) if was]
-    if any(facts.empty(api) for api in apis) and affirms(answer) and not denies(answer):
-        wrong.append("nothing was found")
-    silent = [
-        api for api in apis if api not in evidence.passed_on and not _speaks_of(api, facts, reading, right, answer)
-    ]
     made_up = _from_tainted(answer, evidence)
     if made_up:
         return UNSOLVED, _short(f"rests on a call with invented arguments: {made_up}")
-    left_out, wanted = unanswered(facts, reading, right)
+    right, wrong = _wrong(answer, evidence, reading)
+    apis = [place for place, was in enumerate(evidence.called) if was]
+    served = [api for api in apis if _speaks_of(api, facts, reading, right, answer)]
+    served = [api for api in served if api not in unrecognised(served, episode.task, facts, reading.used, answer)]
+    left_out, _ = unanswered(facts, reading, right)
     details |= {
-        "unused": len(silent),
+        "unused": len(set(apis) - set(served) - evidence.passed_on),
         "unsupported": list(reading.unsupported[:5]),
         "wrong": wrong[:5],
         "left_out": left_out[:5],
     }
     if wrong:
         return UNSOLVED, _short(f"contradicts what was observed: {wrong[0]}")
-    if len(silent) == len(apis) or not any(_speaks_of(api, facts, reading, right, answer) for api in apis):
-        return UNSOLVED, "the answer repeats nothing that was observed"
-    if len(left_out) == wanted > 0 and len(apis) == 1:
-        return UNSOLVED, _short(f"the answer leaves out what was asked: {left_out[0]}")
-    novel = [fact for fact in reading.used if fact in set(facts.novel)]
-    if len(reading.unsupported) > max(1, len(novel)):
+    if not served:
+        why = f"leaves out what was asked: {left_out[0]}" if left_out else "repeats nothing that was asked for"
+        return UNSOLVED, _short(f"the answer {why}")
+    unused = ignored(facts, evidence.given, relevant(episode.task))
+    if unused:
+        return UNSOLVED, _short(f"nothing was done with what the query gives: {unused}")
+    novel = set(facts.novel)
+    if len(reading.unsupported) > max(1, sum(fact in novel for fact in reading.used)):
         return UNSOLVED, _short(f"mostly without a source: {', '.join(reading.unsupported[:3])}")
-    return _graded(episode, evidence, reading, len(silent), left_out, answer)
+    return _graded(episode, evidence, reading, set(served), left_out, answer)
+
+
+def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[tuple[str, ...]], list[str]]:
+    """(fields of truth that the answer states right, what it states wrong)."""
+    facts = evidence.facts
+    wrong, right = contradictions(answer, facts)
+    wrong += [*reading.wrong, *misbound(answer, facts)]
+    best = wrong_end(answer, facts)
+    wrong += [f"it is {best}"] if best else []
+    nothing = any(facts.empty(api) for api, was in enumerate(evidence.called) if was)
+    if nothing and affirms(answer) and not denies(answer):
+        wrong.append("nothing was found")
+    return right, wrong
 
 
 def _from_tainted(answer: str, evidence: Evidence) -> str:
@@ -172,32 +179,40 @@ def _from_tainted(answer: str, evidence: Evidence) -> str:
 
 
 def _graded(
-    episode: Episode, evidence: Evidence, reading: Reading, silent: int, left_out: list[str], answer: str
+    episode: Episode, evidence: Evidence, reading: Reading, served: set[int], left_out: list[str], answer: str
 ) -> tuple[str, str]:
-    """Solved, or what keeps a partly right answer from it."""
-    missing = len(evidence.called) - sum(evidence.called)
+    """Solved, or what keeps a partly right answer from it; Unsolved where less than half of it is right."""
+    apis, facts = len(evidence.called), evidence.facts
+    missing = apis - sum(evidence.called)
+    if 2 * len(served | (evidence.passed_on & set(range(apis)))) < apis:
+        return UNSOLVED, f"the answer has something of {len(served)} of {apis} relevant APIs only"
+    if refuses(answer) and not all(facts.empty(api) for api in range(apis)):
+        if apis == 1 or missing:
+            return UNSOLVED, "refuses although something was observed"
+        return PARTIALLY, "refuses although something was observed"
     if missing:
         why = f" (invented: {evidence.invented[0]})" if evidence.invented else ""
-        return PARTIALLY, _short(f"{missing} of {len(evidence.called)} relevant APIs not called validly{why}")
-    if refuses(answer) and not all(evidence.facts.empty(api) for api in range(len(evidence.called))):
-        return PARTIALLY, "refuses although something was observed"
+        return PARTIALLY, _short(f"{missing} of {apis} relevant APIs not called validly{why}")
     if reading.unsupported:
         return PARTIALLY, _short(f"without a source: {', '.join(reading.unsupported[:3])}")
+    silent = {api for api, was in enumerate(evidence.called) if was} - served - evidence.passed_on
     if silent:
-        return PARTIALLY, f"the answer uses nothing that {silent} of {len(evidence.called)} relevant APIs said"
+        return PARTIALLY, f"the answer uses nothing that {len(silent)} of {apis} relevant APIs said"
     if left_out:
         return PARTIALLY, _short(f"the answer leaves out: {', '.join(left_out[:3])}")
+    many = uncounted(facts, evidence.given, relevant(episode.task))
+    if many:
+        return PARTIALLY, f"{many} were asked for, and no call said so"
+    if off_topic(facts, reading.used):
+        return PARTIALLY, "most of the answer is of what nobody asked for"
     return SOLVED, "all relevant APIs called validly, answer grounded in observations"
 
 
 def _speaks_of(api: int, facts: Facts, reading: Reading, right: set[tuple[str, ...]], answer: str) -> bool:
-    """True if the answer uses something that an API said, or says that it had nothing."""
+    """True if the answer tells what was wanted of an API, or says that it had nothing."""
     if facts.empty(api):
         return denies(answer) or refuses(answer)
-    own = [fact for fact in facts.novel if fact.api == api]
-    if not own:
-        return True
-    return any(fact in reading.used or fact.key in right for fact in own) or api in reading.counts
+    return serves(api, facts, reading, right)
 
 
 def _short(reason: str) -> str:

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 
 from .facts import Fact, Facts
-from .text import clauses, plain, sentences, stem, stems, words
+from .sources import Said
+from .text import clauses, phrase, plain, sentences, stem, stems, words
 
 _OPPOSITES = (
     ("available|in stock|vacant|bookable", "unavailable|sold out|out of stock|booked|fully booked|taken"),
     ("open|opened", "closed|shut"),
     ("delayed|late|behind schedule|running late|delay", "on time|on schedule|punctual|no delay|early"),
     ("valid|genuine", "invalid|fake"),
-    ("active|enabled|on", "inactive|disabled|off"),
+    (r"active|enabled|on(?! \w)", r"inactive|disabled|off(?! \w)"),
     ("healthy|up|ok|operational|running|online|fine|working", "unhealthy|down|offline|broken|failing"),
     ("shipped|dispatched|sent|delivered", "unshipped"),
     ("success|successful|succeeded", "failure|failed|unsuccessful"),
@@ -44,9 +45,17 @@ _NONE = re.compile(
 _PERHAPS = re.compile(r"\b(may|might|could|either|possibly|or not|true or false|yes or no|whether or not|perhaps)\b")
 
 
-def without_questions(answer: str, asked: frozenset[str]) -> str:
-    """The answer without sentences that only ask the query back."""
-    kept = [s for s in sentences(answer) if not (s.endswith("?") and _share(words(s), asked) > 0.8)]
+SAID_BACK = 6
+"""Words of a sentence from which it is no accident that the query has them in a row."""
+
+
+def without_echoes(answer: str, asked: Said) -> str:
+    """The answer without sentences that only say the query back, as a question or word for word."""
+    kept = []
+    for sentence in sentences(answer):
+        question = sentence.endswith("?") and _share(words(sentence), asked.words) > 0.8
+        if not question and not (len(words(sentence)) >= SAID_BACK and phrase(sentence) in phrase(asked.text)):
+            kept.append(sentence)
     return "\n".join(kept)
 
 
@@ -87,13 +96,23 @@ def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
     for fact in facts:
         if isinstance(fact.value, bool):
             seen.setdefault(fact.key, set()).add(fact.value)
-        elif isinstance(fact.value, str) and len(fact.text) < 40 and "?" not in fact.text:
-            for positive, negative in _OPPOSITES[:8]:
-                if _says(negative, fact.text):
-                    seen.setdefault((stem(positive.split("|")[0]),), set()).add(False)
-                elif _says(positive, fact.text) and len(words(fact.text)) <= 2:
-                    seen.setdefault((stem(positive.split("|")[0]),), set()).add(True)
+        for key, truth in _spelled(fact):
+            seen.setdefault(key, set()).add(truth)
     return {key: values.pop() for key, values in seen.items() if len(values) == 1}
+
+
+def _spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
+    """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
+    if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text:
+        return []
+    found: list[tuple[tuple[str, ...], bool]] = []
+    for positive, negative in _OPPOSITES[:8]:
+        key = (stem(positive.split("|")[0]),)
+        if _says(negative, fact.text):
+            found.append((key, False))
+        elif _says(positive, fact.text) and len(words(fact.text)) <= 2:
+            found.append((key, True))
+    return found
 
 
 def stances(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
@@ -185,4 +204,5 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[tuple[str,
         bare, only = plain(answer), len(facts.novel) == 1
         if only and (_YES.search(bare) or _NO.search(bare)):
             (right.add(key) if bool(_YES.search(bare)) == value else wrong.append(" ".join(key)))
+    right |= {fact.key for fact in facts.novel if any(key in right for key, _ in _spelled(fact))}
     return wrong, right

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...api import Episode, Verdict
-from .behaviour import is_dump
+from .behaviour import dumps
 from .calls import score
 
 LABELS = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
@@ -44,4 +44,4 @@ def verdict(
 
 def _paid(episode: Episode, verdict: Verdict) -> float | None:
     value = LABELS.get(verdict.label)
-    return 0.0 if value and is_dump(episode) else value
+    return 0.0 if value and dumps(episode) else value

@@ -6,20 +6,15 @@ or on finishing at once.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from difflib import SequenceMatcher
 
 from ...api import Episode
-from ..judging.checks import is_copied, repeats_all
+from ..judging.checks import LONGEST, is_dump
 from ..judging.claims import read
-from ..judging.rules import LONGEST, weigh
+from ..judging.rules import weigh
 from .calls import first_attempts, right_first_calls, strangers, wanted_calls
 
 CALLED = ("ok", "invalid", "unknown")
-COPIED = 20
-"""Characters of an observation's JSON in an answer, spaces and quotes left out, from which it is copied."""
 
 
 def describe(episode: Episode) -> Mapping[str, float | None]:
@@ -41,7 +36,7 @@ def describe(episode: Episode) -> Mapping[str, float | None]:
         "strangers_called": _share(*_called_strangers(episode)),
         "finished": float(finished),
         "finished_at_once": float(bool(outcomes) and outcomes[0] == "finish"),
-        "dumped": float(is_dump(episode)) if finished else None,
+        "dumped": float(dumps(episode)) if finished else None,
     }
 
 
@@ -52,33 +47,18 @@ def _called_strangers(episode: Episode) -> tuple[int, int]:
     return len(strangers(episode) & shown), len(shown) if wanted else 0
 
 
-def is_dump(episode: Episode) -> bool:
-    """True for an answer that hands over what was observed instead of saying what was asked, in whatever length."""
+def dumps(episode: Episode) -> bool:
+    """True for an answer that hands over what was observed instead of saying what was asked, in whatever length.
+
+    Calls that a judge does not count are observed as well.
+    """
     if not episode.answer or not any(step.outcome in CALLED for step in episode.steps):
         return False
     facts = weigh(episode).facts
-    if len(episode.answer) > LONGEST or is_copied(episode.answer, facts) or _holds_json(episode):
-        return True
-    return repeats_all(facts, read(episode.answer, facts).used)
-
-
-def _holds_json(episode: Episode) -> bool:
-    """True if half of the answer, and `COPIED` characters at least, are one stretch of an observation with two of its JSON keys."""
-    answer = "" if re.search(r"\bjson\b", episode.task.query, re.IGNORECASE) else _squeezed(episode.answer)
     for step in episode.steps:
-        if step.observation is None or not answer:
-            continue
-        shown = _squeezed(json.dumps(step.observation.to_dict(), ensure_ascii=False))
-        same = SequenceMatcher(None, answer, shown, autojunk=False).find_longest_match()
-        piece = answer[same.a : same.a + same.size]
-        if same.size >= max(COPIED, len(answer) / 2) and re.search(r"\w:.*,\w+:", piece):
-            return True
-    return False
-
-
-def _squeezed(text: str) -> str:
-    """Without spaces, quotes and backslashes: JSON in JSON."""
-    return re.sub(r"[\s'\"\\\\]", "", text)[:LONGEST]
+        if step.observation is not None:
+            facts.responses.append((-1, step.observation.to_dict()))
+    return len(episode.answer) > LONGEST or is_dump(episode.answer, facts, read(episode.answer, facts).used)
 
 
 def _share(part: float, whole: float) -> float | None:

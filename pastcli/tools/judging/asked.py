@@ -1,0 +1,212 @@
+"""What a query asks for: the fields it names among those observed, and the values of its own that a run has to use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from ...api import Task, ToolSpec
+from .claims import Reading, equal
+from .facts import Fact, Facts, is_envelope
+from .fit import CHATTER, counts_things, fits, is_quoted_in, is_setting, specifics
+from .passing import CONTAINERS, IDENTITY
+from .sources import Said
+from .text import content, phrase, plain, stem, stems, words
+
+GENERIC = frozenset(
+    map(
+        stem,
+        "id name type title date time status result data number code url link key value day year description info details list item text language country city".split(),
+    )
+)
+"""Words of a field's name that a query holds by accident."""
+_HANDLES = frozenset(map(stem, IDENTITY - {"code", "number", "key"}))
+_ASKS_HANDLES = frozenset(map(stem, IDENTITY | {"identifier"}))
+
+_ANYBODYS = GENERIC | frozenset(
+    map(stem, "message messages msg text content updated created image picture type kind".split())
+)
+"""Words of the names of fields that any API has."""
+
+_HOW_MANY = frozenset(map(stem, "count limit size num n number quantity amount batch results max top".split()))
+"""Words of a parameter for how many things are wanted."""
+
+Wanted = Mapping[tuple[str, ...], Sequence[Fact]]
+
+
+def wanted(facts: Facts, api: int | None = None) -> Wanted:
+    """The fields that the query names, with what was observed in them: of one API, or of all.
+
+    A field is named by all words of its name, or by those of the object it lies in (`support.url`) where its own name is
+    one that any query holds.
+    """
+    asked, handles = set(stems(facts.asked.text)), _asks_for_handles(facts.asked.text)
+    found: dict[tuple[str, ...], list[Fact]] = {}
+    for fact in facts.novel:
+        if api is not None and fact.api != api:
+            continue
+        own = set(fact.key)
+        named = not own <= GENERIC or lies_in_asked(fact, facts)
+        if own and named and own <= asked and (handles or not own <= _HANDLES):
+            found.setdefault(fact.key, []).append(fact)
+    return found
+
+
+def lies_in_asked(fact: Fact, facts: Facts) -> bool:
+    """True if the query names the object or list that a value lies in."""
+    around = {stem(word) for part in fact.record[1:] if isinstance(part, str) for word in words(part)} - CONTAINERS
+    return around <= set(stems(facts.asked.text)) and not around <= GENERIC
+
+
+def told(fields: Wanted, facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Those of the fields that an answer tells: a value of them, their truth, or how many there are."""
+    return [
+        key
+        for key, found in fields.items()
+        if key in right or reading.used & set(found) or {fact.api for fact in found} & reading.counts
+    ]
+
+
+def unanswered(facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> tuple[list[str], int]:
+    """(fields that the query names and the answer leaves out, how many it names): only fields with something new to tell."""
+    fields = dict(wanted(facts))
+    people = [fact for fact in facts.novel if _names_someone(fact)] if "who" in words(facts.asked.text) else []
+    if people:
+        fields[("who",)] = people
+    said = told(fields, facts, reading, right)
+    return [" ".join(key) for key in fields if key not in said], len(fields)
+
+
+def serves(api: int, facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> bool:
+    """True if an answer tells what the query wanted of an API: half of the fields that it names there, or anything that tells
+    more than an identifier where it names none."""
+    own = [fact for fact in facts.novel if fact.api == api]
+    fields = wanted(facts, api)
+    if not own:
+        return True
+    if fields:
+        return 2 * len(told(fields, facts, reading, right)) >= len(fields)
+    handles = _asks_for_handles(facts.asked.text)
+    telling = [fact for fact in own if handles or not set(fact.key) & _HANDLES] or own
+    return any(fact in reading.used or fact.key in right for fact in telling) or api in reading.counts
+
+
+def unrecognised(apis: Iterable[int], task: Task, facts: Facts, used: frozenset[Fact], answer: str) -> set[int]:
+    """Of several APIs, those of whose part of an answer nobody can tell that it is theirs: it says no word of what they are
+    called and the query asks for, and only values of fields that any API has (a name, a status). One may be left to guess."""
+    asked, said = set(stems(facts.asked.text)), set(stems(answer))
+    named = set(wanted(facts))
+    found = set()
+    for api in apis:
+        topic = (set(content(task.relevant[api][2])) - CHATTER) & asked
+        own = [fact for fact in used if fact.api == api]
+        plainly = all(set(fact.key) <= _ANYBODYS and fact.key not in named for fact in own)
+        if topic and not topic & said and own and plainly:
+            found.add(api)
+    return found if len(found) > 1 else set()
+
+
+@lru_cache(maxsize=512)
+def _asks_for_handles(query: str) -> bool:
+    """True if a query speaks of identifiers without giving one: "their IDs", and not "the user with ID 52"."""
+    given = "|".join(
+        re.escape(plain(text))
+        for text in specifics(query)
+        if any(char.isdigit() for char in text) or is_quoted_in(text, query)
+    )
+    left = (
+        re.sub(rf"\b\w+\W{{1,4}}(?:(?:is|of|number|code|id)\W{{1,4}})?(?:{given})", " ", plain(query))
+        if given
+        else query
+    )
+    return bool(_ASKS_HANDLES & set(stems(left)))
+
+
+def _names_someone(fact: Fact) -> bool:
+    """True if a value can be the name of somebody: a few words of letters."""
+    return isinstance(fact.value, str) and 0 < len(fact.content) <= 5 and not any(char.isdigit() for char in fact.text)
+
+
+@lru_cache(maxsize=512)
+def own_values(query: str) -> tuple[str, ...]:
+    """What a query gives to be worked with, and can mean nothing else: quoted texts, links and addresses, codes, long numbers."""
+    return tuple(text for text in specifics(query) if is_quoted_in(text, query) or _is_code(text))
+
+
+def _is_code(text: str) -> bool:
+    if "://" in text or "www." in text or "@" in text:
+        return True
+    figures = sum(char.isdigit() for char in text)
+    ordinal = re.fullmatch(r"\d+(?:st|nd|rd|th|s|km|m|kg|g|p|k|d)|covid-?19", plain(text))
+    mixed = figures > 0 and any(char.isalpha() for char in text) and " " not in text and ordinal is None
+    return mixed or figures >= 5
+
+
+def ignored(facts: Facts, given: Sequence[Said], specs: Iterable[ToolSpec]) -> str:
+    """The query's own value if no call that counts was made with anything that the query names and none was observed,
+    though the APIs have a parameter that could take it; else ''."""
+    query = facts.asked.text
+    own = own_values(query)
+    if (
+        not own
+        or any(_is_given(text, given) for text in specifics(query))
+        or any(_is_seen(text, facts) for text in own)
+    ):
+        return ""
+    for spec in specs:
+        for parameter in spec.parameters:
+            for text in own:
+                if not is_setting(parameter) and fits(text, parameter.name, parameter, query):
+                    return text
+    return ""
+
+
+def _is_seen(text: str, facts: Facts) -> bool:
+    return any(phrase(text) in fact.phrase for fact in facts.facts) or facts.observed_words >= set(words(text))
+
+
+def _is_given(text: str, given: Sequence[Said]) -> bool:
+    """True if a call was made with a value, or part of it: as it stands or by what it means."""
+    said = Said(text)
+    for argument in given:
+        if phrase(argument.text) in phrase(text) or phrase(text) in phrase(argument.text):
+            return True
+        if any(date.agrees(other) for date in said.dates for other in argument.dates):
+            return True
+        if any(clock.minutes & other.minutes for clock in said.clocks for other in argument.clocks):
+            return True
+        if any(equal(number, other) for number in said.numbers for other in argument.numbers):
+            return True
+        if said.meanings & argument.meanings:
+            return True
+    return False
+
+
+def relevant(task: Task) -> list[ToolSpec]:
+    """The documentation of the APIs that a good run calls."""
+    return [spec for spec in task.tools if spec.key in task.relevant]
+
+
+def uncounted(facts: Facts, given: Sequence[Said], specs: Iterable[ToolSpec]) -> str:
+    """How many things the query asks for ("50 GUIDs"), if the APIs have a parameter for how many, no call gave it and no list
+    has that many; else ''."""
+    query = facts.asked.text
+    many = [
+        n for n in facts.asked.numbers if n.value >= 2 and n.kind in ("number", "word") and counts_things(query, n.span)
+    ]
+    if not many or not any({stem(w) for w in words(p.name)} & _HOW_MANY for spec in specs for p in spec.parameters):
+        return ""
+    held = [n.value for said in given for n in said.numbers] + [length for length, _ in facts.lengths]
+    held += [n.value for fact in facts.facts for n in fact.numbers]
+    return "" if any(n.value in held for n in many) else many[0].text
+
+
+def off_topic(facts: Facts, used: Iterable[Fact]) -> bool:
+    """True if most of what an answer tells was said by APIs that the query does not need, and is nothing that it names."""
+    named = wanted(facts)
+    news = set(facts.novel)
+    known = {plain(fact.text) for fact in facts.facts if fact.api >= 0}
+    telling = [fact for fact in used if fact in news and not is_envelope(" ".join(fact.key), fact.value)]
+    beside = [fact for fact in telling if fact.api < 0 and fact.key not in named and plain(fact.text) not in known]
+    return len(beside) >= 3 and len(beside) > 0.5 * len(telling)
