@@ -104,8 +104,13 @@ def _echo(items: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
     """Mean of every metric over the seeds, with Student's interval; mean length of an answer in tokens; empty answers."""
-    rows, seeds = answers.rows(arm), answers.seeds(arm)
-    found: dict[str, Any] = {"seeds": seeds, "questions": len(rows), "documents": len(set(answers.docs(arm, rows)))}
+    rows, seeds = answers.rows(arm), level_seeds(answers.document, arm, answers.seeds(arm))
+    found: dict[str, Any] = {
+        "seeds": answers.seeds(arm),
+        "untrained": untrained(answers.document, arm),
+        "questions": len(rows),
+        "documents": len(set(answers.docs(arm, rows))),
+    }
     for metric in METRICS:
         means = [_mean(answers.column(arm, seed, metric, rows)) for seed in seeds]
         found[metric] = {"by_seed": means, **stats.t_interval(means, confidence)._asdict()}
@@ -121,6 +126,17 @@ def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
             "kl_everyday": _mean([one["kl_everyday"] for one in kept]),
         }
     return found
+
+
+def untrained(document: Mapping[str, Any], arm: str) -> bool:
+    """Whether nothing in an arm was trained here: the base, or the know-nothing program, is the same at every seed."""
+    declared = document["study"]["arms"][arm]
+    return declared.get("model") in ("base", "know-nothing") and not declared.get("add")
+
+
+def level_seeds(document: Mapping[str, Any], arm: str, seeds: Sequence[str]) -> Sequence[str]:
+    """The seeds whose mean is a level of its own: one of an untrained arm, whose repeats are no sample to take an interval of."""
+    return seeds[:1] if untrained(document, arm) else seeds
 
 
 def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: float) -> dict[str, Any] | None:

@@ -112,7 +112,7 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, 
             if kept
             else ["-"] * 3
         )
-        rows.append([arm, *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", *price, str(len(score["seeds"]))])
+        rows.append([arm, *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", *price, seeds_of(score)])
     first = summary["scores"][arms[0]]
     caption = f"{first['questions']} questions on {first['documents']} documents; mean over seeds with its {summary['confidence']:.0%} t-interval. "
     caption += (
@@ -136,6 +136,11 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, 
         + "\n\n"
         + caption
     )
+
+
+def seeds_of(level: Mapping[str, Any]) -> str:
+    """How many trainings a level is the mean of; `any` where nothing was trained and every seed answers the same."""
+    return "any" if level["untrained"] else str(len(level["seeds"]))
 
 
 def _level(one: Mapping[str, Any]) -> str:

@@ -519,6 +519,19 @@ def test_an_effect_is_a_mean_over_seeds_of_differences_within_seeds():
     assert summary["scores"]["SFT"]["documents"] == 12 and summary["scores"]["SFT"]["questions"] == 48
 
 
+def test_the_level_of_a_model_that_was_not_trained_has_no_interval_over_seeds():
+    """The base answers the same at every seed: five copies of one number are no sample, and [x, x] is no interval."""
+    from pastcli.study import report
+    from pastcli.study.effects import summarise
+
+    document = results({"base": 0.1, "base + v": 0.3}, arms={"base": {"model": "base"}, "base + v": {"add": ["rl"]}})
+    summary = summarise(document)
+    base, added = summary["scores"]["base"], summary["scores"]["base + v"]
+    assert base["f1"]["low"] is None and len(base["f1"]["by_seed"]) == 1 and report.seeds_of(base) == "any"
+    assert added["f1"]["low"] is not None and report.seeds_of(added) == "5"
+    assert len(summary["effects"]["base"]["metrics"]["f1"]["by_seed"]) == 5, "SFT differs by seed, so does the effect"
+
+
 def test_the_sentence_says_what_the_numbers_carry_and_no_more():
     from pastcli.study.effects import summarise
     from pastcli.study.sentences import sentences

@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import stats
 from ...agent.summary import SCORES
-from ..effects import RESAMPLES, against, over_both
+from ..effects import RESAMPLES, against, level_seeds, over_both, untrained
 
 FIGURES = (
     "first_call_recall",
@@ -92,9 +92,10 @@ def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str
 
 def _levels(trials: Trials, arm: str, confidence: float) -> dict[str, Any]:
     """Mean of every figure over what has one, by seed, with Student's interval over seeds."""
-    found: dict[str, Any] = {"seeds": trials.seeds(arm)}
+    found: dict[str, Any] = {"seeds": trials.seeds(arm), "untrained": untrained(trials.document, arm)}
+    seeds = level_seeds(trials.document, arm, trials.seeds(arm))
     for figure in FIGURES:
-        columns = [[v for v in trials.column(arm, seed, figure) if v is not None] for seed in trials.seeds(arm)]
+        columns = [[v for v in trials.column(arm, seed, figure) if v is not None] for seed in seeds]
         means = [_mean(column) for column in columns if column]
         if means:
             found[figure] = {"by_seed": means, **stats.t_interval(means, confidence)._asdict()}

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import MismatchError
 from ...files import write_text
 from ...narration import FEWEST_SEEDS
-from ..report import dumps, table
+from ..report import dumps, seeds_of, table
 from ..sentences import gain, seeds
 from .effects import CLAIMED, FIGURES, summarise
 
@@ -152,7 +152,7 @@ def _levels(summary: Mapping[str, Any]) -> str:
     for arm, found in summary["levels"].items():
         kept = found.get("retained")
         price = f"{kept['perplexity_ratio'] - 1:+.1%}" if kept else "-"
-        rows.append([arm, *(_level(found.get(name)) for name in FIGURES), price, str(len(found["seeds"]))])
+        rows.append([arm, *(_level(found.get(name)) for name in FIGURES), price, seeds_of(found)])
     caption = f"Mean over seeds with its {summary['confidence']:.0%} t-interval. Grounding and valid calls are shares of what was called. Perplexity of a fixed neutral text, against the base."
     return table(("arm", *(NAMES[name] for name in FIGURES), "perplexity", "seeds"), rows) + "\n\n" + caption
 
