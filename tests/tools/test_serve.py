@@ -396,3 +396,26 @@ def test_what_a_tool_prints_does_not_come_between_mcp_messages(files, tmp_path):
             return await client.call_tool("loud", {})
 
     assert asyncio.run(talk()).content[0].text == "ok"
+
+
+READY = """
+import gc, os, signal, sys
+from pathlib import Path
+from pastcli.tools.load import load_tools, open_environment
+from pastcli.tools.server.directory import Directory
+from pastcli.tools.server.run import listen, serve
+
+def started(url):
+    print(gc.get_freeze_count() > 1000, "jsonschema.validators" in sys.modules)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+path = Path(sys.argv[1])
+tools = load_tools(path)
+serve(Directory(tools.specs), open_environment(tools, path), listen("127.0.0.1", 0), "127.0.0.1", started)
+"""
+
+
+def test_nothing_is_left_for_the_first_request_to_wait_for(files):
+    """The modules of the validator are there, and what was loaded is not looked through for garbage between requests."""
+    ran = subprocess.run([sys.executable, "-c", READY, str(files / "tools.json")], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "True True\n"), ran.stderr

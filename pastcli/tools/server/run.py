@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import ipaddress
 import signal
 import socket
@@ -11,6 +12,7 @@ from typing import Any
 
 from ...api import ToolEnv
 from ...errors import PastError, UsageError
+from ..validate import validator
 from .directory import Directory
 
 STOP_SECONDS = 10
@@ -81,4 +83,13 @@ def serve(
                 for one, handler in before.items():
                     signal.signal(one, handler)
 
+    make_ready()
     Server(config).run(sockets=[bound])
+
+
+def make_ready() -> None:
+    """What would hold up some request once is done before the first: the validator's modules are read (50 ms), and what is
+    loaded by now, which stays, is no more looked through for garbage (80 ms with 10,000 APIs)."""
+    validator({})
+    gc.collect()
+    gc.freeze()
