@@ -23,7 +23,8 @@ REMEMBERED = 1 << 20
 SETTLED = 2.0
 """Seconds after its last change from which a file's digest is kept: the coarsest time stamps in use are that coarse."""
 
-_PIECE = 8 << 20
+_PIECE = 1 << 20
+"""Bytes hashed at once: enough to share among cores, and still in their caches."""
 _SPLIT = re.compile(r"^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 

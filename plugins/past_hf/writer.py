@@ -66,8 +66,8 @@ class HFWriter:
         if self.rounding != "nearest" or not arithmetic.compiled() or not {source, target} <= arithmetic.KINDS.keys():
             return None
         raw = self.template.stored(name, start, start + change.size)
-        made, sums = arithmetic.add_stored(source, target, raw, change)
-        self._writers[self.template.shard_of(name)].write(self.template.stored_name(name), start, made)
+        writer = self._writers[self.template.shard_of(name)]
+        sums = writer.write_sum(self.template.stored_name(name), start, source, raw, change)
         return sums.aa, sums.ab, sums.bb
 
     def copy(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import math
 import shutil
 
@@ -16,7 +17,9 @@ from pastcli.vectors.numbers.arithmetic import (
     SIGNIFICAND_BITS,
     STORAGE,
     Sums,
+    KINDS,
     add_stored,
+    add_to_file,
     gram,
     narrow,
     narrow_stochastic,
@@ -313,3 +316,28 @@ def test_the_compiled_sum_refuses_what_does_not_fit():
             add(*words)
     with pytest.raises(BufferError):
         add(1, 1, raw, change, out.tobytes())
+
+
+@needs_kernels
+@pytest.mark.parametrize("source", KINDS)
+@pytest.mark.parametrize("target", KINDS)
+def test_adding_into_a_file_stores_what_adding_into_an_array_does(tmp_path, source, target):
+    """Also over several pieces with a rest, at an odd place of the file."""
+    rng = np.random.default_rng(0)
+    size = 3 * (1 << 16) + 1021
+    raw = narrow(rng.standard_normal(size, dtype=np.float32), source)
+    change = rng.standard_normal(size, dtype=np.float32) * np.float32(1e-3)
+    made, sums = add_stored(source, target, raw, change)
+    with open(tmp_path / "out", "wb") as file:
+        found = add_to_file(file.fileno(), 4099, source, target, raw, change)
+    assert (tmp_path / "out").read_bytes() == bytes(4099) + made.tobytes()
+    assert (found.aa, found.ab, found.bb) == pytest.approx((sums.aa, sums.ab, sums.bb), rel=1e-12)
+
+
+@needs_kernels
+def test_adding_into_a_file_that_takes_nothing_is_an_error():
+    raw, change = np.zeros(8, np.uint16), np.zeros(8, np.float32)
+    with open(os.devnull, "rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
+        add_to_file(file.fileno(), 0, "BF16", "BF16", raw, change)
+    with pytest.raises(ValueError, match="as many float32 changes"):
+        add_to_file(0, 0, "BF16", "BF16", raw, change[:7])

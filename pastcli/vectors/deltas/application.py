@@ -16,15 +16,16 @@ from ...errors import GateError, MismatchError, UsageError
 from ..checks.survival import OWN, SKILL, WAY_OUT, Survival, lossy_tensors, sums_by_tensor, survivals
 from ..files.destination import Storage, form_of_suffix, writer_for
 from ..files.opening import Overlay
-from ..files.stream import Span
+from ..files.stream import SPAN, Span
 from ..numbers.arithmetic import Sums, overflow
-from .delta import Delta
+from .delta import Delta, lies_in_file
 from .difference import difference
 
 Progress = Callable[[int, int], None]
 
 AT_ONCE = 1 << 18
-"""Elements added in one call: what is stored of them is still in the second-level cache when it is written."""
+"""Elements of a change that are made in one call: they are still in the second-level cache when they are added. What lies in
+a file already is added a span at a time."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class _Adding:
 
     def __init__(self, model: Checkpoint, change: Change, writer: CheckpointWriter):
         self._model, self._change, self._writer = model, change, writer
+        self._adder = writer if isinstance(writer, AddingWriter) else None
 
     def __call__(self, span: Span) -> Mapping[str, Sums]:
         name = span.spec.name
@@ -131,11 +133,12 @@ class _Adding:
 
     def _directly(self, changes: Mapping[str, Delta], span: Span) -> dict[str, Sums] | None:
         """Through the stored bytes, where the writer can and there is nothing but the skill to look at."""
-        if changes.keys() != {SKILL} or not isinstance(self._writer, AddingWriter):
+        if changes.keys() != {SKILL} or self._adder is None:
             return None
         name, total = span.spec.name, Sums()
-        for start, stop in span.blocks(AT_ONCE):
-            sums = Sums.of(self._writer.add(name, start, changes[SKILL].block(name, start, stop)))
+        limit = SPAN if lies_in_file(changes[SKILL], name) else AT_ONCE
+        for start, stop in span.blocks(limit):
+            sums = Sums.of(self._adder.add(name, start, changes[SKILL].block(name, start, stop)))
             if sums is None:
                 return None
             total += sums

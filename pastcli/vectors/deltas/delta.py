@@ -13,6 +13,7 @@ import numpy as np
 
 from ...api import TensorSpec
 from ...errors import MismatchError
+from ..files.skill import Skill
 from ..files.stream import BLOCK, cut
 
 
@@ -39,6 +40,16 @@ def whole(delta: Delta, spec: TensorSpec) -> np.ndarray:
         if not np.isfinite(flat[start:stop]).all():
             raise MismatchError(f"the change of tensor {spec.name} holds NaN or infinity")
     return flat.reshape(spec.shape)
+
+
+def lies_in_file(delta: Delta, name: str) -> bool:
+    """Whether `block` shows a change where it lies in a file, so that a long block takes no memory."""
+    if isinstance(delta, Skill):
+        return delta.parts[name].form == "dense"
+    if not isinstance(delta, Sum):
+        return False
+    touching = [(part, factors[name]) for part, factors in delta.terms if factors.get(name) and name in part.specs()]
+    return len(touching) == 1 and touching[0][1] == 1.0 and lies_in_file(touching[0][0], name)
 
 
 class Only:

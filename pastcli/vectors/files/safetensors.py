@@ -22,6 +22,7 @@ import numpy as np
 
 from ...errors import MismatchError, PastError
 from ...files import claim, read_at
+from ..numbers.arithmetic import Sums, add_to_file
 from .memory_map import Mapped
 
 ITEM_BYTES = {
@@ -213,6 +214,14 @@ class SafeWriter:
         while view:
             done = os.pwrite(self._fd, view, offset)
             view, offset = view[done:], offset + done
+
+    def write_sum(self, name: str, start: int, source: str, raw: np.ndarray, change: np.ndarray) -> Sums:
+        """Store items from `start` on that are `raw` (stored as type `source`) plus float32 `change`; see
+        `arithmetic.add_to_file`."""
+        dtype = self._entries[name][0]
+        return add_to_file(
+            self._fd, self._offsets[name] + start * ITEM_BYTES[dtype], source, dtype, raw, change
+        )
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write the header; from here on the file is a safetensors file."""

@@ -102,6 +102,14 @@ def add_stored(source: str, target: str, raw: np.ndarray, change: np.ndarray | N
     return out, Sums(aa, bb, ab)
 
 
+def add_to_file(fd: int, offset: int, source: str, target: str, raw: np.ndarray, change: np.ndarray) -> Sums:
+    """As `add_stored`, with what is stored written to an open file from byte `offset` on, while it is in the cache."""
+    assert _kernels is not None, "add_to_file is for compiled kernels"
+    raw, change = np.ascontiguousarray(raw), np.ascontiguousarray(change)
+    aa, ab, bb = _kernels.add_to_file(KINDS[source], KINDS[target], raw, change, fd, offset)
+    return Sums(aa, bb, ab)
+
+
 def recast(raw: np.ndarray, source: str, target: str) -> np.ndarray | None:
     """Stored weights `raw` in another type, or as they are in the same; None unless all of them stay finite."""
     if compiled() and {source, target} <= KINDS.keys():

@@ -37,6 +37,11 @@ class Kernels(Protocol):
     ) -> tuple[float, float, float]:
         """See `arithmetic.add_stored`; a.a, a.b and b.b."""
 
+    def add_to_file(
+        self, source: int, target: int, raw: np.ndarray, change: np.ndarray, fd: int, offset: int, /
+    ) -> tuple[float, float, float]:
+        """See `arithmetic.add_to_file`; a.a, a.b and b.b."""
+
     def requantize(
         self, source: Codec, target: Codec, raw: np.ndarray, change: np.ndarray, out: np.ndarray, /
     ) -> tuple[float, float, float]:

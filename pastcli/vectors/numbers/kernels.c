@@ -216,6 +216,8 @@ static PyMethodDef methods[] = {
     {"add", py_add, METH_VARARGS,
      "add(source, target, raw, change, out): stored weights plus float32 changes (None: none), stored again; a.a, a.b and\n"
      "b.b of the changes asked for and made. Kinds: 0 F32, 1 BF16, 2 F16."},
+    {"add_to_file", py_add_to_file, METH_VARARGS,
+     "add_to_file(source, target, raw, change, fd, offset): the same, written to a file from byte `offset` on."},
     {"requantize", py_requantize, METH_VARARGS,
      "requantize(source, target, raw, change, out): stored weights plus changes, stored again; a.a, a.b and b.b of the\n"
      "changes asked for and made, NaN if a sum is not finite. Codecs: (widen, narrow, number, values, bytes)."},

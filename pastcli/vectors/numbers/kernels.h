@@ -50,6 +50,7 @@ void widen_bf16(const void *from, void *to, int64_t n);
 PyObject *py_widen(PyObject *module, PyObject *args);
 PyObject *py_narrow(PyObject *module, PyObject *args);
 PyObject *py_add(PyObject *module, PyObject *args);
+PyObject *py_add_to_file(PyObject *module, PyObject *args);
 PyObject *py_requantize(PyObject *module, PyObject *args);
 PyObject *py_moments(PyObject *module, PyObject *args);
 
