@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import math
+import os
 import shutil
 
 import numpy as np
@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from pastcli.vectors.numbers import arithmetic
 from pastcli.vectors.numbers.arithmetic import (
+    KINDS,
     SIGNIFICAND_BITS,
     STORAGE,
     Sums,
-    KINDS,
     add_stored,
     add_to_file,
     gram,

@@ -219,9 +219,7 @@ class SafeWriter:
         """Store items from `start` on that are `raw` (stored as type `source`) plus float32 `change`; see
         `arithmetic.add_to_file`."""
         dtype = self._entries[name][0]
-        return add_to_file(
-            self._fd, self._offsets[name] + start * ITEM_BYTES[dtype], source, dtype, raw, change
-        )
+        return add_to_file(self._fd, self._offsets[name] + start * ITEM_BYTES[dtype], source, dtype, raw, change)
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write the header; from here on the file is a safetensors file."""
