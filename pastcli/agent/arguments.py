@@ -119,7 +119,9 @@ def _clean(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_clean(item) for item in value]
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise _Refused("a text holds half of a character")  # nothing can send it, and another text was not written
+        return value
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is out of range")
     if value is None or isinstance(value, (bool, int, float)):
