@@ -20,7 +20,7 @@ from . import config as configs
 from . import output, publish
 from .destinations import allowed
 from .environment import machine, same_command, versions
-from .errors import Interrupted
+from .errors import Interrupted, PastError
 from .files import fingerprint, full_disk_named, is_locked, locked, remove, size_of, writable, write_json
 from .publish import recover
 from .records import Record, find, newest, owner_of, read, records, runs_dir, workspace
@@ -105,8 +105,10 @@ def start(
         except (KeyboardInterrupt, Interrupted) as stop:  # a stage run inside another reports the latter
             _settle(run, True, "interrupted")
             raise Interrupted("interrupted", f"to continue: {same_command()}") from stop
-        except BaseException:
-            _settle(run, keep_partial, "failed")
+        except BaseException as error:
+            kept = _settle(run, keep_partial, "failed")
+            if kept and isinstance(error, PastError) and not error.hint:
+                error.hint = f"to continue: {same_command()}"
             raise
         finally:
             run.release()
@@ -222,10 +224,10 @@ def _begin(run: Run, stage: str, config: Any) -> None:
         raise
 
 
-def _settle(run: Run, keep: bool, status: str) -> None:
-    """After a failure: keep what can be resumed, remove the rest. What is sealed stays, to be published."""
+def _settle(run: Run, keep: bool, status: str) -> bool:
+    """After a failure: keep what can be resumed (then True), remove the rest. What is sealed stays, to be published."""
     if run.manifest["status"] in publish.WHOLE:
-        return
+        return False
     run.release()
     with contextlib.suppress(OSError):
         publish.undo(run.dir, run.manifest)
@@ -235,6 +237,7 @@ def _settle(run: Run, keep: bool, status: str) -> None:
         run.manifest["seconds"] += time.monotonic() - run._began
         with contextlib.suppress(OSError):  # a full disk must not hide the first error
             run.save()
-    else:
-        with contextlib.suppress(OSError):
-            remove(run.dir)
+        return True
+    with contextlib.suppress(OSError):
+        remove(run.dir)
+    return False

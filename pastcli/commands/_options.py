@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import shutil
 import typing
 from collections.abc import Callable, Mapping
@@ -18,6 +19,14 @@ from .. import models, narration, output, runs
 from ..errors import PastError
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def is_finite(value: float | None) -> float | None:
+    """Callback of an option that is a number: "nan" and "inf" are none, for every comparison with them goes one way."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("it must be a finite number")
+    return value
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="Common")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.", rich_help_panel="Common")]

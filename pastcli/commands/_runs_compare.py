@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import output, runs
+from ..config import finite
 from ..errors import GateError, UsageError
-from ._options import Json, complete_run
+from ._options import Json, complete_run, is_finite
 
 if TYPE_CHECKING:
     from ..evals.paired import Pair, Table
@@ -23,7 +24,9 @@ GATE = typer.Option(
     metavar="METRIC:X",
     help="Exit 4 unless every other run is at least X above the first on METRIC; may repeat.",
 )
-ALPHA = typer.Option("--alpha", min=0.0, max=1.0, help="With --gate: also ask for a corrected p of at most this.")
+ALPHA = typer.Option(
+    "--alpha", min=0.0, max=1.0, callback=is_finite, help="With --gate: also ask for a corrected p of at most this."
+)
 SOWR = typer.Option("--sowr", help="Two agent runs: let a judge model prefer one of each pair, in both orders.")
 JUDGE_MODEL = typer.Option("--judge-model", metavar="NAME", help="Model of the judge for --sowr.")
 JUDGE_BACKEND = typer.Option("--judge-backend", metavar="NAME", help="Chat plugin that runs the judge's model.")
@@ -95,7 +98,7 @@ def _gate(text: str, tables: dict[str, Table]) -> tuple[str, float]:
     metric, _, bound = text.rpartition(":")
     known = list(next(iter(tables.values())))
     try:
-        least = float(bound)
+        least = finite(bound)
     except ValueError:
         raise UsageError(f"--gate {text} names no number", "write METRIC:X, for example solved:0.05") from None
     if metric not in known:

@@ -10,7 +10,7 @@ import typer
 
 from .. import curves, output, runs
 from ..errors import UsageError
-from ._options import Json, complete_run
+from ._options import Json, complete_run, is_finite
 
 EXAMPLE = "Example: `past runs watch` or `past runs watch @rl --once`"
 
@@ -24,7 +24,7 @@ RUN = typer.Argument(
 def command(
     run: Annotated[str, RUN] = "",
     once: Annotated[bool, typer.Option("--once", help="Show what there is, and do not wait for more.")] = False,
-    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between looks.")] = 2.0,
+    every: Annotated[float, typer.Option("--every", min=0.1, callback=is_finite, help="Seconds between looks.")] = 2.0,
     as_json: Json = False,
 ) -> None:
     """Curves of loss and rewards, where a step's time goes, and sampled answers with what they earned.

@@ -13,6 +13,7 @@ import typer
 from .. import runs
 from ..errors import UsageError
 from ._loading import settled
+from ._options import is_finite
 
 if TYPE_CHECKING:
     from ._loading import Load
@@ -23,7 +24,9 @@ Vectors = Annotated[
     list[str] | None,
     typer.Option("--vector", metavar="FILE[:FACTOR]", help="Skill or adapter to add while the model runs; may repeat."),
 ]
-Scale = Annotated[float, typer.Option("--scale", help="With --vector: multiple of every vector to add (lambda).")]
+Scale = Annotated[
+    float, typer.Option("--scale", callback=is_finite, help="With --vector: multiple of every vector to add (lambda).")
+]
 
 
 def skills(texts: Sequence[str] | None, scale: float) -> Skills:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
@@ -13,6 +12,7 @@ import typer
 
 from .. import adapters, api, cards, models, output, qa, registry, runs
 from .. import config as configs
+from ..config import finite
 from ..errors import UsageError
 from ..files import write_lines
 from . import _options
@@ -103,13 +103,11 @@ def rewards_of(config: RlConfig, episodes: bool = False) -> list[tuple[str, floa
     for text in config.tool_reward if episodes else config.reward:
         name, colon, weight = text.partition(":")
         try:
-            value = float(weight) if colon else 1.0
+            value = finite(weight) if colon else 1.0
         except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
             raise UsageError(
                 f"reward {text!r}: the weight must be a number", "write it as name or name:weight, like f1:0.5"
-            )
+            ) from None
         found.append((name, value, registry.load("reward", name)))
     judging = [hasattr(reward, "open") for _, _, reward in found]
     if config.judge_model and not any(judging) and not episodes:
@@ -185,7 +183,14 @@ def joined(config: Any, as_json: bool) -> bool:
 
 
 Card = Annotated[
-    float, typer.Option("--card", metavar="GB", min=0, help="With --dry-run: plan for cards of this much memory.")
+    float,
+    typer.Option(
+        "--card",
+        metavar="GB",
+        min=0,
+        callback=_options.is_finite,
+        help="With --dry-run: plan for cards of this much memory.",
+    ),
 ]
 
 

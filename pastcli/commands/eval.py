@@ -24,6 +24,7 @@ from ._options import (
     close,
     complete_model,
     finished_before,
+    is_finite,
     show_plan,
     with_settings,
 )
@@ -57,8 +58,10 @@ READER = typer.Option(
     help="The model that reads the passages (default: the base of the models asked).",
 )
 PLOT = typer.Option("--plot", metavar="FILE", help="Also draw the scores with their intervals.")
-MIN_F1 = typer.Option(help="Gate: exit 4 if the last model's F1 is below this.")
-MIN_GAIN = typer.Option(help="Gate: exit 4 if the last model's F1 is less than this above the reference's.")
+MIN_F1 = typer.Option(callback=is_finite, help="Gate: exit 4 if the last model's F1 is below this.")
+MIN_GAIN = typer.Option(
+    callback=is_finite, help="Gate: exit 4 if the last model's F1 is less than this above the reference's."
+)
 
 
 @with_settings("eval")

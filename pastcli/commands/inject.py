@@ -10,7 +10,7 @@ import typer
 
 from .. import cards, models, output, runs
 from .. import config as configs
-from ..config import InjectConfig
+from ..config import InjectConfig, finite
 from ..errors import UsageError
 from ..files import remove, size_of
 from ..hashing import hash_path
@@ -165,7 +165,7 @@ def parse_vector(text: str) -> tuple[Path, float]:
     if not colon or Path(text).exists():
         return _lineage.skill(text), 1.0
     try:
-        return _lineage.skill(path), float(factor)
+        return _lineage.skill(path), finite(factor)
     except ValueError:
         raise UsageError(f"{text}: {factor!r} is not a number", "write --vector FILE:0.8") from None
 

@@ -16,7 +16,7 @@ from .resolve import (
     to_toml,
     validated,
 )
-from .setting import default_of, setting
+from .setting import default_of, finite, setting
 from .stages import (
     STAGES,
     AskConfig,
@@ -57,6 +57,7 @@ __all__ = [
     "default_of",
     "digest",
     "find_file",
+    "finite",
     "from_table",
     "load_file",
     "nearest",

@@ -43,6 +43,14 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+def finite(text: Any) -> float:
+    """The finite number that a text is; raises `ValueError` for any other: nothing is below a bound of "nan"."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return value
+
+
 def default_of(one: Field) -> Any:
     if one.default is not MISSING:
         return one.default

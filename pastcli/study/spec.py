@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import config as configs
-from ..config.setting import checked
+from ..config.setting import checked, finite
 from ..config.study import STAGE_TABLES, TOP, Arm, Part, Phase, Vector
 from ..config.study_tools import Arm as ToolsArm
 from ..errors import UsageError
@@ -167,7 +167,7 @@ def added(arm: Arm | ToolsArm) -> list[tuple[str, float]]:
     for text in arm.add:
         name, colon, factor = str(text).rpartition(":")
         try:
-            found.append((name, float(factor)) if colon else (factor, 1.0))
+            found.append((name, finite(factor)) if colon else (factor, 1.0))
         except ValueError:
             raise UsageError(f"{text!r} in `add`: {factor!r} is no number", "write NAME or NAME:FACTOR") from None
     return found

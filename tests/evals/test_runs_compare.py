@@ -25,6 +25,13 @@ def test_agent_runs_are_compared_query_by_query(agent_runs, past, past_json):
     assert "better/worse" in past("runs", "compare", *agent_runs).stdout
 
 
+@pytest.mark.parametrize("bound", ["nan", "inf", "-inf", "1e999"])
+def test_a_gate_that_nothing_can_fail_is_no_gate(agent_runs, past, bound):
+    said = past("runs", "compare", *agent_runs[:2], "--gate", f"solved:{bound}", code=2).stderr
+    assert "names no number" in said
+    assert "finite" in past("runs", "compare", *agent_runs[:2], "--gate", "solved:0", "--alpha", "nan", code=2).stderr
+
+
 def test_gates_end_with_exit_code_4(agent_runs, past):
     first, second, third = agent_runs
     past("runs", "compare", first, second, third, "--gate", "solved:0.5", "--alpha", "0.05")

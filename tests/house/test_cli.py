@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,8 +11,9 @@ import sys
 import time
 
 import pytest
+import typer
 
-from pastcli import cli
+from pastcli import cli, config
 from pastcli.errors import GateError, Interrupted, MismatchError, PastError, UsageError
 
 FAIL = """
@@ -293,3 +295,30 @@ def _chat():
 def test_help_of_the_table_and_of_the_command_agree_on_the_name(monkeypatch):
     for title in ("runs", "doctor", "plugins"):
         assert cli._load(title).name == title
+
+
+def every_command():
+    """(how it is called, the command) of every command."""
+    for title in cli.COMMANDS:
+        command = cli._load(title)
+        inner = getattr(command, "commands", {})
+        yield from ((f"{title} {name}", inner[name]) for name in inner)
+        if not inner:
+            yield title, command
+
+
+def test_no_option_takes_a_number_that_is_none():
+    """Every comparison with NaN goes one way: a gate of it lets anything pass. Settings are checked where they are resolved."""
+    loose, strict = [], []
+    for name, command in every_command():
+        stages = [stage for title, stage in config.STAGES.items() if title == name.split()[0] or title not in cli.COMMANDS]
+        settings = {field.name for stage in stages for field in dataclasses.fields(stage)}
+        for option in command.params:
+            if "float" not in option.type.name or option.name in settings:
+                continue
+            try:
+                option.process_value(typer.Context(command), ["nan"] if option.multiple else "nan")
+                loose.append((name, option.name))
+            except typer.BadParameter:
+                strict.append((name, option.name))
+    assert {("eval", "min_f1"), ("agent", "scale"), ("runs compare", "alpha")} <= set(strict) and not loose

@@ -240,6 +240,38 @@ def test_a_live_server_over_stdio(tmp_path, server_file, opened, monkeypatch):
         env.call(specs["add"], {"a": 1})
 
 
+def test_a_server_that_dies_stops_the_run_which_goes_on_from_there(tmp_path, server_file, past, past_json):
+    """What was answered before is kept, and asked of nobody a second time."""
+    configuration(tmp_path / "mcp.json", clock={"command": sys.executable, "args": [str(server_file)]})
+    first = {"match": r"two\?", "reply": ' Add.\nAction: add\nAction Input: {"a": 40}'}
+    dies = {"match": r'"a": 40}\s+Observation', "reply": " On.\nAction: die\nAction Input: {}"}
+    done = {
+        "match": r"Input: {}\s+Observation",
+        "reply": ' Done.\nAction: Finish\nAction Input: {"final_answer": "42"}',
+    }
+    (tmp_path / "model.json").write_text(json.dumps([done, dies, first]))
+    ask = (
+        "agent",
+        "--tools",
+        "mcp.json",
+        "--query",
+        "What is 40 and two?",
+        "--backend",
+        "echo",
+        "--model",
+        "model.json",
+    )
+    failed = past(*ask, code=1)
+    assert "clock could not answer a call of die" in failed.stderr and "--resume" in failed.stderr
+    [begun] = (tmp_path / "runs" / ".partial").glob("*/transcript.jsonl")
+    kept = begun.read_text().splitlines()
+    assert [json.loads(line)["event"] for line in kept] == ["run", "episode", "step"]
+    server_file.write_text(server_file.read_text().replace("os._exit(3)", 'return "alive"'))
+    ended = past_json(*ask, "--resume")
+    whole = (tmp_path / "runs" / ended["run"] / "transcript.jsonl").read_text().splitlines()
+    assert whole[: len(kept)] == kept and '"alive"' in "".join(whole)
+
+
 def test_a_live_server_over_http_called_from_many_threads(tmp_path, server_file, opened):
     import socket
 

@@ -85,9 +85,9 @@ class Sessions:
             future.cancel()
             raise PastError(f"MCP server {server} did not {what} in {seconds:g} seconds") from error
         except Exception as error:
-            raise PastError(
-                f"MCP server {server} could not {what}: {_reason(error)}", self._kept[server].last_words()
-            ) from error
+            said = self._kept[server].last_words()  # no hint: the run that this ends has its own, how to go on
+            problem = f"{_reason(error)}; {said}" if said else _reason(error)
+            raise PastError(f"MCP server {server} could not {what}: {problem}") from error
 
     async def _list(self, kept: _Kept) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ...config import finite
 from ...errors import UsageError
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
@@ -45,7 +46,7 @@ def parse_rules(texts: Sequence[str]) -> list[Rule]:
     for text in texts:
         pattern, _, factor = text.partition("=")
         try:
-            rules.append(Rule(text, tuple(pattern.split(".")), float(factor)))
+            rules.append(Rule(text, tuple(pattern.split(".")), finite(factor)))
         except ValueError:
             raise UsageError(
                 f"--scales {text!r} is not PATTERN=FACTOR", "for example q_proj=0.5, or layers.0-9=0"
@@ -60,7 +61,7 @@ def parse_depth(text: str) -> tuple[float, float] | None:
     if not text:
         return None
     try:
-        first, last = map(float, text.split(":"))
+        first, last = map(finite, text.split(":"))
     except ValueError:
         raise UsageError(f"--depth-scale {text!r} is not FIRST:LAST", "for example 0:1") from None
     return first, last
