@@ -311,7 +311,9 @@ def test_no_option_takes_a_number_that_is_none():
     """Every comparison with NaN goes one way: a gate of it lets anything pass. Settings are checked where they are resolved."""
     loose, strict = [], []
     for name, command in every_command():
-        stages = [stage for title, stage in config.STAGES.items() if title == name.split()[0] or title not in cli.COMMANDS]
+        stages = [
+            stage for title, stage in config.STAGES.items() if title == name.split()[0] or title not in cli.COMMANDS
+        ]
         settings = {field.name for stage in stages for field in dataclasses.fields(stage)}
         for option in command.params:
             if "float" not in option.type.name or option.name in settings:
