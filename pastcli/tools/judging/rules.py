@@ -49,7 +49,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/6"
+    version = "rules/7"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
