@@ -56,7 +56,7 @@ def _holds(text: str, expected: str) -> bool:
     source, wanted = Said(text), Said(expected)
     measured = wanted.numbers or wanted.dates or wanted.clocks
     if not measured:
-        return contains(text, [expected])
+        return bool(contains(text, [expected]))
     held = all(any(equal(own, number) for own in numbers(text)) for number in numbers(expected))
     held = held and all(any(day.agrees(own) for own in source.dates) for day in wanted.dates)
     held = held and all(any(time.minutes & own.minutes for own in source.clocks) for time in wanted.clocks)
