@@ -516,6 +516,9 @@ def test_how_many_were_asked_for_and_never_said():
     one = ["guids", {}, {"guids": ["9f1c-aa01"]}]
     three = ["guids", {"batchSize": 3}, {"guids": ["9f1c-aa01", "9f1c-aa02", "9f1c-aa03"]}]
     assert judged("I need 50 GUIDs", [one], "A GUID: 9f1c-aa01.", guids=batch) == "Partially Solved"
+    two = ["facts", {}, {"facts": ["Cats have 32 ear muscles."]}]
+    asked = "I have two cats. A fact about them, please"
+    assert judged(asked, [two], "Cats have 32 ear muscles.", facts={"limit": {"type": "integer"}}) == "Solved"
     assert judged("I need 3 GUIDs", [three], "GUIDs: 9f1c-aa01, 9f1c-aa02, 9f1c-aa03.", guids=batch) == "Solved"
 
 
@@ -531,6 +534,9 @@ def test_the_querys_own_value_is_used_or_nothing_was_done_with_it():
         movie = response["movies"][0]
         answer = f"{movie['title']} is of {movie['year']}."
         assert judged(query, [["movies", arguments, response]], answer, movies=optional) == label
+    quote = ["quote", {}, {"quote": "Well begun is half done."}]
+    fan = "A quote, please; my favourite film is 'Silver Harbour'"
+    assert judged(fan, [quote], "Well begun is half done.", quote={"mood": {"type": "string"}}) == "Solved"
 
 
 def test_of_several_requests_each_part_of_an_answer_can_be_told():

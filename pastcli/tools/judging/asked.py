@@ -9,7 +9,7 @@ from functools import lru_cache
 from ...api import Task, ToolSpec
 from .claims import Reading, equal
 from .facts import Fact, Facts, is_envelope
-from .fit import CHATTER, counts_things, fits, is_quoted_in, is_setting, specifics
+from .fit import CHATTER, counts_things, fits, is_quoted_in, specifics, takes
 from .passing import CONTAINERS, IDENTITY
 from .sources import Said
 from .text import content, phrase, plain, stem, stems, words
@@ -157,7 +157,7 @@ def ignored(facts: Facts, given: Sequence[Said], specs: Iterable[ToolSpec]) -> s
     for spec in specs:
         for parameter in spec.parameters:
             for text in own:
-                if not is_setting(parameter) and fits(text, parameter.name, parameter, query):
+                if fits(text, parameter.name, parameter, query) and takes(parameter, text, query):
                     return text
     return ""
 
@@ -188,13 +188,29 @@ def relevant(task: Task) -> list[ToolSpec]:
     return [spec for spec in task.tools if spec.key in task.relevant]
 
 
-def uncounted(facts: Facts, given: Sequence[Said], specs: Iterable[ToolSpec]) -> str:
+def _things(query: str, span: tuple[int, int]) -> set[str]:
+    """What a number of the query may count: the next words ("50 unique GUIDs")."""
+    after = re.split(r"[.,;:!?\n]", plain(query)[span[1] :][:60])[0]
+    return {stem(word) for word in words(after)[:3]}
+
+
+def _made(facts: Facts, specs: Iterable[ToolSpec]) -> set[str]:
+    """What the APIs give: the last word of their names, the fields and lists of what they answered."""
+    found = {content(spec.api)[-1] for spec in specs if content(spec.api)}
+    for fact in facts.facts:
+        found |= set(fact.key) if fact.api >= 0 else set()
+        found |= {stem(word) for part in fact.record[1:] if isinstance(part, str) for word in words(part)}
+    return found - GENERIC
+
+
+def uncounted(facts: Facts, given: Sequence[Said], specs: Sequence[ToolSpec]) -> str:
     """How many things the query asks for ("50 GUIDs"), if the APIs have a parameter for how many, no call gave it and no list
     has that many; else ''."""
     query = facts.asked.text
     many = [
         n for n in facts.asked.numbers if n.value >= 2 and n.kind in ("number", "word") and counts_things(query, n.span)
     ]
+    many = [n for n in many if _things(query, n.span) & _made(facts, specs)]
     if not many or not any({stem(w) for w in words(p.name)} & _HOW_MANY for spec in specs for p in spec.parameters):
         return ""
     held = [n.value for said in given for n in said.numbers] + [length for length, _ in facts.lengths]

@@ -112,6 +112,7 @@ def _is_own_name(value: str, name: frozenset[str]) -> bool:
 
 def counts_things(text: str, span: tuple[int, int]) -> bool:
     """True if a number of a text says how many: "up to 10 images", "top 5"."""
+    text = plain(text)
     before, after = words(text[max(span[0] - 24, 0) : span[0]])[-2:], words(text[span[1] :][:40])[:1]
     if before and before[-1] in IDENTITY:
         return False
@@ -258,6 +259,16 @@ def is_setting(parameter: Parameter) -> bool:
     """True if a parameter says how something is to be done: a language, a format, a page."""
     own = named(parameter.name, parameter.raw_name)
     return bool(own & _SETTINGS) or any(len(word) > 3 and word in "".join(own) for word in _SETTINGS)
+
+
+def takes(parameter: Parameter, value: str, query: str) -> bool:
+    """True if a parameter is made for a value of the query: required, for any text or name, an identifier for a code, or of
+    the name beside which the value stands."""
+    own = named(parameter.name, parameter.raw_name)
+    code = bool(own & IDENTITY) and _has_figure(value)
+    return not is_setting(parameter) and (
+        parameter.required or bool(own & (FREE | PLAIN)) or code or _near(value, own, query)
+    )
 
 
 def _is_subject(parameter: Parameter, value: Any) -> bool:
