@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forks import Forks
 
 # Before torch is imported here or in a child: tiny models spend more time waking threads than computing with them,
 # and `make test` runs two processes side by side.
@@ -31,20 +32,37 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def forks():
+    """A server that has loaded torch and its kind once, and forks for every command."""
+    server = Forks()
+    yield server
+    server.close()
+
+
+def _run(request, words, environment, cwd, timeout):
+    """From the server where that changes nothing; in a new interpreter where variables are read by imports, or lines are counted."""
+    if not {"PYTEST_COLD", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"} & environment.keys():
+        forks = request.getfixturevalue("forks")
+        if forks.fits(environment):
+            return forks.run(words, environment, str(cwd or Path.cwd()), timeout)
+    return subprocess.run(
+        [sys.executable, "-m", "pastcli", *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+
+
 @pytest.fixture
-def past(workspace):
+def past(workspace, request):
     """`past("ingest", "docs", code=0)` runs the real CLI in a process of its own and checks its exit code."""
 
     def call(*words, code=0, timeout=300, env=None, cwd=None):
-        done = subprocess.run(
-            [sys.executable, "-m", "pastcli", *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-        )
+        done = _run(request, [str(word) for word in words], {**os.environ, **(env or {})}, cwd, timeout)
         assert done.returncode == code, f"exit {done.returncode}, wanted {code}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -130,7 +148,7 @@ def tiny_model(make_tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def warmed(tiny_model, tmp_path_factory):
+def warmed(tiny_model, tmp_path_factory, request):
     """A tiny base that answers some questions, so that GRPO has something to reward."""
     folder = tmp_path_factory.mktemp("warmed")
     pairs = [
@@ -152,7 +170,6 @@ def warmed(tiny_model, tmp_path_factory):
         "warm",
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
-    subprocess.run(
-        [sys.executable, "-m", "pastcli", *words], cwd=folder, env=environment, check=True, capture_output=True
-    )
+    done = _run(request, words, environment, folder, 300)
+    assert done.returncode == 0, done.stderr
     return folder / "runs" / "warm" / "model"

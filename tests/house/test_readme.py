@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -50,18 +48,10 @@ def test_make_targets_of_the_readme_exist(line):
 
 
 @pytest.mark.timeout(600)
-def test_the_readme_path_works_as_typed(workspace):
-    environment = {**os.environ, **SHORT, "EX": str(QUICKSTART)}
+def test_the_readme_path_works_as_typed(workspace, past):
     for line in commands("past"):
         # The source needs enough SFT that some answer earns a reward, or RL has nothing to learn; the target needs none.
-        environment["PAST_SFT_EPOCHS"] = "0.05" if "target" in line else SHORT["PAST_SFT_EPOCHS"]
-        words = [os.path.expandvars(word.replace("$EX", str(QUICKSTART))) for word in shlex.split(line)]
-        done = subprocess.run(
-            [sys.executable, "-m", "pastcli", *words[1:]],
-            cwd=workspace,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        epochs = "0.05" if "target" in line else SHORT["PAST_SFT_EPOCHS"]
+        words = shlex.split(line.replace("$EX", str(QUICKSTART)))
+        past(*words[1:], env={**SHORT, "PAST_SFT_EPOCHS": epochs})
     assert Path(workspace, "skill.safetensors").is_file()
