@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,32 +141,56 @@ def records(partial: bool = False) -> list[Record]:
     for path in sorted(root.glob("*/manifest.json")):
         with contextlib.suppress(PastError):
             found.append(read(path.parent))
-    return sorted(found, key=lambda record: (str(record.manifest.get("started", "")), record.id))
+    return sorted(found, key=_begun)
 
 
 def find(name: str) -> Record:
-    """A run by path, id, unique prefix of an id, or `@stage` (the newest of a stage; `@sft~1` the one before)."""
+    """A finished run by path, id, unique prefix of an id, or `@stage` (the newest of a stage; `@sft~1` the one before)."""
+    if not name.startswith("@") and (Path(name) / "manifest.json").is_file():
+        return read(Path(name))
+    found = _named(name, records())
+    if len(found) != 1:
+        begun = [record.id for record in _named(name, records(partial=True))]
+        hint = f"{begun[0]} is unfinished: `past runs show {begun[0]}`" if begun else "`past runs list` shows them"
+        raise UsageError(_problem(name, found, records()), hint)
+    return found[0]
+
+
+def find_begun(name: str, unfinished_first: bool = False) -> Record:
+    """Like `find`, unfinished runs included; of a run that is being made anew under its name the finished one, or the other."""
+    if not name.startswith("@") and (Path(name) / "manifest.json").is_file():
+        return read(Path(name))
+    ordered = [records(partial=True), records()] if unfinished_first else [records(), records(partial=True)]
+    known: dict[str, Record] = {}
+    for record in (record for some in ordered for record in some):
+        known.setdefault(record.id, record)
+    every = sorted(known.values(), key=_begun)
+    found = _named(name, every)
+    if len(found) != 1:
+        raise UsageError(_problem(name, found, every), "`past runs list` shows them")
+    return found[0]
+
+
+def _named(name: str, among: Sequence[Record]) -> list[Record]:
+    """The runs that a name may mean, oldest first: one if it is clear."""
     if name.startswith("@"):
-        return _by_stage(name)
-    path = Path(name)
-    if (path / "manifest.json").is_file():
-        return read(path)
-    matches = [record for record in records() if record.id.startswith(name)]
-    exact = [record for record in matches if record.id == name]
-    if len(exact or matches) != 1:
-        problem = "no run" if not matches else f"{len(matches)} runs"
-        raise UsageError(f"{problem} of this workspace named {name!r}", "`past runs list` shows them")
-    return (exact or matches)[0]
+        stage, _, back = name[1:].partition("~")
+        of_stage = [record for record in among if record.stage == stage]
+        known = (back or "0").isdecimal() and int(back or 0) < len(of_stage)
+        return [of_stage[-1 - int(back or 0)]] if known else []
+    matches = [record for record in among if record.id.startswith(name)]
+    return [record for record in matches if record.id == name] or matches
 
 
-def _by_stage(name: str) -> Record:
-    stage, _, back = name[1:].partition("~")
-    of_stage = [record for record in records() if record.stage == stage]
-    if not (back or "0").isdigit() or int(back or 0) >= len(of_stage):
-        raise UsageError(
-            f"no run {name!r}: this workspace has {len(of_stage)} {stage} run(s)", "`past runs list` shows them"
-        )
-    return of_stage[-1 - int(back or 0)]
+def _problem(name: str, found: Sequence[Record], among: Sequence[Record]) -> str:
+    if name.startswith("@"):
+        stage = name[1:].partition("~")[0]
+        return f"no run {name!r}: this workspace has {sum(record.stage == stage for record in among)} {stage} run(s)"
+    return f"{f'{len(found)} runs' if found else 'no run'} of this workspace named {name!r}"
+
+
+def _begun(record: Record) -> tuple[str, str]:
+    return str(record.manifest.get("started", "")), record.id
 
 
 def newest(*stages: str, output_name: str | None = None) -> Record | None:

@@ -23,7 +23,7 @@ from .environment import machine, same_command, versions
 from .errors import Interrupted, PastError
 from .files import fingerprint, full_disk_named, is_locked, locked, remove, size_of, writable, write_json
 from .publish import recover
-from .records import Record, find, newest, owner_of, read, records, runs_dir, workspace
+from .records import Record, find, find_begun, newest, owner_of, read, records, runs_dir, workspace
 from .run import Run
 from .unfinished import discard, fresh_folder, remove_finished, take_up, unfinished
 
@@ -34,6 +34,7 @@ __all__ = [
     "allowed",
     "discard",
     "find",
+    "find_begun",
     "finished",
     "is_locked",
     "newest",

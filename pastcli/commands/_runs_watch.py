@@ -71,10 +71,9 @@ def _show(document: dict[str, Any]) -> None:
 
 
 def _find(name: str) -> runs.Record:
-    records = [*runs.records(), *runs.records(partial=True)]
     if name:
-        partial = [record for record in runs.records(partial=True) if record.id.startswith(name)]
-        return partial[0] if len(partial) == 1 else runs.find(name)
+        return runs.find_begun(name, unfinished_first=True)
+    records = [*runs.records(), *runs.records(partial=True)]
     trained = [record for record in records if (record.path / "log.jsonl").is_file()]
     if not trained:
         raise UsageError("no run here has a log of training", "`past sft` and `past rl` write one")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -63,7 +62,7 @@ def list_runs(
 @app.command(epilog="Example: `past runs show sft-2026` or `past runs show @rl`")
 def show(run: RunName, as_json: Json = False) -> None:
     """One run in full: settings, inputs and outputs with their hashes, measurements, versions."""
-    record = _find(run)
+    record = runs.find_begun(run)
     document = {**record.whole(), "status": status_of(record), "path": str(record.path)}
 
     def human() -> None:
@@ -90,7 +89,7 @@ def lineage(run: RunName = "", as_json: Json = False) -> None:
     known = {record.id: record for record in runs.records()}
     if not run and not known:
         raise UsageError(f"no runs in {runs.runs_dir()}", "make one, for example with `past ingest DOCS`")
-    record = _find(run) if run else list(known.values())[-1]
+    record = runs.find_begun(run) if run else list(known.values())[-1]
     tree = ancestry(record.id, {**known, record.id: record}, ())
     output.emit(tree, as_json, lambda: _show_tree(tree))
 
@@ -142,15 +141,6 @@ def clean(
 
 def _all() -> list[runs.Record]:
     return runs.records() + runs.records(partial=True)
-
-
-def _find(name: str) -> runs.Record:
-    """Like `runs.find`, unfinished runs included."""
-    matches = [record for record in runs.records(partial=True) if record.id.startswith(name)]
-    finished = any(record.id.startswith(name) for record in runs.records())
-    if len(matches) == 1 and not finished and not (Path(name) / "manifest.json").exists():
-        return matches[0]
-    return runs.find(name)
 
 
 def _mark(status: str) -> str:

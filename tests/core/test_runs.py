@@ -300,6 +300,33 @@ def test_runs_commands_show_and_trace(workspace, past, past_json):
     assert "nothing to clean" in past("runs", "clean").stderr
 
 
+def test_every_way_to_look_at_a_run_finds_unfinished_ones_and_what_goes_on_from_a_run_names_them(
+    workspace, past, past_json
+):
+    make("a", stage="rl")
+    with pytest.raises(Interrupted), runs.start("rl", CONFIG, extra={"name": "b"}, name="halfway") as run:
+        (run.dir / "log.jsonl").write_text('{"step": 1, "loss": 2.5, "reward": 0.5}\n')
+        raise KeyboardInterrupt
+    for name in ("@rl", "half", "halfway", "runs/.partial/halfway"):
+        assert past_json("runs", "show", name)["status"] == "interrupted"
+        watched = past_json("runs", "watch", name, "--once")
+        assert (watched["run"], watched["step"]) == ("halfway", 1)
+        assert past_json("runs", "lineage", name)["id"] == "halfway"
+    assert past_json("runs", "show", "@rl~1")["status"] == "complete"
+    refused = past("runs", "diff", "@rl", "halfway", code=2).stderr
+    assert "no run of this workspace named 'halfway'" in refused and "past runs show halfway" in refused
+
+
+def test_a_run_being_made_anew_under_its_name_is_watched_as_it_goes_and_shown_as_it_was(workspace, past_json):
+    with runs.start("rl", CONFIG, name="mine"):
+        pass
+    with pytest.raises(Interrupted), runs.start("rl", CONFIG, name="mine", force=True) as run:
+        (run.dir / "log.jsonl").write_text('{"step": 7}\n')
+        raise KeyboardInterrupt
+    assert past_json("runs", "watch", "mine", "--once")["step"] == 7
+    assert past_json("runs", "show", "mine")["status"] == "complete"
+
+
 def test_the_list_fits_sixty_columns_newest_last(workspace, past, past_json):
     first, second = make("a"), make("b", stage="sft")
     lines = past("runs", "list").stdout.splitlines()
