@@ -197,6 +197,15 @@ def lock(path: Path, what: str) -> IO[str]:
     return handle
 
 
+def lock_now(path: Path) -> IO[str] | None:
+    """Hold the lock file `path`, or None if somebody else does at the moment."""
+    handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (the caller holds it)
+    if _try(handle, fcntl.LOCK_EX, path) and _still(handle, path):
+        return handle
+    handle.close()
+    return None
+
+
 def _try(handle: IO[str], kind: int, path: Path) -> bool:
     """Whether the lock is ours now; False if somebody else holds it."""
     try:

@@ -10,13 +10,14 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import config as configs
 from .. import output
 from ..errors import Interrupted, PastError
+from ..files import remove
 from .node import Node
 
 if TYPE_CHECKING:
@@ -55,6 +56,16 @@ def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:
         said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         raise PastError(f"{node.label} failed: {' '.join(said[-2:])[:400]}", f"everything it said is in {log}")
     return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def passing(node: Node, store: Store, *words: str) -> Iterator[dict[str, Any]]:
+    """Like `run_past`, for a run that is of no more use after the block: it is removed, unless it was there before."""
+    before = {path.name for path in (store.workspace / "runs").glob("*")}
+    result = run_past(node, store, *words)
+    yield result
+    if result["run"] not in before:
+        remove(store.workspace / "runs" / result["run"])
 
 
 def typed(words: Sequence[str], workspace: Path) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from .. import config as configs
 from .. import output, runs
 from ..errors import Interrupted
-from ..files import read_lines, remove, write_json
-from .command import run_past
+from ..files import read_lines, write_json
+from .claims import claimed, in_turn
+from .command import passing, run_past
 from .node import Node
 from .store import ASKED, RATED_BYTES, Store
 
@@ -82,29 +84,48 @@ def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], obj
 
 
 def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], object], lean: bool) -> None:
-    left = {node.key: node for node in nodes}
-    total = len(left)
     running: dict[Future[None], Node] = {}
-    failed: BaseException | None = None
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
+    failed: list[BaseException] = []
+    with claimed(nodes, store) as claim, ThreadPoolExecutor(max_workers=jobs) as pool, _noted(failed):
+        left = {
+            node.key: node for node in needed(nodes, store)
+        }  # another study may have made or removed some meanwhile
+        total = len(left)
         while left or running:
-            for node in list(left.values()) if failed is None else []:
+            for node in list(left.values()) if not failed else []:
                 if len(running) < jobs and not any(p.key in left or p in running.values() for p in node.parents):
                     _announce(node, list(left.values()), total, nodes, store)
-                    running[pool.submit(_one, node, store)] = left.pop(node.key)
+                    running[pool.submit(_in_turn, node, store, failed)] = left.pop(node.key)
             if not running:
                 break
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 node = running.pop(future)
-                failed = failed or future.exception()
-                if future.exception() is None:
-                    for spare in spared(node, [*left.values(), *running.values()], lean):
-                        remove(store.workspace / "runs" / spare.name)
-                    if node.stage in ASKED:
-                        after()
-    if failed is not None:
-        raise failed
+                error = future.exception()
+                if error is not None:
+                    failed.append(error)
+                    continue
+                others = [*left.values(), *running.values()]
+                claim.spare(spared(node, others, lean), others, store)
+                if node.stage in ASKED:
+                    after()
+    if failed:
+        raise failed[0]
+
+
+@contextlib.contextmanager
+def _noted(failed: list[BaseException]) -> Iterator[None]:
+    """What ends the block is known to those who wait for another study."""
+    try:
+        yield
+    except BaseException as error:
+        failed.append(error)
+        raise
+
+
+def _in_turn(node: Node, store: Store, failed: list[BaseException]) -> None:
+    with in_turn(node, store, failed):
+        _one(node, store)
 
 
 def spared(node: Node, others: Sequence[Node], lean: bool) -> list[Node]:
@@ -126,7 +147,7 @@ def duration(seconds: float) -> str:
 
 
 def _one(node: Node, store: Store) -> None:
-    """Make one node, or wait while another study makes the same one."""
+    """Make one node, or wait while somebody makes the same one by a command of their own."""
     partial = store.workspace / "runs" / ".partial" / node.name
     while runs.is_locked(partial):
         time.sleep(2)
@@ -174,8 +195,8 @@ def _ask(node: Node, store: Store) -> None:
     inputs = dict(node.inputs)
     model = store.output(inputs["model"])
     began = time.monotonic()
-    result = run_past(node, store, "eval", "--questions", str(inputs["questions"]), "--model", f"arm={model}")
-    rows = read_lines(Path(result["outputs"]["answers"]) / "1.jsonl")
+    with passing(node, store, "eval", "--questions", str(inputs["questions"]), "--model", f"arm={model}") as result:
+        rows = read_lines(Path(result["outputs"]["answers"]) / "1.jsonl")
     about = {
         "label": node.label,
         "seconds": round(time.monotonic() - began, 1),
@@ -187,7 +208,6 @@ def _ask(node: Node, store: Store) -> None:
         store.answers_of(node),
         {**about, "settings": configs.to_dict(node.config), "versions": runs.versions(), "answers": rows},
     )
-    remove(store.workspace / "runs" / result["run"])
 
 
 def _measure(node: Node, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -41,7 +42,12 @@ def test_a_study_killed_goes_on_and_makes_nothing_twice(past, study):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     first = {path.name: path.stat().st_mtime_ns for path in (study / "runs").glob("sft-*")}
-    shown = past("study", "run", "study.toml", timeout=1000).stdout
+    with another_study_that_needs_all(study) as (claim, nodes, store):
+        shown = past("study", "run", "study.toml", "--lean", timeout=1000).stdout
+        kept = {path.name.split("-")[0] for path in (study / "runs").iterdir() if path.name[0] != "."}
+        assert kept == {"sft", "rl", "extract", "inject"}, "what another study needs stays, --lean or not"
+        claim.spare([node for node in nodes if node.stage == "inject"], [], store)
+    assert not [path for path in (study / "runs" / ".study" / "claims").iterdir() if path.name != ".lock"]
     assert "SFT + v" in shown and "One seed is too few: no claim" in shown
     found = json.loads((study / "studies" / "study" / "results.json").read_text())
     assert set(found["arms"]) == {"SFT", "SFT + v"} and all(found["arms"].values())
@@ -54,6 +60,60 @@ def test_a_study_killed_goes_on_and_makes_nothing_twice(past, study):
     again = past("study", "run", "study.toml", "-o", "elsewhere")
     assert "7 of 7 results are here already" in again.stderr
     assert (study / "elsewhere" / "table.md").read_text() == (study / "studies" / "study" / "table.md").read_text()
+
+
+@contextlib.contextmanager
+def another_study_that_needs_all(study):
+    """Somebody is at work on the same study in the same workspace."""
+    from pastcli.study import load
+    from pastcli.study.claims import claimed
+    from pastcli.study.graph import Graph
+    from pastcli.study.store import Store
+
+    store = Store(study)
+    nodes = Graph(load(study / "study.toml"), store.data).nodes()
+    with claimed(nodes, store) as claim:
+        yield claim, nodes, store
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_studies_at_once_make_each_result_once_and_take_none_from_each_other(study):
+    (study / "more.toml").write_text((study / "study.toml").read_text() + CONTROL)
+    words = [sys.executable, "-m", "pastcli", "study", "run"]
+    place = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    both = [subprocess.Popen([*words, name, "--lean"], **place) for name in ("study.toml", "more.toml")]
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    one, other = (json.loads((study / "studies" / n / "results.json").read_text())["arms"] for n in ("study", "more"))
+    assert one and one == {name: other[name] for name in one} and all(other.values())
+    assert [path.name for path in (study / "runs").iterdir() if path.name[0] != "."] == []
+
+
+def test_a_result_is_made_by_one_and_a_claim_ends_with_its_process(workspace, tiny_model):
+    from pastcli.study.claims import claimed, in_turn
+    from pastcli.study.graph import Graph
+    from pastcli.study.store import Store
+
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
+    store = Store(workspace)
+    nodes = Graph(a_study(workspace, tiny_model), store.data).nodes()
+    node = nodes[0]
+    run = workspace / "runs" / node.name
+    run.mkdir(parents=True)
+    with in_turn(node, store, []), pytest.raises(KeyboardInterrupt), in_turn(node, store, ["stopped"]):
+        raise AssertionError("two at once")
+    with in_turn(node, store, []):
+        pass
+    with claimed(nodes, store) as mine:
+        with claimed([node], store):
+            mine.spare([node], [], store)
+            assert run.is_dir()
+        killed = mine.folder / "1-dead.json"  # what kill -9 leaves: nobody holds its lock
+        killed.write_text(json.dumps([node.name]))
+        mine.spare([node], [], store)
+        assert not run.exists() and not killed.exists()
 
 
 def until(condition, seconds=600):
@@ -349,7 +409,12 @@ def test_a_study_in_two_phases_runs_to_its_table(past, workspace, warmed):
     phased(workspace, warmed)
     text = (workspace / "study.toml").read_text().replace("[rl]", "[rl]\ndev_every = 1")
     (workspace / "study.toml").write_text(text.split('[arms."one: SFT"]')[0])
-    shown = past("study", "run", "study.toml", timeout=1000).stdout
+    with another_study_that_needs_all(study) as (claim, nodes, store):
+        shown = past("study", "run", "study.toml", "--lean", timeout=1000).stdout
+        kept = {path.name.split("-")[0] for path in (study / "runs").iterdir() if path.name[0] != "."}
+        assert kept == {"sft", "rl", "extract", "inject"}, "what another study needs stays, --lean or not"
+        claim.spare([node for node in nodes if node.stage == "inject"], [], store)
+    assert not [path for path in (study / "runs" / ".study" / "claims").iterdir() if path.name != ".lock"]
     assert "SFT + v" in shown
     runs = [json.loads(path.read_text()) for path in (workspace / "runs").glob("*/manifest.json")]
     adapted = [run for run in runs if run["config"].get("phase") == "adaptation"]

@@ -14,13 +14,13 @@ from ... import config as configs
 from ... import runs
 from ...agent.figures import figures
 from ...agent.player import Result
-from ...files import read_lines, remove, write_json
+from ...files import read_lines, write_json
 from ...tools.baseline import know_nothing
 from ...tools.environments.simulator import SchemaSimulator
 from ...tools.judging.reference import reference
 from ...tools.judging.rules import argument_grounding, rules
 from ...tools.load import load_tools
-from ..command import run_past
+from ..command import passing
 from ..execute import injection
 from ..node import Node
 from ..store import Store
@@ -45,14 +45,12 @@ def ask(node: Node, store: Store) -> None:
 
 def _model(node: Node, store: Store, inputs: dict[str, Any]) -> dict[str, Any]:
     model = store.output(inputs["model"])
-    agent = run_past(node, store, "agent", "--tools", str(inputs["tests"]), "--model", str(model))
-    attempts = read_lines(Path(agent["outputs"]["figures"]))
-    samples = _samples(Path(agent["outputs"]["transcript"]))
-    told = run_past(node, store, "eval", "--questions", str(inputs["recall"]), "--model", f"arm={model}")
-    rows = read_lines(Path(told["outputs"]["answers"]) / "1.jsonl")
+    with passing(node, store, "agent", "--tools", str(inputs["tests"]), "--model", str(model)) as agent:
+        attempts = read_lines(Path(agent["outputs"]["figures"]))
+        samples = _samples(Path(agent["outputs"]["transcript"]))
+    with passing(node, store, "eval", "--questions", str(inputs["recall"]), "--model", f"arm={model}") as told:
+        rows = read_lines(Path(told["outputs"]["answers"]) / "1.jsonl")
     recall = [{key: row[key] for key in ("id", "prediction", "exact", "f1")} for row in rows]
-    for run in (agent["run"], told["run"]):
-        remove(store.workspace / "runs" / run)
     return {
         "figures": attempts,
         "recall": recall,
