@@ -382,7 +382,7 @@ def run_with(path, *lines, tasks=(TASK,), replay=False, config=CONFIG):
     return run_tasks(model, env, rules, tasks, config, transcript)
 
 
-LINES = (CALL, finish("It is \ud800 ☃."))
+LINES = (f" Half \ud800 a character.{CALL}", finish("It is ☃."))
 
 
 def test_a_transcript_torn_at_any_byte_is_taken_up_and_ends_the_same(tmp_path):
