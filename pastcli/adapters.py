@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from . import models, output
+from . import models, standing_in
 from .cache import recall, remember
 from .errors import MismatchError, UsageError
 from .files import read_json, write_json
@@ -41,15 +41,22 @@ def base_of(adapter: Path, named: str | None = None, given: Path | None = None) 
 
 def find_base(adapter: Path, named: str, given: Path | None = None) -> models.ModelRef | None:
     """The model an adapter names: relative to it, by path, alias, run, or hub id through the cache; else where that very
-    model was last seen on this machine; None if it is nowhere. `given` by the user stands in for a base that is no path here.
+    model was last seen on this machine; None if it is nowhere. What the user gives (`given`, or `standing_in`) stands in for a
+    base that is no path here; where nothing shows that it is the right one, that is said and recorded.
     Raises `MismatchError` if what stands there has other weights than the adapter was made for.
     """
     wanted = str(models.read_note(adapter).get(HASH) or "")
     here = next((path for path in (adapter / named, Path(named)) if named and path.exists()), None)
-    if given is not None and here is None:
-        if wanted and hash_weights(given) != wanted:
-            output.warn(f"{given} is not the very model that {adapter} was made for ({named})")
-        return models.resolve(given)
+    given = given or standing_in.named()
+    if given is not None and here is None and given.resolve() != adapter.resolve():
+        found = models.resolve(given)
+        if not wanted:
+            standing_in.trust(f"{adapter.name} names its base as {named!r}: that this is {given.name} is not proven")
+        elif hash_weights(found.path) != wanted:
+            raise MismatchError(f"{found.path} is not the model that the adapter {adapter} was made for", _HINT)
+        else:
+            remember("places", wanted, str(found.path.resolve()))
+        return found
     places = [str(here) if here else named, recall("places", wanted) if wanted else ""]
     for place in filter(None, places):
         with suppress(UsageError):
@@ -60,7 +67,7 @@ def find_base(adapter: Path, named: str, given: Path | None = None) -> models.Mo
     return None
 
 
-_HINT = "put it there, name it with --base PATH where the command has that, or merge the adapter"
+_HINT = "put it there, name it with --base MODEL, or merge the adapter"
 
 
 def name_base(adapter: Path, base: Path, final: Path) -> None:

@@ -17,6 +17,7 @@ from .files import writable, write_json
 from .hashing import hash_path
 from .lineage import refuse_stale
 from .records import Record, located, owner_of, runs_dir, stored, workspace
+from .standing_in import trusted
 
 
 @dataclass
@@ -116,6 +117,8 @@ class Run:
 
     def publish(self) -> Record:
         """Everything to its place, the run directory last."""
+        if trusted():
+            self.manifest["on_trust"] = trusted()
         self.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.manifest["seconds"] = round(self.manifest["seconds"] + time.monotonic() - self._began, 3)
         publish.seal(self.dir, self.manifest)

@@ -11,7 +11,9 @@ import typer
 from .. import output, registry, runs
 from ..config import AgentConfig
 from ..errors import UsageError
+from . import _adapter_base
 from . import _estimates as estimates
+from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._agent_figures import judged_again
 from ._agent_setup import chat_of, check_model, check_plugins, converting, environment, model_path, tasks_of
 from ._agent_setup import load as read_tools
@@ -63,6 +65,7 @@ REPLAY = typer.Option("--replay", metavar="TRANSCRIPT", help="Run a transcript a
 
 
 @with_settings("agent")
+@standing_in_as(as_typed)
 def command(
     tools: Annotated[Path | None, TOOLS] = None,
     query: Annotated[list[str] | None, QUERY] = None,
@@ -70,6 +73,7 @@ def command(
     model: Annotated[str | None, MODEL] = None,
     vector: Vectors = None,
     scale: Scale = 1.0,
+    base: AdapterBase = None,
     *,
     config: AgentConfig,
     show: Annotated[bool | None, SHOW] = None,
@@ -107,6 +111,7 @@ def command(
     extra |= ({"tasks": str(tasks.resolve())} if tasks else {}) | listed(added)
     extra |= {"template": str(template.resolve())} if template else {}
     extra |= {"name": name} if name else {}
+    extra |= _adapter_base.listed(base)
     load = converting(load, template, config.backend)
     may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
     if dry_run:
@@ -126,7 +131,7 @@ TURN_BYTES = 10_000
 
 
 def _add_inputs(run: runs.Run, extra: dict[str, Any]) -> None:
-    for kind in ("tools", "tasks", "model", "template"):
+    for kind in ("tools", "tasks", "model", "template", "base"):
         if kind in extra:
             run.add_input(kind, extra[kind])
     add_inputs(run, [(Path(path), factor) for path, factor in extra.get("vectors", [])])

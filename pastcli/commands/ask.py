@@ -17,6 +17,7 @@ from ..config import AskConfig
 from ..conversation import Conversation
 from ..errors import UsageError
 from . import _lineage
+from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._options import Json, complete_model, with_settings
 from .inject import parse_vector
 
@@ -31,11 +32,13 @@ VECTOR = typer.Option("--vector", metavar="FILE[:λ]", help="Add a skill to the 
 
 
 @with_settings("ask")
+@standing_in_as(as_typed)
 def command(
     question: Annotated[str | None, QUESTION] = None,
     model: Annotated[str | None, MODEL] = None,
     compare: Annotated[list[str] | None, COMPARE] = None,
     vector: Annotated[list[str] | None, VECTOR] = None,
+    base: AdapterBase = None,
     *,
     config: AskConfig,
     as_json: Json = False,

@@ -11,6 +11,8 @@ import typer
 from .. import narration, output, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
+from . import _adapter_base
+from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._eval_job import Job
 from ._eval_models import BASELINES, Baseline, candidates
 from ._options import (
@@ -65,6 +67,7 @@ MIN_GAIN = typer.Option(
 
 
 @with_settings("eval")
+@standing_in_as(as_typed)
 def command(
     questions: Annotated[Path, QUESTIONS],
     model: Annotated[list[str] | None, MODEL] = None,
@@ -74,6 +77,7 @@ def command(
     baseline_model: Annotated[str | None, READER] = None,
     vector: Vectors = None,
     scale: Scale = 1.0,
+    base: AdapterBase = None,
     *,
     config: EvalConfig,
     plot: Annotated[Path | None, PLOT] = None,
@@ -108,13 +112,14 @@ def command(
     if baseline:
         found.append(wanted.candidate(asked, found, documents, config, local))
     job = Job(config, asked, found, load, plain, questions, documents, reference, plot, strict)
-    extra = {**job.key(), "name": name, **listed(added)}
+    extra = {**job.key(), "name": name, **listed(added), **_adapter_base.listed(base)}
     record = None if dry_run else finished_before("eval", config, extra, resume)
     if record is None:
         may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
         with runs.start("eval", config, extra=extra, **may) as run:
             job.add_inputs(run)
             add_inputs(run, added)
+            _adapter_base.add_input(run, base)
             figure = run.external("plot", plot) if plot else None
             if dry_run:
                 show_plan(job.plan(), config, sources, as_json)

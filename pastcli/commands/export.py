@@ -12,6 +12,7 @@ from ..config import ExportConfig
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
+from ._adapter_base import as_typed, standing_in_as
 from ._options import (
     AllowStale,
     DryRun,
@@ -46,6 +47,7 @@ PARAMETER temperature 0
 
 
 @with_settings("export")
+@standing_in_as(as_typed)
 def command(
     model: Annotated[str | None, MODEL] = None,
     out: Annotated[Path | None, OUT] = None,

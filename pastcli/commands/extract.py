@@ -11,7 +11,8 @@ from .. import models, output, runs
 from ..config import ExtractConfig
 from ..errors import UsageError
 from ..files import remove, size_of
-from . import _lineage
+from . import _adapter_base, _lineage
+from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._options import (
     RL_MODEL,
     SFT_MODEL,
@@ -38,12 +39,14 @@ OUT = typer.Option("-o", "--output", metavar="FILE", help="The skill file (defau
 
 
 @with_settings("extract")
+@standing_in_as(as_typed)
 def command(
     sft: Annotated[str | None, SFT_MODEL] = None,
     rl: Annotated[str | None, RL_MODEL] = None,
     out: Annotated[Path | None, OUT] = None,
     *,
     config: ExtractConfig,
+    base: AdapterBase = None,
     name: Name = "",
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -60,7 +63,7 @@ def command(
     if config.density and (config.rank or config.energy):
         raise UsageError("--density makes a sparse skill, --rank and --energy a low-rank one", "choose one form")
     before, after = _lineage.rl_and_sft(sft, rl)
-    extra = {"sft": str(before.path), "rl": str(after.path), "out": str(out.absolute()) if out else ""}
+    extra = {"sft": str(before.path), "rl": str(after.path), "out": str(out.absolute()) if out else "", **_adapter_base.listed(base)}
     if not dry_run and already_done("extract", config, extra, resume, as_json):
         return
     with runs.start(
@@ -76,6 +79,7 @@ def command(
     ) as run:
         run.add_input("sft", before.path)
         run.add_input("rl", after.path)
+        _adapter_base.add_input(run, base)
         destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
         if dry_run:
             show_plan(_plan(before.path, after.path, out, config, extra), config, sources, as_json)

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..files import remove, size_of
 from ..hashing import hash_path
 from . import _lineage
+from ._adapter_base import as_typed, standing_in_as
 from ._options import (
     TARGET,
     AllowStale,
@@ -57,6 +58,7 @@ TEMPLATE = typer.Option(
 
 
 @with_settings("inject")
+@standing_in_as(as_typed)
 def command(
     vector: Annotated[list[str] | None, VECTOR] = None,
     target: Annotated[str | None, TARGET] = None,

@@ -14,6 +14,7 @@ from ..config import ProbeConfig
 from ..errors import UsageError
 from . import _estimates as estimates
 from . import _lineage
+from ._adapter_base import as_typed, standing_in_as
 from ._options import (
     RL_MODEL,
     SFT_MODEL,
@@ -53,6 +54,7 @@ OUT = typer.Option("-o", "--output", metavar="DIR", help="Where the figures go (
 
 
 @with_settings("probe")
+@standing_in_as(as_typed)
 def command(
     base: Annotated[str | None, BASE] = None,
     sft: Annotated[str | None, SFT_MODEL] = None,

@@ -12,7 +12,8 @@ from .. import models, runs
 from ..api import Reward
 from ..config import RlConfig
 from ..errors import UsageError
-from . import _audit, _lineage, _rl_tools, _train
+from . import _adapter_base, _audit, _lineage, _rl_tools, _train
+from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._options import (
     AllowStale,
     DryRun,
@@ -58,6 +59,7 @@ AUDIT = typer.Option(
 
 
 @with_settings("rl")
+@standing_in_as(as_typed)
 def command(
     sft: Annotated[str | None, SFT] = None,
     questions: Annotated[Path | None, QUESTIONS] = None,
@@ -65,6 +67,7 @@ def command(
     tasks: Annotated[Path | None, TASKS] = None,
     dev: Annotated[Path | None, DEV] = None,
     audit: Annotated[int | None, AUDIT] = None,
+    base: AdapterBase = None,
     card: _train.Card = 0.0,
     *,
     config: RlConfig,
@@ -92,7 +95,7 @@ def command(
     questions = from_stdin(questions) if questions is not None else None
     files = {"questions": questions, "dev": dev, "tools": tools, "tasks": tasks}
     given = {key: str(path.resolve()) for key, path in files.items() if path is not None}
-    extra = {"sft": str(found.path), "name": name, **given}
+    extra = {"sft": str(found.path), "name": name, **given, **_adapter_base.listed(base)}
     if audit is None and not dry_run and already_done("rl", config, extra, resume, as_json):
         return
     source = _rl_tools.read(tools, tasks, config) if tools is not None else None
@@ -107,6 +110,7 @@ def command(
         _train.add_base(run, "sft", found)
         for key, path in given.items():
             run.add_input(key, path)
+        _adapter_base.add_input(run, base)
         if dry_run:
             _show_plan(found, source, rows, config, card, as_json, sources)
             return

@@ -12,6 +12,7 @@ from ..config import SftConfig
 from ..errors import MismatchError, UsageError
 from ..hashing import hash_path
 from . import _lineage, _train
+from ._adapter_base import standing_in_as
 from ._options import (
     AllowStale,
     DryRun,
@@ -47,6 +48,7 @@ AFTER = typer.Option(
 
 
 @with_settings("sft")
+@standing_in_as(lambda given: given["config"].base if given["after"] else None)
 def command(
     docs: Annotated[list[Path] | None, DOCS] = None,
     after: Annotated[str | None, AFTER] = None,

@@ -14,8 +14,9 @@ from .. import output, qa, runs
 from ..api import RunsModels
 from ..config import SweepConfig
 from ..errors import UsageError
+from . import _adapter_base, _lineage
 from . import _estimates as estimates
-from . import _lineage
+from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._options import (
     TARGET,
     AllowStale,
@@ -54,11 +55,13 @@ AS_STORED = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
 @with_settings("sweep")
+@standing_in_as(as_typed)
 def command(
     questions: Annotated[Path | None, QUESTIONS] = None,
     unlabelled: Annotated[Path | None, UNLABELLED] = None,
     vector: Annotated[list[str] | None, VECTOR] = None,
     target: Annotated[str | None, TARGET] = None,
+    base: AdapterBase = None,
     *,
     config: SweepConfig,
     name: Name = "",
@@ -85,12 +88,14 @@ def command(
         "vectors": [[str(path.resolve()), factor] for path, factor in vectors],
         "target": str(model.path),
         **{kind: str(path.resolve()) for kind, path in _files(questions, unlabelled).items()},
+        **_adapter_base.listed(base),
     }
     record = None if dry_run else finished_before("sweep", config, extra, resume)
     if record is None:
         may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
         with runs.start("sweep", config, extra=extra, **may) as run:
             run.add_input("target", model.path)
+            _adapter_base.add_input(run, base)
             for kind, path in _files(questions, unlabelled).items():
                 run.add_input(kind, path)
             run.add_inputs("vector", [path for path, _ in vectors])

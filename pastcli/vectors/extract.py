@@ -13,6 +13,7 @@ import numpy as np
 from ..api import Checkpoint, TensorSpec
 from ..cards import shareable
 from ..errors import MismatchError, PastError
+from ..standing_in import trusted
 from .checks import compatibility, grid_noise
 from .deltas.compression import Form, compress
 from .deltas.delta import Delta, Only, blocks
@@ -69,9 +70,9 @@ def extract_skill(
     with difference(Path(sft), Path(rl), unproven if assume_parent else None) as delta:
         about = About(delta.layout.identity(), _shapes(delta.layout), compatibility.sketch(delta.layout))
         about.parents, about.training = shareable(parents or {}), shareable(training or {})
-        about.warnings = unproven
+        about.warnings = unproven + trusted()
         if not delta.exact:
-            about.warnings = grid_noise.check(delta.sft, delta.rl, allow_lossy)
+            about.warnings += grid_noise.check(delta.sft, delta.rl, allow_lossy)
         writer = SkillWriter(Path(out), about)
         try:
             if form:

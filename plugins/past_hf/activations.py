@@ -26,7 +26,8 @@ def layer_inputs(
 ) -> int:
     """Run the model at `path` over `texts` and call `visit(weight name, inputs (n, in))` for every linear layer.
 
-    One forward pass over one batch, so each layer is visited once; padding is left out. Returns the number of tokens.
+    One forward pass over one batch, so each layer is visited once; padding is left out. Layers that get some of the tokens
+    only (routed experts) are not visited. Returns the number of tokens.
     The pass runs in float32 on a processor with room for it; on a card, or where there is no room, in the type that the
     model is stored in, which is what its layers get when it is used.
     """
@@ -40,7 +41,11 @@ def layer_inputs(
 
     def hook(name: str) -> Callable[..., None]:
         def seen(module: Any, arguments: tuple, output: Any) -> None:
-            visit(f"{name}.weight", arguments[0][mask.bool()].float().cpu().numpy())
+            inputs = arguments[0]
+            if inputs.shape[:2] == mask.shape:
+                visit(f"{name}.weight", inputs[mask.bool()].float().cpu().numpy())
+            elif inputs.shape[:-1] == (mask.numel(),):  # all tokens in one row, as some experts and OPT have them
+                visit(f"{name}.weight", inputs[mask.reshape(-1).bool()].float().cpu().numpy())
 
         return seen
 

@@ -12,8 +12,6 @@ from pastcli.errors import UsageError
 ROWS = 128
 """Positions scored at a time: 128 x 49k fp32 logits are 25 MB, which stays near the cache."""
 
-_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -113,13 +111,40 @@ class _TokenLogProbs(torch.autograd.Function):
         return scaled @ weight, of_weight, None, None
 
 
+def _plain_head(model: Any, ids: torch.Tensor) -> bool:
+    """Whether a model's logits are nothing but its last hidden states times the output layer, tried once on a few tokens.
+
+    Some models scale them, cap them or project the states first, under ever new names in their configurations; logits formed
+    without that would train another model than the one that answers afterwards.
+    """
+    known = getattr(model, "_past_plain_head", None)
+    if known is None:
+        training = model.training
+        model.eval()  # dropout would tell two passes apart
+        with torch.no_grad():
+            known = _same_logits(model, ids)
+        model.train(training)
+        model._past_plain_head = known
+    return known
+
+
+def _same_logits(model: Any, ids: torch.Tensor) -> bool:
+    head = model.get_output_embeddings()
+    if not isinstance(head, torch.nn.Linear) or head.bias is not None:
+        return False
+    hidden = getattr(model.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
+    if hidden is None or hidden.dtype != head.weight.dtype or hidden.shape[-1] != head.weight.shape[-1]:
+        return False
+    return torch.equal(head(hidden), model(input_ids=ids, use_cache=False).logits)
+
+
 def token_logprobs(
     model: Any,
     input_ids: torch.Tensor,
     wanted: torch.Tensor,
     temperature: float = 1.0,
     previous: torch.Tensor | None = None,
-    **reading: torch.Tensor,
+    **reading: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability and entropy (nats) of the tokens where `wanted`, given all tokens before them.
 
@@ -131,11 +156,12 @@ def token_logprobs(
     rows, columns = wanted.nonzero(as_tuple=True)
     targets = input_ids[rows, columns]
     before = columns - 1 if previous is None else previous[rows, columns]
-    head = model.get_output_embeddings()
-    text_config = model.config.get_text_config()
-    if head.bias is None and not any(getattr(text_config, name, None) for name in _LOGIT_CHANGES):
+    if _plain_head(model, input_ids[:1, :4]):
+        head = model.get_output_embeddings()
         hidden = model.base_model(input_ids=input_ids, use_cache=False, **reading).last_hidden_state
         return _TokenLogProbs.apply(hidden[rows, before], head.weight, targets, temperature)
+    if getattr(model.config.get_text_config(), "output_router_logits", False):
+        reading["output_router_logits"] = False  # a loss over the experts, which knows nothing of packed rows
     logits = model(input_ids=input_ids, use_cache=False, **reading).logits[rows, before].float() / temperature
     log_probabilities = logits.log_softmax(1)
     entropies = -(log_probabilities.exp() * log_probabilities).sum(1).detach()

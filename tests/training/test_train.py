@@ -353,6 +353,39 @@ def test_token_logprobs_equal_a_plain_softmax_and_its_gradient(tiny_model):
     assert all(torch.allclose(gradients[0][1][n], gradients[1][1][n], atol=1e-5) for n in gradients[0][1])
 
 
+SIZES = dict(vocab_size=320, num_hidden_layers=2, num_attention_heads=4, hidden_size=32)
+WIDE = dict(**SIZES, intermediate_size=64, num_key_value_heads=2)
+HEADS = {
+    "Llama": (WIDE, True),
+    "Gemma2": (dict(**WIDE, head_dim=8, final_logit_softcapping=5.0), False),  # capped
+    "Granite": (dict(**WIDE, logits_scaling=3.0), False),
+    "Cohere": (dict(**WIDE, logit_scale=0.3), False),
+    "OPT": (dict(**SIZES, ffn_dim=64, word_embed_proj_dim=16), True),  # its base projects by itself
+    "Phi": (WIDE, False),  # the head has a bias
+    "Mamba": (dict(vocab_size=320, hidden_size=32, num_hidden_layers=1, state_size=4), None),
+    "Llama4": (dict(**WIDE, head_dim=8, intermediate_size_mlp=64, num_local_experts=2), False),  # base_model is itself
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_logits_are_those_of_the_model_whatever_it_does_behind_its_last_layer(name):
+    """Only where it does nothing there are they formed for the wanted tokens alone; a scale under a new name trained another model."""
+    import transformers
+    from past_hf.compute import token_logprobs
+
+    sizes, fast = HEADS[name]
+    kind = getattr(transformers, f"{name}TextConfig" if name == "Llama4" else f"{name}Config")
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(kind(**sizes, pad_token_id=2)).float()
+    ids = torch.randint(3, 300, (3, 9), generator=torch.Generator().manual_seed(0))
+    wanted = torch.ones_like(ids, dtype=torch.bool)
+    wanted[:, 0] = False
+    full = model.eval()(ids).logits[:, :-1].float().log_softmax(-1)
+    logps, _ = token_logprobs(model, ids, wanted)
+    assert torch.allclose(logps, full.gather(2, ids[:, 1:, None]).reshape(-1), atol=1e-5)
+    assert fast is None or model._past_plain_head is fast
+
+
 def test_pickled_weights_are_refused_with_the_command_that_converts_them(tmp_path, tiny_model):
     from past_hf.materialize import hf_directory
 
