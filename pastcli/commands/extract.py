@@ -63,7 +63,12 @@ def command(
     if config.density and (config.rank or config.energy):
         raise UsageError("--density makes a sparse skill, --rank and --energy a low-rank one", "choose one form")
     before, after = _lineage.rl_and_sft(sft, rl)
-    extra = {"sft": str(before.path), "rl": str(after.path), "out": str(out.absolute()) if out else "", **_adapter_base.listed(base)}
+    extra = {
+        "sft": str(before.path),
+        "rl": str(after.path),
+        "out": str(out.absolute()) if out else "",
+        **_adapter_base.listed(base),
+    }
     if not dry_run and already_done("extract", config, extra, resume, as_json):
         return
     with runs.start(
