@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache
+
+from pastcli.errors import MismatchError
 
 from .compute import plain
 
@@ -50,10 +53,27 @@ def pick(
     return chosen.clamp(max=logits.shape[-1] - 1)[:, 0]
 
 
+def _refuse_without_cache(model: Any) -> None:
+    """Raise `MismatchError` for a model that takes no cache of this kind: it would see each new token alone, and answer as
+    if there had been no question."""
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise MismatchError(
+            f"{type(model).__name__} keeps what it has read in a way of its own: its answers cannot be decoded here",
+            "sft, extract, inject and probe-orthogonality work with it",
+        )
+
+
+def _divisible(cache: DynamicCache) -> bool:
+    """Whether rows of a cache can be repeated and dropped: recurrent states cannot."""
+    return all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
+
+
 def _read(
     model: Any, prompts: list[list[int]], pad: int, copies: int, step: dict[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (B x copies, V) after the prompts, attention mask and positions, with the prompts in the cache of `step`."""
+    if copies > 1 and not _divisible(step["past_key_values"]):
+        prompts, copies = [prompt for prompt in prompts for _ in range(copies)], 1
     width = max(map(len, prompts))
     here = next(model.parameters()).device
     ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=here)
@@ -91,6 +111,7 @@ def generate(
     `together(busy)` says whether any of them is busy, and one that has finished goes on without recording. `begun` are
     prompts read already (see `prefixes`): cache, logits, mask and positions; the cache then holds what was said as well.
     """
+    _refuse_without_cache(plain(model))
     model = plain(model) if together is None else model
     cache = begun[0] if begun else DynamicCache(config=model.config)
     step: dict[str, Any] = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -100,7 +121,8 @@ def generate(
     here = logits.device
     results: list[list[int]] = [[] for _ in range(len(logits))]
     live = list(range(len(logits)))
-    idle, count = False, 0
+    idle, count, divisible = False, 0, _divisible(cache)
+    finished: set[int] = set()  # rows that have ended, and stay where they cannot be dropped
 
     def draw() -> torch.Tensor:
         if draws is not None:
@@ -110,15 +132,16 @@ def generate(
     for count in range(max_new_tokens):
         token = pick(logits, temperature, top_p, draw)
         for row, value in zip(live, token.tolist(), strict=True):
-            if not idle:
+            if not idle and row not in finished:
                 results[row].append(value)
-        going = [] if idle else [index for index, row in enumerate(live) if not stopped(results[row])]
+        finished |= {row for row in live if row not in finished and stopped(results[row])}
+        going = [] if idle else [index for index, row in enumerate(live) if row not in finished]
         busy = bool(going) and count < max_new_tokens - 1
         if not (busy if together is None else together(busy)):
             break
         if not going:
             idle, going = True, [0]
-        if len(going) < len(live):
+        if len(going) < len(live) and divisible:
             keep = torch.tensor(going, device=here)
             cache.batch_select_indices(keep)
             token, mask, positions = token[keep], mask[keep], positions[keep]

@@ -90,3 +90,39 @@ def test_a_truncated_model_is_named_not_traced(tiny_model, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(MismatchError, match="is truncated: tensor"):
         load_chat(tmp_path)
+
+
+def of_kind(kind, **sizes):
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=320, hidden_size=32, num_hidden_layers=2, **sizes)
+    return transformers.AutoModelForCausalLM.from_config(config).float().eval()
+
+
+def test_a_model_that_takes_no_cache_is_refused_instead_of_answering_without_its_question():
+    """Mamba took the cache for an unknown word, and saw each new token alone."""
+    from past_hf.generation import generate
+
+    with pytest.raises(MismatchError, match="in a way of its own") as caught:
+        generate(of_kind("Mamba", state_size=4), [[5, 6, 7]], max_new_tokens=2, stopped=lambda _: False, pad=2)
+    assert caught.value.exit_code == 3
+
+
+def test_recurrent_states_are_neither_shared_nor_dropped():
+    """Answers of several copies, of which some end early, are those of each prompt by itself."""
+    from past_hf.generation import generate
+
+    heads = dict(intermediate_size=64, num_attention_heads=4, num_key_value_heads=2, pad_token_id=2)
+    model = of_kind("Lfm2", layer_types=["conv", "full_attention"], **heads)
+    prompts = [[5, 6, 7, 8, 9], [20, 21]]
+    alone = []
+    for prompt in prompts:
+        ids = list(prompt)
+        for _ in range(6):
+            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        alone.append(ids[len(prompt) :])
+    ends = alone[0][2]
+    wanted = [row[: row.index(ends) + 1] if ends in row else row for row in alone for _ in range(3)]
+    rule = dict(max_new_tokens=6, stopped=lambda ids: ids[-1] == ends, pad=2)
+    assert generate(model, prompts, copies=3, **rule) == wanted
