@@ -12,6 +12,7 @@ import typer
 
 from .. import runs
 from ..errors import UsageError
+from . import _adapter_base
 from ._loading import settled
 from ._options import is_finite
 
@@ -52,12 +53,14 @@ def adding(load: Load, backend: str, vectors: Skills) -> Load:
     return settled(load, lora=vectors)
 
 
-def listed(vectors: Skills) -> dict[str, Any]:
-    """What tells this work from that without the skills."""
-    return {"vectors": [[str(path.resolve()), factor] for path, factor in vectors]} if vectors else {}
+def listed(vectors: Skills, base: str | None = None) -> dict[str, Any]:
+    """What tells this work from that without the skills, or with another base named for adapters."""
+    found = {"vectors": [[str(path.resolve()), factor] for path, factor in vectors]} if vectors else {}
+    return found | _adapter_base.listed(base)
 
 
-def add_inputs(run: runs.Run, vectors: Skills) -> None:
-    """Record every skill with its hash and its scale."""
+def add_inputs(run: runs.Run, vectors: Skills, base: str | None = None) -> None:
+    """Record every skill with its hash and its scale, and the base named for adapters."""
+    _adapter_base.add_input(run, base)
     for number, (path, factor) in enumerate(vectors, 1):
         run.add_input("vector" if number == 1 else f"vector{number}", path, scale=factor)

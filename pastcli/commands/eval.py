@@ -11,7 +11,6 @@ import typer
 from .. import narration, output, runs
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
-from . import _adapter_base
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._eval_job import Job
 from ._eval_models import BASELINES, Baseline, candidates
@@ -112,14 +111,13 @@ def command(
     if baseline:
         found.append(wanted.candidate(asked, found, documents, config, local))
     job = Job(config, asked, found, load, plain, questions, documents, reference, plot, strict)
-    extra = {**job.key(), "name": name, **listed(added), **_adapter_base.listed(base)}
+    extra = {**job.key(), "name": name, **listed(added, base)}
     record = None if dry_run else finished_before("eval", config, extra, resume)
     if record is None:
         may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
         with runs.start("eval", config, extra=extra, **may) as run:
             job.add_inputs(run)
-            add_inputs(run, added)
-            _adapter_base.add_input(run, base)
+            add_inputs(run, added, base)
             figure = run.external("plot", plot) if plot else None
             if dry_run:
                 show_plan(job.plan(), config, sources, as_json)

@@ -118,11 +118,9 @@ def generate(
     if getattr(model.config.get_text_config(), "output_router_logits", False):
         step["output_router_logits"] = False  # a loss for training, which one token at a time has no use for
     logits, mask, positions = begun[1:] if begun else _read(model, prompts, pad, copies, step)
-    here = logits.device
     results: list[list[int]] = [[] for _ in range(len(logits))]
     live = list(range(len(logits)))
-    idle, count, divisible = False, 0, _divisible(cache)
-    finished: set[int] = set()  # rows that have ended, and stay where they cannot be dropped
+    idle, count, finished = False, 0, set[int]()  # rows that have ended stay where they cannot be dropped
 
     def draw() -> torch.Tensor:
         if draws is not None:
@@ -141,8 +139,8 @@ def generate(
             break
         if not going:
             idle, going = True, [0]
-        if len(going) < len(live) and divisible:
-            keep = torch.tensor(going, device=here)
+        if len(going) < len(live) and _divisible(cache):
+            keep = torch.tensor(going, device=logits.device)
             cache.batch_select_indices(keep)
             token, mask, positions = token[keep], mask[keep], positions[keep]
             live = [live[index] for index in going]
