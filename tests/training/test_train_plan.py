@@ -186,6 +186,47 @@ def test_a_config_of_something_else_is_one_line(planned):
         planned({"model_type": "no-such-thing"})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_attention_heads": 0}, {"num_hidden_layers": 0}, {"vocab_size": "many"}, {"model_type": "t5"},
+        {"model_type": "llava"},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("how", [{}, {"method": "lora"}], ids=str)
+def test_a_config_of_no_causal_model_with_attention_is_one_line(planned, changes, how):
+    with pytest.raises(MismatchError, match="cannot be planned for: .*") as found:
+        planned({**QWEN_7B, **changes}, **how)
+    assert len(found.value.message.splitlines()) == 1
+
+
+def test_a_model_without_attention_is_one_line(planned):
+    with pytest.raises(MismatchError, match="no attention") as found:
+        planned({"model_type": "mamba", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 2})
+    assert len(found.value.message.splitlines()) == 1
+
+
+# Mixtral of Experts (2401.04088, section 2.1): 13 B of 47 B parameters at a token; Qwen3-30B-A3B: 3.3 B of 30.5 B.
+@pytest.mark.parametrize(
+    "config, parameters, active",
+    [
+        ({"model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+          "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8,
+          "num_experts_per_tok": 2}, 46.7e9, 12.9e9),
+        ({"model_type": "qwen3_moe", "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144,
+          "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4,
+          "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8}, 30.5e9, 3.3e9),
+    ],
+    ids=["mixtral", "qwen3"],
+)  # fmt: skip
+def test_a_mixture_holds_all_its_experts_and_computes_with_a_few(planned, config, parameters, active):
+    said = planned(config, SftConfig(epochs=1, gradient_checkpointing="off"), rows=[{"text": "x" * 400}] * 8)
+    assert said["parameters"] == pytest.approx(parameters, rel=0.01)
+    assert held(said) * 1e9 / said["parameters"] == pytest.approx(18, rel=0.02)
+    assert said["flops"] == pytest.approx(6 * active * said["tokens"], rel=0.1)
+
+
 MEASURED = """
 import dataclasses, json, resource, sys
 from pathlib import Path

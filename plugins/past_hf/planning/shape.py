@@ -17,7 +17,7 @@ class Shape:
 
     parameters: int
     linear: int
-    """Weights that multiply every token: all but the embedding, the output layer included."""
+    """Weights that multiply a token: all but the embedding, the output layer included; of routed experts those that one token takes."""
     packed: int
     """Weights of the linear layers that `--quantize` packs: all but the output layer."""
     lora: int
@@ -41,29 +41,47 @@ def read_config(folder: Path) -> Any:
 
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise MismatchError(
-            f"{folder}/config.json cannot be planned for: {reason}", "give a causal language model"
-        ) from error
+    except Exception as error:  # its own checks of a config raise whatever they like
+        raise _no_model(f"{folder}/config.json", error) from error
+
+
+def _no_model(what: str, error: Exception) -> MismatchError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return MismatchError(f"{what} cannot be planned for: {reason}", "give a causal language model")
+
+
+def _built(model_config: Any) -> Any:
+    """The model without memory. Raises `MismatchError` for a config of something else, or of sizes that no model has."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(model_config)
+    except (
+        Exception
+    ) as error:  # whatever a model's own constructor trips over: a division by its 0 heads, a missing size
+        raise _no_model(f"a config of type {model_config.model_type}", error) from error
 
 
 def shape_of(model_config: Any, settings: Any) -> Shape:
-    """Sizes of the model that `model_config` describes, with the LoRA of `settings` if they ask for one."""
-    from transformers import AutoModelForCausalLM
+    """Sizes of the model that `model_config` describes, with the LoRA of `settings` if they ask for one.
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(model_config)
+    Raises `MismatchError` if it describes no causal language model of layers with attention.
+    """
+    model = _built(model_config)
     embedding = model.get_input_embeddings().weight
     parameters = sum(parameter.numel() for parameter in model.parameters())
     tied = model.get_output_embeddings().weight is embedding
     text = model_config.get_text_config()
-    heads = text.num_attention_heads
+    heads = getattr(text, "num_attention_heads", 0)
+    if not heads or not text.num_hidden_layers:
+        none = "attention" if text.num_hidden_layers else "layers"
+        raise _no_model(f"a config of type {model_config.model_type}", ValueError(f"its model has no {none}"))
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     blocks = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
     return Shape(
         parameters=parameters,
-        linear=parameters if tied else parameters - embedding.numel(),
+        linear=(parameters if tied else parameters - embedding.numel()) - _idle(model, text),
         packed=_packed(model),
         lora=_lora(model, settings),
         largest_layer=max(max(sum(p.numel() for p in block.parameters()) for block in blocks), embedding.numel()),
@@ -75,6 +93,15 @@ def shape_of(model_config: Any, settings: Any) -> Shape:
         key=(getattr(text, "num_key_value_heads", None) or heads) * width,
         vocabulary=embedding.shape[0],
     )
+
+
+def _idle(model: Any, text: Any) -> int:
+    """Weights of the routed experts that a token passes by: all of them are held, few of them multiply."""
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    experts = next((count for name in names if (count := getattr(text, name, None))), 0)
+    taken = getattr(text, "num_experts_per_tok", None) or experts
+    routed = sum(one.numel() for name, one in model.named_parameters() if ".experts." in name)
+    return routed * (experts - taken) // experts if experts else 0
 
 
 def _packed(model: Any) -> int:
