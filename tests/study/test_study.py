@@ -46,6 +46,7 @@ def test_a_study_killed_goes_on_and_makes_nothing_twice(past, study):
         shown = past("study", "run", "study.toml", "--lean", timeout=1000).stdout
         kept = {path.name.split("-")[0] for path in (study / "runs").iterdir() if path.name[0] != "."}
         assert kept == {"sft", "rl", "extract", "inject"}, "what another study needs stays, --lean or not"
+        again = past("study", "run", "study.toml", "-o", "elsewhere")
         claim.spare([node for node in nodes if node.stage == "inject"], [], store)
     assert not [path for path in (study / "runs" / ".study" / "claims").iterdir() if path.name != ".lock"]
     assert "SFT + v" in shown and "One seed is too few: no claim" in shown
@@ -57,7 +58,6 @@ def test_a_study_killed_goes_on_and_makes_nothing_twice(past, study):
     (study / "more.toml").write_text(more)
     plan = json.loads(past("study", "run", "more.toml", "--dry-run", "--json").stdout)
     assert plan["to_make"] == {"inject": 1, "answers": 1} and plan["seeds"] == [0]
-    again = past("study", "run", "study.toml", "-o", "elsewhere")
     assert "7 of 7 results are here already" in again.stderr
     assert (study / "elsewhere" / "table.md").read_text() == (study / "studies" / "study" / "table.md").read_text()
 
