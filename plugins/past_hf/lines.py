@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -60,15 +61,29 @@ def attending(model: Any) -> Iterator[None]:
             config._attn_implementation = name
 
 
+@dataclass
+class _Place:
+    """What the layers of some lines are told: rows `begin` to `end` are worked on, `at` (end - begin, Q) are the columns of
+    the tokens that come next, `reach` the first column behind them all.
+
+    The layers hold this and not the lines: lines that hold themselves would keep their gigabyte until a search for garbage.
+    """
+
+    rows: int
+    width: int
+    begin: int
+    end: int
+    reach: int
+    at: torch.Tensor
+
+
 class Lines:
-    """Room for `rows` sequences of up to `width` tokens. Rows `begin` to `end` are worked on; `at` (end - begin, Q) are the
-    columns of the tokens that come next."""
+    """Room for `rows` sequences of up to `width` tokens."""
 
     def __init__(self, model: Any, rows: int, width: int):
-        self.rows, self.width = rows, width
-        self.begin, self.end, self.reach = 0, rows, 0
-        self.at = torch.empty(0)
-        self.layers = [_Layer(self) for _ in DynamicCache(config=model.config).layers]
+        self.width = width
+        self._place = _Place(rows, width, 0, rows, 0, torch.empty(0))
+        self.layers = [_Layer(self._place) for _ in DynamicCache(config=model.config).layers]
         self.cache = Cache(layers=self.layers)
         self._model = model
 
@@ -87,10 +102,11 @@ class Lines:
         )
         real = torch.tensor([[0] * gap + [1] * len(row) for gap, row in zip(gaps, tokens, strict=True)], device=here)
         # What fills up a shorter row is written where nothing is ever read: the last column.
-        self.at = torch.where(real.bool(), positions, self.width - 1)
-        self.begin, self.end = begin, begin + len(tokens)
-        self.reach = max(start + len(row) for start, row in zip(starts, tokens, strict=True))
-        columns = torch.arange(self.reach, device=here)
+        place = self._place
+        place.at = torch.where(real.bool(), positions, self.width - 1)
+        place.begin, place.end = begin, begin + len(tokens)
+        place.reach = max(start + len(row) for start, row in zip(starts, tokens, strict=True))
+        columns = torch.arange(place.reach, device=here)
         hidden = columns > positions[:, :, None]
         mask = torch.zeros(hidden.shape, device=here).masked_fill_(hidden, torch.finfo(torch.float32).min)
         return self._model(
@@ -120,9 +136,9 @@ class Lines:
 class _Layer(DynamicLayer):
     """Keys and values (rows, G, width, D) of one layer."""
 
-    def __init__(self, lines: Lines):
+    def __init__(self, place: _Place):
         super().__init__()
-        self._lines = lines
+        self._place = place
 
     def take(self, other: _Layer, rows: torch.Tensor, width: int) -> None:
         """The first `width` columns of some rows of another."""
@@ -133,18 +149,18 @@ class _Layer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        lines = self._lines
+        place = self._place
         if not self.is_initialized:
             self._allocate(key_states)
-        rows = torch.arange(lines.begin, lines.end, device=key_states.device)[:, None]
+        rows = torch.arange(place.begin, place.end, device=key_states.device)[:, None]
         for kept, new in ((self.keys, key_states), (self.values, value_states)):
-            kept.transpose(1, 2)[rows, lines.at] = new.transpose(1, 2)
-        part = slice(lines.begin, lines.end)
-        return self.keys[part, :, : lines.reach], self.values[part, :, : lines.reach]
+            kept.transpose(1, 2)[rows, place.at] = new.transpose(1, 2)
+        part = slice(place.begin, place.end)
+        return self.keys[part, :, : place.reach], self.values[part, :, : place.reach]
 
     def _allocate(self, like: torch.Tensor) -> None:
-        lines = self._lines
-        shape = (lines.rows, like.shape[1], lines.width, like.shape[3])
+        place = self._place
+        shape = (place.rows, like.shape[1], place.width, like.shape[3])
         self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
         self.dtype, self.device, self.is_initialized = like.dtype, like.device, True
 

@@ -52,8 +52,6 @@ class Playing(Grpo):
         episodes = self.job.episodes
         assert episodes is not None, "`build` is for jobs with episodes"
         asked = [(key, first + place) for place, key in enumerate(self.asked)]
-        episodes = self.job.episodes
-        assert episodes is not None, "this trainer is built for jobs with episodes"
         played: list[api.Rollout] = []
         self.model.eval()
         with self.accelerator.autocast() if self.args.bf16 else contextlib.nullcontext():
