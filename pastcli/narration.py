@@ -206,15 +206,20 @@ def _compared(label: str, reference: str, found: Mapping[str, Any], results: Map
 
 
 def experimented(document: Mapping[str, Any], file: str) -> Closing | None:
-    """The words after `past study run` of `file`: the first arm that is a test, by F1; None where there is none yet."""
+    """The words after `past study run` of `file`: the first arm that is a test, by F1, or of a study of tools by first-call
+    recall; None where there is none yet."""
     summary, arms = document["summary"], document["study"].get("arms", {})
     tests = [arm for arm, one in summary.get("effects", {}).items() if arms.get(arm, {}).get("test")]
-    found = summary["effects"][tests[0]]["metrics"].get("f1") if tests else None
-    if found is None or found["against"] not in summary["scores"]:
+    if not tests:
+        return None
+    of_tools = "levels" in summary
+    levels, effect = summary["levels" if of_tools else "scores"], summary["effects"][tests[0]]
+    figure, named = ("first_call_recall", "first-call recall") if of_tools else ("f1", "F1")
+    found = (effect if of_tools else effect["metrics"]).get(figure)
+    if found is None or found["against"] not in levels:
         return None
     arm, other, seeds = tests[0], found["against"], len(found["by_seed"])
-    f1 = {name: summary["scores"][name]["f1"]["mean"] for name in (arm, other)}
-    said = f"{arm} has F1 {f1[arm]:.3f} where {other} has {f1[other]:.3f}"
+    said = f"{arm} has {named} {levels[arm][figure]['mean']:.3f} where {other} has {levels[other][figure]['mean']:.3f}"
     if seeds < FEWEST_SEEDS:
         missing = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: add some to `seeds` in the file"
         return Closing(f"{said}, over {seeds} seed(s). {missing}", f"past study run {file}")

@@ -286,6 +286,16 @@ def test_a_gain_on_every_figure_is_shown_and_a_control_at_zero_is_nil():
     assert "| SFT + v |" in report.markdown(made)
 
 
+def test_a_study_of_tools_ends_with_a_sentence_of_its_own_figure():
+    from pastcli.narration import experimented
+
+    gained = report.with_summary(document(**{"SFT": spread(0), "SFT + v": spread(0.75)}))
+    said = experimented(gained, "s.toml").judgement
+    assert said == "SFT + v has first-call recall 0.750 where SFT has 0.000, over 3 seeds: a gain"
+    nothing = report.with_summary(document(**{"SFT": spread(0.5), "SFT + v": spread(0.5)}))
+    assert "no gain is shown" in experimented(nothing, "s.toml").judgement
+
+
 def test_a_judge_that_was_bought_is_called_so():
     bought = {"SFT": lambda n: (0.0, 0.0, 0.0), "SFT + v": lambda n: (0.0, float(n < 10), 0.0)}
     told = "\n".join(report.with_summary(document(**bought))["summary"]["sentences"])
