@@ -45,7 +45,8 @@ class Claim:
             if file == self.file:
                 continue
             if is_held(_lock_of(file)):
-                names.update(json.loads(file.read_text(encoding="utf-8")))
+                with contextlib.suppress(FileNotFoundError):  # done this very moment
+                    names.update(json.loads(file.read_text(encoding="utf-8")))
             else:  # killed
                 remove(file)
                 remove(_lock_of(file))
