@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pastcli.files import read_lines, write_lines
@@ -15,6 +15,7 @@ SAID = "half \ud83d, lines\u2028and\u2029paragraphs\x85\x0b\x0c\x1c\x1d\x1e\r\ne
 ROWS = st.lists(st.dictionaries(st.text(max_size=4), st.text(max_size=20), max_size=3))
 
 
+@settings(deadline=None)  # it writes files
 @given(ROWS, ROWS)
 @example([{"a": SAID}], [{SAID: "b"}])
 def test_whatever_is_said_comes_back(tmp_path_factory, first, more):

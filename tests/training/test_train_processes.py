@@ -110,8 +110,14 @@ def resume_after(worker, launcher):
 
 def alive():
     """What runs below this process, but for the server that other tests' commands are forked from (support/forks.py)."""
-    below = [c for c in psutil.Process().children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE]
-    return [c for c in below if "forks" not in c.cmdline()]
+    return [child for child in psutil.Process().children(recursive=True) if runs(child)]
+
+
+def runs(child):
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE and "forks" not in child.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 @pytest.mark.parametrize("stage, sharding", [("rl", "none"), ("sft", "full")])
