@@ -105,7 +105,7 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, 
     rows = []
     for arm in arms:
         score = summary["scores"][arm]
-        cells = [_level(score[metric]) for metric in METRICS]
+        cells = [level(score[metric]) for metric in METRICS]
         kept = score.get("retained")
         price = (
             [f"{kept['perplexity_ratio'] - 1:+.1%}", f"{kept['kl']:.3f}", f"{kept['kl_everyday']:.3f}"]
@@ -143,10 +143,13 @@ def seeds_of(level: Mapping[str, Any]) -> str:
     return "any" if level["untrained"] else str(len(level["seeds"]))
 
 
-def _level(one: Mapping[str, Any]) -> str:
-    return f"{one['mean']:.3f}" + (
-        f" [{max(0.0, one['low']):.3f}, {min(1.0, one['high']):.3f}]" if one["low"] is not None else ""
-    )
+def level(one: Mapping[str, Any] | None) -> str:
+    """A mean between 0 and 1 with its interval, where it has one."""
+    if one is None:
+        return "-"
+    if one["low"] is None:
+        return f"{one['mean']:.3f}"
+    return f"{one['mean']:.3f} [{max(0.0, one['low']):.3f}, {min(1.0, one['high']):.3f}]"
 
 
 def _effects(summary: Mapping[str, Any], arms: Mapping[str, Any]) -> str:

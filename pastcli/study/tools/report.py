@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import MismatchError
 from ...files import write_text
 from ...narration import FEWEST_SEEDS
-from ..report import dumps, seeds_of, table
+from ..report import dumps, level, seeds_of, table
 from ..sentences import gain, seeds
 from .effects import CLAIMED, FIGURES, summarise
 
@@ -152,17 +152,9 @@ def _levels(summary: Mapping[str, Any]) -> str:
     for arm, found in summary["levels"].items():
         kept = found.get("retained")
         price = f"{kept['perplexity_ratio'] - 1:+.1%}" if kept else "-"
-        rows.append([arm, *(_level(found.get(name)) for name in FIGURES), price, seeds_of(found)])
+        rows.append([arm, *(level(found.get(name)) for name in FIGURES), price, seeds_of(found)])
     caption = f"Mean over seeds with its {summary['confidence']:.0%} t-interval. Grounding and valid calls are shares of what was called. Perplexity of a fixed neutral text, against the base."
     return table(("arm", *(NAMES[name] for name in FIGURES), "perplexity", "seeds"), rows) + "\n\n" + caption
-
-
-def _level(one: Mapping[str, Any] | None) -> str:
-    if one is None:
-        return "-"
-    if one["low"] is None:
-        return f"{one['mean']:.3f}"
-    return f"{one['mean']:.3f} [{max(0.0, one['low']):.3f}, {min(1.0, one['high']):.3f}]"
 
 
 def _effects(summary: Mapping[str, Any]) -> str:
@@ -195,7 +187,7 @@ def _categories(summary: Mapping[str, Any]) -> str:
     rows = []
     for arm, found in summary["categories"].items():
         for category, one in found.items():
-            cells = [_level(one.get(name)) for name in CLAIMED]
+            cells = [level(one.get(name)) for name in CLAIMED]
             rows.append([arm, category, f"{one['queries']} of {one['tools']}", *cells])
     columns = ("arm", "category", "queries of tools", *(NAMES[name] for name in CLAIMED))
     return table(columns, rows) + "\n\nMean over seeds, interval over the tools of the category."

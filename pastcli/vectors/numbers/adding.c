@@ -55,27 +55,17 @@ static const Py_ssize_t BYTES[KINDS] = {4, 2, 2};
 FOR_EACH_WIDTH static void inner_ahead(const float *restrict a, const float *restrict b, double *restrict sums,
                                        const char *change, const char *raw, Py_ssize_t bytes)
 {
-    double aa[LANES] = {0}, ab[LANES] = {0}, bb[LANES] = {0};
+    LaneSums lanes = {{0}, {0}, {0}};
     for (Py_ssize_t i = 0; i < TILE; i += 4 * LANES) {
         __builtin_prefetch(change + 4 * i, 0, 2);
         __builtin_prefetch(change + 4 * i + 64, 0, 2);
         __builtin_prefetch(raw + bytes * i, 0, 2);
         if (bytes > 2)
             __builtin_prefetch(raw + bytes * i + 64, 0, 2);
-        for (int k = 0; k < 4; k++)
-            for (int j = 0; j < LANES; j++) {
-                double x = a[i + k * LANES + j], y = b[i + k * LANES + j];
-                aa[j] += x * x;
-                ab[j] += x * y;
-                bb[j] += y * y;
-            }
+        for (int k = 0; k < 4 * LANES; k += LANES)
+            add_products(&lanes, a + i + k, b + i + k);
     }
-    sums[0] = sums[1] = sums[2] = 0;
-    for (int j = 0; j < LANES; j++) {
-        sums[0] += aa[j];
-        sums[1] += ab[j];
-        sums[2] += bb[j];
-    }
+    sum_lanes(&lanes, sums);
 }
 
 /* The last, short tile: the same with zeros behind it. */

@@ -51,20 +51,10 @@ FOR_EACH_WIDTH void subtract(const float *after, const float *before, float *res
 
 FOR_EACH_WIDTH void inner(const float *restrict a, const float *restrict b, Py_ssize_t n, double *restrict sums)
 {
-    double aa[LANES] = {0}, ab[LANES] = {0}, bb[LANES] = {0};
+    LaneSums lanes = {{0}, {0}, {0}};
     for (Py_ssize_t i = 0; i < n; i += LANES)
-        for (int j = 0; j < LANES; j++) {
-            double x = a[i + j], y = b[i + j];
-            aa[j] += x * x;
-            ab[j] += x * y;
-            bb[j] += y * y;
-        }
-    sums[0] = sums[1] = sums[2] = 0;
-    for (int j = 0; j < LANES; j++) {
-        sums[0] += aa[j];
-        sums[1] += ab[j];
-        sums[2] += bb[j];
-    }
+        add_products(&lanes, a + i, b + i);
+    sum_lanes(&lanes, sums);
 }
 
 static const float *widened(const Side *side, Py_ssize_t start, Py_ssize_t n, float *room)

@@ -39,6 +39,31 @@ int parse_edges(PyObject *edges, int sides, int (*parsed)[2]);
    the order of the elements does not matter. */
 void difference(const Side *after, const Side *before, int packed, Py_ssize_t start, Py_ssize_t n, float *to);
 
+/* Sums of products in float64, lane by lane: the order of additions is the same on every processor. */
+typedef struct {
+    double aa[LANES], ab[LANES], bb[LANES];
+} LaneSums;
+
+static inline void add_products(LaneSums *lanes, const float *a, const float *b)
+{
+    for (int j = 0; j < LANES; j++) {
+        double x = a[j], y = b[j];
+        lanes->aa[j] += x * x;
+        lanes->ab[j] += x * y;
+        lanes->bb[j] += y * y;
+    }
+}
+
+static inline void sum_lanes(const LaneSums *lanes, double *sums)
+{
+    sums[0] = sums[1] = sums[2] = 0;
+    for (int j = 0; j < LANES; j++) {
+        sums[0] += lanes->aa[j];
+        sums[1] += lanes->ab[j];
+        sums[2] += lanes->bb[j];
+    }
+}
+
 /* a.a, a.b and b.b of n float32, in float64; n a multiple of LANES. */
 void inner(const float *a, const float *b, Py_ssize_t n, double *sums);
 

@@ -57,9 +57,7 @@ def _built(model_config: Any) -> Any:
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(model_config)
-    except (
-        Exception
-    ) as error:  # whatever a model's own constructor trips over: a division by its 0 heads, a missing size
+    except Exception as error:  # what a model's own constructor trips over: a division by 0 heads, a missing size
         raise _no_model(f"a config of type {model_config.model_type}", error) from error
 
 
