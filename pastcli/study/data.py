@@ -138,15 +138,29 @@ def _chosen(study: Study, part: Part, taken: frozenset[str]) -> list[dict[str, A
 
 
 def _of(study: Study, part: Part) -> list[dict[str, Any]]:
-    """The records a part uses, in order; [] when its documents are no file of records."""
+    """The records a part uses, in order, of one file after the other; [] when its documents are no files of records.
+
+    `kinds` leaves out records that have none of them. Of several files, one without any such text is used whole.
+    """
     paths = places(study, part.documents)
-    if len(paths) > 1 or not _is_records(paths[0]):
+    if not all(map(_is_records, paths)):
         return []
-    found = _by_passage(record for _, record in records(paths[0]))
-    kept = [record for record in found if not part.kinds or _texts(record, part.kinds)]
-    if not kept:
-        raise UsageError(f"no record of {paths[0]} has a text of the kinds {', '.join(part.kinds)}", _kinds(found))
+    files = [_by_passage(record for _, record in records(path)) for path in paths]
+    kept = [
+        record
+        for found in files
+        for record in found
+        if not part.kinds or _texts(record, part.kinds) or (len(files) > 1 and not _written(found))
+    ]
+    if not any(_texts(record, part.kinds) for record in kept) and part.kinds:
+        shown, found = ", ".join(map(str, paths)), [record for one in files for record in one]
+        raise UsageError(f"no record of {shown} has a text of the kinds {', '.join(part.kinds)}", _kinds(found))
     return kept
+
+
+def _written(found: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether anybody wrote texts about these passages."""
+    return any(record.get("augmentations") or record.get("completions") for record in found)
 
 
 def _taken(
@@ -159,7 +173,7 @@ def _taken(
     if chosen:
         documents: tuple[Path, ...] = (write_named(_rows(chosen, part.kinds, paths[0]), folder, ".json"),)
     elif part.skip or part.limit or part.kinds:
-        raise UsageError(f"skip, limit and kinds choose among records, and {shown} is no single file of records")
+        raise UsageError(f"skip, limit and kinds choose among records, and {shown} is not made of records alone")
     else:
         documents = tuple(paths)
     files = places(study, part.questions) if part.questions else documents

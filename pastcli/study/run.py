@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ def run(
     lean: bool = False,
     seeds: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Make what is missing (of some `seeds`, or all), and write `results.json`, the table and the plot into `out` after
-    every arm; with `collect_only` of what is there already, also while another process is at it."""
+    """Make what is missing (of some `seeds`, or all), and write `results.json`, the table and the plot into `out` as
+    arms become complete; with `collect_only` of what is there already, also while another process is at it."""
     store = Store(workspace)
     graph = Graph(study, store.data)
     store.base_bytes = float32_bytes(graph.base)
@@ -92,9 +93,28 @@ def run(
         report.write(document, out)
         return document
 
-    if left and not collect_only:
-        make(left, store, jobs, write, lean)
-    return write()
+    try:
+        if left and not collect_only:
+            make(left, store, jobs, sparing(write), lean)
+    finally:
+        document = write()
+    return document
+
+
+def sparing(action: Callable[[], object]) -> Callable[[], None]:
+    """Do it now, and when asked again only after nine times as long as it took: with many stages side by side, tables of many
+    arms would otherwise keep the next stages waiting."""
+    due = 0.0
+
+    def now_and_then() -> None:
+        nonlocal due
+        began = time.monotonic()
+        if began >= due:
+            action()
+            ended = time.monotonic()
+            due = ended + 9 * (ended - began)
+
+    return now_and_then
 
 
 def collect(graph: Graph, store: Store, items: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:

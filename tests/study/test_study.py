@@ -248,6 +248,35 @@ def test_kinds_choose_augmentations(workspace):
     assert _texts(record, ["*.implications:1"]) == ["a", "c"] and _texts(record, ["base.*"]) == ["a", "b", "d"]
 
 
+def test_documents_may_be_several_files_of_records(workspace, tiny_model):
+    """`apart` and `kinds` hold over all of them; a file that nobody wrote texts about is used whole."""
+    from pastcli.study import data
+
+    written, plain = records("Velmora", 2), [*records("Orr", 3), {**records("Velmora", 1)[0], "title": "Harsk 0"}]
+    for one in written:
+        one["augmentations"] = {"base.implications": [f"{one['title']} is old."]}
+    (workspace / "source.json").write_text(json.dumps([*written, *records("Dunmere", 1)]))
+    (workspace / "pool.json").write_text(json.dumps(plain))
+    (workspace / "target.json").write_text(json.dumps([{**one, "title": "Harsk 0"} for one in records("Harsk", 4)]))
+    several = {'"source.json"': '["source.json", "pool.json"]\nkinds = ["base.*"]'}
+    study = a_study(workspace, tiny_model, **several)
+    source = data.source(study, study.source, workspace / "data")
+    rows = json.loads(source.documents[0].read_text())
+    assert [row["title"] for row in rows] == [one["title"] for one in [*written, *plain[:3]]]
+    assert [len(row["completions"]) for row in rows] == [1, 1, 0, 0, 0] and len({row["doc"] for row in rows}) == 5
+
+
+def test_tables_do_not_keep_the_next_stages_waiting(monkeypatch):
+    from pastcli.study import run
+
+    clock, written = iter([0.0, 2.0, 3.0, 19.9, 20.0, 21.0]), []
+    monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
+    sparing = run.sparing(lambda: written.append(1))
+    for _ in range(4):  # at 0 (it takes two seconds), 3, 19.9 and 20
+        sparing()
+    assert len(written) == 2
+
+
 # ---------------------------------------------------------------- the graph
 
 
