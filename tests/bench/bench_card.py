@@ -21,8 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import bench_train as bench  # noqa: E402
-from pastcli.config import RlConfig, SftConfig  # noqa: E402
+import bench_train as bench
+
+from pastcli.config import RlConfig, SftConfig
 
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """bf16 operations a second of a card without sparsity, as its maker states them."""
@@ -213,7 +214,9 @@ def rates(found: dict[str, Any], tokens: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", nargs="*", default=["parity", "sft", "grpo"], choices=("parity", "sft", "grpo", "losses"))
+    parser.add_argument(
+        "what", nargs="*", default=["parity", "sft", "grpo"], choices=("parity", "sft", "grpo", "losses")
+    )
     parser.add_argument("--model", help="HF directory (default: the packaged small model)")
     given = parser.parse_args()
     if given.model:
