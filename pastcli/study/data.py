@@ -6,12 +6,10 @@ at an answer of a model.
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import random
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,8 @@ from .. import qa
 from ..api import Passage, Question
 from ..config.study import Part
 from ..errors import UsageError
-from ..ingest import read_documents, read_questions, sniff
-from ..ingest.questions import TEXT_KEYS, document_of
-from ..ingest.rows import records
+from ..ingest import read_documents, read_questions
+from .records import rows_of, title, titles_of, used
 from .spec import Study
 
 DRAW = 0
@@ -55,7 +52,7 @@ NOTHING = Material((), Path(), Path(), {}, (), counts={"documents": 0, "question
 
 def source(study: Study, part: Part, folder: Path) -> Material:
     """The source: all questions but the held-out ones are for RL; held-out and as many practised ones can be asked."""
-    taken = _titles(_chosen(study, study.target, frozenset())) if part.apart else frozenset()
+    taken = titles_of(_chosen(study, study.target, frozenset())) if part.apart else frozenset()
     documents, questions, titles = _taken(study, part, folder, taken)
     questions, validation = _validation(questions, part)
     held = set(_drawn([question.id for question in questions], part.held_out))
@@ -128,39 +125,13 @@ def _validation(questions: list[Question], part: Part) -> tuple[list[Question], 
 
 def _chosen(study: Study, part: Part, taken: frozenset[str]) -> list[dict[str, Any]]:
     """The records that are used; [] when the documents are no file of records."""
-    found = _of(study, part)
-    left = [record for record in found if not _title(record) or _title(record) not in taken]
+    found = used(places(study, part.documents), part.kinds)
+    left = [record for record in found if not title(record) or title(record) not in taken]
     left = left[part.skip : part.skip + part.limit if part.limit else None]
     if found and not left:
         hint = "check skip, limit, and whether source and target share all titles"
         raise UsageError(f"nothing of {part.documents} is left", hint)
     return left
-
-
-def _of(study: Study, part: Part) -> list[dict[str, Any]]:
-    """The records a part uses, in order, of one file after the other; [] when its documents are no files of records.
-
-    `kinds` leaves out records that have none of them. Of several files, one without any such text is used whole.
-    """
-    paths = places(study, part.documents)
-    if not all(map(_is_records, paths)):
-        return []
-    files = [_by_passage(record for _, record in records(path)) for path in paths]
-    kept = [
-        record
-        for found in files
-        for record in found
-        if not part.kinds or _texts(record, part.kinds) or (len(files) > 1 and not _written(found))
-    ]
-    if not any(_texts(record, part.kinds) for record in kept) and part.kinds:
-        shown, found = ", ".join(map(str, paths)), [record for one in files for record in one]
-        raise UsageError(f"no record of {shown} has a text of the kinds {', '.join(part.kinds)}", _kinds(found))
-    return kept
-
-
-def _written(found: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether anybody wrote texts about these passages."""
-    return any(record.get("augmentations") or record.get("completions") for record in found)
 
 
 def _taken(
@@ -171,7 +142,7 @@ def _taken(
     shown = ", ".join(map(str, paths))
     chosen = _chosen(study, part, taken)
     if chosen:
-        documents: tuple[Path, ...] = (write_named(_rows(chosen, part.kinds, paths[0]), folder, ".json"),)
+        documents: tuple[Path, ...] = (write_named(rows_of(chosen, part.kinds, paths[0]), folder, ".json"),)
     elif part.skip or part.limit or part.kinds:
         raise UsageError(f"skip, limit and kinds choose among records, and {shown} is not made of records alone")
     else:
@@ -187,26 +158,7 @@ def _taken(
         raise UsageError(f"no question with an answer is about the documents of {shown}", hint)
     if len({question.id for question in asked}) < len(asked):
         raise UsageError(f"two questions on {shown} have one id", "give every question an id of its own")
-    return documents, asked, _titles(chosen)
-
-
-def _by_passage(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One record a passage, its questions inside: of Hugging Face's layout of SQuAD too, with a record a question."""
-    made: list[dict[str, Any]] = []
-    first: dict[str, int] = {}
-    for number, record in enumerate(found):
-        name, row = document_of(record, number + 1, first)
-        if "question" not in record:
-            made.append(dict(record))
-            continue
-        if row == number + 1:
-            kept = {key: value for key, value in record.items() if key not in ("id", "question", "answer", "answers")}
-            made.append({**kept, "questions": [], "row": row, **({"doc": name} if name else {})})
-        passage = next(one for one in reversed(made) if one.get("row") == row)
-        passage["questions"].append(
-            {key: record[key] for key in ("id", "question", "answer", "answers") if key in record}
-        )
-    return [{key: value for key, value in record.items() if key != "row"} for record in made]
+    return documents, asked, titles_of(chosen)
 
 
 def places(study: Study, names: str | Sequence[str]) -> list[Path]:
@@ -219,56 +171,6 @@ def places(study: Study, names: str | Sequence[str]) -> list[Path]:
         if not path.exists():
             raise UsageError(f"no file or folder {path}", "paths are relative to the study file")
     return found
-
-
-def _is_records(path: Path) -> bool:
-    if path.is_dir() or path.suffix.lower() not in (".json", ".jsonl", ".ndjson") or sniff(path) != "documents":
-        return False
-    return any(key in record for _, record in records(path) for key in TEXT_KEYS)
-
-
-def _rows(chosen: Sequence[Mapping[str, Any]], kinds: Sequence[str], path: Path) -> list[dict[str, Any]]:
-    """The records with a `doc` each, so that passages and questions agree, and the wanted texts as `completions`."""
-    rows: list[dict[str, Any]] = []
-    used: Counter[str] = Counter()
-    for number, record in enumerate(chosen, 1):
-        doc = str(record.get("doc") or f"{slug(_title(record)) or path.stem}-{number}")
-        used[doc] += 1
-        row = {key: value for key, value in record.items() if key != "augmentations"}
-        if kinds:
-            row["completions"] = _texts(record, kinds)
-        rows.append({**row, "doc": doc if used[doc] == 1 else f"{doc}~{used[doc]}"})
-    return rows
-
-
-def slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40]
-
-
-def _texts(record: Mapping[str, Any], kinds: Sequence[str]) -> list[str]:
-    """The texts of the kinds asked for (`base.implications:3`), in order; also of a plain list of `completions`."""
-    had = record.get("augmentations") or {"completions": record.get("completions") or []}
-    found: list[str] = []
-    for wanted in kinds:
-        pattern, _, most = wanted.partition(":")
-        if most and not most.isdigit():
-            raise UsageError(f"{wanted!r} in kinds: {most!r} is no number", "write AUTHOR.KIND or AUTHOR.KIND:3")
-        for name in sorted(had):
-            if fnmatch.fnmatchcase(name, pattern):
-                found += had[name][: int(most) if most else None]
-    return found
-
-
-def _kinds(found: Sequence[Mapping[str, Any]]) -> str:
-    return f"kinds there: {', '.join(sorted({kind for record in found for kind in record.get('augmentations') or {}})) or 'none'}"
-
-
-def _title(record: Mapping[str, Any]) -> str:
-    return str(record.get("title") or "")
-
-
-def _titles(found: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    return frozenset(filter(None, map(_title, found)))
 
 
 def _drawn(names: Sequence[str], share: float) -> list[str]:

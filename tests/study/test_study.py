@@ -242,10 +242,10 @@ def test_a_template_is_a_question_without_its_names(one, other, same):
 
 
 def test_kinds_choose_augmentations(workspace):
-    from pastcli.study.data import _texts
+    from pastcli.study.records import texts
 
     record = {"augmentations": {"base.implications": ["a", "b"], "iter1.implications": ["c"], "base.self_qa": ["d"]}}
-    assert _texts(record, ["*.implications:1"]) == ["a", "c"] and _texts(record, ["base.*"]) == ["a", "b", "d"]
+    assert texts(record, ["*.implications:1"]) == ["a", "c"] and texts(record, ["base.*"]) == ["a", "b", "d"]
 
 
 def test_documents_may_be_several_files_of_records(workspace, tiny_model):
