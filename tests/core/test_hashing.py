@@ -42,7 +42,7 @@ def test_a_settled_file_is_read_once(tmp_path, monkeypatch):
     first = hash_path(file)
     reads = []
     read = hashing._read
-    monkeypatch.setattr(hashing, "_read", lambda path: reads.append(path) or read(path))
+    monkeypatch.setattr(hashing, "_read", lambda *words: reads.append(words) or read(*words))
     assert hash_path(file) == first and len(reads) == 1, "written a moment ago: not remembered yet"
     monkeypatch.setattr(hashing, "SETTLED", -1.0)
     assert hash_path(file) == first and len(reads) == 2
@@ -97,6 +97,24 @@ def test_a_folder_s_hash_covers_names_and_contents_wherever_it_lies(tmp_path):
     assert first == hash_path(tmp_path / "b")
     (tmp_path / "b" / "x").rename(tmp_path / "b" / "y")
     assert first != hash_path(tmp_path / "b")
+
+
+def test_large_files_read_side_by_side_have_the_hash_of_files_read_in_turn(tmp_path, monkeypatch):
+    for name in "abcde":
+        (tmp_path / name).write_bytes(os.urandom((1 << 20) + ord(name)))
+    (tmp_path / "small").write_bytes(b"not worth a thread")
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    found, alone, read = [], [], hashing._read
+    monkeypatch.setattr(hashing, "_read", lambda file, by_one: alone.append(by_one) or read(file, by_one))
+    for cores in (1, 2, 5, 16):
+        monkeypatch.setattr(hashing, "cores", lambda cores=cores: cores)
+        found.append(hash_path(tmp_path))
+        assert all(alone) == (cores in (2, 5)), "by one each exactly where there is a file for every core"
+        alone.clear()
+    assert len(set(found)) == 1
+    monkeypatch.setattr(hashing, "cores", lambda: 2)
+    (tmp_path / "e").write_bytes(bytes(1 << 20))
+    assert hash_path(tmp_path) != found[0]
 
 
 def test_a_loop_of_links_ends(tmp_path):

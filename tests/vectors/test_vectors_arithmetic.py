@@ -287,6 +287,22 @@ def test_every_16_bit_pattern_is_recast_as_numpy_does(source, target):
 
 
 @needs_kernels
+@pytest.mark.parametrize("source", KINDS)
+@pytest.mark.parametrize("target", KINDS)
+@pytest.mark.parametrize("where", [0, 1023, 1024, 3000, 4098])
+@pytest.mark.parametrize("payload", [0x7FC00000, 0x7F800001, 0xFFFFFFFF])
+def test_a_nan_among_thousands_is_stored_as_one(source, target, where, payload):
+    """Whole tiles round numbers only, and are gone through again if their sums say that there was something else."""
+    rng = np.random.default_rng(where)
+    raw = narrow(rng.standard_normal(4099, dtype=np.float32), source)
+    change = rng.standard_normal(4099, dtype=np.float32)
+    change[where] = np.uint32(payload).view(np.float32)
+    with np.errstate(all="ignore"):
+        made, sums = add_stored(source, target, raw, change)
+        assert same_bits(made, narrow(widen(raw, source) + change, target)) and not sums.finite
+
+
+@needs_kernels
 def test_rounding_to_halves_is_right_around_every_one_of_them():
     """The neighbours in float32 of every half and of every midpoint between two: where rounding can go wrong."""
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)

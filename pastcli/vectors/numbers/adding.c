@@ -9,26 +9,43 @@
 #include <unistd.h>
 
 enum {
-    TILE = 1024,     /* what a tile takes stays in the first-level cache */
+    TILE = 1024,     /* elements whose sums are taken together */
+    STEP = 32,       /* what is added and summed at once: the additions of one step run beside the sums of another */
     AHEAD = 2,       /* tiles that memory is asked for in advance */
     PIECE = 1 << 16, /* elements handed to the file at once: still in the second-level cache */
 };
 
-/* One tile: out = theta + change in the stored type, made = out - theta in float32. */
-typedef void (*Adder)(const void *raw, const float *change, void *out, float *made, int64_t n);
+/* One whole tile: out = theta + change in the stored type, and a.a, a.b, b.b of a = change and b = out - theta in float32, while
+ * the changes and weights of a later tile come into the second-level cache. A sum that is NaN may be stored as anything: the
+ * products say so. */
+typedef void (*Adder)(const void *raw, const float *change, void *out, const char *later_change, const char *later_raw,
+                      double *sums);
 
 #define ADDER(source, Source, target, Target)                                                                           \
-    FOR_EACH_WIDTH static void add_##source##_##target(const void *raw, const float *restrict change, void *out,        \
-                                                       float *restrict made, int64_t n)                                 \
+    FOR_EACH_WIDTH static void add_##source##_##target(const void *restrict raw, const float *restrict change, void *restrict out,        \
+                                                       const char *later_change, const char *later_raw,                 \
+                                                       double *restrict sums)                                           \
     {                                                                                                                   \
         const Source *restrict from = raw;                                                                              \
         Target *restrict to = out;                                                                                      \
-        for (int64_t i = 0; i < n; i++) {                                                                               \
-            float theta = from_##source(from[i]);                                                                       \
-            Target stored = to_##target(theta + change[i]);                                                             \
-            to[i] = stored;                                                                                             \
-            made[i] = from_##target(stored) - theta;                                                                    \
+        LaneSums lanes = {{0}, {0}, {0}};                                                                               \
+        for (Py_ssize_t i = 0; i < TILE; i += STEP) {                                                                   \
+            float made[STEP];                                                                                           \
+            __builtin_prefetch(later_change + 4 * i, 0, 2);                                                             \
+            __builtin_prefetch(later_change + 4 * i + 64, 0, 2);                                                        \
+            __builtin_prefetch(later_raw + (Py_ssize_t)sizeof(Source) * i, 0, 2);                                       \
+            if (sizeof(Source) > 2)                                                                                     \
+                __builtin_prefetch(later_raw + (Py_ssize_t)sizeof(Source) * i + 64, 0, 2);                              \
+            for (int k = 0; k < STEP; k++) {                                                                            \
+                float theta = from_##source(from[i + k]);                                                               \
+                Target stored = number_to_##target(theta + change[i + k]);                                              \
+                to[i + k] = stored;                                                                                     \
+                made[k] = from_##target(stored) - theta;                                                                \
+            }                                                                                                           \
+            for (int k = 0; k < STEP; k += LANES)                                                                       \
+                add_products(&lanes, change + i + k, made + k);                                                         \
         }                                                                                                               \
+        sum_lanes(&lanes, sums);                                                                                        \
     }
 
 ADDER(f32, float, f32, float)
@@ -50,53 +67,46 @@ static const Adder ADDERS[KINDS][KINDS] = {
 };
 static const Py_ssize_t BYTES[KINDS] = {4, 2, 2};
 
-/* As `inner` on one tile, while the weights and changes of a later one come into the second-level cache: the sums are all
- * arithmetic and the additions all memory, so that neither waits for the other. */
-FOR_EACH_WIDTH static void inner_ahead(const float *restrict a, const float *restrict b, double *restrict sums,
-                                       const char *change, const char *raw, Py_ssize_t bytes)
+/* The sums of a tile that holds a NaN once more, so that it is stored as one: only bfloat16 has lost it. */
+static void restore_nans(int source, int target, const char *raw, const float *change, uint16_t *out)
 {
-    LaneSums lanes = {{0}, {0}, {0}};
-    for (Py_ssize_t i = 0; i < TILE; i += 4 * LANES) {
-        __builtin_prefetch(change + 4 * i, 0, 2);
-        __builtin_prefetch(change + 4 * i + 64, 0, 2);
-        __builtin_prefetch(raw + bytes * i, 0, 2);
-        if (bytes > 2)
-            __builtin_prefetch(raw + bytes * i + 64, 0, 2);
-        for (int k = 0; k < 4 * LANES; k += LANES)
-            add_products(&lanes, a + i + k, b + i + k);
+    for (Py_ssize_t i = 0; i < TILE && target == BF16; i++) {
+        float theta;
+        uint16_t bits;
+        memcpy(source == F32 ? (void *)&theta : (void *)&bits, raw + i * BYTES[source], (size_t)BYTES[source]);
+        if (source != F32)
+            theta = source == BF16 ? from_bf16(bits) : from_f16(bits);
+        out[i] = to_bf16(theta + change[i]);
     }
-    sum_lanes(&lanes, sums);
 }
 
-/* The last, short tile: the same with zeros behind it. */
-static void inner_rest(const float *asked, float *made, Py_ssize_t n, double *sums)
+static void add_tile(int source, int target, const char *raw, const float *change, void *out, const void *later_change,
+                     const char *later_raw, double *sums)
 {
-    float padded[TILE];
-    Py_ssize_t whole = (n + LANES - 1) / LANES * LANES;
-    memset(padded, 0, sizeof(float) * (size_t)whole);
-    memset(made + n, 0, sizeof(float) * (size_t)(whole - n));
-    memcpy(padded, asked, sizeof(float) * (size_t)n);
-    inner(padded, made, whole, sums);
+    double part[3];
+    ADDERS[source][target](raw, change, out, later_change, later_raw, part);
+    if (part[0] + part[2] != part[0] + part[2])
+        restore_nans(source, target, raw, change, out);
+    for (int k = 0; k < 3; k++)
+        sums[k] += part[k];
 }
 
-/* n weights; `change` may be NULL for none. Adds to sums: a.a, a.b, b.b of a = change and b = made. */
+/* n weights; `change` may be NULL for none. Adds to sums: a.a, a.b, b.b of a = change and b = what became of it. */
 static void add(int source, int target, const char *raw, const float *change, char *out, Py_ssize_t n, double *sums)
 {
     static const float none[TILE] = {[0 ... TILE - 1] = -0.0f}; /* what leaves a -0 as it is, too */
-    float made[TILE];
-    double part[3];
-    for (Py_ssize_t start = 0; start < n; start += TILE) {
-        Py_ssize_t size = n - start < TILE ? n - start : TILE, later = start + AHEAD * TILE;
-        const float *asked = change ? change + start : none;
-        ADDERS[source][target](raw + start * BYTES[source], asked, out + start * BYTES[target], made, size);
-        if (size < TILE)
-            inner_rest(asked, made, size, part);
-        else if (later + TILE <= n && change)
-            inner_ahead(asked, made, part, (const char *)(change + later), raw + later * BYTES[source], BYTES[source]);
-        else
-            inner(asked, made, TILE, part);
-        for (int k = 0; k < 3; k++)
-            sums[k] += part[k];
+    Py_ssize_t start = 0;
+    for (; start + TILE <= n; start += TILE) {
+        Py_ssize_t later = start + (1 + AHEAD) * TILE <= n ? start + AHEAD * TILE : start;
+        add_tile(source, target, raw + start * BYTES[source], change ? change + start : none, out + start * BYTES[target],
+                 change ? change + later : none, raw + later * BYTES[source], sums);
+    }
+    if (start < n) { /* a short tile at the end: the same with zeros behind it */
+        float padded[TILE] = {0}, weights[TILE] = {0}, stored[TILE];
+        memcpy(padded, change ? change + start : none, sizeof(float) * (size_t)(n - start));
+        memcpy(weights, raw + start * BYTES[source], (size_t)((n - start) * BYTES[source]));
+        add_tile(source, target, (char *)weights, padded, stored, padded, (char *)weights, sums);
+        memcpy(out + start * BYTES[target], stored, (size_t)((n - start) * BYTES[target]));
     }
 }
 
@@ -117,14 +127,15 @@ static int put(int fd, const char *bytes, size_t size, off_t offset)
 static int add_to_file(int source, int target, const char *raw, const float *change, int fd, off_t offset, Py_ssize_t n,
                        double *sums)
 {
-    char *piece = malloc((size_t)PIECE * 4);
-    int failed = piece ? 0 : ENOMEM;
+    void *room = NULL;
+    int failed = posix_memalign(&room, 64, (size_t)(PIECE * BYTES[target]));
+    char *piece = room;
     for (Py_ssize_t start = 0; start < n && !failed; start += PIECE) {
         Py_ssize_t size = n - start < PIECE ? n - start : PIECE;
         add(source, target, raw + start * BYTES[source], change + start, piece, size, sums);
         failed = put(fd, piece, (size_t)(size * BYTES[target]), offset + start * BYTES[target]);
     }
-    free(piece);
+    free(room);
     return failed;
 }
 

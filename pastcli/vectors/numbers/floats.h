@@ -45,11 +45,18 @@ static inline float from_bf16(uint16_t raw)
     return float_of((uint32_t)raw << 16);
 }
 
+/* Of anything but a NaN, which may become any number. */
+static inline uint16_t number_to_bf16(float value)
+{
+    uint32_t bits = bits_of(value);
+    return (uint16_t)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
 /* A NaN stays one, whatever its payload. */
 static inline uint16_t to_bf16(float value)
 {
-    uint32_t bits = bits_of(value), rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-    return (uint16_t)choose((bits & 0x7FFFFFFFu) > 0x7F800000u, (bits >> 16) | 0x40u, rounded);
+    uint32_t bits = bits_of(value);
+    return (uint16_t)choose((bits & 0x7FFFFFFFu) > 0x7F800000u, (bits >> 16) | 0x40u, number_to_bf16(value));
 }
 
 /* Moved into the place of a float32 the exponent is 112 too small; multiplying by 2^112 mends that, and makes subnormal
@@ -70,6 +77,16 @@ static inline uint16_t to_f16(float value)
     uint32_t small = bits_of(float_of(size) + 0.5f) - 0x3F000000u;
     uint32_t special = choose(size > 0x7F800000u, 0x7E00u | ((size >> 13) & 0x3FFu), 0x7C00u);
     return (uint16_t)(sign | choose(size < 0x38800000u, small, choose(size < 0x477FF000u, normal, special)));
+}
+
+static inline float number_to_f32(float value)
+{
+    return value;
+}
+
+static inline uint16_t number_to_f16(float value)
+{
+    return to_f16(value);
 }
 
 #endif
