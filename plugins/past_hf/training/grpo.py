@@ -22,6 +22,7 @@ from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
 from .examples import fitting
 from .held_out import share, summed
+from .leading import leading
 from .lora import lora_config
 from .rewards import combined
 from .tuned import TunedStep, loss_mask
@@ -88,6 +89,14 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         total = grading.total(self.job.rewards, prompts, answers[:real], columns) if real else []
         known = [value for value in total if value is not None]
         return summed(self, sum(known), len(known))
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **more):
+        """TRL's, on rows whose padding is behind them."""
+        rows = leading(input_ids, attention_mask, logits_to_keep)
+        logps, entropies, aux = super()._get_per_token_logps_and_entropies(
+            model, rows.ids, rows.mask, rows.keep, *args, **more
+        )
+        return rows.answers(logps), None if entropies is None else rows.answers(entropies), aux
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's. For `bnpo` the mean over the tokens of the whole step, where TRL takes the mean of the means over what each
