@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import config as configs
 from .. import output, runs
-from ..errors import Interrupted
+from ..errors import Interrupted, PastError
 from ..files import read_lines, write_json
 from .claims import claimed, in_turn
 from .command import passing, run_past
@@ -23,6 +23,10 @@ RATES = {"generate": 30.0, "sft": 250.0, "rl": 250.0, "distill": 250.0, "answers
 
 FIXED = 20.0
 """Seconds that any command takes beside its tokens: imports, reading and writing a model."""
+
+
+PATIENCE = 3
+"""Failures after which a study begins nothing more: by then it is the disk or the card, and not one training."""
 
 
 def needed(nodes: Sequence[Node], store: Store) -> list[Node]:
@@ -74,8 +78,9 @@ def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], obj
     """Make every node, at most `jobs` at a time, parents first; `after` is called whenever answers are complete.
 
     Injected models are removed once they were asked: they are made again in seconds, and are the bulk of the disk. `lean`
-    removes trained models and vectors as well, as soon as no node that is left grows from them. Raises the first failure
-    when the others in progress have ended, and `Interrupted` on Ctrl-C.
+    removes trained models and vectors as well, as soon as no node that is left grows from them. One that fails takes along what
+    grows from it, and all others are made; after `PATIENCE` failures nothing more is begun. Raises the first failure when the
+    others have ended, and `Interrupted` on Ctrl-C.
     """
     try:
         _make(nodes, store, jobs, after, lean)
@@ -85,25 +90,31 @@ def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], obj
 
 def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], object], lean: bool) -> None:
     running: dict[Future[None], Node] = {}
-    failed: list[BaseException] = []
-    with claimed(nodes, store) as claim, ThreadPoolExecutor(max_workers=jobs) as pool, _noted(failed):
+    stopped: list[BaseException] = []
+    failed: list[PastError] = []
+    with claimed(nodes, store) as claim, ThreadPoolExecutor(max_workers=jobs) as pool, _noted(stopped):
         left = {
             node.key: node for node in needed(nodes, store)
         }  # another study may have made or removed some meanwhile
         total = len(left)
         while left or running:
-            for node in list(left.values()) if not failed else []:
+            for node in list(left.values()) if len(failed) < PATIENCE else []:
                 if len(running) < jobs and not any(p.key in left or p in running.values() for p in node.parents):
                     _announce(node, list(left.values()), total, nodes, store)
-                    running[pool.submit(_in_turn, node, store, failed)] = left.pop(node.key)
+                    running[pool.submit(_in_turn, node, store, stopped)] = left.pop(node.key)
             if not running:
                 break
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 node = running.pop(future)
-                error = future.exception()
-                if error is not None:
+                try:
+                    future.result()
+                except Interrupted:
+                    raise
+                except PastError as error:
                     failed.append(error)
+                    output.warn(f"{error.message}; what does not grow from it goes on")
+                    left = {key: other for key, other in left.items() if node.key not in {one.key for one in other.all()}}
                     continue
                 others = [*left.values(), *running.values()]
                 claim.spare(spared(node, others, lean), others, store)
@@ -114,17 +125,17 @@ def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], ob
 
 
 @contextlib.contextmanager
-def _noted(failed: list[BaseException]) -> Iterator[None]:
+def _noted(stopped: list[BaseException]) -> Iterator[None]:
     """What ends the block is known to those who wait for another study."""
     try:
         yield
     except BaseException as error:
-        failed.append(error)
+        stopped.append(error)
         raise
 
 
-def _in_turn(node: Node, store: Store, failed: list[BaseException]) -> None:
-    with in_turn(node, store, failed):
+def _in_turn(node: Node, store: Store, stopped: list[BaseException]) -> None:
+    with in_turn(node, store, stopped):
         _one(node, store)
 
 

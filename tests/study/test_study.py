@@ -509,29 +509,37 @@ def test_parents_come_first_jobs_are_kept_to_and_a_failure_lets_the_others_end(w
     (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
     (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
     nodes = Graph(a_study(workspace, tiny_model, **{"seeds = [0]": "seeds = [0, 1, 2]"}), workspace / "data").nodes()
-    made, busy, most, lock = [], [0], [0], threading.Lock()
+    made, tried, busy, most, lock = [], [], [0], [0], threading.Lock()
 
     def one(node, store):
         with lock:
+            tried.append(node.stage)
             busy[0] += 1
             most[0] = max(most[0], busy[0])
             assert all(parent.key in made for parent in node.parents)
         time.sleep(0.01)
         with lock:
             busy[0] -= 1
-            if node.stage == "rl" and failing:
+            if (node.stage, node.label) in failing or node.stage in failing:
                 raise PastError("broken", "mend it")
             made.append(node.key)
 
     monkeypatch.setattr(execute, "_one", one)
-    failing, written = False, []
+    failing, written = set(), []
     execute.make(nodes, execute.Store(workspace), 2, lambda: written.append(len(made)))
     assert sorted(made) == sorted(node.key for node in nodes) and most[0] == 2 and len(written) == 6
     made.clear()
-    failing = True
+    bad = next(node for node in nodes if node.stage == "rl")
+    failing = {("rl", bad.label)}
     with pytest.raises(PastError, match="broken"):
         execute.make(nodes, execute.Store(workspace), 2, lambda: None)
-    assert busy[0] == 0 and len(made) < len(nodes)
+    assert sorted(made) == sorted(node.key for node in nodes if bad not in node.all()), "the other seeds go on"
+    made.clear()
+    tried.clear()
+    failing = {"sft"}
+    with pytest.raises(PastError, match="broken"):
+        execute.make(nodes, execute.Store(workspace), 1, lambda: None)
+    assert busy[0] == 0 and tried.count("sft") == execute.PATIENCE and not made, "a full disk is not tried for every seed"
 
 
 def test_what_nothing_needs_any_more_is_removed(workspace, tiny_model):
