@@ -114,7 +114,9 @@ def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], ob
                 except PastError as error:
                     failed.append(error)
                     output.warn(f"{error.message}; what does not grow from it goes on")
-                    left = {key: other for key, other in left.items() if node.key not in {one.key for one in other.all()}}
+                    left = {
+                        key: other for key, other in left.items() if node.key not in {one.key for one in other.all()}
+                    }
                     continue
                 others = [*left.values(), *running.values()]
                 claim.spare(spared(node, others, lean), others, store)

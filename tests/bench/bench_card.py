@@ -229,7 +229,9 @@ def main() -> None:
         began = time.perf_counter()
         found = {"parity": parity, "sft": sft, "grpo": grpo, "losses": losses}[name]()
         seconds = round(time.perf_counter() - began, 1)
-        print(json.dumps({name: found, "bench_seconds": seconds}), flush=True)  # a lent machine may be taken back any moment
+        print(
+            json.dumps({name: found, "bench_seconds": seconds}), flush=True
+        )  # a lent machine may be taken back any moment
 
 
 if __name__ == "__main__":

@@ -539,7 +539,9 @@ def test_parents_come_first_jobs_are_kept_to_and_a_failure_lets_the_others_end(w
     failing = {"sft"}
     with pytest.raises(PastError, match="broken"):
         execute.make(nodes, execute.Store(workspace), 1, lambda: None)
-    assert busy[0] == 0 and tried.count("sft") == execute.PATIENCE and not made, "a full disk is not tried for every seed"
+    assert busy[0] == 0 and tried.count("sft") == execute.PATIENCE and not made, (
+        "a full disk is not tried for every seed"
+    )
 
 
 def test_what_nothing_needs_any_more_is_removed(workspace, tiny_model):
