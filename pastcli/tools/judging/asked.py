@@ -9,9 +9,11 @@ from functools import lru_cache
 from ...api import Task, ToolSpec
 from .claims import Reading, equal
 from .facts import Fact, Facts, is_envelope
-from .fit import CHATTER, counts_things, fits, is_quoted_in, specifics, takes
+from .fit import counts_things, fits, is_quoted_in, specifics, takes
+from .focus import meant
 from .passing import CONTAINERS, IDENTITY
 from .sources import Said
+from .stance import asked_whether
 from .text import content, phrase, plain, stem, stems, words
 
 GENERIC = frozenset(
@@ -24,10 +26,13 @@ GENERIC = frozenset(
 _HANDLES = frozenset(map(stem, IDENTITY - {"code", "number", "key"}))
 _ASKS_HANDLES = frozenset(map(stem, IDENTITY | {"identifier"}))
 
-_ANYBODYS = GENERIC | frozenset(
+ANYBODYS = GENERIC | frozenset(
     map(stem, "message messages msg text content updated created image picture type kind".split())
 )
 """Words of the names of fields that any API has."""
+
+_BESIDES = frozenset(map(stem, "status state updated created modified timestamp version success".split()))
+"""Words of the names of fields that say how a thing is kept rather than what it is."""
 
 _HOW_MANY = frozenset(map(stem, "count limit size num n number quantity amount batch results max top".split()))
 """Words of a parameter for how many things are wanted."""
@@ -59,16 +64,16 @@ def lies_in_asked(fact: Fact, facts: Facts) -> bool:
     return around <= set(stems(facts.asked.text)) and not around <= GENERIC
 
 
-def told(fields: Wanted, facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def told(fields: Wanted, facts: Facts, reading: Reading, right: set[Fact]) -> list[tuple[str, ...]]:
     """Those of the fields that an answer tells: a value of them, their truth, or how many there are."""
     return [
         key
         for key, found in fields.items()
-        if key in right or reading.used & set(found) or {fact.api for fact in found} & reading.counts
+        if (right | reading.used) & set(found) or {fact.api for fact in found} & reading.counts
     ]
 
 
-def unanswered(facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> tuple[list[str], int]:
+def unanswered(facts: Facts, reading: Reading, right: set[Fact]) -> tuple[list[str], int]:
     """(fields that the query names and the answer leaves out, how many it names): only fields with something new to tell."""
     fields = dict(wanted(facts))
     people = [fact for fact in facts.novel if _names_someone(fact)] if "who" in words(facts.asked.text) else []
@@ -78,7 +83,7 @@ def unanswered(facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> t
     return [" ".join(key) for key in fields if key not in said], len(fields)
 
 
-def serves(api: int, facts: Facts, reading: Reading, right: set[tuple[str, ...]]) -> bool:
+def serves(api: int, facts: Facts, reading: Reading, right: set[Fact]) -> bool:
     """True if an answer tells what the query wanted of an API: half of the fields that it names there, or anything that tells
     more than an identifier where it names none."""
     own = [fact for fact in facts.novel if fact.api == api]
@@ -89,22 +94,12 @@ def serves(api: int, facts: Facts, reading: Reading, right: set[tuple[str, ...]]
         return 2 * len(told(fields, facts, reading, right)) >= len(fields)
     handles = _asks_for_handles(facts.asked.text)
     telling = [fact for fact in own if handles or not set(fact.key) & _HANDLES] or own
-    return any(fact in reading.used or fact.key in right for fact in telling) or api in reading.counts
-
-
-def unrecognised(apis: Iterable[int], task: Task, facts: Facts, used: frozenset[Fact], answer: str) -> set[int]:
-    """Of several APIs, those of whose part of an answer nobody can tell that it is theirs: it says no word of what they are
-    called and the query asks for, and only values of fields that any API has (a name, a status). One may be left to guess."""
-    asked, said = set(stems(facts.asked.text)), set(stems(answer))
-    named = set(wanted(facts))
-    found = set()
-    for api in apis:
-        topic = (set(content(task.relevant[api][2])) - CHATTER) & asked
-        own = [fact for fact in used if fact.api == api]
-        plainly = all(set(fact.key) <= _ANYBODYS and fact.key not in named for fact in own)
-        if topic and not topic & said and own and plainly:
-            found.add(api)
-    return found if len(found) > 1 else set()
+    telling = (
+        meant(facts, telling)
+        or [f for f in telling if not set(f.key) <= _BESIDES or asked_whether(f, facts.asked.text)]
+        or telling
+    )
+    return any(fact in reading.used or fact in right for fact in telling) or api in reading.counts
 
 
 @lru_cache(maxsize=512)
@@ -219,10 +214,20 @@ def uncounted(facts: Facts, given: Sequence[Said], specs: Sequence[ToolSpec]) ->
 
 
 def off_topic(facts: Facts, used: Iterable[Fact]) -> bool:
-    """True if most of what an answer tells was said by APIs that the query does not need, and is nothing that it names."""
+    """True if much of what an answer tells was said by APIs that the query does not need, and is nothing that it names: most of
+    it, or parts of two of them that go by a name of which the query says no word."""
     named = wanted(facts)
     news = set(facts.novel)
     known = {plain(fact.text) for fact in facts.facts if fact.api >= 0}
     telling = [fact for fact in used if fact in news and not is_envelope(" ".join(fact.key), fact.value)]
     beside = [fact for fact in telling if fact.api < 0 and fact.key not in named and plain(fact.text) not in known]
-    return len(beside) >= 3 and len(beside) > 0.5 * len(telling)
+    if len(beside) >= 3 and len(beside) > 0.5 * len(telling):
+        return True
+    passed_on = set().union(*facts.given_to.values()) if facts.given_to else set()
+    asked = set(stems(facts.asked.text))
+    new = [fact for fact in beside if not set(words(fact.text)) <= passed_on]
+    strangers = {facts.names[int(fact.record[0]) - 1] for fact in new}
+    known_topics = {
+        part for api, name in zip(facts.responses, facts.names, strict=True) if api[0] >= 0 for part in content(name)
+    }
+    return sum(not (set(content(name)) - known_topics) & asked for name in strangers) >= 2

@@ -179,8 +179,17 @@ def _names(answer: str, facts: Facts) -> list[str]:
             or any(means & names.meanings(fact.text) for fact in facts.facts if isinstance(fact.value, str))
         ):
             continue
-        missing.append(word)
+        if not _is_glossed(answer, match, known):
+            missing.append(word)
     return [] if _is_headline(answer) else missing
+
+
+def _is_glossed(answer: str, word: re.Match[str], known: frozenset[str]) -> bool:
+    """True if a name stands for the observed one in brackets behind it, or in brackets behind that: "Bavaria (Bayern)"."""
+    behind = re.match(r"\s?[(\[]([^()\[\]]{2,40})[)\]]", answer[word.end() :])
+    if behind is None and answer[word.end() : word.end() + 1] in (")", "]"):
+        behind = re.search(r"([^\W\d_][\w'’-]+)\s?[(\[]\Z", answer[: word.start()])
+    return behind is not None and bool(words(behind[1])) and all(part in known for part in words(behind[1]))
 
 
 def _opens(before: str) -> bool:

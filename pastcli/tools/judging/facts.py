@@ -83,9 +83,17 @@ class Facts:
     given: set[tuple[tuple[str, ...], str]] = field(default_factory=set)
     """What the calls themselves said: a tool that repeats it tells nothing."""
 
-    def add(self, response: Any, api: int, arguments: Any = None) -> None:
+    names: list[str] = field(default_factory=list)
+    """What the API of each response is called."""
+    given_to: dict[int, set[str]] = field(default_factory=dict)
+    """The words of the arguments that each API was called with."""
+
+    def add(self, response: Any, api: int, arguments: Any = None, name: str = "") -> None:
+        self.names.append(name)
         self.responses.append((api, response))
         if isinstance(arguments, dict):
+            said = self.given_to.setdefault(api, set())
+            said |= {word for value in arguments.values() for word in words(str(value))}
             self.given |= {(tuple(map(stem, words(name))), plain(str(value))) for name, value in arguments.items()}
         for place, value in _walk(response, (), self.lengths, api):
             name = next((str(part) for part in reversed(place) if isinstance(part, str)), "")

@@ -14,13 +14,15 @@ from typing import Any
 
 from ...api import Episode, Verdict
 from .arguments import counted, leaves
-from .asked import ignored, off_topic, relevant, serves, unanswered, uncounted, unrecognised
+from .asked import ignored, off_topic, relevant, serves, unanswered, uncounted
+from .attribution import attributed, unrecognised
 from .checks import LONGEST, is_dump, misbound, wrong_end
 from .claims import Reading, read
 from .expected import expectations
-from .facts import Facts, failed
+from .facts import Fact, Facts, failed
+from .focus import of_no_kind, restricted
 from .sources import Said
-from .stance import affirms, contradictions, denies, hedges, refuses, without_echoes
+from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
 from .text import phrase, plain
 
 DUMP = "a dump of the observations, not an answer"
@@ -49,7 +51,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/7"
+    version = "rules/8"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
@@ -91,7 +93,7 @@ def weigh(episode: Episode) -> Evidence:
             evidence.tainted += [str(leaf) for leaf in leaves(response) if isinstance(leaf, str)]
         elif not failed(response):
             evidence.passed_on |= _taken_from(step.arguments, evidence.facts)
-            evidence.facts.add(response, places.get(spec.key, -1), step.arguments)
+            evidence.facts.add(response, places.get(spec.key, -1), step.arguments, spec.api)
             evidence.given += [Said(str(leaf)) for leaf in leaves(step.arguments) if not isinstance(leaf, bool)]
             if spec.key in places:
                 evidence.called[places[spec.key]] = True
@@ -120,6 +122,8 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     answer = without_echoes(episode.answer, facts.asked)
     if hedges(answer):
         return UNSOLVED, "the answer wants to have it both ways"
+    if leaves_choice(answer, facts):
+        return UNSOLVED, "the answer leaves a choice"
     reading = read(answer, facts)
     if is_dump(answer, facts, reading.used):
         return UNSOLVED, DUMP
@@ -127,9 +131,11 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     if made_up:
         return UNSOLVED, _short(f"rests on a call with invented arguments: {made_up}")
     right, wrong = _wrong(answer, evidence, reading)
+    reading, right = attributed(reading, right, facts, episode.task, answer)
     apis = [place for place, was in enumerate(evidence.called) if was]
     served = [api for api in apis if _speaks_of(api, facts, reading, right, answer)]
-    served = [api for api in served if api not in unrecognised(served, episode.task, facts, reading.used, answer)]
+    unknown = unrecognised(served, episode.task, facts, reading.used, answer)
+    served = [api for api in served if api not in unknown]
     left_out, _ = unanswered(facts, reading, right)
     details |= {
         "unused": len(set(apis) - set(served) - evidence.passed_on),
@@ -142,6 +148,9 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     if not served:
         why = f"leaves out what was asked: {left_out[0]}" if left_out else "repeats nothing that was asked for"
         return UNSOLVED, _short(f"the answer {why}")
+    missed = of_no_kind(facts, reading.used | right, answer)
+    if missed:
+        return UNSOLVED, _short(f"the answer says nothing to: {missed}")
     unused = ignored(facts, evidence.given, relevant(episode.task))
     if unused:
         return UNSOLVED, _short(f"nothing was done with what the query gives: {unused}")
@@ -151,8 +160,8 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     return _graded(episode, evidence, reading, set(served), left_out, answer)
 
 
-def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[tuple[str, ...]], list[str]]:
-    """(fields of truth that the answer states right, what it states wrong)."""
+def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact], list[str]]:
+    """(facts whose truth the answer states right, what it states wrong)."""
     facts = evidence.facts
     wrong, right = contradictions(answer, facts)
     wrong += [*reading.wrong, *misbound(answer, facts)]
@@ -203,12 +212,15 @@ def _graded(
     many = uncounted(facts, evidence.given, relevant(episode.task))
     if many:
         return PARTIALLY, f"{many} were asked for, and no call said so"
+    alone = restricted(facts, reading.used)
+    if alone:
+        return PARTIALLY, _short(f"{alone} was asked for alone")
     if off_topic(facts, reading.used):
         return PARTIALLY, "most of the answer is of what nobody asked for"
     return SOLVED, "all relevant APIs called validly, answer grounded in observations"
 
 
-def _speaks_of(api: int, facts: Facts, reading: Reading, right: set[tuple[str, ...]], answer: str) -> bool:
+def _speaks_of(api: int, facts: Facts, reading: Reading, right: set[Fact], answer: str) -> bool:
     """True if the answer tells what was wanted of an API, or says that it had nothing."""
     if facts.empty(api):
         return denies(answer) or refuses(answer)

@@ -10,6 +10,11 @@ from .sources import Said
 from .text import clauses, phrase, plain, sentences, stem, stems, words
 
 _OPPOSITES = (
+    ("mobile|cell|cellular", "landline|fixed line|voip"),
+    ("alive|living", "dead|deceased|died"),
+    ("public", "private"),
+    ("indoor|indoors", "outdoor|outdoors"),
+    ("married", "unmarried|single|divorced|widowed"),
     ("available|in stock|vacant|bookable", "unavailable|sold out|out of stock|booked|fully booked|taken"),
     ("open|opened", "closed|shut"),
     ("delayed|late|behind schedule|running late|delay", "on time|on schedule|punctual|no delay|early"),
@@ -24,6 +29,8 @@ _OPPOSITES = (
     ("exist|exists|found|registered|taken", "nonexistent|missing|unregistered"),
     ("disposable|temporary|throwaway", "permanent"),
 )
+_SPELLED_OUT = 13
+"""Pairs of which one word alone as a value tells which it is; of the others, a value is rather what something is called."""
 _NOT = re.compile(
     r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|n't|yet to|hardly|nothing)\b"
 )
@@ -44,6 +51,10 @@ _NONE = re.compile(
 )
 _PERHAPS = re.compile(r"\b(may|might|could|either|possibly|or not|true or false|yes or no|whether or not|perhaps)\b")
 
+
+_CALLED = frozenset(map(stem, "name title description text summary".split()))
+"""Words of fields that say what a thing is called: the shop "Open Harbour" need not be open."""
+_ADVERB = "(?:currently|now|still|temporarily|today|already|fully|always)"
 
 SAID_BACK = 6
 """Words of a sentence from which it is no accident that the query has them in a row."""
@@ -81,6 +92,24 @@ def hedges(answer: str) -> bool:
     return len(both) > 0.5 * len(said)
 
 
+def leaves_choice(answer: str, facts: Facts) -> bool:
+    """True if an answer says of one field that it is this or that value of those observed; not if it offers both ("you can")."""
+    for sentence in sentences(answer):
+        said = plain(sentence)
+        found = re.search(
+            r"(?:\b(?:is|are|was|were|costs?|at)\b|[:=])(?P<one>.{1,60}?)\bor\b(?! so\b)(?P<other>.{1,60})", said
+        )
+        if not found or re.search(
+            r"\b(?:can|could|may|choose|choice|choices|options?|available|between|depending|if)\b", said
+        ):
+            continue
+        one, other = phrase(found["one"]), phrase(found["other"])
+        left = {fact.key for fact in facts.novel if fact.phrase.strip() and one.endswith(fact.phrase)}
+        if any(fact.key in left and other.startswith(fact.phrase) and fact.phrase.strip() for fact in facts.novel):
+            return True
+    return False
+
+
 def denies(answer: str) -> bool:
     """True if an answer says that there is nothing."""
     return bool(_NONE.search(plain(answer)) or _NO.search(plain(answer)))
@@ -103,16 +132,21 @@ def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
 
 def _spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
-    if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text:
+    if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or set(fact.key) & _CALLED:
         return []
     found: list[tuple[tuple[str, ...], bool]] = []
-    for positive, negative in _OPPOSITES[:8]:
+    for positive, negative in _OPPOSITES[:_SPELLED_OUT]:
         key = (stem(positive.split("|")[0]),)
         if _says(negative, fact.text):
             found.append((key, False))
-        elif _says(positive, fact.text) and len(words(fact.text)) <= 2:
+        elif re.fullmatch(rf"(?:{_ADVERB} )?(?:{positive})(?: {_ADVERB})?", " ".join(words(fact.text))):
             found.append((key, True))
     return found
+
+
+def asked_whether(fact: Fact, query: str) -> bool:
+    """True if a value is one of two opposites, and the query asks which."""
+    return any(_says("|".join(_phrases(key)), query) for key, _ in _spelled(fact) if any(_phrases(key)))
 
 
 def stances(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
@@ -185,8 +219,8 @@ def _has_key(key: tuple[str, ...], said: str) -> re.Match[str] | None:
     return last[-1] if last else None
 
 
-def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[tuple[str, ...]]]:
-    """(fields an answer states the wrong way round or both ways, fields it states right)."""
+def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
+    """(fields an answer states the wrong way round or both ways, facts whose truth it states right)."""
     wrong: list[str] = []
     right: set[tuple[str, ...]] = set()
     answer = "\n".join(
@@ -204,5 +238,4 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[tuple[str,
         bare, only = plain(answer), len(facts.novel) == 1
         if only and (_YES.search(bare) or _NO.search(bare)):
             (right.add(key) if bool(_YES.search(bare)) == value else wrong.append(" ".join(key)))
-    right |= {fact.key for fact in facts.novel if any(key in right for key, _ in _spelled(fact))}
-    return wrong, right
+    return wrong, {fact for fact in facts.novel if fact.key in right or any(key in right for key, _ in _spelled(fact))}
