@@ -17,13 +17,16 @@ from ...api import Episode, Parameter, Step, ToolSpec
 from . import names
 from .dates import RELATIVE, Date, clocks, dates
 from .fit import copied_example, counts_things, fits, goes_to_another, has_shape, passed_over
-from .numbers import Number, unit_of_key
-from .passing import IDENTITY, named, passes_as
+from .numbers import Number, dimension_of, in_any_unit, unit_of_key
+from .passing import FREE, IDENTITY, named, passes_as
 from .sources import Said, Sources
 from .text import STOPWORDS, plain, stem, words
 
 ENOUGH = 0.6
 """Share of a free text's meaningful words that must come from the sources: a search phrase may be put in the model's words."""
+
+_PAGING = frozenset("limit page offset per size perpage pagesize results max".split())
+_UNTELLING = frozenset("number amount value year month day date min max from start end".split())
 
 _ZONE = re.compile(
     r"(?:Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/(?:\w+/)?(?P<city>[\w-]+)"
@@ -77,11 +80,40 @@ def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
 
 def _is_held(value: Any, name: str, arguments: dict[str, Any], sources: Sources, parameter: Parameter | None) -> bool:
     """True if a value was said, is not given for too much at once, and is none that was observed where the query has its own."""
+    if _is_paging(value, parameter):
+        return True
     if not said(value, name, sources, parameter) or _twice(value, name, arguments, sources.query):
+        return False
+    if _is_of_another(value, name, sources.asked):
         return False
     if all(word in sources.asked.words for word in words(str(value))):
         return not goes_to_another(str(value), parameter, sources.query)
     return not passed_over(parameter, sources.used, sources.query)
+
+
+def _is_paging(value: Any, parameter: Parameter | None) -> bool:
+    """True if an optional argument only says how much is shown at once: a page, a limit, up to a hundred."""
+    if parameter is None or parameter.required or isinstance(value, bool) or not isinstance(value, int):
+        return False
+    return 0 <= value <= 100 and bool(named(parameter.name, parameter.raw_name) & _PAGING)
+
+
+def _is_of_another(value: Any, name: str, asked: Said) -> bool:
+    """True if the query gives a number under this name ("2 deaths"), and this is another one that it gives."""
+    own = [word for word in words(name) if len(word) > 2 and word not in _UNTELLING]
+    if not own or not isinstance(value, (int, float)):
+        return False
+    query = plain(asked.text)
+    beside = set()
+    for word in own:
+        root = re.escape(stem(word))
+        for number in asked.numbers:
+            begin, end = number.span
+            if re.match(rf"\W{{1,2}}{root}\w*", query[end:]) or re.search(
+                rf"\b{root}\w*\W{{1,2}}(?:(?:of|is|are|to|at)\W)?\Z", query[:begin]
+            ):
+                beside.add(number.value)
+    return bool(beside) and value not in beside and any(number.value == value for number in asked.numbers)
 
 
 def _twice(value: Any, name: str, arguments: dict[str, Any], query: str) -> bool:
@@ -142,6 +174,9 @@ def said(value: Any, name: str, sources: Sources, parameter: Parameter | None = 
         known = sources.usable(spelled) if identity else sources.all()
         return any(_number_said(float(value), name, source, identity) for source in known)
     text = str(value)
+    code = len(text) <= 3 or not spelled & (FREE | IDENTITY)
+    if code and len(text) <= 12 and names.meanings(text) & sources.asked.meanings:
+        return True  # AT is Austria, whatever else the letters spell
     if any(passes_as(path, spelled) for path in sources.exact.get(plain(text), ())) and has_shape(text, spelled):
         return True
     return _text_said(text, name, sources, list(sources.usable(spelled))) and fits(
@@ -161,6 +196,9 @@ def _number_said(value: float, name: str, source: Said, identity: bool = False) 
         if abs(number.value - value) <= near or (number.kind == "percent" and abs(number.value / 100 - value) <= near):
             return True
         other = number.in_unit(unit) if unit else None
+        kind = next((kind for word in words(name) if (kind := dimension_of(word))), "")
+        if not unit and any(abs(n.value - value) <= 1e-6 * max(1.0, abs(value)) for n in in_any_unit(number, kind)):
+            return True  # 180 cm are a height of 1.8
         if other is not None and abs(other.value - value) <= 1e-6 * max(1.0, abs(value)):
             return True
         if (

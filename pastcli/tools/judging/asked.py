@@ -65,11 +65,17 @@ def lies_in_asked(fact: Fact, facts: Facts) -> bool:
 
 
 def told(fields: Wanted, facts: Facts, reading: Reading, right: set[Fact]) -> list[tuple[str, ...]]:
-    """Those of the fields that an answer tells: a value of them, their truth, or how many there are."""
+    """Those of the fields that an answer tells: a value of them or of the list that they are called after, their truth, or how many
+    there are."""
+    inside = {
+        frozenset(map(stem, words(part))) for fact in reading.used for part in fact.record[1:] if isinstance(part, str)
+    }
     return [
         key
         for key, found in fields.items()
-        if (right | reading.used) & set(found) or {fact.api for fact in found} & reading.counts
+        if (right | reading.used) & set(found)
+        or {fact.api for fact in found} & reading.counts
+        or frozenset(key) in inside
     ]
 
 

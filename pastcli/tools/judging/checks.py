@@ -1,149 +1,24 @@
-"""Does an answer answer? Values bound to the wrong thing, the wrong end of a superlative, what was asked for left out, and dumps."""
+"""Does an answer answer? Or does it hand over what was observed, as JSON or in words?"""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import names
-from .asked import GENERIC, lies_in_asked, wanted
-from .claims import equal, mentions
-from .facts import Fact, Facts, keyed
-from .numbers import numbers
-from .text import clauses, phrase, plain, stems
+from .asked import lies_in_asked, wanted
+from .facts import Fact, Facts
+from .focus import meant
+from .text import plain, stem
 
-_SUPERLATIVES = (
-    (r"cheapest|lowest price|least expensive|lowest fare|best price", r"pric|fare|cost|amount|rate|fee", min),
-    (r"most expensive|dearest|priciest|highest price", r"pric|fare|cost|amount|rate|fee", max),
-    (
-        r"best rated|highest rated|rated best|best rating|highest rating|top rated|rated highest|highest score",
-        r"rat|scor|star",
-        max,
-    ),
-    (r"worst rated|lowest rated|lowest rating", r"rat|scor|star", min),
-    (r"fastest|quickest|shortest", r"minut|duration|hour|second|time", min),
-    (r"longest", r"minut|duration|hour|length|runtim", max),
-    (r"nearest|closest", r"distanc|km|mile|meter|metre", min),
-    (r"tallest|highest(?! (?:price|rat|score))", r"height|elevation|altitude", max),
-    (r"newest|most recent|latest", r"year|releas|publish", max),
-    (r"oldest", r"year|releas|publish|found", min),
-)
+_MEASURES = frozenset(map(stem, "currency unit units scale symbol".split()))
+"""Words of fields that only say what another one is counted in."""
 LONG_DUMP, COPIED, MANY, SOME = 300, 20, 20, 6
 """Characters of a response copied as JSON (of a long answer, of half of a short one), or values that are nearly all repeated
 (whatever was asked, and where the query names fields), from which an answer is a dump."""
 LONGEST = 8000
 """Characters of an answer beyond which it is one no more."""
-
-
-def misbound(answer: str, facts: Facts) -> list[str]:
-    """Numbers that were observed, but of something else: of another field than the clause names, or of another record."""
-    found: list[str] = []
-    by_key = keyed([fact for fact in facts.facts if fact.numbers and fact.key])
-    none: frozenset[str] = frozenset()
-    money = {key: _currencies(names.meanings(held[0].name)) for key, held in by_key.items()}
-    for clause in clauses(answer):
-        meant = _currencies(names.mentioned(clause.strip(" .!?").split())) if any(money.values()) else none
-        for piece in re.split(r",\s|\band\b", plain(clause)):
-            claimed = [n for n in numbers(piece) if n.kind in ("number", "percent")]
-            if len(claimed) != 1:
-                continue
-            said = set(stems(piece))
-            named = [
-                key for key in by_key if key[-1] not in GENERIC and (set(key) <= said or money.get(key, none) & meant)
-            ]
-            if len(named) == 1 and not _value_of(claimed[0], by_key[named[0]]):
-                others = [key for key in by_key if key != named[0] and _value_of(claimed[0], by_key[key])]
-                if others:
-                    found.append(f"{claimed[0].text} is not the {' '.join(named[0])}")
-        found += _other_record(clause, facts)
-    return found
-
-
-def _currencies(meanings: frozenset[str]) -> frozenset[str]:
-    return frozenset(meaning for meaning in meanings if meaning.startswith("currency:"))
-
-
-def _value_of(number: Any, facts: Iterable[Fact]) -> bool:
-    return any(equal(number, known) for fact in facts for known in fact.numbers)
-
-
-def _other_record(clause: str, facts: Facts) -> list[str]:
-    """Numbers of a clause that names exactly one of several records, where only another record has them in that field."""
-    records = facts.records
-    said = phrase(clause)
-    named = [place for place, fields in records.items() if any(mentions(said, fact) for fact in fields)]
-    if len(records) < 2 or len(named) != 1:
-        return []
-    own, found = records[named[0]], []
-    for number in numbers(clause):
-        if (
-            number.kind not in ("number", "percent")
-            or _value_of(number, own)
-            or any(equal(number, n) for n in facts.asked.numbers)
-        ):
-            continue
-        elsewhere = [
-            fact
-            for place, fields in records.items()
-            if place != named[0]
-            for fact in fields
-            if _value_of(number, [fact])
-        ]
-        inside = [
-            fact for fact in facts.facts if fact.record[: len(named[0])] == named[0] and _value_of(number, [fact])
-        ]
-        if elsewhere and not inside and not re.search(r"\b(than|ahead|behind|more|less|difference)\b", plain(clause)):
-            found.append(f"{number.text} belongs to another")
-    return found
-
-
-def wrong_end(answer: str, facts: Facts) -> str:
-    """What an answer to "the cheapest" (longest, best rated, …) should have been, if it names another record only; else ''."""
-    asked, said, answered = plain(facts.asked.text), plain(answer), phrase(answer)
-    records = facts.records
-    for pattern, field, pick in _SUPERLATIVES:
-        if not re.search(rf"\b(?:{pattern})\b", asked) and not re.search(rf"\b(?:{pattern})\b", said):
-            continue
-        held = {place: _field(fields, field) for place, fields in records.items()}
-        valued = {place: value for place, value in held.items() if value is not None}
-        if len(valued) < 2:
-            continue
-        best = pick(valued.values())
-        named = [
-            place for place in valued if any(_is_name(fact) and mentions(answered, fact) for fact in records[place])
-        ]
-        if named and not any(valued[place] == best for place in named):
-            return next(
-                (
-                    fact.text
-                    for place, value in valued.items()
-                    if value == best
-                    for fact in records[place]
-                    if _is_name(fact)
-                ),
-                str(best),
-            )
-    return ""
-
-
-def _is_name(fact: Fact) -> bool:
-    return isinstance(fact.value, str) and bool(
-        set(fact.key) & {"name", "titl", "id", "team", "ship", "hotel", "product", "airlin"}
-    )
-
-
-def _field(fields: Sequence[Fact], pattern: str) -> float | None:
-    return next(
-        (
-            fact.numbers[0].value
-            for fact in fields
-            if fact.numbers and any(re.match(pattern, part) for part in fact.key)
-        ),
-        None,
-    )
 
 
 def is_dump(answer: str, facts: Facts, used: frozenset[Fact]) -> bool:
@@ -214,7 +89,8 @@ def _repeats_all(facts: Facts, used: frozenset[Fact]) -> bool:
     values = [fact for fact in facts.facts if not isinstance(fact.value, bool)]
     if len(values) >= MANY and sum(fact in used for fact in values) >= 0.8 * len(values):
         return True
-    named = set(wanted(facts))
+    named = set(wanted(facts)) | {fact.key for fact in meant(facts, values)}
+    named |= {fact.key for fact in values if set(fact.key) <= _MEASURES}
     responses: dict[str | int, list[Fact]] = {}
     for fact in values:
         responses.setdefault(fact.record[0], []).append(fact)

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import names
+from .codes import as_observed, unknown_codes
 from .computed import computed, equations
 from .dates import Clock, Date, clocks, dates
 from .facts import Fact, Facts
-from .numbers import Number, numbers, same_dimension
+from .numbers import Number, degrees_of_none, numbers, same_dimension
 from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
 
 _DOWNWARDS = re.compile(
-    r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|west|south|[ws])\b"
+    r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|under|owes?|debt|overdrawn|west|south|[ws])\b"
 )
 _CAPITAL = re.compile(r"[^\W\d_][\w'’.-]*")
 _START = re.compile(r"(?:[.!?:;\"“”'(\[{•*|\n]|\s[-–—])\s*[\"“'(\[*]*$")
@@ -44,6 +45,7 @@ class Reading:
 
 def read(answer: str, facts: Facts) -> Reading:
     """Find the source of everything an answer claims."""
+    answer = as_observed(answer, facts)
     used: set[Fact] = set()
     unsupported: list[str] = []
     counts: set[int] = set()
@@ -61,7 +63,7 @@ def read(answer: str, facts: Facts) -> Reading:
             )
         used.update(_moments(clause, facts, unsupported))
     used.update(fact for fact in facts.facts if isinstance(fact.value, str) and _repeats(answer, fact, facts))
-    unsupported += _names(answer, facts)
+    unsupported += [*_names(answer, facts), *unknown_codes(answer, facts)]
     return Reading(frozenset(used), tuple(dict.fromkeys(unsupported)), tuple(wrong), frozenset(counts))
 
 
@@ -95,6 +97,8 @@ def equal(claimed: Number, known: Number, down: bool = False) -> bool:
             return claimed.is_rounding_of(converted.value)
         if same_dimension(claimed.unit, known.unit):
             return False
+    if degrees_of_none(claimed, known):
+        return True
     exact = known.value
     if (
         claimed.kind == "percent"

@@ -30,6 +30,7 @@ _GAP = re.compile(
 _PRODUCT = re.compile(
     r"\b(total|altogether|in all|each|per|times|for (?:two|three|four|five|six|\d+)|cost\w*|come to)\b"
 )
+_SHARE = re.compile(r"\b(each|per|apiece|a head|split|shared?|divided|everyone|everybody)\b")
 _MOST_PAIRS = 60
 
 
@@ -102,8 +103,13 @@ def computed(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact
                 return pair
         if _PRODUCT.search(said) or _PRODUCT.search(plain(answer)):
             factors = [n.value for n in facts.asked.numbers if 1 < n.value <= 1000]
+            factors += [length for length, _ in facts.lengths if 1 < length <= 1000]
             for fact, factor in itertools.product(facts_of_field[:_MOST_PAIRS], factors):
                 if any(number.is_rounding_of(known.value * factor) for known in fact.numbers[:1]):
+                    return {fact}
+                if _SHARE.search(said) and any(
+                    number.is_rounding_of(known.value / factor) for known in fact.numbers[:1]
+                ):
                     return {fact}
     return None
 

@@ -29,6 +29,10 @@ _FORMS = tuple(
 _TIME = re.compile(
     r"(?<![\d:.])(?P<h>\d{1,2})(?::(?P<min>\d\d))?(?::\d\d(?:\.\d+)?)?\s*(?P<half>[ap]\.?\s?m\b\.?)?(?![\d:%])"
 )
+_RANGE_HALF = re.compile(r"\s*(?:to|-|until|till|and)\s*\d{1,2}(?::\d\d)?\s*(?P<half>[ap])\.?\s?m\b")
+_SPOKEN_HOUR = re.compile(
+    r"\s*(?:o'clock(?:\s+(?:in the|at)\s+(?:morning|afternoon|evening|night))?|in the (?:morning|afternoon|evening)|at night)\b"
+)
 _DAYTIME = re.compile(r"\b(morning|afternoon|evening|night)\b")
 RELATIVE = re.compile(
     r"\b(today|tonight|tomorrow|yesterday|now|current(?:ly)?|upcoming|weekend|(?:next|this|last|past|coming|previous|recent|latest)\b)"
@@ -113,7 +117,16 @@ def clocks(text: str) -> list[Clock]:
     ]
     for match in _TIME.finditer(text):
         hour, minute, half = int(match["h"]), match["min"], (match["half"] or "")[:1]
-        if (minute is None and not half) or hour > 24 or int(minute or 0) > 59 or (half and not 1 <= hour <= 12):
+        ahead = _RANGE_HALF.match(text, match.end()) if not half else None
+        if ahead and hour <= 12:  # "6 to 8 am"
+            half = ahead["half"]
+        spoken = not half and _SPOKEN_HOUR.match(text, match.end())
+        if (
+            (minute is None and not half and not spoken)
+            or hour > 24
+            or int(minute or 0) > 59
+            or (half and not 1 <= hour <= 12)
+        ):
             continue
         base = hour * 60 + int(minute or 0)
         around = _DAYTIME.search(text, match.end(), match.end() + 24)

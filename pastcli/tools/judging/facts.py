@@ -81,7 +81,11 @@ class Facts:
     lengths: list[tuple[int, int]] = field(default_factory=list)
     responses: list[tuple[int, Any]] = field(default_factory=list)
     given: set[tuple[tuple[str, ...], str]] = field(default_factory=set)
-    """What the calls themselves said: a tool that repeats it tells nothing."""
+    """What the calls said themselves, up to the last response."""
+    repeated: set[Fact] = field(default_factory=set)
+    """What a tool says that was told to it before: it tells nothing."""
+    elements: dict[tuple[str | int, ...], list[Fact]] = field(default_factory=dict)
+    """The values in each element of a list, at whatever depth."""
 
     names: list[str] = field(default_factory=list)
     """What the API of each response is called."""
@@ -99,7 +103,13 @@ class Facts:
             name = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
             record = place[:-1] if place and isinstance(place[-1], str) else place
             key = tuple(map(stem, words(name)))
-            self.facts.append(Fact(value, key, name, (len(self.responses), *record), api))
+            fact = Fact(value, key, name, (len(self.responses), *record), api)
+            self.facts.append(fact)
+            if (key, plain(fact.text)) in self.given:
+                self.repeated.add(fact)
+            inner = [n for n, part in enumerate(place[:-1], 1) if isinstance(part, int)]
+            if inner:
+                self.elements.setdefault((len(self.responses), *place[: inner[-1]]), []).append(fact)
 
     @cached_property
     def known_words(self) -> frozenset[str]:
@@ -127,10 +137,7 @@ class Facts:
     @cached_property
     def records(self) -> dict[tuple[str | int, ...], list[Fact]]:
         """The elements of lists of objects that have a name: their fields, by place."""
-        found: dict[tuple[str | int, ...], list[Fact]] = {}
-        for fact in self.facts:
-            if len(fact.record) > 1 and isinstance(fact.record[-1], int):
-                found.setdefault(fact.record, []).append(fact)
+        found = self.elements
         named = {
             place
             for place, fields in found.items()
@@ -140,7 +147,7 @@ class Facts:
 
     def echoes(self, fact: Fact) -> bool:
         """True if the query already said this value, or a call did under this name."""
-        if (fact.key, plain(fact.text)) in self.given:
+        if fact in self.repeated:
             return True
         if isinstance(fact.value, bool):
             return False

@@ -11,14 +11,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from .facts import Fact, Facts
-from .text import plain, stem, words
+from .text import plain, stem, stems, words
 
 _MEANT = (
-    (r"how much|what does \w+ cost|cost|price|fare|pay|expensive|cheap\w*", "price cost fare fee amount total charge rate value toll rent"),
+    (r"how much|what does \w+ cost|cost|price|fare|pay|expensive|cheap\w*", "price cost fare fee amount total charge rate value toll rent payment pay"),
     (r"provider|isp|carrier|operator|network operator", "isp org organisation organization provider carrier operator company network asn"),
     (r"who (?:wrote|writes)|author|writer|written by", "author writer by creator"),
     (r"who (?:sings?|sang|performs?|recorded)|singer|band|artist", "artist singer band performer by"),
     (r"directed|director", "director directed by"),
+    (r"earns?|salary|wages?|income|paid a year|make a year", "salary wage income pay earnings compensation"),
     (r"when|what (?:day|date|time|year)|which (?:day|date|year)|at what time", "date time day at departure arrival start end year release released publish published open close begin born expire expiry due updated created eta from until sunrise sunset timestamp"),
     (r"how (?:long|many minutes|many hours)|duration|runtime", "duration length runtime minutes hours time days seconds"),
     (r"how far|distance", "distance km miles metres meters kilometres length"),
@@ -47,6 +48,12 @@ _KINDS = (
 """(how a question puts it, what kind of value answers it)."""
 
 
+_ANY = frozenset(
+    map(stem, "id name type title date time status result data number code url link key value item text".split())
+)
+"""Words of a field's name that a query holds by accident."""
+
+
 @lru_cache(maxsize=512)
 def _questions(query: str) -> tuple[str, ...]:
     """The questions of a query, plain: what stands before a question mark or asks for something."""
@@ -69,9 +76,11 @@ def _groups(query: str) -> tuple[frozenset[str], ...]:
 
 
 def meant(facts: Facts, held: Iterable[Fact]) -> list[Fact]:
-    """Those of some facts that the query is after by another name."""
+    """Those of some facts that the query is after by another name, and with them those that it has a word of."""
     groups = _groups(facts.asked.text)
-    return [fact for fact in held if any(group & set(fact.key) for group in groups)]
+    asked = set(stems(facts.asked.text)) - _ANY
+    found = [fact for fact in held if any(group & set(fact.key) for group in groups)]
+    return [fact for fact in held if fact in found or set(fact.key) & asked] if found else []
 
 
 def of_no_kind(facts: Facts, told: Iterable[Fact], answer: str) -> str:

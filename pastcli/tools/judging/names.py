@@ -1,10 +1,12 @@
-"""Names that stand for the same thing: countries, languages and currencies, by name or by code (CLDR, through babel)."""
+"""Names that stand for the same thing: countries, languages and currencies, by name or by code (CLDR, through babel), units and
+plain colours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 
+from .numbers import same_units
 from .text import plain
 
 _BESIDE = {
@@ -36,6 +38,34 @@ _MONEY = {
     "£": "GBP",
     "¥": "JPY",
 }
+_COLOURS = {
+    "black": "000000",
+    "white": "ffffff",
+    "red": "ff0000",
+    "green": "008000 00ff00",
+    "blue": "0000ff",
+    "yellow": "ffff00",
+    "orange": "ffa500",
+    "purple": "800080",
+    "pink": "ffc0cb",
+    "grey": "808080",
+    "gray": "808080",
+    "brown": "a52a2a",
+    "cyan": "00ffff",
+    "magenta": "ff00ff",
+    "navy": "000080",
+    "teal": "008080",
+    "lime": "00ff00",
+    "olive": "808000",
+    "maroon": "800000",
+    "silver": "c0c0c0",
+    "gold": "ffd700",
+    "turquoise": "40e0d0",
+    "violet": "ee82ee",
+    "indigo": "4b0082",
+    "beige": "f5f5dc",
+}
+"""Colours of CSS by name, and what else the name is taken for."""
 
 
 @cache
@@ -61,6 +91,15 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
     for kind, beside in (("country", _BESIDE), ("currency", _MONEY)):
         for name, code in beside.items():
             by_name.setdefault(name, set()).add(f"{kind}:{code}")
+    for name, codes in _COLOURS.items():
+        for code in codes.split():
+            by_name.setdefault(name, set()).add(f"colour:{code}")
+            by_code.setdefault(code, set()).add(f"colour:{code}")
+            by_code.setdefault(f"#{code}", set()).add(f"colour:{code}")
+    for name, meaning in same_units():
+        by_code.setdefault(name, set()).add(meaning)
+        if len(name) > 1:
+            by_name.setdefault(name, set()).add(meaning)
     return {k: frozenset(v) for k, v in by_name.items()}, {k: frozenset(v) for k, v in by_code.items()}
 
 

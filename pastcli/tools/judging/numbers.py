@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .dates import clocks, dates
 from .text import plain
@@ -68,12 +68,24 @@ for _kind, _table in {
         "hour": 3600,
         "day": 86400,
         "week": 604800,
+        "month": 2629800,
         "year": 31557600,
     },
     "speed": {"kmh": 1 / 3.6, "kph": 1 / 3.6, "mph": 0.44704, "mps": 1, "knot": 0.514444},
     "data": {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12},
 }.items():
     _UNITS |= {name: (_kind, factor) for name, factor in _table.items()}
+_TEMPERATURES = {"celsius": (1.0, 0.0), "fahrenheit": (5 / 9, -160 / 9)}
+"""Degrees as a · x + b degrees Celsius."""
+_QUANTITIES = {
+    "length": "height width length depth distance radius altitude size elevation".split(),
+    "mass": "weight mass".split(),
+    "time": "duration time interval timeout period minutes hours seconds".split(),
+    "speed": ["speed", "velocity"],
+}
+_DEGREES = re.compile(
+    r"\s?(?:°|º|deg(?:rees?)?\s)\s?(?P<scale>c|f|celsius|fahrenheit)\b|\s(?P<word>celsius|fahrenheit)\b"
+)
 _WORDS = {
     word: n
     for n, word in enumerate(
@@ -98,6 +110,11 @@ _FIGURES = re.compile(
 _PARTS = {"half": 0.5, "third": 1 / 3, "quarter": 0.25}
 _PART = re.compile(
     r"\b(?:(?P<n>one|two|three)\s+)?(?P<part>half|halves|thirds?|quarters?)\s+(?:of\s+)?(?:an?|one)\s+(?P<unit>[a-z]+)"
+)
+_DURATIONS = {"w": "week", "d": "day", "h": "hour", "m": "min", "s": "s"}
+_NEXT = {"w": "d", "d": "h", "h": "m", "m": "s"}
+_TWO_UNITS = re.compile(
+    r"(?<![\w.])(?P<a>\d{1,3})\s?(?P<u>w(?:eeks?)?|d(?:ays?)?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?)\.?,?\s?(?:and\s)?(?P<b>\d{1,2})(?:\s?(?P<v>days?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?))?(?![\w.])"
 )
 _UNIT_AFTER = re.compile(r"\s?-?(?:°\s?)?([a-z/]+)")
 _LOOSE = re.compile(
@@ -133,22 +150,24 @@ class Number:
 
     def in_unit(self, unit: str) -> Number | None:
         """The same quantity in another unit of its kind; None if it is of another kind."""
+        if self.unit in _TEMPERATURES and unit in _TEMPERATURES:
+            (a, b), (c, d) = _TEMPERATURES[self.unit], _TEMPERATURES[unit]
+            return replace(self, value=(a * self.value + b - d) / c, step=self.step * a / c, unit=unit)
         mine, other = _UNITS.get(self.unit), _UNITS.get(unit)
         if not mine or not other or mine[0] != other[0]:
             return None
         factor = mine[1] / other[1]
-        return Number(
-            self.value * factor, self.step * factor, self.kind, unit, self.loose, self.signed, self.text, self.span
-        )
+        return replace(self, value=self.value * factor, step=self.step * factor, unit=unit)
 
 
 def numbers(text: str, apart: bool = True) -> list[Number]:
     """Every number in a text; figures inside a code (SK-1, tt0211915) are none. With `apart` those inside dates and clock times are left out: they are compared as such."""
     text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))
     taken = [*(date.span for date in dates(text)), *(clock.span for clock in clocks(text))] if apart else []
-    parts = list(_fractions(text))
-    spelled = (n for n in _spelled(text) if not any(n.span[0] >= p.span[0] and n.span[1] <= p.span[1] for p in parts))
-    found = [*_figures(text), *spelled, *parts]
+    parts = [*_fractions(text), *_composed(text)]
+    single = [*_figures(text), *_spelled(text)]
+    inside = (n for n in single if not any(n.span[0] >= p.span[0] and n.span[1] <= p.span[1] for p in parts))
+    found = [*inside, *parts]
     return sorted(
         (n for n in found if not any(n.span[0] < end and begin < n.span[1] for begin, end in taken)),
         key=lambda n: n.span,
@@ -209,7 +228,19 @@ def _fractions(text: str) -> Iterator[Number]:
             yield Number(parts, 0.01, "number", unit, text=match[0], span=match.span())
 
 
+def _composed(text: str) -> Iterator[Number]:
+    """Durations in two units: 2 h 25 min, 5 min 30 s, 3 days and 4 hours."""
+    for match in _TWO_UNITS.finditer(text):
+        big, small = _DURATIONS[match["u"][0]], _DURATIONS[(match["v"] or _NEXT[match["u"][0]])[0]]
+        if (match["v"] or "and" not in match[0]) and _UNITS[big][1] > _UNITS[small][1]:
+            value = int(match["a"]) * _UNITS[big][1] / _UNITS[small][1] + int(match["b"])
+            yield Number(value, 1.0, "number", small, text=match[0].strip(), span=match.span())
+
+
 def _unit_after(text: str, place: int) -> str:
+    degrees = _DEGREES.match(text, place)
+    if degrees:
+        return "fahrenheit" if (degrees["scale"] or degrees["word"]).startswith("f") else "celsius"
     match = _UNIT_AFTER.match(text, place)
     return unit_of(match[1]) if match else ""
 
@@ -224,8 +255,41 @@ def unit_of(word: str) -> str:
 
 def unit_of_key(key: Sequence[str]) -> str:
     """The unit that a field's name says its value is in: `distance_km`, `minutes`, `protein_g`."""
-    return next((unit for word in reversed(key) if (unit := unit_of(word))), "")
+    warm = any(word.startswith(("temp", "feel")) for word in key)
+    named = next((name for name in _TEMPERATURES for word in key if word == name or (warm and word == name[0])), "")
+    return named or next((unit for word in reversed(key) if (unit := unit_of(word))), "")
+
+
+def same_units() -> Iterator[tuple[str, str]]:
+    """(name or plural of a unit, which one it is): "km" and "kilometres" are one. Letters that are words as well are none."""
+    for name, (kind, factor) in _UNITS.items():
+        if name not in ("m", "g", "s", "h", "min", "second", "pound", "foot", "mi"):
+            for spelled in (name, f"{name}s") if len(name) > 2 else (name,):
+                yield spelled, f"unit:{kind}:{factor:g}"
+    for name in _TEMPERATURES:
+        yield name, f"unit:{name}"
+        yield name[0], f"unit:{name}"
+
+
+def dimension_of(word: str) -> str:
+    """The kind of quantity that a word speaks of: "height" is a length; ''."""
+    return next((kind for kind, said in _QUANTITIES.items() if word in said), "")
+
+
+def in_any_unit(number: Number, kind: str) -> Iterator[Number]:
+    """A quantity of this kind in all its units; nothing for another kind."""
+    if kind and number.unit in _UNITS and _UNITS[number.unit][0] == kind:
+        yield from (other for unit in _UNITS if (other := number.in_unit(unit)) is not None)
 
 
 def same_dimension(a: str, b: str) -> bool:
     return a in _UNITS and b in _UNITS and _UNITS[a][0] == _UNITS[b][0]
+
+
+def degrees_of_none(claimed: Number, known: Number) -> bool:
+    """True if a claimed temperature is a known number that says no scale, taken as degrees of the other one."""
+    if claimed.unit not in _TEMPERATURES or known.unit:
+        return False
+    other = next(name for name in _TEMPERATURES if name != claimed.unit)
+    converted = replace(known, unit=other).in_unit(claimed.unit)
+    return converted is not None and claimed.is_rounding_of(converted.value)

@@ -16,13 +16,15 @@ from ...api import Episode, Verdict
 from .arguments import counted, leaves
 from .asked import ignored, off_topic, relevant, serves, unanswered, uncounted
 from .attribution import attributed, unrecognised
-from .checks import LONGEST, is_dump, misbound, wrong_end
+from .binding import misbound
+from .checks import LONGEST, is_dump
 from .claims import Reading, read
 from .expected import expectations
 from .facts import Fact, Facts, failed
 from .focus import of_no_kind, restricted
 from .sources import Said
 from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
+from .superlatives import wrong_end
 from .text import phrase, plain
 
 DUMP = "a dump of the observations, not an answer"

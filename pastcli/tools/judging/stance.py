@@ -34,6 +34,9 @@ _SPELLED_OUT = 13
 _NOT = re.compile(
     r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|n't|yet to|hardly|nothing)\b"
 )
+_NOT_BEHIND = re.compile(
+    r"\W*(?:(?:is|are|was|were|has|have|does|do|did|will|can)\s*(?:not\b(?! only)|n't)|isn't|aren't|wasn't|weren't|doesn't|hasn't|won't|can't)"
+)
 _OPENS = r"(?:\A|(?<=[.!?:\n])\s|\*)\W*"
 """Where a yes or a no can stand: at the beginning of a sentence, or after "Answer:"."""
 _YES = re.compile(_OPENS + r"(yes|yeah|yep|correct|indeed|that's right|true|it is|it does|affirmative)\b")
@@ -162,7 +165,7 @@ def stances(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
         if miss and not (hit and hit.start() < miss.start() and not (miss.start() <= hit.start() < miss.end())):
             found.add(bool(_NOT.search(said[: miss.start()])) and not _leading_no(said, miss.start()))
             continue
-        negated = len(_NOT.findall(_before(said, hit)))
+        negated = len(_NOT.findall(_before(said, hit))) + bool(hit and _NOT_BEHIND.match(said, hit.end()))
         assigned = re.search(r"(?:is|are|[:=])\s*(true|false|yes|no)\b", said[hit.end() :]) if hit else None
         if assigned:
             found.add(assigned[1] in ("true", "yes"))

@@ -27,8 +27,9 @@ def plain(text: str) -> str:
 
 @lru_cache(maxsize=65536)
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text, plain; `departureTime` and `departure_time` are two."""
-    return tuple(_WORD.findall(plain(_CAMEL.sub(" ", text).replace("_", " "))))
+    """The words of a text, plain; `departureTime` and `departure_time` are two, `Oslo's` is Oslo."""
+    found = _WORD.findall(plain(_CAMEL.sub(" ", text).replace("_", " ")))
+    return tuple(word.removesuffix("'s") for word in found)
 
 
 def phrase(text: str) -> str:
@@ -45,7 +46,7 @@ def stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
             word = word[: -len(ending)] + put
             break
-    return word[:-1] if word.endswith("e") and len(word) > 4 else word
+    return word[:-1] if word.endswith("e") and len(word) > 3 else word
 
 
 def stems(text: str) -> list[str]:
