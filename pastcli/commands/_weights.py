@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from .. import output
 
 
 @contextmanager
 def weights_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """`update(done, total)` in weights."""
+    """`update(done, total)` in weights; says beforehand if they are gone through the slow way."""
+    _say_if_slow()
     with output.progress(label, "M weights") as update:
         yield lambda done, total: update(done // 10**6, max(total // 10**6, 1))
+
+
+@cache
+def _say_if_slow() -> None:
+    """Once a process: the extension is optional when the package is built, and nothing else would show that it is not there."""
+    from ..vectors.numbers.arithmetic import compiled
+
+    if not compiled():
+        output.warn(
+            "the compiled loops of the weight arithmetic could not be loaded: numpy gives the same results, several times slower",
+            "`past doctor` says how to build them",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -168,3 +169,28 @@ def test_a_killed_injection_is_done_again_by_resume(trained, past, workspace):
     assert "resuming" in past("inject", "--resume").stderr
     again = runs.newest("inject")
     assert again.id == done.id and record.id in again.parents and (again.output("model") / "config.json").is_file()
+
+
+def test_work_without_the_compiled_loops_says_so_once_and_gives_the_same(past, workspace, tmp_path):
+    """As where the package was built without a compiler: the extension cannot be imported."""
+    base = weights()
+    sft = moved(base, 1, 1e-3)
+    for name, tensors in {"base": base, "sft": sft, "rl": moved(sft, 2, 1e-3), "target": moved(base, 3, 1e-3)}.items():
+        write_model(tmp_path / name, tensors)
+    (tmp_path / "site").mkdir()
+    block = 'import sys\nsys.modules["pastcli.vectors.numbers._kernels"] = None\n'
+    (tmp_path / "site" / "sitecustomize.py").write_text(block)
+    slowly = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])}
+    made = {}
+    for folder, env in (("fast", {}), ("slow", slowly)):
+        skill, out = f"{folder}.safetensors", f"{folder}-model"
+        pair = ("--sft", "sft", "--rl", "rl")
+        for words in (
+            ("extract", *pair, "-o", skill),
+            ("inject", "--vector", skill, "--target", "target", "-o", out),
+            ("probe-orthogonality", "--base", "base", *pair, "--no-figures"),
+        ):
+            told = past(*words, env=env).stderr
+            assert told.count("compiled loops") == (folder == "slow"), told
+        made[folder] = (workspace / out / "model.safetensors").read_bytes()
+    assert made["fast"] == made["slow"]
