@@ -11,6 +11,7 @@ from typing import Any
 
 from . import __version__, models, runs
 from .config import STAGES, to_dict
+from .standing_in import trusted
 
 LICENCES = {alias: "other" if alias == "qwen-3b" else "apache-2.0" for alias in models.ALIASES}
 """Licences of the models behind the aliases (qwen-3b has the Qwen Research licence)."""
@@ -51,6 +52,7 @@ def write_card(folder: Path, run: runs.Run, source: Path, kind: str) -> None:
         f"## Lineage\n\n{_lineage(run.parents())}",
         f"## How it was made\n\n{_settings(run.manifest)}",
         f"## Figures\n\n{_figures(run.manifest['metrics'])}",
+        *(["## Taken on trust\n\n" + "\n".join(f"- {sentence}" for sentence in trusted())] if trusted() else []),
         "## Licence\n\nA model made from others stands under the licences of all of them"
         + (f": that of its parent is `{licence}`." if licence else "; that of its parent is not stated in its files."),
     ]

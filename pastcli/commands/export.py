@@ -12,7 +12,7 @@ from ..config import ExportConfig
 from ..errors import UsageError
 from ..files import remove, size_of
 from . import _lineage
-from ._adapter_base import as_typed, standing_in_as
+from ._adapter_base import add_input, as_typed, standing_in_as
 from ._options import (
     AllowStale,
     DryRun,
@@ -88,6 +88,7 @@ def command(
         dry_run=dry_run,
     ) as run:
         run.add_input("model", found.path, model=found.name)
+        add_input(run, base)
         kind, inside, folder = _form(config.to)
         destination = run.external(kind, out, folder=folder) if out else run.dir / inside
         if dry_run:

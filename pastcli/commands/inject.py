@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..files import remove, size_of
 from ..hashing import hash_path
 from . import _lineage
-from ._adapter_base import as_typed, standing_in_as
+from ._adapter_base import add_input, as_typed, standing_in_as
 from ._options import (
     TARGET,
     AllowStale,
@@ -103,6 +103,7 @@ def command(
     ) as run:
         run.add_input("target", plan.target)
         run.add_inputs("vector", [path for path, _ in vectors])
+        add_input(run, base)
         if plan.control:
             run.add_input("control", plan.control)
         destination = run.external(plan.output_name, out, folder=out.suffix != ".gguf") if out else run.dir / kind
