@@ -23,6 +23,16 @@ WORDS = """the quick brown fox jumps over a lazy dog while seven wizards brew po
 Thought Action Input Observation Finish system user assistant what who where when which river bridge founded 1843"""
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """What a test, or what it imports, sets in this process's environment ends with it: the next test is told nothing by it."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     """An empty workspace as the current directory, cut off from the user's own settings."""

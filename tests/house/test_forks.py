@@ -1,0 +1,41 @@
+"""The server that commands are forked from (tests/support/forks.py) stays of use whatever the test's own process did before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from pastcli import cli
+
+
+def test_what_runs_in_the_tests_own_process_sends_no_later_command_to_a_cold_start(forks, workspace, tiny_model):
+    """Imports set variables of their own, for ever: once TORCHINDUCTOR_CACHE_DIR alone made each tiny training load torch anew."""
+    import bitsandbytes  # noqa: F401
+    from past_hf.quiet import quiet
+
+    quiet()
+    CliRunner().invoke(cli.app, ["runs", "list"])
+    assert forks is None or forks.fits(dict(os.environ))
+
+
+def test_a_variable_that_imports_read_starts_a_command_from_nothing(forks):
+    assert forks is None or not forks.fits({**os.environ, "HF_HUB_CACHE": "elsewhere"})
+    assert forks is None or not forks.fits({k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"})
+
+
+def test_a_folder_of_plugins_is_searched_as_in_a_new_interpreter(past, workspace):
+    """PYTHONPATH comes before what is installed and after the command's own folder; nothing of the tests' is in reach."""
+    place = workspace / "plugins"
+    info = place / "seen-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: seen\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[past.rewards]\nseen = seen:reward\n")
+    (place / "seen.py").write_text("def reward(prompts, completions, **_):\n    return [1.0] * len(completions)\n")
+    environment = {"PYTHONPATH": str(place)}
+    forked = past("plugins", "--json", env=environment)
+    words = [sys.executable, "-m", "pastcli", "plugins", "--json"]
+    cold = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment}, check=True)
+    assert forked.stdout == cold.stdout and "seen" in forked.stdout
