@@ -84,6 +84,7 @@ def rates(file):
         ("labelled_episodes_later.json", 0.05, 0.05),
         ("labelled_episodes_last.json", 0.05, 0.05),
         ("labelled_episodes_third.json", 0.05, 0.05),
+        ("labelled_episodes_fourth.json", 0.05, 0.05),
     ],
 )
 def test_hand_labelled_episodes(file, solved, not_solved):

@@ -53,9 +53,15 @@ def wanted(facts: Facts, api: int | None = None) -> Wanted:
             continue
         own = set(fact.key)
         named = not own <= GENERIC or lies_in_asked(fact, facts)
-        if own and named and own <= asked and (handles or not own <= _HANDLES):
+        said = all(part in asked or _ends_so(part, asked) for part in own)
+        if own and named and said and (handles or not own <= _HANDLES):
             found.setdefault(fact.key, []).append(fact)
     return found
+
+
+def _ends_so(part: str, asked: set[str]) -> bool:
+    """True if a compound ends in a word of the query: the light of `sunlight`."""
+    return any(len(word) >= 5 and len(part) > len(word) and part.endswith(word) for word in asked)
 
 
 def lies_in_asked(fact: Fact, facts: Facts) -> bool:
@@ -67,15 +73,16 @@ def lies_in_asked(fact: Fact, facts: Facts) -> bool:
 def told(fields: Wanted, facts: Facts, reading: Reading, right: set[Fact]) -> list[tuple[str, ...]]:
     """Those of the fields that an answer tells: a value of them or of the list that they are called after, their truth, or how many
     there are."""
-    inside = {
-        frozenset(map(stem, words(part))) for fact in reading.used for part in fact.record[1:] if isinstance(part, str)
-    }
+    around = [
+        {*fact.key, *(stem(word) for part in fact.record[1:] if isinstance(part, str) for word in words(part))}
+        for fact in reading.used
+    ]
     return [
         key
         for key, found in fields.items()
         if (right | reading.used) & set(found)
         or {fact.api for fact in found} & reading.counts
-        or frozenset(key) in inside
+        or any(set(key) <= family for family in around)
     ]
 
 

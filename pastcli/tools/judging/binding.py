@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from . import names
 from .asked import GENERIC
@@ -15,6 +16,10 @@ from .text import clauses, phrase, plain, stems
 
 Key = tuple[str, ...]
 _COMPARES = re.compile(r"\b(than|ahead|behind|more|less|difference|against|versus|vs|compared|followed)\b")
+_AMOUNT = re.compile(
+    r"(?P<sign>[$€£¥])\s?(?P<amount>\d[\d,]*(?:\.\d+)?)|(?P<before>\d[\d,]*(?:\.\d+)?)\s?(?P<word>dollars?|euros?|pounds?|yen|rupees?|francs?|[$€£¥])(?!\w)"
+)
+_DOLLARS = {f"currency:{code}" for code in ("USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN")}
 
 
 def misbound(answer: str, facts: Facts) -> list[str]:
@@ -28,16 +33,47 @@ def misbound(answer: str, facts: Facts) -> list[str]:
         meant = _currencies(names.mentioned(clause.strip(" .!?").split())) if any(money.values()) else none
         for piece in re.split(r",\s|\band\b", plain(clause)):
             claimed = [n for n in numbers(piece) if n.kind in ("number", "percent")]
+            claimed = [
+                n for n in claimed if not any(n.value == asked.value for asked in facts.asked.numbers)
+            ] or claimed
             if len(claimed) != 1:
                 continue
             said = set(stems(piece))
             named = [
-                key for key in by_key if key[-1] not in GENERIC and (set(key) <= said or money.get(key, none) & meant)
+                key
+                for key in by_key
+                if key[-1] not in GENERIC and (_says_all(key, said) or money.get(key, none) & meant)
             ]
+            if named and money.get(named[0]):
+                by_key = {key: [*held, *_multiples(held, facts)] for key, held in by_key.items()}
             wrong = _wrong_field(claimed[0], named or _told_by_a_word(by_key, said), by_key, bool(named), said)
             found += [wrong] if wrong else []
         found += _other_record(clause, facts)
-    return found
+    return found + _strange_money(answer, facts)
+
+
+def _strange_money(answer: str, facts: Facts) -> list[str]:
+    """Currencies in which an answer gives amounts that the query did not, where others were observed and not these."""
+    known: set[str] = set()
+    for fact in facts.facts:
+        if len(fact.name) == 3:
+            known |= _currencies(names.meanings(fact.name))
+        if "currency" in fact.key or fact.text in "$€£¥":
+            known |= _currencies(names.meanings(fact.text))
+    asked = {number.value for number in facts.asked.numbers}
+    strange = []
+    for match in _AMOUNT.finditer(plain(answer)) if known else ():
+        sign = match["sign"] or match["word"]
+        amount = numbers(match["amount"] or match["before"], apart=False)
+        if amount and amount[0].value not in asked and not _is_known_money(sign, known):
+            strange.append(f"nothing was observed in {sign}")
+    return strange
+
+
+def _is_known_money(sign: str, known: set[str]) -> bool:
+    """True if a sign or word for a currency is one of those known; every dollar is a dollar."""
+    meant = _currencies(names.meanings(sign))
+    return bool(meant & known) or not meant or bool(meant & _DOLLARS and known & _DOLLARS)
 
 
 def _wrong_field(number: Number, named: list[Key], by_key: dict[Key, list[Fact]], whole: bool, said: set[str]) -> str:
@@ -55,6 +91,22 @@ def _wrong_field(number: Number, named: list[Key], by_key: dict[Key, list[Fact]]
     ):
         return ""  # 33 min are no count of episodes, whatever word stands beside it
     return f"{number.text} is not the {' '.join(named[0])}"
+
+
+def _multiples(held: Iterable[Fact], facts: Facts) -> Iterator[Fact]:
+    """What amounts come to: a rate times a number of the query."""
+    for fact in held:
+        for factor in facts.asked.numbers:
+            if isinstance(fact.value, (int, float)) and factor.kind == "number":
+                yield replace(fact, value=round(fact.value * factor.value, 2))
+
+
+def _says_all(key: Key, said: set[str]) -> bool:
+    """True if every word of a field's name was said, or stands for a longer one: `mag` is a magnitude, `temp` a temperature."""
+    return all(
+        part in said or (len(part) >= 3 and any(w.startswith(part) and len(w) > len(part) + 2 for w in said))
+        for part in key
+    )
 
 
 def _told_by_a_word(by_key: dict[Key, list[Fact]], said: set[str]) -> list[Key]:

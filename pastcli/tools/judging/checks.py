@@ -97,7 +97,7 @@ def _repeats_all(facts: Facts, used: frozenset[Fact]) -> bool:
     for held in responses.values():
         beside = [f for f in held if f.key not in named and not facts.echoes(f) and not lies_in_asked(f, facts)]
         fields = {fact.key for fact in held}
-        least = SOME if any(fact.key in named for fact in held) else 2 * SOME
+        least = SOME if any(fact.key in named and not set(fact.key) <= _MEASURES for fact in held) else 2 * SOME
         many = len(held) >= least and len(fields) > 3 and len(beside) > 0.5 * len(held)
         if many and sum(fact in used for fact in held) >= 0.9 * len(held):
             return True

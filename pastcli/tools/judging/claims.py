@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import names
 from .codes import as_observed, unknown_codes
@@ -76,12 +76,17 @@ def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact]
     """The facts a number comes from; an empty set if it is the query's or counts a list; None if it comes from nowhere."""
     down = bool(_DOWNWARDS.search(plain(clause)))
     found = {fact for fact in facts.facts if any(equal(number, known, down) for known in fact.numbers)}
+    if not found and (number.unit == "cent" or facts.asks_for_hundredths):
+        small = replace(number, value=number.value / 100, step=number.step / 100, unit="")
+        found = {fact for fact in facts.facts if any(equal(small, known, down) for known in fact.numbers)}
     asked = any(equal(number, said, down) for said in facts.asked.numbers)
     if asked:  # said back, it proves nothing of a text that holds it, too
-        return {fact for fact in found if not isinstance(fact.value, str) or len(fact.content) == 1}
+        said = any(abs(known.value - number.value) < 1e-9 for known in facts.asked.numbers)
+        exact = {fact for fact in found if not said or any(abs(n.value - number.value) < 1e-9 for n in fact.numbers)}
+        return {fact for fact in exact if not isinstance(fact.value, str) or len(fact.content) == 1}
     if found:
         return found
-    if any(number.value == length for length, _ in facts.lengths):
+    if any(number.value == length for length, _ in facts.lengths) or number.value in facts.named_numbers:
         return set()
     if any(number.value in (date.year, date.day) for date in facts.asked.dates):
         return set()

@@ -28,7 +28,7 @@ _GAP = re.compile(
     r"\b(difference|differ|more|less|fewer|ahead|behind|than|apart|between|longer|shorter|warmer|colder|cheaper|higher|lower|older|younger|left|remain\w*|change\w*|gap|lead\w*|faster|slower|spread|saves?)\b"
 )
 _PRODUCT = re.compile(
-    r"\b(total|altogether|in all|each|per|times|for (?:two|three|four|five|six|\d+)|cost\w*|come to)\b"
+    r"\b(total|altogether|in all|each|per|times|gives?|gets?|worth|equals?|makes?|for (?:two|three|four|five|six|\d+)|cost\w*|come to)\b"
 )
 _SHARE = re.compile(r"\b(each|per|apiece|a head|split|shared?|divided|everyone|everybody)\b")
 _MOST_PAIRS = 60

@@ -33,6 +33,14 @@ _RANGE_HALF = re.compile(r"\s*(?:to|-|until|till|and)\s*\d{1,2}(?::\d\d)?\s*(?P<
 _SPOKEN_HOUR = re.compile(
     r"\s*(?:o'clock(?:\s+(?:in the|at)\s+(?:morning|afternoon|evening|night))?|in the (?:morning|afternoon|evening)|at night)\b"
 )
+_HOURS = {
+    word: n for n, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), start=1)
+} | {"twenty": 20, "twenty-five": 25}
+_PAST = re.compile(
+    rf"\b(?:(?P<gap>half|quarter|\d{{1,2}}|{'|'.join(sorted(_HOURS, key=len, reverse=True))})(?: minutes)? (?P<way>past)"
+    rf"|(?P<before>quarter|(?:\d{{1,2}}|five|ten|twenty|twenty-five)(?= minutes))(?: minutes)? to)"
+    rf" (?P<hour>\d{{1,2}}|{'|'.join(list(_HOURS)[:12])})(?![\w:])(?!-)(?:\s?(?P<half>[ap])\.?m\b)?"
+)
 _DAYTIME = re.compile(r"\b(morning|afternoon|evening|night)\b")
 RELATIVE = re.compile(
     r"\b(today|tonight|tomorrow|yesterday|now|current(?:ly)?|upcoming|weekend|(?:next|this|last|past|coming|previous|recent|latest)\b)"
@@ -108,6 +116,19 @@ def _readings(match: re.Match[str]) -> Iterator[Date]:
             yield Date(year, month, int(parts[key]), match.span())
 
 
+def _spoken(text: str) -> Iterator[Clock]:
+    """Half past six, a quarter to nine, ten past five; in the evening where that is said."""
+    for match in _PAST.finditer(text):
+        hour = _HOURS[match["hour"]] if match["hour"] in _HOURS else int(match["hour"])
+        said = match["gap"] or match["before"]
+        gap = {"half": 30, "quarter": 15}.get(said) or _HOURS.get(said) or int(said)
+        if hour <= 12 and gap < 60:
+            base = (hour * 60 + (gap if match["way"] else -gap)) % 720
+            around = _DAYTIME.search(text, match.end(), match.end() + 24)
+            half = match["half"] or ("" if around is None else "a" if around[0] == "morning" else "p")
+            yield Clock(frozenset({base + 720 * (half == "p")} if half else {base, base + 720}), match.span())
+
+
 def clocks(text: str) -> list[Clock]:
     """Every clock time in a text: with minutes, with am or pm, or as noon and midnight."""
     text = plain(text)
@@ -115,6 +136,7 @@ def clocks(text: str) -> list[Clock]:
         Clock(frozenset({720 if match[0] == "noon" else 0}), match.span())
         for match in re.finditer(r"\b(noon|midnight)\b", text)
     ]
+    found += _spoken(text)
     for match in _TIME.finditer(text):
         hour, minute, half = int(match["h"]), match["min"], (match["half"] or "")[:1]
         ahead = _RANGE_HALF.match(text, match.end()) if not half else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from .dates import Clock, Date, clocks, dates
-from .numbers import Number, numbers, unit_of_key
+from .numbers import HUNDREDTHS, Number, numbers, unit_of_key
 from .sources import Said
 from .text import content, phrase, plain, stem, stems, words
 
@@ -119,6 +120,16 @@ class Facts:
             said = words(fact.text)
             found.update(said, map(stem, said), fact.key, words(fact.name))
         return frozenset(found)
+
+    @cached_property
+    def named_numbers(self) -> frozenset[float]:
+        """Numbers in the names of fields: `new_snow_24h_cm`."""
+        return frozenset(float(n) for fact in self.facts for n in re.findall(r"\d+", fact.name) if len(n) < 6)
+
+    @cached_property
+    def asks_for_hundredths(self) -> bool:
+        """True if the query wants an amount in cents, pence, øre."""
+        return bool(HUNDREDTHS.search(plain(self.asked.text)))
 
     @cached_property
     def observed_words(self) -> frozenset[str]:

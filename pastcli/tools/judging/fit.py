@@ -97,7 +97,13 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
     near = _near(value, own, query)
     if own & IDENTITY and not near and not _has_figure(value) and any(map(_has_figure, specifics(query))):
         return False  # the query has a code, and this is not one
-    return near or is_specific(value, query) or bool(own & FREE) or not own & IDENTITY
+    return near or is_specific(value, query) or bool(own & FREE) or not own & IDENTITY or _is_worded(value, parameter)
+
+
+def _is_worded(value: str, parameter: Parameter | None) -> bool:
+    """True if the documentation's example of an identifier is a word ("bitcoin"), and a value is one, too."""
+    example = parameter.default if parameter is not None else None
+    return isinstance(example, str) and all(re.fullmatch(r"[^\W\d_]{4,}", text.strip()) for text in (example, value))
 
 
 def _is_own_name(value: str, name: frozenset[str]) -> bool:

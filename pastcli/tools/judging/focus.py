@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from .facts import Fact, Facts
-from .text import plain, stem, stems, words
+from .text import plain, stem, words
 
 _MEANT = (
-    (r"how much|what does \w+ cost|cost|price|fare|pay|expensive|cheap\w*", "price cost fare fee amount total charge rate value toll rent payment pay"),
+    (r"how much (?:do|does|did|is|are|was|would|will|for|money|it|to|can)|what (?:does|do|did|would|will) \w+ cost|cost|price|fare|pay|expensive|cheap\w*", "price cost fare fee amount total charge rate value toll rent payment pay"),
     (r"provider|isp|carrier|operator|network operator", "isp org organisation organization provider carrier operator company network asn"),
     (r"who (?:wrote|writes)|author|writer|written by", "author writer by creator"),
     (r"who (?:sings?|sang|performs?|recorded)|singer|band|artist", "artist singer band performer by"),
@@ -24,6 +24,7 @@ _MEANT = (
     (r"how (?:long|many minutes|many hours)|duration|runtime", "duration length runtime minutes hours time days seconds"),
     (r"how far|distance", "distance km miles metres meters kilometres length"),
     (r"how (?:warm|hot|cold)|temperature", "temp temperature celsius fahrenheit degrees feels high low min max"),
+    (r"how deep|depth", "depth deep"),
     (r"how (?:tall|high)|height|altitude|elevation", "height elevation altitude metres meters"),
     (r"how heavy|weight|weigh", "weight mass kg grams"),
     (r"how old|age", "age born birth year founded"),
@@ -48,12 +49,6 @@ _KINDS = (
 """(how a question puts it, what kind of value answers it)."""
 
 
-_ANY = frozenset(
-    map(stem, "id name type title date time status result data number code url link key value item text".split())
-)
-"""Words of a field's name that a query holds by accident."""
-
-
 @lru_cache(maxsize=512)
 def _questions(query: str) -> tuple[str, ...]:
     """The questions of a query, plain: what stands before a question mark or asks for something."""
@@ -76,11 +71,9 @@ def _groups(query: str) -> tuple[frozenset[str], ...]:
 
 
 def meant(facts: Facts, held: Iterable[Fact]) -> list[Fact]:
-    """Those of some facts that the query is after by another name, and with them those that it has a word of."""
+    """Those of some facts that the query is after by another name."""
     groups = _groups(facts.asked.text)
-    asked = set(stems(facts.asked.text)) - _ANY
-    found = [fact for fact in held if any(group & set(fact.key) for group in groups)]
-    return [fact for fact in held if fact in found or set(fact.key) & asked] if found else []
+    return [fact for fact in held if any(group & set(fact.key) for group in groups)]
 
 
 def of_no_kind(facts: Facts, told: Iterable[Fact], answer: str) -> str:

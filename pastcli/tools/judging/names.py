@@ -23,9 +23,15 @@ _BESIDE = {
     "turkey": "TR",
     "uae": "AE",
 }
+_DEMONYMS = """american US british GB english GB scottish GB french FR german DE austrian AT swiss CH italian IT spanish ES portuguese PT dutch NL belgian BE danish DK
+swedish SE norwegian NO finnish FI icelandic IS irish IE polish PL czech CZ slovak SK hungarian HU romanian RO bulgarian BG greek GR turkish TR russian RU ukrainian UA
+croatian HR serbian RS slovenian SI estonian EE latvian LV lithuanian LT canadian CA mexican MX brazilian BR argentinian AR argentine AR chilean CL colombian CO peruvian PE
+australian AU chinese CN japanese JP korean KR indian IN pakistani PK indonesian ID thai TH vietnamese VN filipino PH malaysian MY israeli IL egyptian EG moroccan MA kenyan KE
+nigerian NG"""
 _MONEY = {
     "dollar": "USD",
     "dollars": "USD",
+    "euro": "EUR",
     "euros": "EUR",
     "yen": "JPY",
     "pounds": "GBP",
@@ -91,6 +97,9 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
     for kind, beside in (("country", _BESIDE), ("currency", _MONEY)):
         for name, code in beside.items():
             by_name.setdefault(name, set()).add(f"{kind}:{code}")
+    told = _DEMONYMS.split()
+    for name, code in zip(told[::2], told[1::2], strict=True):
+        by_name.setdefault(name, set()).add(f"country:{code}")
     for name, codes in _COLOURS.items():
         for code in codes.split():
             by_name.setdefault(name, set()).add(f"colour:{code}")

@@ -116,6 +116,8 @@ _NEXT = {"w": "d", "d": "h", "h": "m", "m": "s"}
 _TWO_UNITS = re.compile(
     r"(?<![\w.])(?P<a>\d{1,3})\s?(?P<u>w(?:eeks?)?|d(?:ays?)?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?)\.?,?\s?(?:and\s)?(?P<b>\d{1,2})(?:\s?(?P<v>days?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?))?(?![\w.])"
 )
+HUNDREDTHS = re.compile(r"\b(?:cents?|pence|pennies|penny|ore|øre|centimes?|groschen|paise|kopeks?|centavos?)\b")
+"""Hundredths of a currency's unit, plain."""
 _UNIT_AFTER = re.compile(r"\s?-?(?:°\s?)?([a-z/]+)")
 _LOOSE = re.compile(
     r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to)\W*$|[~≈]\s*$"
@@ -241,6 +243,8 @@ def _unit_after(text: str, place: int) -> str:
     degrees = _DEGREES.match(text, place)
     if degrees:
         return "fahrenheit" if (degrees["scale"] or degrees["word"]).startswith("f") else "celsius"
+    if HUNDREDTHS.match(text, place + 1) and text[place] == " ":
+        return "cent"
     match = _UNIT_AFTER.match(text, place)
     return unit_of(match[1]) if match else ""
 

@@ -22,6 +22,7 @@ from .claims import Reading, read
 from .expected import expectations
 from .facts import Fact, Facts, failed
 from .focus import of_no_kind, restricted
+from .records import crossed, said_of_each
 from .sources import Said
 from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
 from .superlatives import wrong_end
@@ -166,7 +167,11 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     """(facts whose truth the answer states right, what it states wrong)."""
     facts = evidence.facts
     wrong, right = contradictions(answer, facts)
-    wrong += [*reading.wrong, *misbound(answer, facts)]
+    each_wrong, each_right = said_of_each(answer, facts)
+    right |= each_right
+    wrong += [*each_wrong, *reading.wrong, *misbound(answer, facts)]
+    swapped = crossed(answer, facts)
+    wrong += [f"another's values: {swapped}"] if swapped else []
     best = wrong_end(answer, facts)
     wrong += [f"it is {best}"] if best else []
     nothing = any(facts.empty(api) for api, was in enumerate(evidence.called) if was)

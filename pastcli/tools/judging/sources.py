@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from . import names
 from .dates import Clock, Date, clocks, dates
 from .numbers import Number, numbers
 from .passing import observed, passes_as
-from .text import plain, stem, words
+from .text import STOPWORDS, plain, stem, words
 
 MOST = 3000
 """Observed values that are compared by meaning; beyond, only as they stand."""
@@ -31,7 +32,12 @@ class Sources:
     used: set[str] = field(default_factory=set)
     """The words of the arguments of all calls so far."""
 
-    def observe(self, response: Any) -> None:
+    rivals: dict[str, list[tuple[frozenset[str], frozenset[str]]]] = field(default_factory=dict)
+    """Values of the elements of lists, plain: (words of the element's name, those of its neighbours' names)."""
+
+    def observe(self, response: Any, told: Any = None) -> None:
+        """Take in a response; `told` are the arguments that it answered."""
+        _add_rivals(self.rivals, response, frozenset(words(str(told or ""))))
         for value, path in observed(response):
             self.exact.setdefault(plain(str(value)), set()).add(path)
             if len(self.observed) < MOST:
@@ -49,6 +55,29 @@ class Sources:
         """The query, and what was observed as something that a parameter of this name can be (`passing`)."""
         yield self.asked
         yield from (source for source in self.observed if passes_as(source.path, name))
+
+
+_NAMED = ("name", "title", "label", "description")
+
+
+def _add_rivals(
+    rivals: dict[str, list[tuple[frozenset[str], frozenset[str]]]], response: Any, told: frozenset[str]
+) -> None:
+    """For the values of each element of a list of objects with names: the words of its name, and those of the others'."""
+    pending: list[Any] = [response]
+    while pending:
+        item = pending.pop()
+        pending += item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
+        rows = [row for row in item[:200] if isinstance(row, dict)] if isinstance(item, list) else []
+        called = [
+            frozenset(words(" ".join(str(row[key]) for key in _NAMED if isinstance(row.get(key), str)))) for row in rows
+        ]
+        everybody = Counter(word for own in called for word in own)
+        for row, own in zip(rows, called, strict=True):
+            others = frozenset(w for w, n in everybody.items() if w not in own and n < len(rows)) - told - STOPWORDS
+            for value in row.values():
+                if isinstance(value, (str, int)) and not isinstance(value, bool) and len(rows) > 1:
+                    rivals.setdefault(plain(str(value)), []).append((own, others))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _OPPOSITES = (
 _SPELLED_OUT = 13
 """Pairs of which one word alone as a value tells which it is; of the others, a value is rather what something is called."""
 _NOT = re.compile(
-    r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|n't|yet to|hardly|nothing)\b"
+    r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|yet to|hardly|nothing|nobody)\b|n't\b"
 )
 _NOT_BEHIND = re.compile(
     r"\W*(?:(?:is|are|was|were|has|have|does|do|did|will|can)\s*(?:not\b(?! only)|n't)|isn't|aren't|wasn't|weren't|doesn't|hasn't|won't|can't)"
@@ -50,13 +50,21 @@ _REFUSAL = re.compile(
     r"|\btry again (?:later)?\b|\bi (?:have|had) no\b|\bfailed to\b|\b(?:was|were) not found\b|\bno \w+ (?:was|were) found\b)"
 )
 _NONE = re.compile(
-    r"\b(no|none|not any|nothing|zero|0|empty|without|neither|never|isn't any|aren't any|not found|(?:could|did|does|do)\s?(?:not|n't) (?:find|have|list|exist|return)\w*)\b|n't any\b|\bnot (?:listed|exist)"
+    r"\b(no|none|nobody|no one|no-one|unfortunately not|not any|nothing|zero|0|empty|without|neither|never|isn't any|aren't any|not found|(?:could|did|does|do)\s?(?:not|n't) (?:find|have|list|exist|return)\w*)\b|n't any\b|\bnot (?:listed|exist)"
 )
 _PERHAPS = re.compile(r"\b(may|might|could|either|possibly|or not|true or false|yes or no|whether or not|perhaps)\b")
 
 
 _CALLED = frozenset(map(stem, "name title description text summary".split()))
 """Words of fields that say what a thing is called: the shop "Open Harbour" need not be open."""
+_COUNTED = {
+    "delay": "delayed",
+    "lat": "delayed",
+    "availabl": "available",
+    "availability": "available",
+    "stock": "available",
+}
+"""Fields whose number says whether it is so at all: a delay of 0 is none. What they are held against."""
 _ADVERB = "(?:currently|now|still|temporarily|today|already|fully|always)"
 
 SAID_BACK = 6
@@ -135,6 +143,8 @@ def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
 
 def _spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
+    if isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool):
+        return [((stem(name),), fact.value != 0) for part, name in _COUNTED.items() if part in fact.key]
     if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or set(fact.key) & _CALLED:
         return []
     found: list[tuple[tuple[str, ...], bool]] = []

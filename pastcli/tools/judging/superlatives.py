@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .claims import mentions
 from .facts import Fact, Facts
-from .text import clauses, phrase, plain, stem
+from .records import NAMING
+from .text import clauses, phrase, plain
 
 Place = tuple[str | int, ...]
 _MONEY, _LONG = r"pric|far|cost|amount|rat|fee|total", r"minut|duration|hour|second|tim|length|runtim"
@@ -33,11 +34,10 @@ _SUPERLATIVES: tuple[tuple[str, str, Callable[..., float]], ...] = (
     (r"warm(?:est|er)|hott(?:est|er)", r"temp|max|high", max),
     (r"cold(?:est|er)|cool(?:est|er)", r"temp|min|low", min),
     (r"won|winner|winning|first place|came first|champion", r"pos|position|rank|plac", min),
+    (r"won|winner|winning|first place|came first|most votes|leads?", r"vot|point|scor", max),
     (r"most popular|most (?:viewed|watched|followers|listeners)", r"popular|view|follower|listener", max),
 )  # fmt: skip
 """(what is said, the stems of the field it is about, which end it means)."""
-_NAMING = frozenset(map(stem, "name title id team ship hotel product airline flight player".split()))
-"""Words of fields that name a record."""
 _THAN = re.compile(r"\b(?:than|against|versus|vs|compared|ahead of|before)\b")
 
 
@@ -100,7 +100,7 @@ def _name(facts: Facts, places: Iterable[Place]) -> str:
 
 
 def _is_name(fact: Fact) -> bool:
-    return isinstance(fact.value, str) and bool(set(fact.key) & _NAMING)
+    return isinstance(fact.value, str) and bool(set(fact.key) & NAMING)
 
 
 def _field(fields: Sequence[Fact], pattern: str) -> float | None:

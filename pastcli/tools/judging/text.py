@@ -61,7 +61,7 @@ def content(text: str) -> list[str]:
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text; a full stop inside a number or an abbreviation of one letter ends none."""
-    parts = re.split(r"(?<=[.!?])(?<!\b\w\.)\s+|\n+", text)
+    parts = re.split(r"(?<=[.!?])(?<!\b[^\W\d]\.)(?<!^\d\.)\s+|\n+", text, flags=re.MULTILINE)
     return [part.strip() for part in parts if part.strip()]
 
 
