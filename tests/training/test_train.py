@@ -353,6 +353,37 @@ def test_token_logprobs_equal_a_plain_softmax_and_its_gradient(tiny_model):
     assert all(torch.allclose(gradients[0][1][n], gradients[1][1][n], atol=1e-5) for n in gradients[0][1])
 
 
+def test_working_weights_entered_again_compute_with_what_the_masters_are_now(make_tiny, tmp_path):
+    """Copies and sums stay between the steps: nothing of the step before may be left in them."""
+    from past_hf.compute import WorkingWeights
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(make_tiny(tmp_path / "model", tied=False), dtype=torch.float32)
+    model.lm_head.weight.requires_grad_(False)
+    frozen = [name for name, one in model.named_parameters() if not one.requires_grad]
+    working = WorkingWeights(model, torch.bfloat16)
+
+    def gradients(working, parts):
+        with working as it:
+            for ids in parts:
+                it.backward(model(input_ids=ids, labels=ids).loss)
+        return {name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None}
+
+    some, more = torch.arange(3, 12)[None], torch.arange(40, 47)[None]
+    gradients(working, [some, more])
+    with torch.no_grad():
+        for name, one in model.named_parameters():
+            if name not in frozen:
+                one.add_(torch.randn(one.shape, generator=torch.Generator().manual_seed(1)), alpha=0.02)
+    model.zero_grad()
+    again = gradients(working, [more])
+    model.zero_grad()
+    fresh = gradients(WorkingWeights(model, torch.bfloat16), [more])
+    assert again.keys() == fresh.keys() and not set(frozen) & fresh.keys() and len(fresh) > 5
+    assert all(torch.equal(again[name], fresh[name]) and again[name].dtype == torch.float32 for name in fresh)
+    assert all(one.dtype == torch.float32 for one in model.parameters())
+
+
 SIZES = dict(vocab_size=320, num_hidden_layers=2, num_attention_heads=4, hidden_size=32)
 WIDE = dict(**SIZES, intermediate_size=64, num_key_value_heads=2)
 HEADS = {

@@ -7,6 +7,7 @@ Everywhere else TRL's own step runs on accelerate as it comes, and the plan is d
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -92,10 +93,15 @@ class PlannedTrainer(Trainer):
         """The measure of held-out rows, higher is better, the same on all processes."""
         raise NotImplementedError
 
+    @functools.cached_property
+    def working(self) -> WorkingWeights:
+        """What the tuned step computes with; entered once a step."""
+        return WorkingWeights(self.model, self.dtype)
+
     def computing(self) -> contextlib.AbstractContextManager:
         """In the type the training computes in, for what needs no gradient."""
         if self.tuned:
-            return WorkingWeights(self.model, self.dtype)
+            return self.working
         return self.accelerator.autocast() if self.args.bf16 else contextlib.nullcontext()
 
     @property

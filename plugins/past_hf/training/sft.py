@@ -13,7 +13,7 @@ from pastcli import api
 from pastcli.config import SftConfig
 from pastcli.errors import UsageError
 
-from ..compute import WorkingWeights, pad_right, token_batches, token_logprobs
+from ..compute import pad_right, token_batches, token_logprobs
 from ..materialize import encode
 from . import plans
 from .arguments import Machine, stand_in
@@ -184,7 +184,7 @@ class TunedSft(Sft):
     def training_step(self, model: Any, inputs: list[dict], num_items_in_batch: Any = None) -> torch.Tensor:
         model.train()
         total = torch.zeros(())
-        with self.clock("train"), WorkingWeights(model, self.dtype) as working:
+        with self.clock("train"), self.working as working:
             for part in inputs:
                 loss = -self._logprobs(part) / self.labels_per_step
                 working.backward(loss)

@@ -10,7 +10,7 @@ import torch
 
 from pastcli.errors import PastError
 
-from ..compute import WorkingWeights, plain, token_batches, token_logprobs
+from ..compute import plain, token_batches, token_logprobs
 from ..lines import possible
 from . import groups
 
@@ -37,7 +37,7 @@ class TunedStep(Step):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         model.train()
         total = torch.zeros(())
-        with self.clock("train"), WorkingWeights(model, self.dtype) as working:
+        with self.clock("train"), self.working as working:
             batch = self._prepare_inputs(inputs)
             for part, share in self._parts(batch):
                 loss = self._compute_loss(model, part) * share
