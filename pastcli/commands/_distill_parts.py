@@ -53,16 +53,23 @@ def of_documents(parts: Sequence[Part], sft: configs.SftConfig, sources: Sequenc
 
 
 def of_tools(
-    file: Path, config: configs.DistillConfig, rl: configs.RlConfig, lessons: configs.LessonsConfig
+    file: Path,
+    config: configs.DistillConfig,
+    rl: configs.RlConfig,
+    lessons: configs.LessonsConfig,
+    also: Sequence[Path] = (),
 ) -> list[Work]:
-    """The rounds on tools: the documentation of a part's APIs is learnt, its queries are asked.
+    """The rounds on tools: the documentation of a part's APIs is learnt, its queries are asked. The pairs and whole runs of the
+    files `also` are learnt in every round: the form of a call, say, from tools that are nobody's.
 
     Parts share no tool: a query goes where the tools are that it needs, and is shown no function of another part. The
     queries are the file's own, or made from the documentation where it brings none. Runs to learn from look as the
     episodes of [rl] do.
     """
+    from ..ingest import read_pairs
     from ..tools.learning.lessons import make
 
+    same = [row for path in also for row in read_pairs(path)]
     whole = _rl_tools.read_any(file, rl)
     lessons = replace(lessons, prompt=rl.prompt, observation_chars=rl.observation_chars, test_queries=0)
     own = bool(whole.tasks)
@@ -75,7 +82,7 @@ def of_tools(
             raise UsageError(f"no query for the {len(specs)} APIs of a part", "lower --rounds, or name more categories")
         part = whole.part(tasks[: rl.limit] if rl.limit else tasks)
         found.append(
-            Work(lesson_rows(made, lessons), part.rows(), part, {"apis": len(specs), "queries": len(part.tasks)})
+            Work(lesson_rows(made, lessons) + same, part.rows(), part, {"apis": len(specs), "queries": len(part.tasks)})
         )
     return found
 

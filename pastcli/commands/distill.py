@@ -32,7 +32,10 @@ from ._options import (
 
 EXAMPLE = "Example: `past distill docs/source --questions questions.jsonl --base smol --rounds 2 -o skill.safetensors`"
 
-SOURCE = typer.Argument(metavar="[SOURCE...]", help="Documents, folders or a corpus of the source domain.")
+SOURCE = typer.Argument(
+    metavar="[SOURCE...]",
+    help="Documents, folders or a corpus of the source domain. With --tools: files of pairs or whole runs that every round learns.",
+)
 QUESTIONS = typer.Option(
     "--questions", metavar="FILE", help="Questions with answers; `doc` names the document of each."
 )
@@ -63,17 +66,17 @@ def command(
     """Distil a skill in K rounds on disjoint parts of a source: SFT from the base, plus the last skill, then GRPO.
 
     Each round's skill is what its RL model has over its SFT model, so the skill accumulates and what differs between
-    the parts washes out. With --tools a part is a set of APIs: SFT on their documentation, RL on episodes of calls. Settings
+    the parts washes out. With --tools a part is a set of APIs: SFT on their documentation (and on the files named), RL on episodes of calls. Settings
     of the stages come from [sft], [rl] and [lessons] in past.toml. A killed run resumes where it was.
     """
     sft = configs.resolve("sft", {"base": base}, config_file)
     rl = configs.resolve("rl", {}, config_file)
     lessons = configs.resolve("lessons", {}, config_file)
-    _check(sft, rl, source, questions, tools)
     from ..ingest import from_stdin
 
     source = [from_stdin(path) for path in source or []]
     questions = from_stdin(questions) if questions is not None else None
+    _check(sft, rl, source, questions, tools)
     found = models.resolve(sft.base)
     files = {"questions": questions, "tools": tools}
     extra = _named(source, files, out, name, found)
@@ -82,7 +85,7 @@ def command(
         return
     rewards = _train.rewards_of(rl, episodes=tools is not None)
     if tools is not None:
-        rounds = _distill_parts.of_tools(tools, config, rl, lessons)
+        rounds = _distill_parts.of_tools(tools, config, rl, lessons, also=source)
     else:
         rounds = _of_documents(source, questions, config, sft, also["ingest"], strict)
     may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
@@ -144,10 +147,15 @@ def _all_rounds(
 
 
 def _check(
-    sft: configs.SftConfig, rl: configs.RlConfig, source: list[Path] | None, questions: Path | None, tools: Path | None
+    sft: configs.SftConfig, rl: configs.RlConfig, source: list[Path], questions: Path | None, tools: Path | None
 ) -> None:
-    if tools is not None and (source or questions is not None):
-        raise UsageError("--tools stands instead of documents and --questions", "give one or the other")
+    from ..ingest import sniff
+
+    if tools is not None and (questions is not None or any(sniff(path) != "pairs" for path in source)):
+        raise UsageError(
+            "--tools stands instead of documents and --questions",
+            "beside it there may be files of pairs or of whole runs, which every round learns as well",
+        )
     if tools is None and questions is None:
         raise UsageError(
             "no questions given",

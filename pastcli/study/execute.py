@@ -194,7 +194,7 @@ def _words(node: Node, store: Store) -> list[str]:
         practice = "tools" if "tools" in by_role else "questions"
         return ["rl", "--sft", by_role["sft"][0], f"--{practice}", by_role[practice][0], *chosen]
     if node.stage == "distill" and "tools" in by_role:
-        return ["distill", "--tools", by_role["tools"][0], "--base", by_role["base"][0]]
+        return ["distill", *by_role.get("documents", []), "--tools", by_role["tools"][0], "--base", by_role["base"][0]]
     if node.stage == "distill":
         return ["distill", *by_role["documents"], "--base", by_role["base"][0], "--questions", by_role["questions"][0]]
     if node.stage == "extract":

@@ -47,7 +47,7 @@ class WorkingWeights:
     weights (4 bits in bytes) stay as they are: their layers unpack them into the type of what they are given.
 
     Made to be entered once a step: the copies and the sums stay in memory between the steps, since getting fresh memory from
-    the kernel costs more than the casts (a fifth of the processor time of SFT), and frozen weights are cast only once.
+    the kernel costs as much as the casts, and frozen weights are cast only once.
     """
 
     def __init__(self, model: torch.nn.Module, dtype: torch.dtype):

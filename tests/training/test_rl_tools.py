@@ -386,6 +386,11 @@ def test_the_rounds_of_a_distillation_share_no_tool(workspace):
         assert work.learnt and all(other not in json.dumps(row).lower() for row in work.learnt)
         assert not any(other in name for name in names)
         assert any("Answer by calling these functions" in json.dumps(row) for row in work.learnt), "as in the episodes"
+    more = workspace / "runs.jsonl"
+    more.write_text('{"prompt": "Thought:", "completion": " call it"}\n')
+    again = _distill_parts.of_tools(file, DistillConfig(rounds=2), rl, lessons, also=[more])
+    assert [work.learnt[:-1] for work in again] == [work.learnt for work in (first, second)]
+    assert {work.learnt[-1]["completion"] for work in again} == {" call it"}, "in every round"
     with pytest.raises(UsageError, match="cannot make 3 rounds"):
         _distill_parts.of_tools(file, DistillConfig(rounds=3), rl, lessons)
 
@@ -402,7 +407,10 @@ def test_distill_on_tools_makes_a_skill_for_a_model_that_only_read_other_tools(
         'tool_reward = ["noise"]\nprompt = "brief"\nmax_turns = 1\nturn_tokens = 8\n'
         '[lessons]\nkinds = ["parameters", "react"]\nwordings = 1\nexamples = 1\nprompt = "brief"\n'
     )
-    words = ("distill", "--tools", "source.json", "--base", model, "-o", "skill.safetensors")
+    (workspace / "form.jsonl").write_text('{"prompt": "Thought:", "completion": " I call it."}\n' * 2)
+    refused = past("distill", "past.toml", "--tools", "source.json", "--base", model, code=2)
+    assert "beside it there may be files of pairs" in refused.stderr
+    words = ("distill", "form.jsonl", "--tools", "source.json", "--base", model, "-o", "skill.safetensors")
     rounds = past_json(*words, "--dry-run", env=noise)["rounds"]
     assert sorted(rounds, key=str) == [{"apis": 3, "queries": 3}, {"apis": 6, "queries": 4}]
     made = past_json(*words, env=noise)

@@ -56,8 +56,10 @@ class Graph(Nodes):
 
     def lessons(self, side: Material, what: str, seed: int, changes: Any = None) -> Node:
         """The lessons of a side into the base, with the runs on unrelated tools where [tools] wants the `form` learnt so."""
-        form = [self.data.format] if self.study.tools.form and self.data.format is not None else []
-        return self.sft(self.base, [side.corpus, *form], what, seed, changes=changes)
+        return self.sft(self.base, [side.corpus, *self._form()], what, seed, changes=changes)
+
+    def _form(self) -> list[Path]:
+        return [self.data.format] if self.study.tools.form and self.data.format is not None else []
 
     def rl(self, start: Node, side: Material, what: str, seed: int, changes: Mapping[str, Any] | None = None) -> Node:
         """GRPO on the queries of a side."""
@@ -109,7 +111,11 @@ class Graph(Nodes):
         config = self.study.stage("distill", vector.distill, seed=seed)
         sft, rl = self.study.stage("sft", vector.sft, seed=seed), self.study.stage("rl", vector.rl, seed=seed)
         one = self.rl(self.lessons(self.data.source, "source", seed), self.data.source, "source", seed)
-        inputs = [("base", self.base), ("tools", self.data.source.queries)]
+        inputs = [
+            ("base", self.base),
+            ("tools", self.data.source.queries),
+            *(("documents", path) for path in self._form()),
+        ]
         extra = {"sft": sft, "rl": rl, "lessons": self.study.stage("lessons")}
         work = config.rounds * one.work + sft.epochs * tokens_in(self.data.source.corpus)
         return self._node("distill", config, inputs, work, f"distill, seed {seed}", **extra)

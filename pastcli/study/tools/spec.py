@@ -116,11 +116,6 @@ def _check(study: ToolsStudy) -> None:
 def _check_vector(study: ToolsStudy, name: str, vector: Vector) -> None:
     for stage, changes in (("sft", vector.sft), ("rl", vector.rl), ("distill", vector.distill)):
         study.stage(stage, changes)
-    if vector.kind == "distill" and study.tools.form:
-        raise UsageError(
-            f"the rounds of [vectors.{name}] learn lessons alone",
-            "leave `form` out, and `react` in the kinds of [lessons]",
-        )
     if vector.kind == "format" and not study.tools.unrelated:
         raise UsageError(
             f"[vectors.{name}] is made on unrelated tools", "name their categories: unrelated = [...] in [tools]"
