@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
-from forks import Forks
+from forks import Forks, cold
 
 # Before torch is imported here or in a child: tiny models spend more time waking threads than computing with them,
 # and `make test` runs two processes side by side.
@@ -56,21 +54,40 @@ def forks():
     server.close()
 
 
-def _run(request, words, environment, cwd, timeout):
+def _begun(request, words, environment, cwd, timeout):
     """From the server where that changes nothing; in a new interpreter where variables are read by imports, or lines are counted."""
     if not {"PYTEST_COLD", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"} & environment.keys():
         forks = request.getfixturevalue("forks")
         if forks is not None and forks.fits(environment):
-            return forks.run(words, environment, str(cwd or Path.cwd()), timeout)
-    return subprocess.run(
-        [sys.executable, "-m", "pastcli", *words],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
+            return forks.begun(words, environment, str(cwd or Path.cwd()), timeout)
+    return cold(words, environment, cwd, timeout)
+
+
+def _run(request, words, environment, cwd, timeout):
+    with _begun(request, words, environment, cwd, timeout) as command:
+        return command.wait()
+
+
+@pytest.fixture(scope="session")
+def past_in(request):
+    """`past_in(folder, "sft", "docs")` for what is made once, in a folder of its own, and used by many tests."""
+
+    def call(folder, *words):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
+        done = _run(request, [str(word) for word in words], environment, folder, 300)
+        assert done.returncode == 0, done.stderr
+
+    return call
+
+
+@pytest.fixture
+def begin(workspace, request):
+    """`with begin("sft", "docs") as command:` starts the real CLI in a process of its own; see `forks.Begun`."""
+
+    def call(*words, timeout=300, env=None):
+        return _begun(request, [str(word) for word in words], {**os.environ, **(env or {})}, None, timeout)
+
+    return call
 
 
 @pytest.fixture
@@ -164,7 +181,7 @@ def tiny_model(make_tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def warmed(tiny_model, tmp_path_factory, request):
+def warmed(tiny_model, tmp_path_factory, past_in):
     """A tiny base that answers some questions, so that GRPO has something to reward."""
     folder = tmp_path_factory.mktemp("warmed")
     pairs = [
@@ -185,7 +202,5 @@ def warmed(tiny_model, tmp_path_factory, request):
         "--name",
         "warm",
     ]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
-    done = _run(request, words, environment, folder, 300)
-    assert done.returncode == 0, done.stderr
+    past_in(folder, *words)
     return folder / "runs" / "warm" / "model"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -15,15 +13,8 @@ TRAIN = ("--mix", "format.jsonl", "--epochs", 40, "--lr", "1e-2", "--batch-token
 RL = ("--questions", "questions.jsonl", "--steps", 2, "--prompts-per-step", 4, "--num-generations", 4, "--lr", "1e-3")
 
 
-def typed(folder, *words):
-    """A command in a workspace that is made once for all tests."""
-    command = [sys.executable, "-m", "pastcli", *map(str, words)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="session")
-def made_once(tiny_model, tmp_path_factory):
+def made_once(tiny_model, tmp_path_factory, past_in):
     """A workspace with a corpus, an SFT run `A`, an RL run `R` grown from it, and their skill."""
     folder = tmp_path_factory.mktemp("made") / "original"
     (folder / "docs").mkdir(parents=True)
@@ -35,10 +26,10 @@ def made_once(tiny_model, tmp_path_factory):
     rows = [{"question": f"Which river {i}?", "answer": "fox"} for i in range(6)]
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     shutil.copytree(tiny_model, folder / "base")
-    typed(folder, "ingest", "docs", "-o", "corpus.jsonl")
-    typed(folder, "sft", "corpus.jsonl", "--base", "base", *TRAIN, "--name", "A")
-    typed(folder, "rl", "--sft", "A", *RL, "--name", "R")
-    typed(folder, "extract", "--sft", "A", "--rl", "R", "-o", "skill.safetensors", "--name", "E")
+    past_in(folder, "ingest", "docs", "-o", "corpus.jsonl")
+    past_in(folder, "sft", "corpus.jsonl", "--base", "base", *TRAIN, "--name", "A")
+    past_in(folder, "rl", "--sft", "A", *RL, "--name", "R")
+    past_in(folder, "extract", "--sft", "A", "--rl", "R", "-o", "skill.safetensors", "--name", "E")
     return folder
 
 

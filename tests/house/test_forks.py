@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+from forks import PYTHON
 from typer.testing import CliRunner
 
 from pastcli import cli
@@ -39,3 +41,20 @@ def test_a_folder_of_plugins_is_searched_as_in_a_new_interpreter(past, workspace
     words = [sys.executable, "-m", "pastcli", "plugins", "--json"]
     cold = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment}, check=True)
     assert forked.stdout == cold.stdout and "seen" in forked.stdout
+
+
+def test_what_a_command_starts_comes_from_the_server_and_dies_with_it(forks, workspace, begin):
+    """Steps of a study are `sys.executable -m pastcli` in the study's own process; other modules need a new interpreter."""
+    if forks is None:
+        pytest.skip("no server")
+    python = forks.folder / PYTHON
+    place = dict(capture_output=True, text=True)
+    began = subprocess.run([python, "-m", "pastcli", "doctor", "--fast", "--json"], **place)
+    assert began.returncode == 0 and str(python) in began.stdout, "its own sys.executable is the server's again"
+    error = subprocess.run([python, "-m", "pastcli", "runs", "show", "nothing"], **place)
+    assert error.returncode == 2 and "no run" in error.stderr
+    assert subprocess.run([python, "-c", "print(6 * 7)"], **place).stdout == "42\n"
+    with begin("serve", "--help") as command:
+        pass
+    with pytest.raises(ProcessLookupError):
+        os.kill(command.pid, 0)

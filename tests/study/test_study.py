@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -34,13 +32,11 @@ def study(workspace, warmed):
 
 
 @pytest.mark.timeout(1200)
-def test_a_study_killed_goes_on_and_makes_nothing_twice(past, study):
+def test_a_study_killed_goes_on_and_makes_nothing_twice(begin, past, study):
     """kill -9 in the middle, then again to the end; a second study with one arm more makes that arm alone."""
-    command = [sys.executable, "-m", "pastcli", "study", "run", "study.toml"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: list((study / "runs").glob("sft-*")))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with begin("study", "run", "study.toml") as command:
+        until(lambda: list((study / "runs").glob("sft-*")))
+        command.kill()
     first = {path.name: path.stat().st_mtime_ns for path in (study / "runs").glob("sft-*")}
     with another_study_that_needs_all(study) as (claim, nodes, store):
         shown = past("study", "run", "study.toml", "--lean", timeout=1000).stdout

@@ -1,7 +1,8 @@
 """`past` as a process of its own without loading torch, transformers and TRL anew each time: their import is most of a tiny training.
 
 One server for each pytest process has imported the libraries (never `pastcli` or a plugin of it) and forks for every command.
-The child has its own arguments, environment, folder and files, imports `pastcli` from the beginning, and ends as any interpreter ends.
+The child has its own arguments, environment, folder and streams, imports `pastcli` from the beginning, and ends as any interpreter ends.
+What a command itself starts by `sys.executable -m pastcli`, as a study does, comes from the same server: it finds `launch` there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -17,58 +19,50 @@ import sys
 import tempfile
 from pathlib import Path
 
-HARMLESS = ("PAST_", "PYTEST_", "COLUMNS", "PYTHONPATH", "_TYPER", "TENSORBOARD_")
+HARMLESS = ("PAST_", "PYTEST_", "COLUMNS", "LINES", "PYTHONPATH", "TENSORBOARD_", "PWD", "OLDPWD", "SHLVL", "_")
 """Variables that no library reads while it is imported: with any other difference a command starts from nothing."""
 
 AS_PAST_SETS_THEM = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+SOCKET, VARIABLES, PYTHON = "socket", "variables.json", "python"
+"""In the server's folder: where it listens, what it was started and loaded with, and what stands for the interpreter."""
+
 
 class Forks:
-    """The server, and `run` to have a command done by it."""
+    """The server, and `begun` to start a command by it."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="past-forks-"))
-        self.environment = dict(os.environ)
-        words = [sys.executable, "-m", "forks", str(self.folder / "socket")]
+        environment = dict(os.environ)
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {**self.environment, **AS_PAST_SETS_THEM, "PYTHONPATH": path}
         self.process = subprocess.Popen(
-            words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=self.folder
+            [sys.executable, "-m", "forks", "serve", str(self.folder)],
+            env={**environment, **AS_PAST_SETS_THEM, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            cwd=self.folder,
         )
         told = self.process.stdout.readline()
         if not told:
             raise RuntimeError("the server of tests/support/forks.py did not start")
-        self.loaded = json.loads(told)
+        self.variables = [environment, json.loads(told)]
+        (self.folder / VARIABLES).write_text(json.dumps(self.variables))
 
     def fits(self, environment: dict[str, str]) -> bool:
-        """Whether the libraries would have been imported alike under these variables.
+        return fits(self.variables, environment)
 
-        Some set variables themselves when they are imported (torch names a cache): the test's own process may have come by these as well.
-        """
-        return all(
-            environment.get(name) in (self.environment.get(name), self.loaded.get(name))
-            for name in self.environment.keys() | environment.keys()
-            if not name.startswith(HARMLESS)
-        )
-
-    def run(self, words: list[str], environment: dict[str, str], cwd: str, timeout: float):
-        """Like `subprocess.run(..., capture_output=True, text=True)` of `python -m pastcli` with these words."""
+    @contextlib.contextmanager
+    def begun(self, words: list[str], environment: dict[str, str], cwd: str, timeout: float):
+        """A command under way, killed at the end of the block if it still runs."""
         with tempfile.TemporaryDirectory(dir=self.folder) as here:
-            files = [os.path.join(here, name) for name in ("stdout", "stderr")]
-            with socket.socket(socket.AF_UNIX) as server:
-                server.settimeout(timeout)
-                server.connect(str(self.folder / "socket"))
-                asked = {"words": words, "environment": environment, "cwd": cwd, "files": files}
-                server.sendall(json.dumps(asked).encode() + b"\n")
-                answers = server.makefile()
-                pid = int(answers.readline())
-                try:
-                    code = int(answers.readline())
-                except TimeoutError:
-                    os.kill(pid, signal.SIGKILL)
-                    raise subprocess.TimeoutExpired(words, timeout) from None
-            out, err = (Path(file).read_bytes().decode() for file in files)
-        return subprocess.CompletedProcess(words, code, out, err)
+            files = [Path(here, name) for name in ("stdout", "stderr")]
+            with open(os.devnull, "rb") as nothing, open(files[0], "wb") as out, open(files[1], "wb") as err:
+                asked = Asked(self.folder, words, environment, cwd, [one.fileno() for one in (nothing, out, err)])
+            with contextlib.closing(asked):
+                command = Begun(words, asked, files, timeout)
+                yield command
+                if not command.ended:
+                    command.kill()
 
     def close(self) -> None:
         self.process.kill()
@@ -76,12 +70,102 @@ class Forks:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def serve(address: str) -> None:
+def fits(variables: list[dict[str, str]], environment: dict[str, str]) -> bool:
+    """Whether the libraries would have been imported alike under these variables.
+
+    Some set variables themselves when they are imported (torch names a cache): whoever asks may have come by these as well.
+    """
+    before, loaded = variables
+    return all(
+        environment.get(name) in (before.get(name), loaded.get(name))
+        for name in before.keys() | environment.keys()
+        if not name.startswith(HARMLESS)
+    )
+
+
+class Asked:
+    """A command that the server was asked for: `pid`, and `code()` once it has ended. To hang up kills it."""
+
+    def __init__(self, folder: Path, words, environment, cwd, streams: list[int]) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(folder / SOCKET))
+        socket.send_fds(self.socket, [b"!"], streams)
+        asked = {"words": words, "environment": environment, "cwd": cwd}
+        self.socket.sendall(json.dumps(asked).encode() + b"\n")
+        self.answers = self.socket.makefile()
+        self.pid = int(self.answers.readline())
+
+    def code(self, timeout: float | None = None) -> int:
+        self.socket.settimeout(timeout)
+        return int(self.answers.readline())
+
+    def close(self) -> None:
+        self.answers.close()
+        self.socket.close()
+
+
+class Begun:
+    """One command for a test: `pid` to send signals to, `wait` for its end and what it said."""
+
+    def __init__(self, words: list[str], asked: Asked, files: list[Path], timeout: float) -> None:
+        self.pid, self._words, self._asked, self._files, self._timeout = asked.pid, words, asked, files, timeout
+        self.ended = False
+
+    def kill(self) -> None:
+        """kill -9, and gone when this returns."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def wait(self):
+        try:
+            code = self._asked.code(self._timeout)
+        except TimeoutError:
+            os.kill(self.pid, signal.SIGKILL)
+            self.ended = True
+            raise subprocess.TimeoutExpired(self._words, self._timeout) from None
+        self.ended = True
+        out, err = (file.read_bytes().decode() for file in self._files)
+        return subprocess.CompletedProcess(self._words, code, out, err)
+
+
+class Cold:
+    """The same of a new interpreter."""
+
+    def __init__(self, process: subprocess.Popen, timeout: float) -> None:
+        self.pid, self._process, self._timeout = process.pid, process, timeout
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.wait()
+
+    def wait(self):
+        out, err = self._process.communicate(timeout=self._timeout)
+        return subprocess.CompletedProcess(self._process.args, self._process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def cold(words: list[str], environment: dict[str, str], cwd: str, timeout: float):
+    """`Forks.begun` where the server is of no use."""
+    place = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, "-m", "pastcli", *words], env=environment, cwd=cwd, **place) as process:
+        try:
+            yield Cold(process, timeout)
+        finally:
+            process.kill()
+
+
+# ---------------------------------------------------------------- the server
+
+
+def serve(folder: Path) -> None:
     """One handler for each command, which waits for it and says how it ended; commands may run side by side."""
     load()
+    standing_in = folder / PYTHON
+    standing_in.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{__file__}" launch "{folder}" "$@"\n')
+    standing_in.chmod(0o700)
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(address)
-        server.listen()
+        server.bind(str(folder / SOCKET))
+        server.listen(128)
         os.write(1, json.dumps(dict(os.environ)).encode() + b"\n")
         while True:
             client, _ = server.accept()
@@ -92,14 +176,26 @@ def serve(address: str) -> None:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
-    with client:
-        asked = json.loads(client.makefile().readline())
-        pid = os.fork()
-        if pid:
-            client.sendall(f"{pid}\n".encode())
-            client.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
-            os._exit(0)
-    command(**asked)
+    handle(client, str(standing_in))
+
+
+def handle(client: socket.socket, python: str) -> None:
+    """Fork the command that a client asks for; end it if the client hangs up, or tell the client how it ended."""
+    _, streams, _, _ = socket.recv_fds(client, 1, 3)
+    asked = json.loads(client.makefile().readline())
+    pid = os.fork()
+    if pid == 0:
+        client.close()
+        command(python=python, streams=streams, **asked)
+        return
+    client.sendall(f"{pid}\n".encode())
+    ended = os.pidfd_open(pid)
+    if client in select.select([client, ended], [], [])[0]:
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with contextlib.suppress(OSError):
+        client.sendall(f"{code}\n".encode())
+    os._exit(0)
 
 
 def load() -> None:
@@ -125,23 +221,50 @@ def load() -> None:
         raise RuntimeError(f"{mine} must be imported by each command anew")
 
 
-def command(words: list[str], environment: dict[str, str], cwd: str, files: list[str]) -> None:
+def command(words: list[str], environment: dict[str, str], cwd: str, streams: list[int], python: str) -> None:
     """Become `python -m pastcli WORDS`."""
     import runpy
 
-    for number, file in enumerate(files, 1):
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT)
-        os.dup2(opened, number)
-        os.close(opened)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before = getattr(sys, name)
+        how = dict(encoding=before.encoding, errors=before.errors, closefd=False)
+        # anew: what the server had there remembers whether its own file could be sought in
+        opened = open(number, "r" if number == 0 else "w", buffering=1 if name == "stderr" else -1, **how)  # noqa: SIM115 - open till the end
+        setattr(sys, name, opened)
+        setattr(sys, f"__{name}__", opened)
     mine = {sys.path[0], *os.environ["PYTHONPATH"].split(os.pathsep)}
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
     sys.argv = ["pastcli", *words]
+    sys.executable = python
     theirs = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:] = [cwd, *theirs, *(place for place in sys.path if place not in mine)]
     runpy.run_module("pastcli", run_name="__main__", alter_sys=True)
 
 
+# ---------------------------------------------------------------- what a command starts by `sys.executable`
+
+
+def launch(folder: Path, real: str, words: list[str]) -> None:
+    """Be `python WORDS`: from the server if that is a `past` which fits, else in a new interpreter."""
+    if words[:2] != ["-m", "pastcli"] or not fits(json.loads((folder / VARIABLES).read_text()), dict(os.environ)):
+        os.execv(real, [real, *words])
+    asked = Asked(folder, words[2:], dict(os.environ), os.getcwd(), [0, 1, 2])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os.kill(asked.pid, number))
+    code = asked.code()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    if sys.argv[1] == "serve":
+        serve(Path(sys.argv[2]))
+    else:
+        launch(Path(sys.argv[2]), sys.executable, sys.argv[3:])

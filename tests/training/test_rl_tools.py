@@ -319,7 +319,7 @@ import os, signal
 asked = []
 def noise(prompts, completions, episode, **columns):
     asked.append(1)
-    if len(asked) == int(os.environ.get("DIE_AT", 0)):
+    if len(asked) == int(os.environ.get("PYTEST_DIE_AT", 0)):
         os.kill(os.getpid(), signal.SIGKILL)
     return [float(len(text) % 5) for text in completions]
 """
@@ -327,7 +327,7 @@ def noise(prompts, completions, episode, **columns):
 
 @pytest.fixture
 def noise(workspace):
-    """A reward of somebody else's that a policy which knows nothing can earn; it kills the training at `DIE_AT`."""
+    """A reward of somebody else's that a policy which knows nothing can earn; it kills the training at `PYTEST_DIE_AT`."""
     plugin = workspace / "plugin"
     entry = plugin / "noise-1.dist-info"
     entry.mkdir(parents=True)
@@ -343,7 +343,7 @@ def test_a_killed_training_on_tools_resumes_to_the_same_weights(past, past_json,
     words = ("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--steps", 3, "--max-turns", 2, "--save-every", 1)
     words += ("--tool-reward", "noise", "--turn-tokens", 8)
     straight = past_json(*words, "--name", "straight", env=noise)
-    past(*words, "--name", "killed", code=-9, env={**noise, "DIE_AT": "3"})
+    past(*words, "--name", "killed", code=-9, env={**noise, "PYTEST_DIE_AT": "3"})
     assert not (workspace / "runs" / "killed").exists()
     resumed = past_json(*words, "--name", "killed", "--resume", env=noise)
     assert resumed["metrics"]["final_hash"] == straight["metrics"]["final_hash"] != straight["metrics"]["initial_hash"]

@@ -6,8 +6,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -99,15 +97,11 @@ def test_mistakes_are_one_line_with_a_hint_and_exit_2(past, material, tiny_model
     assert not list((material / "runs").glob("*/*"))
 
 
-def test_kill_9_then_resume_publishes_one_run(past, past_json, material, tiny_model):
+def test_kill_9_then_resume_publishes_one_run(begin, past, past_json, material, tiny_model):
     words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 60, "--save-every", 5)
-    command = [sys.executable, "-m", "pastcli", *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with begin(*words) as command:
         until(lambda: list(material.glob("runs/.partial/*/state/checkpoint-*")))
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        command.kill()
     (partial,) = (material / "runs" / ".partial").iterdir()
     resumed = past(*words, "--resume", "--json")
     made = json.loads(resumed.stdout)
@@ -116,13 +110,13 @@ def test_kill_9_then_resume_publishes_one_run(past, past_json, material, tiny_mo
     assert past_json(*words, "--resume")["run"] == made["run"]  # nothing is done twice
 
 
-def test_ctrl_c_exits_130_and_says_how_to_continue(material, tiny_model):
+def test_ctrl_c_exits_130_and_says_how_to_continue(begin, material, tiny_model):
     words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 100000, "--save-every", 5)
-    process = subprocess.Popen([sys.executable, "-m", "pastcli", *map(str, words)], stderr=subprocess.PIPE, text=True)
-    until(lambda: list(material.glob("runs/.partial/*/state/checkpoint-*")))
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and "--resume" in stderr and "Traceback" not in stderr
+    with begin(*words, timeout=60) as command:
+        until(lambda: list(material.glob("runs/.partial/*/state/checkpoint-*")))
+        os.kill(command.pid, signal.SIGINT)
+        done = command.wait()
+    assert done.returncode == 130 and "--resume" in done.stderr and "Traceback" not in done.stderr
 
 
 def until(condition, seconds=120):
@@ -132,7 +126,7 @@ def until(condition, seconds=120):
         time.sleep(0.05)
 
 
-def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(past_json, material, tiny_model):
+def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(begin, past_json, material, tiny_model):
     rows = [{"question": f"Which river {i}?", "answer": "fox", "doc": ("velmora", "harsk")[i % 2]} for i in range(6)]
     (material / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (material / "past.toml").write_text(
@@ -145,13 +139,9 @@ def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(past_
     assert warmed["metrics"]["examples"] == pairs  # the built-in format set stays out beside the user's own pairs
     base = warmed["outputs"]["model"]
     words = ("distill", "docs", "--questions", "questions.jsonl", "--base", base, "-o", "skill.safetensors")
-    command = [sys.executable, "-m", "pastcli", *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with begin(*words) as command:
         until(lambda: list(material.glob("runs/.partial/*/round1/sft/result.json")))
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        command.kill()
     (first,) = material.glob("runs/.partial/*/round1/sft/model/model.safetensors")
     stamp = first.stat().st_mtime_ns
     assert stamp and not (material / "skill.safetensors").exists()
