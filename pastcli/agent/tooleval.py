@@ -24,8 +24,9 @@ def export(results: Sequence[Result], folder: Path, model: str, group: str) -> N
 def tooleval(results: Sequence[Result], attempt: int) -> dict[str, Any]:
     """One attempt at every query in the answer format of ToolEval (2307.16789), keyed by query id.
 
-    `answer_details` is a chain of nodes, each in the `next` of the one before: system, user, then a node for every
-    thought and for every call.
+    `answer_details` is a chain of nodes, each in the `next` of the one before: system (left empty, as theirs is), the user's
+    query, then a node for every thought and for every call. Their scripts count a run as answered only if the last call is
+    one of Finish.
     """
     return {
         result.episode.task.id: {
@@ -39,7 +40,7 @@ def tooleval(results: Sequence[Result], attempt: int) -> dict[str, Any]:
 
 
 def _answer(episode: Episode) -> dict[str, Any]:
-    nodes: list[tuple[str, Any]] = [("system", ""), ("user", "")]
+    nodes: list[tuple[str, Any]] = [("system", ""), ("user", episode.task.query)]
     for step in episode.steps:
         if step.thought:
             nodes.append(("assistant", step.thought))

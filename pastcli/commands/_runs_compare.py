@@ -8,7 +8,7 @@ import typer
 
 from .. import output, runs
 from ..config import finite
-from ..errors import GateError, UsageError
+from ..errors import GateError, PastError, UsageError
 from ._options import Json, complete_run, is_finite
 
 if TYPE_CHECKING:
@@ -90,7 +90,11 @@ def _sowr(records: list[runs.Record], model: str, backend: str) -> dict[str, Any
                 progress(done, len(common), {})
     finally:
         judge.close()
-    return asdict(win_rate(preferences))
+    try:
+        return asdict(win_rate(preferences))
+    except ValueError as error:
+        why = f": {judge.failure}" if judge.failure else ""
+        raise PastError(f"{error}{why}", "a judge of pairs has to answer with the JSON object it is asked for") from None
 
 
 def _gate(text: str, tables: dict[str, Table]) -> tuple[str, float]:
@@ -146,4 +150,4 @@ def _show(document: dict[str, Any], found: dict[str, dict[str, Pair]]) -> None:
     if "sowr" in document:
         sowr = document["sowr"]
         line = f"win rate of the second run {sowr['rate']:.3f} [{sowr['low']:.3f}, {sowr['high']:.3f}], "
-        output.line(line + f"{sowr['wins']} won, {sowr['losses']} lost, {sowr['ties']} tied, p {sowr['p']:.3g}")
+        output.line(line + f"{sowr['wins']} won, {sowr['losses']} lost, {sowr['ties']} tied, {sowr['ungraded']} ungraded, p {sowr['p']:.3g}")

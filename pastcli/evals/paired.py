@@ -90,9 +90,11 @@ def _pair(
 @dataclass(frozen=True)
 class WinRate:
     """How often a judge prefers the second run: `rate` counts a tie as a half, with Wilson's interval; `p` is the sign test over
-    queries that were not tied. A query counts as won only if both orders of showing the two say so."""
+    queries that were not tied. A query counts as won only if both orders of showing the two say so. `ungraded` are those on
+    which the judge failed in one order or both: they are in none of the other figures."""
 
     queries: int
+    ungraded: int
     wins: int
     losses: int
     ties: int
@@ -102,19 +104,22 @@ class WinRate:
     p: float
 
 
-def win_rate(preferences: Sequence[tuple[str, str]], confidence: float = 0.95) -> WinRate:
+def win_rate(preferences: Sequence[tuple[str | None, str | None]], confidence: float = 0.95) -> WinRate:
     """Solvable win rate (StableToolBench, 2403.07714) with both orders.
 
     Each pair holds what the judge preferred with the first run shown first, and with the second run shown first: "first" or
-    "second" as shown, "" for neither.
+    "second" as shown, None where it failed. Raises `ValueError` if it failed on all.
     """
-    wins = sum(one == "second" and other == "first" for one, other in preferences)
-    losses = sum(one == "first" and other == "second" for one, other in preferences)
-    n = len(preferences)
+    graded = [pair for pair in preferences if None not in pair]
+    wins = sum(one == "second" and other == "first" for one, other in graded)
+    losses = sum(one == "first" and other == "second" for one, other in graded)
+    n = len(graded)
+    if not n:
+        raise ValueError("no pair was judged")
     ties = n - wins - losses
     share = stats.wilson(wins + 0.5 * ties, n, confidence)
     p = stats.mcnemar([1.0] * wins + [0.0] * losses, [0.0] * wins + [1.0] * losses)
-    return WinRate(n, wins, losses, ties, share.mean, share.low, share.high, p)
+    return WinRate(n, len(preferences) - n, wins, losses, ties, share.mean, share.low, share.high, p)
 
 
 def as_document(found: Mapping[str, Mapping[str, Pair]]) -> dict[str, Any]:

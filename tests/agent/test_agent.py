@@ -359,11 +359,13 @@ def test_nothing_gradable_is_null_and_never_zero():
 
 def test_tooleval_format(results):
     answer = tooleval(results, 0)["28"]
-    roles, node = [], answer["answer"]["answer_details"][0]
+    roles, said, node = [], [], answer["answer"]["answer_details"][0]
     while node:
         roles.append(node["role"])
+        said.append(node["message"])
         node = node["next"][0] if node["next"] else None
-    assert roles == ["system", "user", "assistant", "tool", "assistant", "tool"]
+    assert roles == ["system", "user", "assistant", "tool", "assistant", "tool"] and said[:2] == ["", answer["query"]]
+    assert "'name': 'Finish'" in str(said[-1]), "what StableToolBench's eval_pass_rate.py asks of the last call"
     assert (
         answer["answer"]["total_steps"] == 6
         and json.loads(answer["answer"]["final_answer"])["return_type"] == "give_answer"

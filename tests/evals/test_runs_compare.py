@@ -102,5 +102,18 @@ def test_pairing_by_hand():
     assert (pair.n, pair.difference, pair.better, pair.p) == (2, 0.5, 1, 1.0)
     with pytest.raises(UsageError, match="in common"):
         compare_tables({"a": {"m": {"1": 1.0}}, "b": {"m": {"2": 1.0}}})
-    rate = win_rate([("second", "first"), ("first", "first"), ("first", "second"), ("", "first")])
-    assert (rate.wins, rate.losses, rate.ties, rate.rate) == (1, 1, 2, 0.5)
+    rate = win_rate([("second", "first"), ("first", "first"), ("first", "second"), (None, "first")])
+    assert (rate.wins, rate.losses, rate.ties, rate.rate) == (1, 1, 1, 0.5) and (rate.queries, rate.ungraded) == (3, 1)
+
+
+def test_a_judge_that_fails_ties_nothing(agent_runs, past, past_json):
+    """A preference that is not there is no draw: such pairs are left out and counted, and without any there is no rate."""
+    Path("mad.json").write_text(json.dumps([{"match": ".", "reply": "Both are fine!"}]))
+    how = ("--sowr", "--judge-backend", "echo", "--judge-model")
+    home = {"PAST_HOME": str(Path("home").resolve())}
+    said = past("runs", "compare", *agent_runs[:2], *how, "mad.json", env=home, code=1).stderr
+    assert "no pair was judged" in said
+    rules = [{"match": r"Fare of SK-1\?", "reply": "?"}, {"match": ".", "reply": '{"reason": "x", "better": "first"}'}]
+    Path("half.json").write_text(json.dumps(rules))
+    done = past_json("runs", "compare", *agent_runs[:2], *how, "half.json", env=home)["sowr"]
+    assert (done["queries"], done["ungraded"], done["ties"]) == (11, 1, 11)

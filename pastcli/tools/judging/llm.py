@@ -116,22 +116,20 @@ class Preference:
 
     def __init__(self, chat: ChatModel, identity: str, cache: Path | None = None):
         self._chat, self._cache = chat, Cache(identity, VERSION, cache)
+        self.failure = ""
 
-    def prefers(self, first: Episode, second: Episode) -> str:
-        """ "first", "second", or "" if the answer says neither."""
+    def prefers(self, first: Episode, second: Episode) -> str | None:
+        """ "first" or "second"; None if the judge gave no answer that says so, which `failure` then tells."""
         both = {"first": document(first), "second": document(second)}
         messages = [Message("system", _PREFER), Message("user", json.dumps(both, ensure_ascii=False))]
         kept = self._cache.get(messages)
         if kept is None:
             try:
-                said = json.loads(
-                    self._chat.chat(messages, Sampling(max_tokens=200, temperature=0.0, seed=0)).text.strip()
-                )
-            except (PastError, ValueError):
-                return ""
-            if not isinstance(said, dict) or said.get("better") not in ("first", "second"):
-                return ""
-            kept = {"better": said["better"]}
+                reply = self._chat.chat(messages, Sampling(max_tokens=200, temperature=0.0, seed=0)).text
+                kept = read_object(reply, "better", ("first", "second"))
+            except (PastError, ValueError) as error:
+                self.failure = str(error)
+                return None
             self._cache.put(messages, kept)
         return kept["better"]
 
