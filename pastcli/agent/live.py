@@ -92,11 +92,12 @@ class Live(Tally):
         return Group(*rows)
 
     def _figures(self, live: int) -> Text:
-        said = f"{self.done}/{self.episodes} episodes, {self.solved} solved, {live} under way, {self.turns} turns"
-        rate = f", {self.rate():.0f} tokens/s" if self.tokens else ""
         left = self.left()
-        rest = f", about {_clock(left)} left" if left is not None else ""
-        return _row((f"agent {_clock(self.seconds())}  ", "bold"), (said + rate + rest, ""))
+        said = [f"{self.done}/{self.episodes} episodes", f"{self.solved} solved"]
+        said += [f"about {_clock(left)} left"] if left is not None else []  # a narrow terminal cuts what comes last
+        said += [f"{self.rate():.0f} tokens/s"] if self.tokens else []
+        said += [f"{live} under way", f"{self.turns} turns"]
+        return _row((f"agent {_clock(self.seconds())}  ", "bold"), (", ".join(said), ""))
 
 
 def _lane(key: Key, lane: Lane) -> list[Text]:
