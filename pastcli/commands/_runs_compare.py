@@ -94,7 +94,9 @@ def _sowr(records: list[runs.Record], model: str, backend: str) -> dict[str, Any
         return asdict(win_rate(preferences))
     except ValueError as error:
         why = f": {judge.failure}" if judge.failure else ""
-        raise PastError(f"{error}{why}", "a judge of pairs has to answer with the JSON object it is asked for") from None
+        raise PastError(
+            f"{error}{why}", "a judge of pairs has to answer with the JSON object it is asked for"
+        ) from None
 
 
 def _gate(text: str, tables: dict[str, Table]) -> tuple[str, float]:
@@ -150,4 +152,7 @@ def _show(document: dict[str, Any], found: dict[str, dict[str, Pair]]) -> None:
     if "sowr" in document:
         sowr = document["sowr"]
         line = f"win rate of the second run {sowr['rate']:.3f} [{sowr['low']:.3f}, {sowr['high']:.3f}], "
-        output.line(line + f"{sowr['wins']} won, {sowr['losses']} lost, {sowr['ties']} tied, {sowr['ungraded']} ungraded, p {sowr['p']:.3g}")
+        output.line(
+            line
+            + f"{sowr['wins']} won, {sowr['losses']} lost, {sowr['ties']} tied, {sowr['ungraded']} ungraded, p {sowr['p']:.3g}"
+        )

@@ -53,7 +53,12 @@ def test_the_view_shows_what_each_episode_thinks_and_calls(live):
         '{"fare": 12.5}',
     ):
         assert words in text, (words, text)
-    assert "b#2  turn 2" in text and "no such order" in text and "0/4 episodes, 0 solved, " in text and "2 under way, 2 turns" in text
+    assert (
+        "b#2  turn 2" in text
+        and "no such order" in text
+        and "0/4 episodes, 0 solved, " in text
+        and "2 under way, 2 turns" in text
+    )
     live.ended(("a", 0), Verdict("Solved", "all is well"))
     text = drawn(live)
     assert (
