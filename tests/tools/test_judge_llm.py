@@ -84,7 +84,7 @@ def test_a_preference_is_read_strictly_and_cached(tmp_path):
     def prefers(line):
         return Preference(Chat(line), "m", tmp_path).prefers(EPISODE, EPISODE)
 
-    assert prefers("the first") == prefers('{"better": "both"}') == ""
+    assert prefers("the first") is None and prefers('{"better": "both"}') is None
     assert prefers('{"reason": "x", "better": "second"}') == "second" == prefers("not asked")
 
 
