@@ -10,7 +10,7 @@ from pathlib import Path
 from . import models, standing_in
 from .cache import recall, remember
 from .errors import MismatchError, UsageError
-from .files import read_json, write_json
+from .files import exists, read_json, write_json
 from .hashing import hash_weights
 
 CONFIG = "adapter_config.json"
@@ -21,8 +21,11 @@ _SNAPSHOT = re.compile(r".*/models--([^/]+?)--([^/]+)/snapshots/[0-9a-f]{7,}/?$"
 
 
 def named_base(adapter: Path) -> str:
-    """What the adapter's own configuration calls its base; '' if it names none."""
-    return str(read_json(adapter / CONFIG).get("base_model_name_or_path") or "")
+    """What the adapter's own configuration calls its base; '' if it names none. Raises `MismatchError` if it is no name."""
+    name = read_json(adapter / CONFIG).get("base_model_name_or_path") or ""
+    if not isinstance(name, str) or len(name) > models.LONGEST:
+        raise MismatchError(f"{adapter / CONFIG}: base_model_name_or_path is no name, but {str(name)[:40]!r}", _HINT)
+    return name
 
 
 def base_of(adapter: Path, named: str | None = None, given: Path | None = None) -> models.ModelRef:
@@ -46,7 +49,9 @@ def find_base(adapter: Path, named: str, given: Path | None = None) -> models.Mo
     Raises `MismatchError` if what stands there has other weights than the adapter was made for.
     """
     wanted = str(models.read_note(adapter).get(HASH) or "")
-    here = next((path for path in (adapter / named, Path(named)) if named and path.exists()), None)
+    here = next((path for path in (adapter / named, Path(named)) if named and exists(path)), None)
+    if here is not None:
+        _refuse_circle(adapter, here)
     given = given or standing_in.named()
     if given is not None and here is None and given.resolve() != adapter.resolve():
         found = models.resolve(given)
@@ -65,6 +70,16 @@ def find_base(adapter: Path, named: str, given: Path | None = None) -> models.Mo
                 raise MismatchError(f"{found.path} is not the model that the adapter {adapter} was made for", _HINT)
             return found
     return None
+
+
+def _refuse_circle(adapter: Path, base: Path) -> None:
+    """Adapters may lie over adapters, but not over themselves."""
+    seen = {adapter.resolve()}
+    while exists(base / CONFIG):
+        if base.resolve() in seen:
+            raise MismatchError(f"{adapter} is an adapter whose bases lead back to {base.name}: there is no model below", _HINT)
+        seen.add(base.resolve())
+        base = (base / named_base(base)).resolve()
 
 
 _HINT = "put it there, name it with --base MODEL, or merge the adapter"

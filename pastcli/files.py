@@ -70,6 +70,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def exists(path: Path) -> bool:
+    """Whether there is such a path; a name that no file system could hold is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def size_of(path: Path) -> int:
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

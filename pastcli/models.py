@@ -15,6 +15,7 @@ from pathlib import Path
 from . import runs
 from .cache import home, recall, remember
 from .errors import MismatchError, UsageError
+from .files import exists
 from .hashing import hash_path, parts_of
 
 __all__ = ["ALIASES", "ModelRef", "gguf_template", "home", "read_note", "resolve", "write_note"]
@@ -47,15 +48,19 @@ class ModelRef:
     revision: str = ""
 
 
+LONGEST = 4096
+"""Characters of a path or name at most, as on Linux."""
+
+
 def resolve(name: str | Path) -> ModelRef:
     """Find a model. Raises `UsageError` if there is none, `MismatchError` if the path holds no model."""
     text = str(name)
-    if not text:
+    if not text or len(text) > LONGEST:
         raise UsageError("no model named", f"aliases: {', '.join(ALIASES)}; or a path, a run, a hub id")
     path = Path(os.path.expanduser(text))
-    if text in ALIASES and not path.exists():
+    if text in ALIASES and not exists(path):
         return _packaged(text) or _hub(text, ALIASES[text])
-    if path.exists():
+    if exists(path):
         return _local(text, path)
     record = _run_named(text)
     if record is not None:
@@ -63,7 +68,7 @@ def resolve(name: str | Path) -> ModelRef:
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         return _hub(text, text)
     raise UsageError(
-        f"no model {text!r}: not a path, a run of this workspace, or an alias",
+        f"no model {text[:200]!r}: not a path, a run of this workspace, or an alias",
         f"aliases: {', '.join(ALIASES)}; `past runs list` shows runs",
     )
 
@@ -194,7 +199,7 @@ def read_note(folder: Path) -> dict[str, str]:
     """What `write_note` left; {} if nothing."""
     try:
         note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return note if isinstance(note, dict) else {}
 

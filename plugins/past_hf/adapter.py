@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pastcli.adapters import named_base
 from pastcli.api import Identity, LowRank, TensorSpec
 from pastcli.errors import MismatchError, UsageError
 from pastcli.files import read_json
@@ -28,6 +29,8 @@ from .folder import no_weights, tokenizer_sha256
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
+FAR = 1e30
+"""No alpha is that large; what is leaves float32 as soon as it is multiplied with anything."""
 MOVES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations that take something out of the base weights: their factors alone are not the change."""
 VARIANTS = ("use_qalora", "use_bdlora", "arrow_config", "kasa_config", "velora_config", "monteclora_config")
@@ -62,7 +65,7 @@ class LoraAdapter:
     def __init__(self, path: Path):
         self.path = path
         self.config = read_json(path / CONFIG)
-        self.base = str(self.config.get("base_model_name_or_path") or "")
+        self.base = named_base(path)
         _refuse(path, self.config)
         if not (path / WEIGHTS).is_file():
             raise no_weights(path)
@@ -102,18 +105,22 @@ class LoraAdapter:
 
     def _scale(self, module: str, rank: int) -> float:
         """alpha / r or alpha / sqrt(r), patterns respected as PEFT matches them (the key is a suffix of the module)."""
-        alpha, expected = self.config.get("lora_alpha", 8), self.config.get("r", 8)
-        for pattern, value in (self.config.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                alpha = value
-                break
-        for pattern, value in (self.config.get("rank_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                expected = value
-                break
-        if expected != rank:
-            raise MismatchError(f"{self.path}: {module} has rank {rank}, its {CONFIG} says {expected}")
+        alpha, expected = self._setting("lora_alpha", module), self._setting("r", module)
+        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not abs(alpha) < FAR:
+            raise MismatchError(f"{self.path / CONFIG}: alpha of {module} is no finite number, but {str(alpha)[:40]!r}")
+        if isinstance(expected, bool) or expected != rank:
+            raise MismatchError(f"{self.path}: {module} has rank {rank}, its {CONFIG} says {str(expected)[:40]}")
         return float(alpha) / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+
+    def _setting(self, name: str, module: str) -> Any:
+        """`lora_alpha` or `r` for a module: what the first pattern that matches says, else the adapter's own."""
+        patterns = f"{'alpha' if name == 'lora_alpha' else 'rank'}_pattern"
+        by_module = self.config.get(patterns) or {}
+        try:
+            found = (value for key, value in by_module.items() if re.match(rf"(.*\.)?({key})$", module))
+            return next(found, self.config.get(name, 8))
+        except (AttributeError, re.error) as error:
+            raise MismatchError(f"{self.path / CONFIG}: {patterns} is no map of patterns: {error}") from None
 
     def _spec(self, name: str) -> TensorSpec:
         pair = self._pairs[name]

@@ -114,6 +114,8 @@ class HFCheckpoint:
         }
         self.embedding = next((n for n in self._specs if is_embedding(n) and not n.endswith("wpe.weight")), EMBEDDING)
         self.tied = self._where.keys().isdisjoint(HEADS) or self._head_is_copy()
+        if self.tied and HEAD not in self._where:
+            self._refuse_missing_head()
         if self.tied:
             self._where.pop(HEAD, None)
             self._specs.pop(HEAD, None)
@@ -161,6 +163,19 @@ class HFCheckpoint:
                     f"{self.path}: the index puts tensor {name!r} into {file}, which has none of that name"
                 )
         return where
+
+    def _refuse_missing_head(self) -> None:
+        """transformers makes the output layer of such a model up, at random, and only warns."""
+        inner = self.config.get("text_config")
+        config = inner if isinstance(inner, dict) and "tie_word_embeddings" not in self.config else self.config
+        if config.get("tie_word_embeddings") is not False or self.embedding not in self._specs:
+            return
+        shape = self._specs[self.embedding].shape
+        if not any(spec.shape == shape for name, spec in self._specs.items() if name != self.embedding):
+            raise MismatchError(
+                f"{self.path} has no output layer: its config says that it is not the embeddings once more",
+                'set "tie_word_embeddings": true in its config.json if it is, or copy the missing shard',
+            )
 
     def _head_is_copy(self) -> bool:
         """Whether a stored output layer is the tied embedding once more (then it is one tensor, not two)."""
@@ -236,10 +251,18 @@ class HFCheckpoint:
 
     def identity(self) -> Identity:
         names = self.config.get("architectures") or [self.config.get("model_type", "")]
-        vocab = self.config.get("vocab_size") or self.config.get("text_config", {}).get("vocab_size", 0)
+        if not isinstance(names, list):
+            raise MismatchError(f"{self.path / 'config.json'}: architectures is no list, but {str(names)[:40]!r}")
         return Identity(
-            str(names[0]), int(vocab), self.tied, shapes_sha256(self.specs().values()), tokenizer_sha256(self.path)
+            str(names[0]), self._vocab_size(), self.tied, shapes_sha256(self.specs().values()), tokenizer_sha256(self.path)
         )
+
+    def _vocab_size(self) -> int:
+        inner = self.config.get("text_config")
+        vocab = self.config.get("vocab_size") or (inner.get("vocab_size") if isinstance(inner, dict) else 0) or 0
+        if not isinstance(vocab, int) or not 0 <= vocab < 1 << 31:
+            raise MismatchError(f"{self.path / 'config.json'}: vocab_size is no size, but {str(vocab)[:40]!r}")
+        return vocab
 
     def vocabulary(self) -> list[str]:
         return vocabulary(self.path)

@@ -87,11 +87,14 @@ def vocabulary(folder: Path) -> list[str]:
     if not (folder / "tokenizer.json").is_file():
         return []
     table = read_json(folder / "tokenizer.json")
-    vocab = (table.get("model") or {}).get("vocab") or {}
-    if isinstance(vocab, list):  # Unigram: (token, score) in the order of ids
-        vocab = {token: index for index, (token, _) in enumerate(vocab)}
-    ids = vocab | {token["content"]: token["id"] for token in table.get("added_tokens") or []}
-    return sorted(ids, key=lambda token: (ids[token], token))
+    try:
+        vocab = (table.get("model") or {}).get("vocab") or {}
+        if isinstance(vocab, list):  # Unigram: (token, score) in the order of ids
+            vocab = {token: index for index, (token, _) in enumerate(vocab)}
+        ids = vocab | {token["content"]: token["id"] for token in table.get("added_tokens") or []}
+        return sorted(ids, key=lambda token: (ids[token], token))
+    except (TypeError, ValueError, AttributeError, KeyError):
+        raise MismatchError(f"{folder / 'tokenizer.json'} does not say which token has which id") from None
 
 
 def tokenizer_sha256(folder: Path) -> str:

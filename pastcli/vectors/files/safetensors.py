@@ -62,6 +62,8 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     Raises `MismatchError`, naming file and tensor, unless the header is true to the file: sizes that agree
     with shapes, offsets without holes or overlap, data up to the last byte of the file and no further.
     """
+    if path.exists() and not path.is_file():
+        raise MismatchError(f"{path} is no regular file")  # opening a pipe would wait for somebody to write
     with open(path, "rb") as handle:
         size = os.fstat(handle.fileno()).st_size
         if size < 8:
@@ -74,6 +76,7 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         raw = handle.read(length)
     try:
         table = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
+        json.dumps(table, ensure_ascii=False).encode("utf-8")  # half a character, escaped, is no text
     except (ValueError, RecursionError) as error:
         raise MismatchError(f"{path} has a corrupt safetensors header: {str(error)[:120]}") from None
     if not isinstance(table, dict):

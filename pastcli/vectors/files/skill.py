@@ -14,6 +14,7 @@ A tensor that is absent is unchanged. What the file says of itself is in its met
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,16 +44,17 @@ class Skill:
             if text is None:
                 raise MismatchError(f"{path} is a safetensors file, but not a skill", "make one with `past extract`")
             self.about, self.parts = description.parse(text, self.path)
-            for part in self.parts.values():
-                self._check(part)
+            described = {piece for part in self.parts.values() for piece in self._check(part)}
+            if silent := sorted(self._file.entries.keys() - described):
+                raise MismatchError(f"{path} holds {silent[0]!r}, of which its own description says nothing")
         except BaseException:
             self._file.close()
             raise
         self._specs = {name: part.spec for name, part in self.parts.items()}
         self.factors = Recent(self._read_factors)
 
-    def _check(self, part: Part) -> None:
-        """The stored pieces must be there, of the right type and shape."""
+    def _check(self, part: Part) -> Iterable[str]:
+        """The names of the stored pieces; they must be there, of the right type and shape."""
         name, shape = part.spec.name, part.spec.shape
         rows = part.spec.numel // max(part.spec.columns, 1)
         wanted: dict[str, tuple[str, tuple[int, ...]]]
@@ -75,6 +77,7 @@ class Skill:
             entry = self._file.entries.get(piece)
             if entry is None or (entry.dtype, entry.shape) != (dtype, piece_shape):
                 raise MismatchError(f"{self.path}: {piece} is missing or not {dtype} {list(piece_shape)}")
+        return wanted
 
     def specs(self) -> dict[str, TensorSpec]:
         """The tensors that change."""
