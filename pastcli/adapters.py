@@ -77,7 +77,9 @@ def _refuse_circle(adapter: Path, base: Path) -> None:
     seen = {adapter.resolve()}
     while exists(base / CONFIG):
         if base.resolve() in seen:
-            raise MismatchError(f"{adapter} is an adapter whose bases lead back to {base.name}: there is no model below", _HINT)
+            raise MismatchError(
+                f"{adapter} is an adapter whose bases lead back to {base.name}: there is no model below", _HINT
+            )
         seen.add(base.resolve())
         base = (base / named_base(base)).resolve()
 

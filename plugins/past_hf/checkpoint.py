@@ -254,7 +254,11 @@ class HFCheckpoint:
         if not isinstance(names, list):
             raise MismatchError(f"{self.path / 'config.json'}: architectures is no list, but {str(names)[:40]!r}")
         return Identity(
-            str(names[0]), self._vocab_size(), self.tied, shapes_sha256(self.specs().values()), tokenizer_sha256(self.path)
+            str(names[0]),
+            self._vocab_size(),
+            self.tied,
+            shapes_sha256(self.specs().values()),
+            tokenizer_sha256(self.path),
         )
 
     def _vocab_size(self) -> int:

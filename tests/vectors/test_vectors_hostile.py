@@ -27,7 +27,12 @@ def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
     base = weights()
     sft = moved(base, 1, 1e-3)
-    for name, tensors in {"base": base, "sft": sft, "model": moved(sft, 2, 1e-3), "target": moved(base, 3, 1e-3)}.items():
+    for name, tensors in {
+        "base": base,
+        "sft": sft,
+        "model": moved(sft, 2, 1e-3),
+        "target": moved(base, 3, 1e-3),
+    }.items():
         write_model(folder / name, tensors, tokens=TOKENS)
     write_model(folder / "sharded", moved(base, 3, 1e-3), shards=2, tokens=TOKENS)
     write_adapter(folder / "adapter", factors_for([UP]), base=str(folder / "base"))
@@ -194,7 +199,9 @@ INDEX = JSON | {
     "a map of numbers": bytes_(b'{"weight_map": {"a": 3}}'),
     "an empty map": bytes_(b'{"weight_map": {}}'),
     "a shard elsewhere": lambda file: file.write_text(file.read_text().replace("model-00001", "../target/model-00001")),
-    "a folder as shard": lambda file: file.write_text(file.read_text().replace("model-00001-of-00002.safetensors", ".")),
+    "a folder as shard": lambda file: file.write_text(
+        file.read_text().replace("model-00001-of-00002.safetensors", ".")
+    ),
     "a tensor less": lambda file: file.write_text(file.read_text().replace(UP, "nothing")),
 }
 ADAPTER = JSON | {
