@@ -108,11 +108,16 @@ def _act(heard: Said, task: Task, env: ToolEnv) -> tuple[str, Observation | None
     if heard.action == FINISH:
         error = _finish_error(heard.arguments)
         return ("malformed", Observation(error, "")) if error else ("finish", None)
-    spec = next((spec for spec in task.tools if spec.name == heard.action), None)
+    return called(heard.action, heard.arguments, task, env)
+
+
+def called(action: str, arguments: Any, task: Task, env: ToolEnv) -> tuple[str, Observation]:
+    """(outcome, observation) of a call that could be read."""
+    spec = next((spec for spec in task.tools if spec.name == action), None)
     if spec is None:
         names = ", ".join([*(spec.name for spec in task.tools), FINISH])
-        return "unknown", Observation(f"unknown function {json.dumps(heard.action)}; the functions are: {names}", "")
-    observation = plain(env.call(spec, heard.arguments))
+        return "unknown", Observation(f"unknown function {json.dumps(action)}; the functions are: {names}", "")
+    observation = plain(env.call(spec, arguments))
     return ("invalid" if observation.error else "ok"), observation
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import models, narration, output, registry, runs
-from ..config import AgentConfig, IngestConfig, LessonsConfig, to_dict
+from ..config import IngestConfig, LessonsConfig, to_dict
 from ..files import write_lines
 from ._options import close, finished_before, show_run
 
@@ -90,12 +90,10 @@ def _speaker(lessons: LessonsConfig) -> Iterator[ChatModel | None]:
 
 def lesson_rows(made: Lessons, lessons: LessonsConfig) -> list[dict[str, Any]]:
     """What `past sft` trains on, whole runs last: the rows of the corpus."""
-    from ..agent.drivers import form_of
-    from ..agent.examples import row
+    from ..agent.examples import rows_of_runs
     from ..tools.learning.lessons import in_order
 
-    form = form_of(AgentConfig(prompt=lessons.prompt, observation_chars=lessons.observation_chars))
-    return in_order([*made.rows, *(row(episode, form, lessons.observation_chars) for episode in made.runs)])
+    return in_order([*made.rows, *rows_of_runs(made.runs, lessons)])
 
 
 def _write(run: Any, side: Side, made: Lessons, lessons: LessonsConfig, out: Path | None) -> None:

@@ -20,6 +20,12 @@ class LessonsConfig:
         0, "wordings of each question that are learnt; 0 takes all but the held-out ones", at_least=0
     )
     examples: int = setting(2, "whole runs of the agent on each API, with invented queries", at_least=0)
+    mistakes: float = setting(
+        0.0,
+        "share of those runs that begin with a wrong call, which is read and not learnt, and mend it after the error",
+        at_least=0,
+        at_most=1,
+    )
     queries: int = setting(3, "queries on each API for reinforcement learning", at_least=0)
     test_queries: int = setting(2, "queries on each API for evaluation, in wordings that no other has", at_least=0)
     apis: int = setting(

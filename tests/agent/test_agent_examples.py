@@ -201,3 +201,46 @@ def test_a_toolbench_file_carries_whole_schemas_and_a_reference(tmp_path):
     assert task.tools[0].name == "geo.look" and task.tools[0].schema["properties"]["at"] == schema["properties"]["at"]
     assert task.reference == Reference((ExpectedCall(("Maps", "Geo", "look"), {"at": ({"lat": 1.5},)}),), "Oslo")
     assert other.reference is None and "T07" in loaded.warnings.counts()
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def a_run():
+    from pastcli.tools.learning.calls import Call
+    from pastcli.tools.learning.queries import solved
+
+    env = SchemaSimulator([FARE, SHIP], [TASK])
+    seen = env.call(FARE, {"sailing": "SK-104"})
+    return solved(TASK, Call(FARE, {"sailing": "SK-104"}, seen), f"The fare is {seen.response['fare']}.")
+
+
+def test_a_mistake_is_read_and_its_mending_learnt():
+    """The run is the same after it, still solved for both judges; shares and draws are by query and seed."""
+    from pastcli.agent.examples import rows_of_runs
+    from pastcli.config import LessonsConfig
+
+    run = a_run()
+    kinds = set()
+    for seed in range(20):
+        [told] = rows_of_runs([run], LessonsConfig(mistakes=1.0, seed=seed, prompt="brief"))
+        [plain] = rows_of_runs([run], LessonsConfig(prompt="brief"))
+        assert told["messages"] == plain["messages"] and len(told["parts"]) == len(plain["parts"]) + 2
+        slip, answer, mended = told["parts"][1:4]
+        assert not slip["learn"] and '"error"' in answer["text"] and not answer["learn"]
+        assert mended["learn"] and "I mend it." in mended["text"] and '{"sailing": "SK-104"}' in mended["text"]
+        assert told["parts"][4:] == plain["parts"][2:]
+        kinds.add("unknown function" if "unknown function" in answer["text"] else "refused")
+        assert [told] == rows_of_runs([run], LessonsConfig(mistakes=1.0, seed=seed, prompt="brief"))
+    assert kinds == {"unknown function", "refused"}
+
+
+def test_runs_with_a_mistake_are_judged_as_without_it():
+    from pastcli.agent.mistakes import with_mistake
+
+    for seed in range(10):
+        run = with_mistake(a_run(), 1.0, seed)
+        assert [step.index for step in run.steps] == [0, 1, 2] and run.steps[0].outcome in ("unknown", "invalid")
+        assert rules.judge(run).label == "Solved" and reference.judge(run).label == reference.judge(a_run()).label
+    made = [with_mistake(a_run(), 0.5, seed) for seed in range(60)]
+    assert 15 < sum(len(run.steps) == 3 for run in made) < 45 and with_mistake(a_run(), 0.0, 0) == a_run()

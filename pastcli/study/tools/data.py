@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...agent.drivers import form_of
-from ...agent.examples import row
-from ...api import Episode, Task
-from ...config import AgentConfig, LessonsConfig
+from ...agent.examples import rows_of_runs
+from ...api import Task
+from ...config import LessonsConfig
 from ...tools.learning import lessons
 from ...tools.learning.sides import Side, sides_of
 from ...tools.learning.written import entry
@@ -55,7 +54,7 @@ def materials(study: ToolsStudy, folder: Path) -> Materials:
     if study.tools.unrelated:
         unrelated = _unrelated(study, files, (source, target), config)
         made = lessons.make(unrelated.specs, replace(config, kinds=["react"], queries=0, test_queries=0))
-        runs = write_named([_row(episode, config) for episode in made.runs], folder, ".jsonl")
+        runs = write_named(rows_of_runs(made.runs, config), folder, ".jsonl")
         counts = {"categories": list(unrelated.categories), **made.counts()}
     first, second = (_material(side, config, folder, study.tools.real) for side in (source, target))
     return Materials(first, second, runs, counts)
@@ -71,8 +70,8 @@ def _unrelated(study: ToolsStudy, files: Sequence[Path], sides: Sequence[Side], 
 def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Material:
     made = lessons.make(side.specs, config)
     tests = [*made.tests, *(side.own if real else ())]
-    rows = lessons.in_order([*made.rows, *(_row(episode, config) for episode in made.runs)])
-    solved = [_row(episode, config) for episode in made.solved]
+    rows = lessons.in_order([*made.rows, *rows_of_runs(made.runs, config)])
+    solved = rows_of_runs(made.solved, replace(config, mistakes=0.0))
     return Material(
         categories=side.categories,
         corpus=write_named(rows, folder, ".jsonl"),
@@ -84,11 +83,6 @@ def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Ma
         asked=tuple({**one, "tool": one["doc"], "category": one["doc"].partition("/")[0]} for one in made.recall),
         counts={"categories": list(side.categories), **made.counts()},
     )
-
-
-def _row(episode: Episode, config: LessonsConfig) -> dict[str, Any]:
-    form = form_of(AgentConfig(prompt=config.prompt, observation_chars=config.observation_chars))
-    return row(episode, form, config.observation_chars)
 
 
 def _item(task: Task) -> dict[str, Any]:
