@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..api import Episode, Step
+from ..api import Episode, Step, Task, ToolEnv
 from ..config import AgentConfig, LessonsConfig
 from .drivers import form_of
 from .forms import Form
@@ -33,10 +33,12 @@ def row(episode: Episode, form: Form, observation_chars: int) -> dict[str, Any]:
     return {"messages": [message.to_dict() for message in form.messages(episode.task)], "parts": parts}
 
 
-def rows_of_runs(runs: Iterable[Episode], lessons: LessonsConfig) -> list[dict[str, Any]]:
+def rows_of_runs(
+    runs: Iterable[Episode], lessons: LessonsConfig, env_of: Callable[[Task], ToolEnv]
+) -> list[dict[str, Any]]:
     """The training rows of lessons' whole runs, some of them with a mistake that is mended."""
     form = form_of(AgentConfig(prompt=lessons.prompt, observation_chars=lessons.observation_chars))
-    told = (with_mistake(run, lessons.mistakes, lessons.seed) if lessons.mistakes else run for run in runs)
+    told = (with_mistake(run, lessons.mistakes, lessons.seed, env_of) if lessons.mistakes else run for run in runs)
     return [row(run, form, lessons.observation_chars) for run in told]
 
 

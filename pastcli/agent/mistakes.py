@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..api import Episode, Step, ToolSpec
-from ..tools.environments.simulator import SchemaSimulator
+from ..api import Episode, Step, Task, ToolEnv, ToolSpec
 from .episode import called
 
 MENDS = "That call was refused. I mend it."
 
 
-def with_mistake(episode: Episode, share: float, seed: int) -> Episode:
+def with_mistake(episode: Episode, share: float, seed: int, env_of: Callable[[Task], ToolEnv]) -> Episode:
     """The run with a wrong first call before it, for `share` of all runs (drawn by their queries); else as it is.
 
     The wrong call is one that this run's model could make: a word of the function's name is missing, a required argument is left
-    out or called otherwise. What it observes is what `past agent` would show. Its tokens are read and not learnt (`examples.row`).
+    out or called otherwise. What it observes is what `past agent` would show in the environment `env_of` the query. Its tokens are read and not learnt (`examples.row`).
     """
     draw = random.Random(f"{seed}|mistake|{episode.task.id}")
     first = episode.steps[0]
     if draw.random() >= share or first.outcome != "ok":
         return episode
-    env = SchemaSimulator(list(episode.task.tools), [episode.task])
+    env = env_of(episode.task)
     wrong = list(_wrong(first, episode))
     draw.shuffle(wrong)
     for action, arguments in wrong:

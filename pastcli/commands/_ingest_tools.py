@@ -91,9 +91,10 @@ def _speaker(lessons: LessonsConfig) -> Iterator[ChatModel | None]:
 def lesson_rows(made: Lessons, lessons: LessonsConfig) -> list[dict[str, Any]]:
     """What `past sft` trains on, whole runs last: the rows of the corpus."""
     from ..agent.examples import rows_of_runs
+    from ..tools.environments.simulator import simulated
     from ..tools.learning.lessons import in_order
 
-    return in_order([*made.rows, *rows_of_runs(made.runs, lessons)])
+    return in_order([*made.rows, *rows_of_runs(made.runs, lessons, simulated)])
 
 
 def _write(run: Any, side: Side, made: Lessons, lessons: LessonsConfig, out: Path | None) -> None:

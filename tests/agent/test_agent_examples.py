@@ -16,7 +16,7 @@ from pastcli.api import Completion, ExpectedCall, Parameter, Reference, Task, To
 from pastcli.config import AgentConfig
 from pastcli.errors import UsageError
 from pastcli.ingest import read_pairs
-from pastcli.tools.environments.simulator import SchemaSimulator
+from pastcli.tools.environments.simulator import SchemaSimulator, simulated
 from pastcli.tools.judging.reference import reference
 from pastcli.tools.judging.rules import rules
 
@@ -223,15 +223,15 @@ def test_a_mistake_is_read_and_its_mending_learnt():
     run = a_run()
     kinds = set()
     for seed in range(20):
-        [told] = rows_of_runs([run], LessonsConfig(mistakes=1.0, seed=seed, prompt="brief"))
-        [plain] = rows_of_runs([run], LessonsConfig(prompt="brief"))
+        [told] = rows_of_runs([run], LessonsConfig(mistakes=1.0, seed=seed, prompt="brief"), simulated)
+        [plain] = rows_of_runs([run], LessonsConfig(prompt="brief"), simulated)
         assert told["messages"] == plain["messages"] and len(told["parts"]) == len(plain["parts"]) + 2
         slip, answer, mended = told["parts"][1:4]
         assert not slip["learn"] and '"error"' in answer["text"] and not answer["learn"]
         assert mended["learn"] and "I mend it." in mended["text"] and '{"sailing": "SK-104"}' in mended["text"]
         assert told["parts"][4:] == plain["parts"][2:]
         kinds.add("unknown function" if "unknown function" in answer["text"] else "refused")
-        assert [told] == rows_of_runs([run], LessonsConfig(mistakes=1.0, seed=seed, prompt="brief"))
+        assert [told] == rows_of_runs([run], LessonsConfig(mistakes=1.0, seed=seed, prompt="brief"), simulated)
     assert kinds == {"unknown function", "refused"}
 
 
@@ -239,8 +239,8 @@ def test_runs_with_a_mistake_are_judged_as_without_it():
     from pastcli.agent.mistakes import with_mistake
 
     for seed in range(10):
-        run = with_mistake(a_run(), 1.0, seed)
+        run = with_mistake(a_run(), 1.0, seed, simulated)
         assert [step.index for step in run.steps] == [0, 1, 2] and run.steps[0].outcome in ("unknown", "invalid")
         assert rules.judge(run).label == "Solved" and reference.judge(run).label == reference.judge(a_run()).label
-    made = [with_mistake(a_run(), 0.5, seed) for seed in range(60)]
-    assert 15 < sum(len(run.steps) == 3 for run in made) < 45 and with_mistake(a_run(), 0.0, 0) == a_run()
+    made = [with_mistake(a_run(), 0.5, seed, simulated) for seed in range(60)]
+    assert 15 < sum(len(run.steps) == 3 for run in made) < 45 and with_mistake(a_run(), 0.0, 0, simulated) == a_run()

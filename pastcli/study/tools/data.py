@@ -13,6 +13,7 @@ from typing import Any
 from ...agent.examples import rows_of_runs
 from ...api import Task
 from ...config import LessonsConfig
+from ...tools.environments.simulator import simulated
 from ...tools.learning import lessons
 from ...tools.learning.sides import Side, sides_of
 from ...tools.learning.written import entry
@@ -54,7 +55,7 @@ def materials(study: ToolsStudy, folder: Path) -> Materials:
     if study.tools.unrelated:
         unrelated = _unrelated(study, files, (source, target), config)
         made = lessons.make(unrelated.specs, replace(config, kinds=["react"], queries=0, test_queries=0))
-        runs = write_named(rows_of_runs(made.runs, config), folder, ".jsonl")
+        runs = write_named(rows_of_runs(made.runs, config, simulated), folder, ".jsonl")
         counts = {"categories": list(unrelated.categories), **made.counts()}
     first, second = (_material(side, config, folder, study.tools.real) for side in (source, target))
     return Materials(first, second, runs, counts)
@@ -70,8 +71,8 @@ def _unrelated(study: ToolsStudy, files: Sequence[Path], sides: Sequence[Side], 
 def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Material:
     made = lessons.make(side.specs, config)
     tests = [*made.tests, *(side.own if real else ())]
-    rows = lessons.in_order([*made.rows, *rows_of_runs(made.runs, config)])
-    solved = rows_of_runs(made.solved, replace(config, mistakes=0.0))
+    rows = lessons.in_order([*made.rows, *rows_of_runs(made.runs, config, simulated)])
+    solved = rows_of_runs(made.solved, replace(config, mistakes=0.0), simulated)
     return Material(
         categories=side.categories,
         corpus=write_named(rows, folder, ".jsonl"),

@@ -85,3 +85,8 @@ class SchemaSimulator:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+def simulated(task: Task) -> SchemaSimulator:
+    """The simulator of one query's functions, as it is where the query is asked."""
+    return SchemaSimulator(task.tools, [task])
