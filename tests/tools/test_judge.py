@@ -85,6 +85,7 @@ def rates(file):
         ("labelled_episodes_last.json", 0.05, 0.05),
         ("labelled_episodes_third.json", 0.05, 0.05),
         ("labelled_episodes_fourth.json", 0.05, 0.05),
+        ("labelled_episodes_fifth.json", 0.05, 0.05),
     ],
 )
 def test_hand_labelled_episodes(file, solved, not_solved):
@@ -184,7 +185,9 @@ def test_the_know_nothing_program_is_never_solved_by_inventing(queries):
 @pytest.mark.parametrize("name", adversaries.PROGRAMS)
 def test_programs_without_a_model_get_nowhere(name, queries):
     """A seventh of the queries need no argument: a program that calls those and says what they said is right."""
-    assert sopr(adversaries.PROGRAMS[name], queries)[0] <= 0.2
+    plain = [task for task in queries if not any(p.required for spec in task.tools for p in spec.parameters)]
+    assert sopr(adversaries.PROGRAMS[name], queries)[0] <= len(plain) / len(queries) + 0.04
+    assert sopr(adversaries.PROGRAMS[name], [task for task in queries if task not in plain])[0] <= 0.04
 
 
 def test_a_right_episode_on_the_same_queries_is_solved(queries):

@@ -18,7 +18,7 @@ from .dates import dates
 from .fit import copied_example, goes_to_another, passed_over
 from .numbers import numbers
 from .passing import named
-from .said import said
+from .said import is_regrouped, is_turned_round, said
 from .sources import Said, Sources
 from .text import STOPWORDS, plain, stem, words
 
@@ -81,6 +81,10 @@ def _is_held(
     """True if a value was said, is not given for too much at once, and is none that was observed where the query has its own."""
     if _is_paging(value, parameter) or _is_period(value, sources.query):
         return True
+    if isinstance(value, str) and is_regrouped(value, sources.query):
+        return True
+    if isinstance(value, str) and is_turned_round(value, name, sources.query):
+        return False
     parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
     listed = 1 < len(parts) <= 20 and all(0 < len(words(part)) <= 4 for part in parts) and not dates(str(value))
     if listed and all(_is_held(part, name, {}, sources, parameter) for part in parts):

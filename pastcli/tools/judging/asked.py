@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from ...api import Task, ToolSpec
 from .claims import Reading, equal
@@ -89,11 +90,16 @@ def told(fields: Wanted, facts: Facts, reading: Reading, right: set[Fact]) -> li
 def unanswered(facts: Facts, reading: Reading, right: set[Fact]) -> tuple[list[str], int]:
     """(fields that the query names and the answer leaves out, how many it names): only fields with something new to tell."""
     fields = dict(wanted(facts))
+    if _asks_what(facts.asked.text):  # "by what margin was it passed" takes for granted that it was
+        fields = {key: held for key, held in fields.items() if not all(isinstance(fact.value, bool) for fact in held)}
     people = [fact for fact in facts.novel if _names_someone(fact)] if "who" in words(facts.asked.text) else []
     if people:
         fields[("who",)] = people
     said = told(fields, facts, reading, right)
-    return [" ".join(key) for key in fields if key not in said], len(fields)
+    asked = stems(facts.asked.text)
+    together = set(pairwise(asked))
+    beside = {key for key in fields if any((key[-1], k[0]) in together or (k[-1], key[0]) in together for k in said)}
+    return [" ".join(key) for key in fields if key not in said and key not in beside], len(fields)
 
 
 def serves(api: int, facts: Facts, reading: Reading, right: set[Fact]) -> bool:
@@ -103,7 +109,9 @@ def serves(api: int, facts: Facts, reading: Reading, right: set[Fact]) -> bool:
     fields = wanted(facts, api)
     if not own:
         return True
-    if fields:
+    if fields and not (
+        _asks_what(facts.asked.text) and all(isinstance(f.value, bool) for held in fields.values() for f in held)
+    ):
         return 2 * len(told(fields, facts, reading, right)) >= len(fields)
     handles = _asks_for_handles(facts.asked.text)
     telling = [fact for fact in own if handles or not set(fact.key) & _HANDLES] or own
@@ -113,6 +121,11 @@ def serves(api: int, facts: Facts, reading: Reading, right: set[Fact]) -> bool:
         or telling
     )
     return any(fact in reading.used or fact in right for fact in telling) or api in reading.counts
+
+
+def _asks_what(query: str) -> bool:
+    """True if a query asks what, when, how much, and not whether."""
+    return bool(re.match(r"\W*(?:(?:by|in|on|at|for|to|from) )?(?:what|which|when|where|who|how|why)\b", plain(query)))
 
 
 @lru_cache(maxsize=512)

@@ -12,7 +12,7 @@ from .claims import equal, mentions
 from .dates import dates
 from .facts import Fact, Facts, keyed
 from .numbers import Number, numbers, same_dimension
-from .text import clauses, phrase, plain, stems
+from .text import clauses, phrase, plain, stem, stems
 
 Key = tuple[str, ...]
 _COMPARES = re.compile(r"\b(than|ahead|behind|more|less|difference|against|versus|vs|compared|followed)\b")
@@ -118,6 +118,14 @@ def _told_by_a_word(by_key: dict[Key, list[Fact]], said: set[str]) -> list[Key]:
     ]
 
 
+def _labelled_otherwise(number: Number, said: str, own: Iterable[Fact]) -> str:
+    """A field whose word stands directly before a number ("grid 1") and that is another number in the record told of; ''."""
+    before = re.search(r"([^\W\d_]{3,})[ :#]{1,2}(?:(?:is|of|no) )?\Z", said[: number.span[0]])
+    label = stem(before[1]) if before else ""
+    held = [fact for fact in own if fact.key == (label,) and fact.numbers]
+    return f"{number.text} is not its {label}" if held and not _value_of(number, held) else ""
+
+
 def _measured(number: Number, facts: Iterable[Fact]) -> bool:
     return any(same_dimension(known.unit, number.unit) for fact in facts for known in fact.numbers)
 
@@ -152,6 +160,9 @@ def _other_record(clause: str, facts: Facts) -> list[str]:
         return []
     own, found = records[named[0]], []
     for number in numbers(clause):
+        wrong = _labelled_otherwise(number, plain(clause), own)
+        if wrong:
+            found.append(wrong)
         if (
             number.kind not in ("number", "percent")
             or _value_of(number, own)

@@ -11,20 +11,23 @@ from .codes import as_observed, unknown_codes
 from .computed import computed, equations
 from .dates import Clock, Date, clocks, dates
 from .facts import Fact, Facts
-from .numbers import Number, degrees_of_none, numbers, same_dimension
+from .numbers import Number, degrees_of_none, numbers, same_dimension, unit_of
 from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
 
 _DOWNWARDS = re.compile(
     r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|under|owes?|debt|overdrawn|west|south|[ws])\b"
 )
 _CAPITAL = re.compile(r"[^\W\d_][\w'’.-]*")
-_START = re.compile(r"(?:[.!?:;\"“”'(\[{•*|\n]|\s[-–—])\s*[\"“'(\[*]*$")
+_START = re.compile(r"(?:[.!?:;\"“”'(\[{•*|\n#]|\s[-–—])\s*[\"“'(\[*]*$")
 _BRACKETED = re.compile(r"\s*\([^()]*\)\s*\Z")
 _COMMON = frozenset(
     """i i'm i've january february march april may june july august september october november december monday tuesday
     wednesday thursday friday saturday sunday celsius fahrenheit api apis id ids url json utc gmt ok am pm yes no mr mrs ms dr the
     a an and or of in for usd eur gbp""".split()
 )
+_ALL_OF = re.compile(r"\b(?:the|these|those|all) (?:two|three|four|five)\b(?! \d)", re.IGNORECASE)
+"""What was named before, counted: no claim of its own."""
+_ABOUT = re.compile(r"\b(?:about|around|roughly|approximately|nearly|almost|just (?:before|after))\W*\Z")
 TOO_MANY = 60
 """Claims without a source after which nothing can be won, and numbers of one clause that are looked at."""
 COVERED = 0.6
@@ -51,6 +54,7 @@ def read(answer: str, facts: Facts) -> Reading:
     counts: set[int] = set()
     wrong, shown = equations(answer, facts)
     for clause in clauses(answer):
+        clause = _ALL_OF.sub("these", clause)
         if len(unsupported) > TOO_MANY:
             break
         for number in numbers(clause)[:TOO_MANY]:
@@ -69,7 +73,8 @@ def read(answer: str, facts: Facts) -> Reading:
 
 def _soft(number: Number) -> bool:
     """Ordinals and a written-out one are words more than claims."""
-    return number.kind == "ordinal" or (number.kind == "word" and abs(number.value) <= 1)
+    few = number.kind == "word" and abs(number.value) <= 1
+    return number.kind == "ordinal" or few
 
 
 def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact] | None:
@@ -125,7 +130,8 @@ def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
     ]
     spans: dict[tuple[int, int], bool] = {}
     for item, kind in said:
-        found = {fact for fact in facts.facts if any(_agree(item, known) for known in getattr(fact, kind))}
+        loose = 5 if _ABOUT.search(plain(clause[: item.span[0]])) else 0
+        found = {fact for fact in facts.facts if any(_agree(item, known, loose) for known in getattr(fact, kind))}
         asked = any(_agree(item, known) for known in getattr(facts.asked, kind))
         used |= {fact for fact in found if not asked or len(fact.content) <= 6}
         spans[item.span] = spans.get(item.span, False) or bool(found) or asked
@@ -133,10 +139,12 @@ def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
     return used
 
 
-def _agree(a: Date | Clock, b: Date | Clock) -> bool:
+def _agree(a: Date | Clock, b: Date | Clock, loose: int = 0) -> bool:
     if isinstance(a, Date) and isinstance(b, Date):
         return a.agrees(b)
-    return isinstance(a, Clock) and isinstance(b, Clock) and bool(a.minutes & b.minutes)
+    if not (isinstance(a, Clock) and isinstance(b, Clock)):
+        return False
+    return any(abs(one - other) <= loose for one in a.minutes for other in b.minutes)
 
 
 def _repeats(answer: str, fact: Fact, facts: Facts) -> bool:
@@ -169,7 +177,12 @@ def _names(answer: str, facts: Facts) -> list[str]:
     missing = []
     for match in _CAPITAL.finditer(answer):
         word = match[0].rstrip(".'’-")
-        if not word[:1].isupper() or len(word) < 2 or _opens(answer[max(match.start() - 12, 0) : match.start()]):
+        if (
+            not word[:1].isupper()
+            or len(word) < 2
+            or unit_of(plain(word))
+            or _opens(answer[max(match.start() - 12, 0) : match.start()])
+        ):
             continue
         parts = [part.removesuffix("'s") for part in words(word)]
         if all(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from .facts import Fact, Facts, keyed
-from .numbers import Number, numbers
+from .numbers import Number, numbers, same_dimension
 from .text import plain
 
 _RESULT = re.compile(r"(?:=|≈|\b(?:is|are|makes|gives)\b) ?[$€£]?(-?\d[\d,]{0,20}(?:\.\d{1,20})?)")
@@ -25,7 +25,7 @@ _OPERATORS: dict[type, Callable[[float, float], float]] = {
 _SUM = re.compile(r"\b(total|sum|altogether|in all|combined|together|overall|both)\b")
 _MEAN = re.compile(r"\b(average|mean|on average|typically|per)\b")
 _GAP = re.compile(
-    r"\b(difference|differ|more|less|fewer|ahead|behind|than|apart|between|longer|shorter|warmer|colder|cheaper|higher|lower|older|younger|left|remain\w*|change\w*|gap|lead\w*|faster|slower|spread|saves?)\b"
+    r"\b(difference|differ|more|less|fewer|ahead|behind|than|apart|margin|between|longer|shorter|warmer|colder|cheaper|higher|lower|older|younger|left|remain\w*|change\w*|gap|lead\w*|faster|slower|spread|saves?)\b"
 )
 _PRODUCT = re.compile(
     r"\b(total|altogether|in all|each|per|times|gives?|gets?|worth|equals?|makes?|for (?:two|three|four|five|six|\d+)|cost\w*|come to)\b"
@@ -111,6 +111,45 @@ def computed(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact
                     number.is_rounding_of(known.value / factor) for known in fact.numbers[:1]
                 ):
                     return {fact}
+    return _between(number, facts) or _derived(number, said, facts)
+
+
+_DERIVES = re.compile(r"\b(times|twice|margin|difference|each|per|total|altogether|together|combined|pay|tax|save)\b")
+_FEW = 40
+"""Observed numbers among which two are looked for that make another."""
+
+
+def _derived(number: Number, said: str, facts: Facts) -> set[Fact] | None:
+    """Two observed or asked numbers whose sum, difference, product or ratio this number is: where the words say that something
+    was worked out, or the number has three figures and more, so that it is no accident."""
+    figures = len(re.sub(r"\D", "", number.text).strip("0"))
+    known = [(fact, known.value) for fact in facts.facts for known in fact.numbers[:1]]
+    if (figures < 3 and not _DERIVES.search(said)) or len(known) > _FEW:
+        return None
+    pairs = [*known, *((None, asked.value) for asked in facts.asked.numbers)]
+    for (one, a), (other, b) in itertools.permutations(pairs, 2):
+        if one is None and other is None:
+            continue
+        made = [a + b, a - b, a * b, *([a / b] if b else [])]
+        if any(abs(value) > 1e-9 and value not in (a, b) and number.is_rounding_of(value) for value in made):
+            return {fact for fact in (one, other) if fact is not None}
+    return None
+
+
+def _between(number: Number, facts: Facts) -> set[Fact] | None:
+    """Two times of day of one record between which so much time passes."""
+    if not same_dimension(number.unit, "min"):
+        return None
+    records: dict[object, list[Fact]] = {}
+    for fact in facts.facts:
+        if fact.clocks:
+            records.setdefault(fact.record, []).append(fact)
+    for held in records.values():
+        for one, other in itertools.permutations(held[:6], 2):
+            gap = (min(other.clocks[0].minutes) - min(one.clocks[0].minutes)) % 1440
+            exact = Number(float(gap), unit="min").in_unit(number.unit)
+            if exact is not None and number.is_rounding_of(exact.value):
+                return {one, other}
     return None
 
 

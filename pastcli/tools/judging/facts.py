@@ -90,11 +90,14 @@ class Facts:
 
     names: list[str] = field(default_factory=list)
     """What the API of each response is called."""
+    arguments: list[dict[str, Any]] = field(default_factory=list)
+    """What each response was an answer to."""
     given_to: dict[int, set[str]] = field(default_factory=dict)
     """The words of the arguments that each API was called with."""
 
     def add(self, response: Any, api: int, arguments: Any = None, name: str = "") -> None:
         self.names.append(name)
+        self.arguments.append(arguments if isinstance(arguments, dict) else {})
         self.responses.append((api, response))
         if isinstance(arguments, dict):
             said = self.given_to.setdefault(api, set())
@@ -116,6 +119,8 @@ class Facts:
     def known_words(self) -> frozenset[str]:
         """Every word of a value, a field's name or the query, and its stem."""
         found = set(self.asked.words)
+        for name in self.names:
+            found.update(words(name), stems(name))
         for fact in self.facts:
             said = words(fact.text)
             found.update(said, map(stem, said), fact.key, words(fact.name))

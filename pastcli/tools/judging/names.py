@@ -44,6 +44,15 @@ _MONEY = {
     "£": "GBP",
     "¥": "JPY",
 }
+_COINS = "krona kronor krone kroner crown crowns franc francs dollar dollars pound pounds peso pesos rupee rupees lira yen yuan won real reais zloty koruna forint"
+_SAME = (
+    "film films movie movies",
+    "tv television series show shows",
+    "image images picture pictures photo photos",
+    "car cars automobile",
+    "soccer football",
+)
+"""Kinds of things by several names, as enumerations spell them."""
 _COLOURS = {
     "black": "000000",
     "white": "ffffff",
@@ -78,6 +87,7 @@ _COLOURS = {
 def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
     """(names, codes): plain text -> what it can stand for, each as `kind:CODE`."""
     from babel import Locale
+    from babel.numbers import get_territory_currencies
 
     locale = Locale("en")
     by_name: dict[str, set[str]] = {}
@@ -97,9 +107,15 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
     for kind, beside in (("country", _BESIDE), ("currency", _MONEY)):
         for name, code in beside.items():
             by_name.setdefault(name, set()).add(f"{kind}:{code}")
+    for group in _SAME:
+        for name in group.split():
+            by_name.setdefault(name, set()).add(f"kind:{group.split()[0]}")
     told = _DEMONYMS.split()
     for name, code in zip(told[::2], told[1::2], strict=True):
         by_name.setdefault(name, set()).add(f"country:{code}")
+        money = {f"currency:{one}" for one in get_territory_currencies(code)}
+        for coin in _COINS.split():
+            by_name.setdefault(f"{name} {coin}", set()).update(money)
     for name, codes in _COLOURS.items():
         for code in codes.split():
             by_name.setdefault(name, set()).add(f"colour:{code}")

@@ -72,6 +72,9 @@ for _kind, _table in {
         "year": 31557600,
     },
     "speed": {"kmh": 1 / 3.6, "kph": 1 / 3.6, "mph": 0.44704, "mps": 1, "knot": 0.514444},
+    "energy": {"wh": 1, "kwh": 1e3, "mwh": 1e6, "gwh": 1e9},
+    "power": {"kw": 1e3, "gw": 1e9},
+    "volume": {"ml": 1e-3, "cl": 1e-2, "dl": 0.1, "litre": 1, "liter": 1, "cc": 1e-3, "gallon": 3.785411784},
     "data": {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12},
 }.items():
     _UNITS |= {name: (_kind, factor) for name, factor in _table.items()}

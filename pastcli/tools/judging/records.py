@@ -67,7 +67,22 @@ def _named_records(facts: Facts) -> list[tuple[str, list[Fact]]]:
     for place, fields in _siblings(facts).items():
         if len(place) > 1 and isinstance(place[-1], str):
             lists.setdefault((*place[:-1], "*"), []).append((phrase(place[-1]), fields))
+    for key, called in _calls_of_one(facts).items():
+        lists[(key, "*", "*")] = called
     return max(lists.values(), key=len, default=[])
+
+
+def _calls_of_one(facts: Facts) -> dict[str, list[tuple[str, list[Fact]]]]:
+    """What several calls of one API said, each named by the argument in which it differs: the car's and the train's."""
+    found: dict[str, list[tuple[str, list[Fact]]]] = {}
+    for name in set(facts.names):
+        places = [n for n, one in enumerate(facts.names) if one == name]
+        for argument in facts.arguments[places[0]] if len(places) > 1 else ():
+            told = [facts.arguments[n].get(argument) for n in places]
+            if len({str(one) for one in told}) == len(told) and all(isinstance(one, str) and one for one in told):
+                held = [[f for f in facts.facts if f.record[0] == n + 1 and not facts.echoes(f)] for n in places]
+                found[name] = [(phrase(str(one)), own) for one, own in zip(told, held, strict=True)]
+    return found
 
 
 def _siblings(facts: Facts) -> Mapping[Place, list[Fact]]:

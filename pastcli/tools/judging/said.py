@@ -18,10 +18,37 @@ from .text import STOPWORDS, plain, stem, words
 ENOUGH = 0.6
 """Share of a free text's meaningful words that must come from the sources: a search phrase may be put in the model's words."""
 
+_FROM = {"from", "origin", "source", "base", "departure"}
+_TO = {"to", "target", "destination", "arrival"}
 _ZONE = re.compile(
     r"(?:Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/(?:\w+/)?(?P<city>[\w-]+)"
 )
 """A time zone is named after a city: who says Tokyo says Asia/Tokyo."""
+
+
+def is_regrouped(text: str, query: str) -> bool:
+    """True if a text is a long number of the query with its figures grouped in another way: of a telephone, an account."""
+    figures = re.sub(r"\D", "", text)
+    if len(figures) < 7 or not re.fullmatch(r"[-+\d ()./]+", text):
+        return False
+    return any(re.sub(r"\D", "", one) == figures for one in re.findall(r"\+?\(?\d[\d .\-/()]{5,}\d", query))
+
+
+def is_turned_round(value: str, name: str, query: str) -> bool:
+    """True if an argument is where from, and the query names its value only as where to; or the other way round."""
+    own = set(words(name))
+    way = "from" if own & _FROM else "to" if own & _TO else ""
+    if not way or re.search(r"\b(?:distance|how far|between)\b", plain(query)):  # the same both ways
+        return False
+    spoken = words(query)
+    meaning, text = names.meanings(value), words(value)
+    before = set()
+    for length in (1, 2, 3):
+        for place in range(1, len(spoken) - length + 1):
+            part = spoken[place : place + length]
+            if part == text or (meaning and names.meanings(" ".join(part)) & meaning):
+                before.add({"into": "to", "in": "to"}.get(spoken[place - 1], spoken[place - 1]))
+    return ("to" if way == "from" else "from") in before and way not in before
 
 
 def said(

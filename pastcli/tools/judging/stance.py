@@ -15,6 +15,7 @@ _OPPOSITES = (
     ("public", "private"),
     ("indoor|indoors", "outdoor|outdoors"),
     ("married", "unmarried|single|divorced|widowed"),
+    ("passed|approved|accepted|adopted", "rejected|defeated|declined|denied|refused"),
     ("available|in stock|vacant|bookable", "unavailable|sold out|out of stock|booked|fully booked|taken"),
     ("open|opened", "closed|shut"),
     ("delayed|late|behind schedule|running late|delay", "on time|on schedule|punctual|no delay|early"),
@@ -29,7 +30,7 @@ _OPPOSITES = (
     ("exist|exists|found|registered|taken", "nonexistent|missing|unregistered"),
     ("disposable|temporary|throwaway", "permanent"),
 )
-_SPELLED_OUT = 13
+_SPELLED_OUT = 14
 """Pairs of which one word alone as a value tells which it is; of the others, a value is rather what something is called."""
 _NOT = re.compile(
     r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|yet to|hardly|nothing|nobody)\b|n't\b"

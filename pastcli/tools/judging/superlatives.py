@@ -16,10 +16,11 @@ _SUPERLATIVES: tuple[tuple[str, str, Callable[..., float]], ...] = (
     (r"cheap(?:est|er)|lowest price|lower price|less expensive|least expensive|lowest fare|best price", _MONEY, min),
     (r"most expensive|more expensive|dearest|dearer|priciest|pricier|highest price", _MONEY, max),
     (
-        r"best rated|better rated|highest rated|rated best|best rating|highest rating|top rated|rated highest|highest score",
+        r"best|best[ -]rated|better rated|highest rated|rated best|best rating|highest rating|top rated|rated highest|highest score",
         r"rat|scor|star",
         max,
     ),
+    (r"next|earliest|soonest", r"dep|tim|start", min),
     (r"worst rated|lowest rated|lowest rating", r"rat|scor|star", min),
     (r"fast(?:est|er)|quick(?:est|er)|short(?:est|er)", r"minut|duration|hour|second|tim", min),
     (r"longest|longer", _LONG, max),
@@ -52,12 +53,12 @@ def wrong_end(answer: str, facts: Facts) -> str:
             continue
         held = {place: _field(fields, field) for place, fields in facts.records.items()}
         valued = {place: value for place, value in held.items() if value is not None}
-        if len(valued) < 2 or len({place[:-1] for place in valued}) > 1:
-            continue
-        best = pick(valued.values())
-        named = _claimed(answer, pattern, facts, list(valued)) or _named(answer, facts, valued)
-        if named and not any(valued[place] == best for place in named):
-            return _name(facts, (place for place, value in valued.items() if value == best)) or str(best)
+        for around in {place[:-1]: None for place in valued}:
+            row = {place: value for place, value in valued.items() if place[:-1] == around}
+            best = pick(row.values())
+            named = _claimed(answer, pattern, facts, list(row)) or _named(answer, facts, row) if len(row) > 1 else []
+            if named and not any(row[place] == best for place in named):
+                return _name(facts, (place for place, value in row.items() if value == best)) or str(best)
     return ""
 
 
@@ -104,5 +105,10 @@ def _is_name(fact: Fact) -> bool:
 
 
 def _field(fields: Sequence[Fact], pattern: str) -> float | None:
-    held = (fact for fact in fields if fact.numbers and any(re.match(rf"(?:{pattern})", part) for part in fact.key))
-    return next((fact.numbers[0].value for fact in held), None)
+    for fact in fields:
+        if any(re.match(rf"(?:{pattern})", part) for part in fact.key):
+            if fact.numbers:
+                return fact.numbers[0].value
+            if fact.clocks and not fact.dates:
+                return float(min(fact.clocks[0].minutes))
+    return None
