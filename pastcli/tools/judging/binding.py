@@ -11,8 +11,9 @@ from .asked import GENERIC
 from .claims import equal, mentions
 from .dates import dates
 from .facts import Fact, Facts, keyed
-from .numbers import Number, numbers, same_dimension
+from .numbers import Number, numbers
 from .text import clauses, phrase, plain, stem, stems
+from .units import same_dimension
 
 Key = tuple[str, ...]
 _COMPARES = re.compile(r"\b(than|ahead|behind|more|less|difference|against|versus|vs|compared|followed)\b")

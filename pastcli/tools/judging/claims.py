@@ -11,8 +11,9 @@ from .codes import as_observed, unknown_codes
 from .computed import computed, equations
 from .dates import Clock, Date, clocks, dates
 from .facts import Fact, Facts
-from .numbers import Number, degrees_of_none, numbers, same_dimension, unit_of
+from .numbers import Number, degrees_of_none, numbers
 from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
+from .units import same_dimension, unit_of
 
 _DOWNWARDS = re.compile(
     r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|under|owes?|debt|overdrawn|west|south|[ws])\b"

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable
 
 from .facts import Fact, Facts, keyed
-from .numbers import Number, numbers, same_dimension
+from .numbers import Number, numbers
 from .text import plain
+from .units import same_dimension
 
 _RESULT = re.compile(r"(?:=|≈|\b(?:is|are|makes|gives)\b) ?[$€£]?(-?\d[\d,]{0,20}(?:\.\d{1,20})?)")
 _TERMS = re.compile(r"[-+]?[(\d][-+*/×x÷·−().,\d$€£% ]*\Z")

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from .dates import Clock, Date, clocks, dates
-from .numbers import HUNDREDTHS, Number, numbers, unit_of_key
+from .numbers import Number, numbers
 from .sources import Said
 from .text import content, phrase, plain, stem, stems, words
+from .units import HUNDREDTHS, unit_of_key
 
 MOST = 4000
 """Values looked at in one response; beyond, an answer can hardly be about them."""

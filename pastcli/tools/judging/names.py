@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from .numbers import same_units
 from .text import plain
+from .units import same_units
 
 _BESIDE = {
     "usa": "US",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .dates import clocks, dates
 from .text import plain
+from .units import DURATIONS, HUNDREDTHS, NEXT, TEMPERATURES, UNITS, unit_of
 
 _SCALES = {
     "k": 1e3,
@@ -21,70 +22,6 @@ _SCALES = {
     "trillion": 1e12,
     "hundred": 1e2,
     "dozen": 12,
-}
-_UNITS: dict[str, tuple[str, float]] = {}
-for _kind, _table in {
-    "length": {
-        "mm": 1e-3,
-        "cm": 1e-2,
-        "m": 1,
-        "metre": 1,
-        "meter": 1,
-        "km": 1e3,
-        "kilometre": 1e3,
-        "kilometer": 1e3,
-        "mile": 1609.344,
-        "mi": 1609.344,
-        "ft": 0.3048,
-        "feet": 0.3048,
-        "foot": 0.3048,
-        "inch": 0.0254,
-        "inches": 0.0254,
-        "yard": 0.9144,
-    },
-    "mass": {
-        "mg": 1e-6,
-        "g": 1e-3,
-        "gram": 1e-3,
-        "kg": 1,
-        "kilo": 1,
-        "kilogram": 1,
-        "lb": 0.45359237,
-        "pound": 0.45359237,
-        "oz": 0.0283495,
-        "ounce": 0.0283495,
-        "tonne": 1e3,
-    },
-    "time": {
-        "ms": 1e-3,
-        "millisecond": 1e-3,
-        "s": 1,
-        "sec": 1,
-        "second": 1,
-        "min": 60,
-        "minute": 60,
-        "h": 3600,
-        "hr": 3600,
-        "hour": 3600,
-        "day": 86400,
-        "week": 604800,
-        "month": 2629800,
-        "year": 31557600,
-    },
-    "speed": {"kmh": 1 / 3.6, "kph": 1 / 3.6, "mph": 0.44704, "mps": 1, "knot": 0.514444},
-    "energy": {"wh": 1, "kwh": 1e3, "mwh": 1e6, "gwh": 1e9},
-    "power": {"kw": 1e3, "gw": 1e9},
-    "volume": {"ml": 1e-3, "cl": 1e-2, "dl": 0.1, "litre": 1, "liter": 1, "cc": 1e-3, "gallon": 3.785411784},
-    "data": {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12},
-}.items():
-    _UNITS |= {name: (_kind, factor) for name, factor in _table.items()}
-_TEMPERATURES = {"celsius": (1.0, 0.0), "fahrenheit": (5 / 9, -160 / 9)}
-"""Degrees as a · x + b degrees Celsius."""
-_QUANTITIES = {
-    "length": "height width length depth distance radius altitude size elevation".split(),
-    "mass": "weight mass".split(),
-    "time": "duration time interval timeout period minutes hours seconds".split(),
-    "speed": ["speed", "velocity"],
 }
 _DEGREES = re.compile(
     r"\s?(?:°|º|deg(?:rees?)?\s)\s?(?P<scale>c|f|celsius|fahrenheit)\b|\s(?P<word>celsius|fahrenheit)\b"
@@ -114,13 +51,9 @@ _PARTS = {"half": 0.5, "third": 1 / 3, "quarter": 0.25}
 _PART = re.compile(
     r"\b(?:(?P<n>one|two|three)\s+)?(?P<part>half|halves|thirds?|quarters?)\s+(?:of\s+)?(?:an?|one)\s+(?P<unit>[a-z]+)"
 )
-_DURATIONS = {"w": "week", "d": "day", "h": "hour", "m": "min", "s": "s"}
-_NEXT = {"w": "d", "d": "h", "h": "m", "m": "s"}
 _TWO_UNITS = re.compile(
     r"(?<![\w.])(?P<a>\d{1,3})\s?(?P<u>w(?:eeks?)?|d(?:ays?)?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?)\.?,?\s?(?:and\s)?(?P<b>\d{1,2})(?:\s?(?P<v>days?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?))?(?![\w.])"
 )
-HUNDREDTHS = re.compile(r"\b(?:cents?|pence|pennies|penny|ore|øre|centimes?|groschen|paise|kopeks?|centavos?)\b")
-"""Hundredths of a currency's unit, plain."""
 _UNIT_AFTER = re.compile(r"\s?-?(?:°\s?)?([a-z/]+)")
 _LOOSE = re.compile(
     r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to)\W*$|[~≈]\s*$"
@@ -132,7 +65,7 @@ _ENUMERATION = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 class Number:
     """A number as said. `step` is the worth of its last digit: 38.4 million has 100,000.
 
-    `kind` is `number`, `percent`, `ordinal` or `word`; `unit` a name of `_UNITS` or ''; `loose` whether it was said to be
+    `kind` is `number`, `percent`, `ordinal` or `word`; `unit` a name of `UNITS` or ''; `loose` whether it was said to be
     approximate, `signed` whether a sign was written; `text` and `span` where it stands.
     """
 
@@ -155,10 +88,10 @@ class Number:
 
     def in_unit(self, unit: str) -> Number | None:
         """The same quantity in another unit of its kind; None if it is of another kind."""
-        if self.unit in _TEMPERATURES and unit in _TEMPERATURES:
-            (a, b), (c, d) = _TEMPERATURES[self.unit], _TEMPERATURES[unit]
+        if self.unit in TEMPERATURES and unit in TEMPERATURES:
+            (a, b), (c, d) = TEMPERATURES[self.unit], TEMPERATURES[unit]
             return replace(self, value=(a * self.value + b - d) / c, step=self.step * a / c, unit=unit)
-        mine, other = _UNITS.get(self.unit), _UNITS.get(unit)
+        mine, other = UNITS.get(self.unit), UNITS.get(unit)
         if not mine or not other or mine[0] != other[0]:
             return None
         factor = mine[1] / other[1]
@@ -236,9 +169,9 @@ def _fractions(text: str) -> Iterator[Number]:
 def _composed(text: str) -> Iterator[Number]:
     """Durations in two units: 2 h 25 min, 5 min 30 s, 3 days and 4 hours."""
     for match in _TWO_UNITS.finditer(text):
-        big, small = _DURATIONS[match["u"][0]], _DURATIONS[(match["v"] or _NEXT[match["u"][0]])[0]]
-        if (match["v"] or "and" not in match[0]) and _UNITS[big][1] > _UNITS[small][1]:
-            value = int(match["a"]) * _UNITS[big][1] / _UNITS[small][1] + int(match["b"])
+        big, small = DURATIONS[match["u"][0]], DURATIONS[(match["v"] or NEXT[match["u"][0]])[0]]
+        if (match["v"] or "and" not in match[0]) and UNITS[big][1] > UNITS[small][1]:
+            value = int(match["a"]) * UNITS[big][1] / UNITS[small][1] + int(match["b"])
             yield Number(value, 1.0, "number", small, text=match[0].strip(), span=match.span())
 
 
@@ -252,51 +185,16 @@ def _unit_after(text: str, place: int) -> str:
     return unit_of(match[1]) if match else ""
 
 
-def unit_of(word: str) -> str:
-    """The unit a word names, as `_UNITS` spells it; ''."""
-    word = word.replace("km/h", "kmh").replace("/", "")
-    if word in _UNITS:
-        return word
-    return word[:-1] if word.endswith("s") and len(word) > 2 and word[:-1] in _UNITS else ""
-
-
-def unit_of_key(key: Sequence[str]) -> str:
-    """The unit that a field's name says its value is in: `distance_km`, `minutes`, `protein_g`."""
-    warm = any(word.startswith(("temp", "feel")) for word in key)
-    named = next((name for name in _TEMPERATURES for word in key if word == name or (warm and word == name[0])), "")
-    return named or next((unit for word in reversed(key) if (unit := unit_of(word))), "")
-
-
-def same_units() -> Iterator[tuple[str, str]]:
-    """(name or plural of a unit, which one it is): "km" and "kilometres" are one. Letters that are words as well are none."""
-    for name, (kind, factor) in _UNITS.items():
-        if name not in ("m", "g", "s", "h", "min", "second", "pound", "foot", "mi"):
-            for spelled in (name, f"{name}s") if len(name) > 2 else (name,):
-                yield spelled, f"unit:{kind}:{factor:g}"
-    for name in _TEMPERATURES:
-        yield name, f"unit:{name}"
-        yield name[0], f"unit:{name}"
-
-
-def dimension_of(word: str) -> str:
-    """The kind of quantity that a word speaks of: "height" is a length; ''."""
-    return next((kind for kind, said in _QUANTITIES.items() if word in said), "")
-
-
 def in_any_unit(number: Number, kind: str) -> Iterator[Number]:
     """A quantity of this kind in all its units; nothing for another kind."""
-    if kind and number.unit in _UNITS and _UNITS[number.unit][0] == kind:
-        yield from (other for unit in _UNITS if (other := number.in_unit(unit)) is not None)
-
-
-def same_dimension(a: str, b: str) -> bool:
-    return a in _UNITS and b in _UNITS and _UNITS[a][0] == _UNITS[b][0]
+    if kind and number.unit in UNITS and UNITS[number.unit][0] == kind:
+        yield from (other for unit in UNITS if (other := number.in_unit(unit)) is not None)
 
 
 def degrees_of_none(claimed: Number, known: Number) -> bool:
     """True if a claimed temperature is a known number that says no scale, taken as degrees of the other one."""
-    if claimed.unit not in _TEMPERATURES or known.unit:
+    if claimed.unit not in TEMPERATURES or known.unit:
         return False
-    other = next(name for name in _TEMPERATURES if name != claimed.unit)
+    other = next(name for name in TEMPERATURES if name != claimed.unit)
     converted = replace(known, unit=other).in_unit(claimed.unit)
     return converted is not None and claimed.is_rounding_of(converted.value)

@@ -10,10 +10,11 @@ from ...api import Parameter
 from . import names
 from .dates import RELATIVE, Date, clocks, dates
 from .fit import counts_things, fits, has_shape
-from .numbers import Number, dimension_of, in_any_unit, unit_of_key
+from .numbers import Number, in_any_unit
 from .passing import FREE, IDENTITY, PLAIN, named, passes_as
 from .sources import Said, Sources
 from .text import STOPWORDS, plain, stem, words
+from .units import dimension_of, unit_of_key
 
 ENOUGH = 0.6
 """Share of a free text's meaningful words that must come from the sources: a search phrase may be put in the model's words."""
