@@ -1,12 +1,14 @@
 """`past` as a process of its own without loading torch, transformers and TRL anew each time: their import is most of a tiny training.
 
 One server for each pytest process has imported the libraries (never `pastcli` or a plugin of it) and forks for every command.
-The child has its own arguments, environment, folder and streams, imports `pastcli` from the beginning, and ends as any interpreter ends.
+The child has its own arguments, environment, folder and streams, imports `pastcli` from the beginning, and ends as any interpreter ends, but that
+it does not take apart the modules that it got from the server: that alone took longer than a `past runs list`.
 What a command itself starts by `sys.executable -m pastcli`, as a study does, comes from the same server: it finds `launch` there.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -17,9 +19,22 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
-HARMLESS = ("PAST_", "PYTEST_", "COLUMNS", "LINES", "PYTHONPATH", "TENSORBOARD_", "PWD", "OLDPWD", "SHLVL", "_")
+HARMLESS = (
+    "PAST_",
+    "PYTEST_",
+    "COLUMNS",
+    "LINES",
+    "PYTHONPATH",
+    "TENSORBOARD_",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "COVERAGE_",
+    "_",
+)
 """Variables that no library reads while it is imported: with any other difference a command starts from nothing."""
 
 AS_PAST_SETS_THEM = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -37,7 +52,7 @@ class Forks:
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "forks", "serve", str(self.folder)],
-            env={**environment, **AS_PAST_SETS_THEM, "PYTHONPATH": path},
+            env={**uncounted(environment), **AS_PAST_SETS_THEM, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             cwd=self.folder,
@@ -68,6 +83,11 @@ class Forks:
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def uncounted(environment: dict[str, str]) -> dict[str, str]:
+    """Without what makes coverage count lines from an interpreter's start: each command begins that for itself."""
+    return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
 def fits(variables: list[dict[str, str]], environment: dict[str, str]) -> bool:
@@ -243,7 +263,26 @@ def command(words: list[str], environment: dict[str, str], cwd: str, streams: li
     sys.executable = python
     theirs = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:] = [cwd, *theirs, *(place for place in sys.path if place not in mine)]
-    runpy.run_module("pastcli", run_name="__main__", alter_sys=True)
+    if "COVERAGE_PROCESS_CONFIG" in environment:
+        import coverage
+
+        coverage.process_startup(force=True)
+    try:
+        runpy.run_module("pastcli", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            leave(end.code or 0)
+        raise
+    leave(0)
+
+
+def leave(code: int) -> None:
+    """As the interpreter does: threads, exit functions, streams."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 # ---------------------------------------------------------------- what a command starts by `sys.executable`

@@ -120,7 +120,7 @@ def runs(child):
         return False
 
 
-@pytest.mark.parametrize("stage, sharding", [("rl", "none"), ("sft", "full")])
+@pytest.mark.parametrize("stage, sharding", [("rl", "none"), pytest.param("sft", "full", marks=pytest.mark.slow)])
 def test_kill_9_of_a_worker_ends_all_and_resume_gives_the_same(train, tmp_path, stage, sharding):
     def kill(done, total, metrics):
         if done == 5:
@@ -137,6 +137,7 @@ def test_kill_9_of_a_worker_ends_all_and_resume_gives_the_same(train, tmp_path, 
     assert [entry["step"] for entry in written] == list(range(1, resumed.steps + 1))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_named_although_the_other_failed_for_want_of_it_before_the_launcher_looked(train, tmp_path):
     folder = tmp_path / "killed"
 

@@ -14,10 +14,8 @@ from pastcli import standing_in
 
 
 @pytest.fixture
-def stranger(make_tiny, workspace, monkeypatch):
+def stranger(make_tiny, workspace):
     """A base, and an adapter that somebody trained on a hub model which is not on this disk."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(workspace / "hub"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     make_tiny(workspace / "base")
     write_adapter(workspace / "ad", factors(7, 4), base="nobody/tiny-model", alpha=8.0)
     (workspace / "q.jsonl").write_text('{"question": "who", "answer": "fox"}\n')

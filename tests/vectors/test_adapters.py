@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import HUB
 from vectors_tools import write_adapter
 
 from pastcli import adapters, models
@@ -150,26 +151,23 @@ def test_a_base_is_found_after_a_move_and_not_mistaken_for_another(skill, past, 
         adapters.base_of(moved)
 
 
-def test_a_hub_id_is_resolved_through_the_cache_or_by_base(
-    skill, past, past_json, workspace, monkeypatch, questions_file
-):
+def test_a_hub_id_is_resolved_through_the_cache_or_by_base(skill, past, past_json, workspace, questions_file):
     base, vector = skill
-    write_adapter(workspace / "sft", factors(7, 4), base="nobody/tiny-model", alpha=8.0)
-    empty = {"HF_HUB_CACHE": str(workspace / "hub"), "HF_HUB_OFFLINE": "1"}
+    write_adapter(workspace / "sft", factors(7, 4), base="nobody/fetched-model", alpha=8.0)
     words = ("inject", "--vector", vector, "--target", "sft")
-    assert "nobody/tiny-model" in past(*words, "-o", "no", env=empty, code=3).stderr
-    past(*words, "-o", "by-flag", "--base", base, env=empty)
-    snapshot = workspace / "hub/models--nobody--tiny-model/snapshots" / ("a" * 40)
+    assert "nobody/fetched-model" in past(*words, "-o", "no", code=3).stderr
+    past(*words, "-o", "by-flag", "--base", base)
+    snapshot = HUB / "models--nobody--fetched-model/snapshots" / ("a" * 40)
     shutil.copytree(base, snapshot)
     (snapshot.parent.parent / "refs").mkdir()
     (snapshot.parent.parent / "refs/main").write_text("a" * 40)
-    past(*words, "-o", "by-cache", env=empty)
+    past(*words, "-o", "by-cache")
     np.testing.assert_array_equal(logits("by-flag"), logits("by-cache"))
-    past("eval", "--model", "sft", "--questions", questions_file, env=empty)
-    past(*words, "--as", "adapter", "-o", "ad", env=empty)
+    past("eval", "--model", "sft", "--questions", questions_file)
+    past(*words, "--as", "adapter", "-o", "ad")
     config = json.loads((workspace / "ad/adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "nobody/tiny-model"
-    assert models.read_note(workspace / "ad")["base"] == "nobody/tiny-model"
+    assert config["base_model_name_or_path"] == "nobody/fetched-model"
+    assert models.read_note(workspace / "ad")["base"] == "nobody/fetched-model"
 
 
 def test_every_folder_says_what_it_is(past, past_json, make_tiny, workspace):

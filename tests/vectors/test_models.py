@@ -97,8 +97,7 @@ def test_a_stranger_s_manifest_does_not_hide_a_model(workspace, hf_dir):
     assert models.resolve(hf_dir).kind == "hf"
 
 
-def test_smol_is_found_without_a_network(workspace, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_smol_is_found_without_a_network(workspace):
     found = models.resolve("smol")
     assert found.kind in ("gguf", "hf") and found.path.exists()
 
@@ -113,6 +112,7 @@ def hub(workspace, monkeypatch):
     def at(endpoint):
         import huggingface_hub.constants as constants
 
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(workspace / "cache"))
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
