@@ -86,6 +86,7 @@ def rates(file):
         ("labelled_episodes_third.json", 0.05, 0.05),
         ("labelled_episodes_fourth.json", 0.05, 0.05),
         ("labelled_episodes_fifth.json", 0.05, 0.05),
+        ("labelled_episodes_sixth.json", 0.06, 0.05),
     ],
 )
 def test_hand_labelled_episodes(file, solved, not_solved):

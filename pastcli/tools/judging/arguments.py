@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...api import Episode, Parameter, Step, ToolSpec
+from . import names
 from .dates import dates
 from .fit import copied_example, goes_to_another, passed_over
 from .numbers import numbers
@@ -95,6 +96,8 @@ def _is_held(
         return False
     if _is_neighbours(str(value), sources):
         return False
+    if isinstance(value, str) and names.meanings(value) & sources.asked.meanings:
+        return True
     if all(word in sources.asked.words for word in words(str(value))):
         return not goes_to_another(str(value), parameter, sources.query)
     return not passed_over(parameter, sources.used, sources.query)

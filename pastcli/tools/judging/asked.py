@@ -47,7 +47,8 @@ def wanted(facts: Facts, api: int | None = None) -> Wanted:
     A field is named by all words of its name, or by those of the object it lies in (`support.url`) where its own name is
     one that any query holds.
     """
-    asked, handles = set(stems(facts.asked.text)), _asks_for_handles(facts.asked.text)
+    spoken, handles = stems(facts.asked.text), _asks_for_handles(facts.asked.text)
+    asked = {*spoken, *(stem(one + other) for one, other in pairwise(words(facts.asked.text)))}  # the sun set: `sunset`
     found: dict[tuple[str, ...], list[Fact]] = {}
     for fact in facts.novel:
         if api is not None and fact.api != api:

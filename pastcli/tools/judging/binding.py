@@ -9,7 +9,7 @@ from dataclasses import replace
 from . import names
 from .asked import GENERIC
 from .claims import equal, mentions
-from .dates import dates
+from .dates import clocks, dates
 from .facts import Fact, Facts, keyed
 from .numbers import Number, numbers
 from .text import clauses, phrase, plain, stem, stems
@@ -20,6 +20,7 @@ _COMPARES = re.compile(r"\b(than|ahead|behind|more|less|difference|against|versu
 _AMOUNT = re.compile(
     r"(?P<sign>[$€£¥])\s?(?P<amount>\d[\d,]*(?:\.\d+)?)|(?P<before>\d[\d,]*(?:\.\d+)?)\s?(?P<word>dollars?|euros?|pounds?|yen|rupees?|francs?|[$€£¥])(?!\w)"
 )
+_DAYS = frozenset("mon tue wed thu fri sat sun".split())
 _DOLLARS = {f"currency:{code}" for code in ("USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN")}
 
 
@@ -49,8 +50,26 @@ def misbound(answer: str, facts: Facts) -> list[str]:
                 by_key = {key: [*held, *_multiples(held, facts)] for key, held in by_key.items()}
             wrong = _wrong_field(claimed[0], named or _told_by_a_word(by_key, said), by_key, bool(named), said)
             found += [wrong] if wrong else []
-        found += _other_record(clause, facts)
+        found += [*_other_record(clause, facts), *_other_day(clause, facts)]
     return found + _strange_money(answer, facts)
+
+
+def _other_day(clause: str, facts: Facts) -> list[str]:
+    """Times of a clause that names one day of the week, where fields are named after days and only another one has them."""
+    days = {word[:3] for word in re.findall(r"\b(mon|tues?|wednes|thurs?|fri|satur|sun)days?\b", plain(clause))}
+    by_day: dict[str, list[Fact]] = {}
+    for fact in facts.facts:
+        if fact.clocks and len(fact.key) == 1 and fact.key[0][:3] in _DAYS:
+            by_day.setdefault(fact.key[0][:3], []).append(fact)
+    own = [fact for day in days for fact in by_day.get(day, ())]
+    if len(days) != 1 or not own:
+        return []
+    return [
+        "the hours of another day"
+        for clock in clocks(clause)
+        if not any(clock.minutes & known.minutes for fact in own for known in fact.clocks)
+        and any(clock.minutes & known.minutes for held in by_day.values() for fact in held for known in fact.clocks)
+    ]
 
 
 def _strange_money(answer: str, facts: Facts) -> list[str]:
@@ -160,6 +179,11 @@ def _other_record(clause: str, facts: Facts) -> list[str]:
     if len(records) < 2 or len(named) != 1 or _COMPARES.search(plain(clause)):
         return []
     own, found = records[named[0]], []
+    for date in dates(clause):
+        mine = [known for fact in own for known in fact.dates]
+        others = [known for place, fields in records.items() if place != named[0] for f in fields for known in f.dates]
+        if mine and not any(date.agrees(known) for known in mine) and any(date.agrees(known) for known in others):
+            found.append("a date of another")
     for number in numbers(clause):
         wrong = _labelled_otherwise(number, plain(clause), own)
         if wrong:

@@ -134,7 +134,7 @@ def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
         loose = 5 if _ABOUT.search(plain(clause[: item.span[0]])) else 0
         found = {fact for fact in facts.facts if any(_agree(item, known, loose) for known in getattr(fact, kind))}
         asked = any(_agree(item, known) for known in getattr(facts.asked, kind))
-        used |= {fact for fact in found if not asked or len(fact.content) <= 6}
+        used |= {fact for fact in found if not asked}
         spans[item.span] = spans.get(item.span, False) or bool(found) or asked
     unsupported += [clause[begin:end].strip() for (begin, end), known in spans.items() if not known]
     return used

@@ -23,6 +23,12 @@ _META = frozenset(
 )
 
 
+_HOURS = re.compile(r"(\d{1,2})\s?[-–]\s?(\d{1,2})")
+"""Opening hours in short: 10-14."""
+_LASTING = frozenset(map(stem, "length duration runtime elapsed lasts".split()))
+"""Words of fields that say how long something takes."""
+
+
 @dataclass(frozen=True)
 class Fact:
     """One value inside a response.
@@ -60,6 +66,8 @@ class Fact:
             return []
         if isinstance(self.value, (int, float)):
             return [Number(float(self.value), unit=self.unit)]
+        if self.clocks and set(self.key) & _LASTING:  # a length of 18:24 is no time of day
+            return [Number(float(min(clock.minutes)), unit="min") for clock in self.clocks]
         return [n if n.unit else Number(n.value, n.step, n.kind, self.unit, span=n.span) for n in numbers(self.text)]
 
     @cached_property
@@ -68,6 +76,9 @@ class Fact:
 
     @cached_property
     def clocks(self) -> list[Clock]:
+        hours = _HOURS.fullmatch(self.text) if isinstance(self.value, str) else None
+        if hours and any(stem(word) == "hour" for part in self.record if isinstance(part, str) for word in words(part)):
+            return [Clock(frozenset({60 * int(hour) % 1440})) for hour in hours.groups()]
         return clocks(self.text) if isinstance(self.value, str) else []
 
 

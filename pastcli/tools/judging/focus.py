@@ -24,6 +24,7 @@ _MEANT = (
     (r"how (?:long|many minutes|many hours)|duration|runtime", "duration length runtime minutes hours time days seconds"),
     (r"how far|distance", "distance km miles metres meters kilometres length"),
     (r"how (?:warm|hot|cold)|temperature", "temp temperature celsius fahrenheit degrees feels high low min max"),
+    (r"left|remaining|in stock", "available availability remaining left stock hand inventory quantity"),
     (r"how deep|depth", "depth deep"),
     (r"how (?:tall|high)|height|altitude|elevation", "height elevation altitude metres meters"),
     (r"how heavy|weight|weigh", "weight mass kg grams"),

@@ -27,6 +27,7 @@ _OPPOSITES = (
     ("free", "paid|occupied"),
     ("safe", "unsafe|dangerous"),
     ("true|yes", "false|no"),
+    ("required|necessary|needed|need|needs|mandatory", "optional|unnecessary"),
     ("exist|exists|found|registered|taken", "nonexistent|missing|unregistered"),
     ("disposable|temporary|throwaway", "permanent"),
 )
@@ -51,13 +52,15 @@ _REFUSAL = re.compile(
     r"|\btry again (?:later)?\b|\bi (?:have|had) no\b|\bfailed to\b|\b(?:was|were) not found\b|\bno \w+ (?:was|were) found\b)"
 )
 _NONE = re.compile(
-    r"\b(no|none|nobody|no one|no-one|unfortunately not|not any|nothing|zero|0|empty|without|neither|never|isn't any|aren't any|not found|(?:could|did|does|do)\s?(?:not|n't) (?:find|have|list|exist|return)\w*)\b|n't any\b|\bnot (?:listed|exist)"
+    r"\b(no|none|nobody|no one|no-one|unfortunately not|not any|nothing|zero|0|empty|without|neither|never|isn't any|aren't any|(?:does|do|did|has|have)\s?(?:not|n't) \w+|not found|(?:could|did|does|do)\s?(?:not|n't) (?:find|have|list|exist|return)\w*)\b|n't any\b|\bnot (?:listed|exist)"
 )
 _PERHAPS = re.compile(r"\b(may|might|could|either|possibly|or not|true or false|yes or no|whether or not|perhaps)\b")
 
 
 _CALLED = frozenset(map(stem, "name title description text summary".split()))
 """Words of fields that say what a thing is called: the shop "Open Harbour" need not be open."""
+_DAYS = frozenset("mon tue wed thu fri sat sun monday tuesday wednesday thursday friday saturday sunday".split())
+"""Fields of one day each: closed on Sundays says nothing of the other days."""
 _COUNTED = {
     "delay": "delayed",
     "lat": "delayed",
@@ -146,7 +149,7 @@ def _spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
     if isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool):
         return [((stem(name),), fact.value != 0) for part, name in _COUNTED.items() if part in fact.key]
-    if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or set(fact.key) & _CALLED:
+    if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or set(fact.key) & (_CALLED | _DAYS):
         return []
     found: list[tuple[tuple[str, ...], bool]] = []
     for positive, negative in _OPPOSITES[:_SPELLED_OUT]:
