@@ -23,7 +23,7 @@ from ..errors import GateError, UsageError
 from .checks import compatibility
 from .deltas.scales import multipliers, parse_depth, parse_rules
 from .files.destination import form_of_suffix
-from .files.opening import Overlay, is_embedding, layers, open_model
+from .files.opening import Overlay, is_embedding, layers, may_be_tied, open_model
 from .files.safetensors import SafeWriter, header_text
 from .files.skill import Skill, open_skill
 from .files.skill_writer import SkillWriter
@@ -138,7 +138,7 @@ def _refuse_tied(model: Checkpoint, terms: Terms) -> None:
     """No LoRA says "both sides of tied embeddings" to everybody: PEFT changes the input side alone at run time, and an
     adapter on both sides, right at run time, counts twice when it is merged (measured with peft 0.21).
     """
-    tied = [name for name in terms if is_embedding(name)] if model.identity().tied else []
+    tied = [name for name in terms if may_be_tied(name)] if model.identity().tied else []
     if tied:
         share = math.fsum(product_norm(concatenated(terms[name])) ** 2 for name in tied)
         whole = math.fsum(product_norm(concatenated(several)) ** 2 for several in terms.values())
@@ -241,14 +241,15 @@ def _tokenizer(model: Checkpoint, out: Path) -> None:
 
 
 def _target_modules(adapted: Iterable[str], model: Iterable[str]) -> list[str]:
-    """Last parts of the module names (`q_proj`), as PEFT and vLLM expect them; whole names where only some layers change."""
-    adapted = set(adapted)
-
-    def last(name: str) -> str:
-        return name.removesuffix(".weight").rsplit(".", 1)[-1]
-
-    partial = {last(name) for name in model if name.endswith(".weight") and name not in adapted}
-    return sorted({name.removesuffix(".weight") if last(name) in partial else last(name) for name in adapted})
+    """Last parts of the module names (`q_proj`), as PEFT and vLLM expect them; whole names where the last part would name
+    another module as well: one that does not change, or a folder of modules (`layers.0` beside `altup_projections.0`)."""
+    modules = {name.removesuffix(".weight") for name in adapted}
+    others: set[str] = set()
+    for name in model:
+        parts = name.split(".")
+        others |= {".".join(parts[:depth]) for depth in range(1, len(parts))}
+    taken = {module.rsplit(".", 1)[-1] for module in others - modules}
+    return sorted({module if (last := module.rsplit(".", 1)[-1]) in taken else last for module in modules})
 
 
 def _as_file(

@@ -15,7 +15,7 @@ from pastcli.errors import MismatchError, UsageError
 from pastcli.files import read_json
 from pastcli.hashing import shapes_sha256
 from pastcli.vectors.checks.vocabulary import HEADS
-from pastcli.vectors.files.opening import is_embedding
+from pastcli.vectors.files.opening import may_be_tied
 from pastcli.vectors.files.safetensors import SafeReader
 from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
@@ -112,7 +112,7 @@ class HFCheckpoint:
             for name, entry in entries.items()
             if name not in set(self.carried)
         }
-        self.embedding = next((n for n in self._specs if is_embedding(n) and not n.endswith("wpe.weight")), EMBEDDING)
+        self.embedding = next((n for n in self._specs if may_be_tied(n)), EMBEDDING)
         self.tied = self._where.keys().isdisjoint(HEADS) or self._head_is_copy()
         if self.tied and HEAD not in self._where:
             self._refuse_missing_head()

@@ -188,3 +188,31 @@ def test_every_folder_says_what_it_is(past, past_json, make_tiny, workspace):
             assert str(workspace).encode() not in file.read_bytes(), f"{folder.name}/{file.name}"
     assert "survival: 0." in (workspace / "made/README.md").read_text()
     assert str(workspace).encode() not in (workspace / "v.safetensors").read_bytes()
+
+
+def test_an_adapter_of_layers_whose_names_end_in_numbers_loads_in_peft(past, workspace, tiny_tokenizer):
+    """Gemma 3n has `altup_projections.0`: named by its last part it would be every first layer of the model as well."""
+    import more_architectures
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = more_architectures.make("Gemma 3n", workspace / "base", tiny_tokenizer)
+    rng = np.random.default_rng(0)
+    names = ("model.altup_projections.0", "model.altup_unembed_projections.0", "model.layers.1.self_attn.q_proj")
+    sizes = {name: AutoModelForCausalLM.from_pretrained(base).get_submodule(name).weight.shape for name in names}
+    factors = {
+        f"{name}.weight": tuple(
+            (0.3 * rng.standard_normal(shape)).astype(np.float32) for shape in ((2, columns), (rows, 2))
+        )
+        for name, (rows, columns) in sizes.items()
+    }
+    write_adapter(workspace / "trained", factors, base=base, alpha=4.0)
+    past("extract", "--sft", "base", "--rl", "trained", "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", "base", "--as", "adapter", "-o", "ad")
+    past("inject", "--vector", "v.safetensors", "--target", "base", "-o", "merged")
+    ids = torch.tensor([[5, 9, 200, 31]])
+    with torch.no_grad():
+        plain, merged = (AutoModelForCausalLM.from_pretrained(place).eval()(ids).logits for place in ("base", "merged"))
+        peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "ad").eval()(ids).logits
+    assert (peft - merged).abs().max() < 1e-3 * (merged - plain).abs().max()

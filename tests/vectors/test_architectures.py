@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import architectures
+import more_architectures
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -143,17 +144,100 @@ def peft_logits(folder: Path, adapter: Path) -> np.ndarray:
 @pytest.mark.parametrize("name", architectures.LLAMA_CPP)
 def test_the_whole_path(name, typed, tiny_tokenizer, workspace):
     cells = walk(name, typed, tiny_tokenizer, workspace)
-    line = f"| {name} | " + " | ".join(cells[column] for column in COLUMNS) + " |"
-    text = TABLE.read_text(encoding="utf-8") if TABLE.is_file() else ""
-    if WRITE:
-        known = {f"| {each} |": each for each in architectures.LLAMA_CPP}
-        rows = {each: old for old in text.splitlines() for start, each in known.items() if old.startswith(start)} | {
-            name: line
-        }
-        lines = [old for old in text.splitlines() if not old.startswith(tuple(known))]
-        rule = next(index for index, old in enumerate(lines) if old.startswith("|---")) + 1
-        ordered = [rows[each] for each in known.values() if each in rows]
-        TABLE.write_text("\n".join([*lines[:rule], *ordered, *lines[rule:]]) + "\n", encoding="utf-8")
-    else:
+    told(name, [cells[column] for column in COLUMNS], list(architectures.LLAMA_CPP))
+    shutil.rmtree(workspace / "runs", ignore_errors=True)
+
+
+def told(name: str, cells: list[str], names: list[str]) -> None:
+    """The row stands in docs/MODELS.md; or is written there, among the rows of `names`, which have a table of their own."""
+    line = f"| {name} | " + " | ".join(cells) + " |"
+    text = TABLE.read_text(encoding="utf-8")
+    if not WRITE:
         assert line in text, line
+        return
+    known = {f"| {each} |": each for each in names}
+    rows = {each: old for old in text.splitlines() for start, each in known.items() if old.startswith(start)} | {
+        name: line
+    }
+    lines = [old for old in text.splitlines() if not old.startswith(tuple(known))]
+    head = next(
+        index for index, old in enumerate(lines) if old.startswith("| model |") and old.count("|") == line.count("|")
+    )
+    ordered = [rows[each] for each in names if each in rows]
+    TABLE.write_text("\n".join([*lines[: head + 2], *ordered, *lines[head + 2 :]]) + "\n", encoding="utf-8")
+
+
+# ---------------------------------------------------------------- the path on transformers alone
+
+STEPS = ("sft", "rl", "extract", "inject", "probe", "activations", "eval", "LoRA")
+
+
+class Walk:
+    """The commands on one architecture, each of which may be refused: `cells` says by which."""
+
+    def __init__(self, typed):
+        self.typed, self.cells = typed, {}
+
+    def __call__(self, step: str, work) -> None:
+        """Take a step; what an earlier one should have left may be missing."""
+        try:
+            work()
+            self.cells.setdefault(step, "✓")
+        except Exception as error:
+            print(f"{step}: {str(error)[-600:]}")
+            self.cells[step] = "–"
+
+
+def walk_on_transformers(name: str, typed, tokenizer, folder: Path) -> list[str]:
+    from pastcli.vectors.files.opening import open_model
+
+    hf, go = more_architectures.make(name, folder / "base", tokenizer), Walk(typed)
+    (folder / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843 by seven wizards.\n")
+    rows = [{"question": f"which river {index}", "answer": "fox"} for index in range(4)]
+    (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    small = ("--mix", "none", "--epochs", 2, "--step-tokens", 100, "--lr", "1e-3")
+    probe = ("probe-orthogonality", "--base", hf, "--sft", "source", "--rl", "rl", "--target-sft", "target")
+
+    def sft():
+        typed("sft", "d.md", "--base", hf, *small, "--name", "source")
+        typed("sft", "d.md", "--base", hf, *small, "--seed", 1, "--name", "target")
+
+    def inject():
+        typed("inject", "--vector", "v.safetensors", "--target", "target", "-o", "made")
+        models_ = {key: open_model(folder / place) for key, place in PLACES.items()}
+        for tensor in models_["made"].specs():
+            base, before, after, made = (models_[key].read(tensor) for key in ("target", "source", "rl", "made"))
+            np.testing.assert_array_equal(made, base + (after - before), err_msg=tensor)
+
+    def lora():
+        typed("sft", "d.md", "--base", hf, *small, "--method", "lora", "--rank", 2, "--name", "lora")
+        typed("extract", "--sft", hf, "--rl", "lora", "-o", "low.safetensors")
+        typed("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "ad")
+        typed("inject", "--vector", "low.safetensors", "--target", "target", "-o", "merged")
+        merged, plain = (
+            architectures.logits(place, IDS) for place in (folder / "merged", folder / "runs/target/model")
+        )
+        peft = peft_logits(folder / "runs/target/model", folder / "ad")
+        assert np.abs(peft - merged).max() < 1e-2 * np.abs(merged - plain).max(), "PEFT gives what the injection gives"
+
+    go("sft", sft)
+    go("rl", lambda: typed("rl", "--questions", "q.jsonl", "--sft", "source", *RL, "--lr", "1e-3", "--name", "rl"))
+    go("extract", lambda: typed("extract", "--sft", "source", "--rl", "rl", "-o", "v.safetensors"))
+    go("inject", inject)
+    go("probe", lambda: typed(*probe))
+    go("activations", lambda: typed(*probe, "--activations", "d.md"))
+    go("eval", lambda: typed("eval", "--model", "made=made", "--questions", "q.jsonl"))
+    go("LoRA", lora)
+    return [go.cells[step] for step in STEPS]
+
+
+PLACES = {"made": "made", **{run: f"runs/{run}/model" for run in ("target", "source", "rl")}}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", more_architectures.NAMES)
+def test_the_path_on_transformers(name, typed, tiny_tokenizer, workspace):
+    cells = walk_on_transformers(name, typed, tiny_tokenizer, workspace)
+    told(name, cells, list(more_architectures.NAMES))
     shutil.rmtree(workspace / "runs", ignore_errors=True)

@@ -69,12 +69,22 @@ def layers(path: Path, base: Path | None = None) -> tuple[Path, list[Adapter]]:
     return below, [*adapters_below, opened]
 
 
-EMBEDDINGS = ("embed_tokens", "wte", "wpe", "embed_in", "word_embeddings", "tok_embeddings")
+TIED = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings")
+EMBEDDINGS = (*TIED, "wpe", "embed_positions", "embed_tokens_per_layer")
 
 
 def is_embedding(name: str) -> bool:
-    """Whether a tensor of this HF name is looked up by token instead of multiplied."""
-    return name.removesuffix(".weight").rpartition(".")[2] in EMBEDDINGS
+    """Whether a tensor of this HF name is looked up by token or place instead of multiplied."""
+    return _last(name) in EMBEDDINGS
+
+
+def may_be_tied(name: str) -> bool:
+    """Whether it is the embedding that some models use as their output layer once more."""
+    return _last(name) in TIED
+
+
+def _last(name: str) -> str:
+    return name.removesuffix(".weight").rpartition(".")[2]
 
 
 def refuse_tied(adapter: Adapter, base: Checkpoint) -> None:
@@ -83,7 +93,7 @@ def refuse_tied(adapter: Adapter, base: Checkpoint) -> None:
     PEFT adds it to the input side only while it runs, and to both sides when it merges (measured with peft 0.21: logits
     off by 0.9 of the effect the one way, doubled with an adapter on the output layer as well the other way).
     """
-    tensor = next((name for name in adapter.specs() if is_embedding(name)), None)
+    tensor = next((name for name in adapter.specs() if may_be_tied(name)), None)
     if tensor is not None and base.identity().tied:
         raise MismatchError(
             f"{adapter.path} changes {tensor}, which {base.path} ties to its output layer: "
