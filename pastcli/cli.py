@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from . import output
-from .errors import PastError
+from .errors import PastError, UsageError
 
 _CommandLineError: Any = typer.BadParameter.__mro__[2]
 """What Typer raises for a command line it cannot read. Its own copy of Click has no public name for the class."""
@@ -118,6 +118,10 @@ def past(
 ) -> None:
     """Parametric Skill Transfer: teach a model documents, lift the skill of using them, add it anywhere."""
     if workspace:
+        if os.path.lexists(workspace) and not os.path.isdir(workspace):
+            raise UsageError(
+                f"{workspace} is no folder: no workspace can be there", "-C DIR names a folder, there or to be made"
+            )
         os.environ["PAST_WORKSPACE"] = workspace
 
 
@@ -137,6 +141,7 @@ def main() -> None:
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
     as_json = "--json" in sys.argv[1:]
     try:
+        _nothing_empty(sys.argv[1:])
         code = app(prog_name="past", standalone_mode=not as_json)
         sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:
@@ -151,6 +156,13 @@ def main() -> None:
         if as_json and not output.emitted():
             output.emit({"error": message, "hint": hint, "exit_code": code}, True)
         sys.exit(code)
+
+
+def _nothing_empty(words: list[str]) -> None:
+    """`past ingest "$DOCS"` without that variable would read the current directory, as an empty path is taken for it."""
+    if "" in words:
+        before = words[words.index("") - 1] if words.index("") else "past"
+        raise UsageError(f"an empty word on the command line, after {before!r}", "was a variable of the shell not set?")
 
 
 def _told(error: BaseException) -> tuple[str, str | None, int]:

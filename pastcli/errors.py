@@ -18,6 +18,13 @@ class PastError(Exception):
         self.hint = hint
 
 
+def reason(error: Exception) -> str:
+    """Why a file could not be read, as one says it: no error number, no path a second time, no name of a codec."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 (byte {error.start})"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)[:120]
+
+
 class UsageError(PastError):
     """Wrong flags, configuration or input that was never usable (exit code 2)."""
 

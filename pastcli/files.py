@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import MismatchError, PastError, UsageError
+from .errors import MismatchError, PastError, UsageError, reason
 
 
 def write_json(path: Path, data: Any, sync: bool = False) -> None:
@@ -64,7 +64,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise MismatchError(f"{path} cannot be read: {str(error)[:120]}") from None
+        raise MismatchError(f"{path} cannot be read: {reason(error)}") from None
     if not isinstance(value, dict):
         raise MismatchError(f"{path} is not a JSON object")
     return value

@@ -44,8 +44,13 @@ def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     if "apis" in metrics:
         return _lessons(run, metrics)
     skipped = metrics.get("skipped", 0)
-    left_out = f"; {skipped} files were skipped" if skipped else ""
-    return Closing(f"{metrics['passages']} passages of {metrics['documents']} documents{left_out}", "past sft")
+    left_out = f"; skipped {_many(skipped, 'file')}" if skipped else ""
+    made = f"{_many(metrics['passages'], 'passage')} of {_many(metrics['documents'], 'document')}"
+    return Closing(f"{made}{left_out}", "past sft")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _lessons(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Closing:
@@ -235,7 +240,7 @@ def studied(metrics: Mapping[str, Any], command: str) -> Closing:
     parts, asked = metrics["parts"], metrics["parts"]["target"]["questions"]
     used = f"{metrics['documents']} of {metrics['of_documents']} documents"
     if metrics["passages_each"]:
-        used += f", the first {metrics['passages_each']} passages of each"
+        used += f", the first {_many(metrics['passages_each'], 'passage')} of each"
     practised = len(parts["source"]["documents"])
     said = (
         f"{used}: {practised} to practise on, {asked} questions on others"

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, reason
 from .setting import checked, default_of
 from .stages import STAGES
 from .training import preset
@@ -115,7 +115,7 @@ def load_file(path: Path) -> dict[str, dict[str, Any]]:
     try:
         tables = tomli.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        raise UsageError(f"{path} cannot be read: {reason(error)}", "expected TOML in UTF-8") from error
     for stage, table in tables.items():
         if stage not in STAGES:
             raise UsageError(f"unknown table [{stage}] in {path}", nearest(stage, STAGES))

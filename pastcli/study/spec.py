@@ -14,7 +14,7 @@ from .. import config as configs
 from ..config.setting import checked, finite
 from ..config.study import STAGE_TABLES, TOP, Arm, Part, Phase, Vector
 from ..config.study_tools import Arm as ToolsArm
-from ..errors import UsageError
+from ..errors import UsageError, reason
 
 SFT_LIKE = ("imitation", "format")
 """Tables whose stage is SFT."""
@@ -178,7 +178,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return parse_toml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} cannot be read: {error}", "name a study file; `past study arms` prints a start"
+            f"{path} cannot be read: {reason(error)}", "name a study file; `past study arms` prints a start"
         ) from error
 
 

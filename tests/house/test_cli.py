@@ -71,6 +71,37 @@ def test_with_json_an_error_is_json_too(past, words, code, told):
     assert told in done.stderr
 
 
+def test_an_empty_word_is_an_unset_variable_and_not_the_current_folder(past, workspace):
+    """`past ingest "$DOCS"` made a corpus of all that lay around; `runs rm ""` counted every run as meant."""
+    (workspace / "secret.txt").write_text("Nobody asked for this to be read.")
+    for words in (("ingest", "", "-o", "c.jsonl"), ("ingest", "secret.txt", "-o", ""), ("runs", "rm", ""), ("ask", "")):
+        said = past(*words, code=2).stderr
+        assert "an empty word on the command line, after" in said and "variable" in said
+    assert sorted(path.name for path in workspace.iterdir()) == ["secret.txt"]
+
+
+def test_a_workspace_is_a_folder(past, workspace):
+    (workspace / "file").write_text("")
+    assert "file is no folder" in past("-C", "file", "runs", "list", code=2).stderr
+    assert "no runs" in past("-C", "new", "runs", "list").stderr and not (workspace / "new").exists()
+
+
+def test_why_a_file_cannot_be_read_is_said_without_numbers_of_errors(past, workspace):
+    (workspace / "folder.toml").mkdir()
+    (workspace / "bytes.toml").write_bytes(b"\xff[sft]")
+    (workspace / "broken.json").write_text("{")
+    for words, why in (
+        (("sft", "x", "--config", "folder.toml"), "folder.toml cannot be read: Is a directory"),
+        (("sft", "x", "--config", "bytes.toml"), "bytes.toml cannot be read: it is not UTF-8 (byte 0)"),
+        (("study", "run", "folder.toml"), "cannot be read: Is a directory"),
+        (("study", "report", "nothing.json"), "nothing.json cannot be read: No such file or directory"),
+        (("study", "report", "broken.json"), "broken.json cannot be read: Expecting property name"),
+    ):
+        code = 3 if words[1] == "report" else 2
+        said = past(*words, code=code).stderr
+        assert why in said and "Errno" not in said and "codec" not in said, said
+
+
 def test_debug_keeps_the_exit_code(past):
     done = past("runs", "show", "nothing", "--debug", code=2)
     assert "Traceback" in done.stderr and "error: no run" in done.stderr

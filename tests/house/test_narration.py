@@ -139,3 +139,8 @@ def test_a_study_ends_with_what_its_test_carries(seeds, low, p, told, after):
     assert "SFT + skill has F1 0.150 where SFT has 0.100" in end.judgement and told in end.judgement
     assert end.next == after
     assert narration.experimented({"study": {"arms": {}}, "summary": summary}, "s.toml") is None
+
+
+def test_one_is_told_as_one(past, workspace):
+    (workspace / "a.txt").write_text("Velmora was founded in 1843.")
+    assert "1 passage of 1 document\n" in past("ingest", "a.txt").stderr

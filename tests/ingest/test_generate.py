@@ -153,6 +153,14 @@ def test_the_title_is_never_what_is_missing():
     ]
 
 
+def test_a_word_that_names_nothing_is_never_what_is_missing():
+    """Of a man page: a sentence within the sentence begins with a capital letter and is no name."""
+    assert rules.cloze("x", "See the section The directive for what happens with it.") == []
+    assert [answer for _, answer in rules.cloze("x", "See the section The rules of Tolbey for what happens.")] == [
+        "Tolbey"
+    ]
+
+
 # ---------------------------------------------------------------- asking
 
 

@@ -17,6 +17,13 @@ _NAME = re.compile(r"\b[A-ZÀ-Þ][\w’'-]+(?:\s+(?:of|de|van|von|the)?\s*[A-ZÀ
 
 GAP = "____"
 
+_SAY_NOTHING = frozenset(
+    "a an the this that these those it its he she they we you i his her their our your if when where while as at by for from in"
+    " into of on to with and or but nor so than then there here not no yes all any each some such what which who how why is are"
+    " was were be do does can may must should will note see also only".split()
+)
+"""Words that are no name, though a sentence within the sentence, a heading or a list item begins with one."""
+
 
 def verbatim(title: str, text: str) -> list[tuple[str, str]]:
     """The passage, asked for by its title and first words."""
@@ -55,7 +62,7 @@ def _gap(sentence: str, title: str) -> str:
         for match in pattern.finditer(sentence, beyond):
             answer = match.group().strip()
             once = len(re.findall(rf"(?<!\w){re.escape(answer)}(?!\w)", sentence)) == 1
-            if once and answer.lower() not in title.lower():
+            if once and answer.lower() not in _SAY_NOTHING and answer.lower() not in title.lower():
                 return answer
     return ""
 
