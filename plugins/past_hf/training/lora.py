@@ -45,8 +45,17 @@ def _linear(model: Any) -> Any:
     if not any(getattr(text, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
         return "all-linear"
     head = model.get_output_embeddings()
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head and not _is_router(module)
+    ]
     return sorted({name.rpartition(".")[2] for name in linear})
+
+
+def _is_router(module: Any) -> bool:
+    """A linear layer that answers with more than its product, such as PhiMoE's choice of experts: PEFT cannot add to that."""
+    return type(module).__name__.endswith("Router")
 
 
 def patterns(words: list[str], option: str, kind: type) -> dict[str, Any]:
