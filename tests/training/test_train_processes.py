@@ -67,10 +67,11 @@ def agree(one, other):
         assert (a["step"], a["rows"], a["tokens"]) == (b["step"], b["rows"], b["tokens"])
 
 
-@pytest.mark.parametrize("stage, sharding", [("sft", "none"), ("rl", "full")])
-def test_two_processes_give_the_numbers_of_one(train, stage, sharding):
-    one = train(stage)
-    two = train(stage, processes=2, sharding=sharding, batch_tokens=120)
+@pytest.mark.parametrize("stage, sharding, more", [("sft", "none", {}), ("rl", "full", {"loss": "bnpo"})])
+def test_two_processes_give_the_numbers_of_one(train, stage, sharding, more):
+    """`bnpo` divides by the tokens of a batch: of the step, not of what one process holds at once. (RL as it is by default: killed, below.)"""
+    one = train(stage, **more)
+    two = train(stage, processes=2, sharding=sharding, batch_tokens=120, **more)
     agree(one, two)
     if stage == "sft":
         assert sum(entry["rows"] for entry in two.log) == SFT.epochs * len(sft_rows())
@@ -84,8 +85,9 @@ def test_a_packed_base_gives_two_processes_the_numbers_of_one(train, make_tiny, 
     agree(train("sft", **how), train("sft", processes=2, batch_tokens=120, **how))
 
 
+@pytest.mark.slow
 def test_the_mean_over_tokens_is_one_of_the_whole_step_however_it_is_shared(train):
-    """`bnpo` divides by the tokens of a batch: of the step, not of what one process holds at once."""
+    """The same in pieces of half that size, and without sharding."""
     agree(train("rl", loss="bnpo", steps=3), train("rl", loss="bnpo", steps=3, processes=2, batch_tokens=60))
 
 
