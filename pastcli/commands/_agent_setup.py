@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import models, output, registry
+from .. import models, output, registry, runs
 from ..config import AgentConfig
-from ..errors import MismatchError, UsageError
+from ..errors import MismatchError, PastError, UsageError
 from ._lineage import model_of, newest
 from ._loading import settled
 
@@ -116,14 +116,24 @@ def environment(loaded: ToolSet, tools: Path, config: AgentConfig) -> ToolEnv:
     return open_environment(loaded, tools, config.environment, **options)
 
 
+def _transcript(given: Path) -> Path:
+    """A transcript, or that of the run named; raises `UsageError` where there is none."""
+    try:
+        found = given if given.is_file() else runs.find(str(given)).output("transcript")
+    except PastError:
+        found = None
+    if found is None or not found.is_file():
+        raise UsageError(f"no transcript {given}", "give a `past agent` run, or its transcript.jsonl")
+    return found
+
+
 def replay(path: Path, tools: Path | None, tasks: Path | None, as_json: bool) -> None:
     """Run a transcript again from its own words: same parsing, same observations, same verdicts, to the byte."""
     from ..agent.drivers import run_tasks, same_version
     from ..agent.transcript import Transcript, config_of, read_header
     from ..hashing import is_hash_of
 
-    if not path.is_file():
-        raise UsageError(f"no transcript {path}", "give the transcript.jsonl of a `past agent` run")
+    path = _transcript(path)
     recorded = read_header(path)
     config = config_of(recorded)
     file = tools or Path(recorded["tools"])

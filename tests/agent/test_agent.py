@@ -479,6 +479,8 @@ def test_past_agent_writes_a_run_and_replays_it(files, past, past_json):
     assert len(json.loads((Path(first["outputs"]["tooleval"]) / "script.json" / "tools.json").read_text())) == 3
     done = past_json("agent", "--replay", transcript)
     assert done["identical"] and done["complete"] and done["episodes"] == 3
+    assert past_json("agent", "--replay", first["run"]) == done
+    assert "no transcript nobody" in past("agent", "--replay", "nobody", code=2).stderr
     second = past_json(*files)
     assert timeless(transcript) == timeless(Path(second["outputs"]["transcript"]))
     (Path.cwd() / "tools.json").write_text("[]")

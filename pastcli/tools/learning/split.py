@@ -26,9 +26,9 @@ def pick(specs: Iterable[ToolSpec], names: Sequence[str]) -> tuple[str, ...]:
     known = tuple(dict.fromkeys(spec.category for spec in specs))
     for name in names:
         if name not in known:
-            raise UsageError(
-                f"no API is of the category {name!r}", f"{nearest(name, known)} ({', '.join(known)[:300]})"
-            )
+            hint = nearest(name, known)
+            listed = "" if hint.startswith("known") else f" (known: {', '.join(sorted(known))})"
+            raise UsageError(f"no API is of the category {name!r}", f"{hint}{listed}"[:400])
     return tuple(name for name in known if name in names) if names else known
 
 
