@@ -61,7 +61,9 @@ TEMPLATE = typer.Option(
     metavar="GGUF",
     help="A GGUF of the same base model, for tokenizer and chat template of a model that llama.cpp has to convert.",
 )
-REPLAY = typer.Option("--replay", metavar="RUN", help="Run a transcript (or that of a run) again, and check every byte.")
+REPLAY = typer.Option(
+    "--replay", metavar="RUN", help="Run a transcript (or that of a run) again, and check every byte."
+)
 
 
 @with_settings("agent")
