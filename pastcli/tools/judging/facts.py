@@ -159,8 +159,14 @@ class Facts:
         return [
             fact
             for fact in self.facts
-            if not self.echoes(fact) and not (len(fact.key) == 1 and is_envelope(fact.key[0], fact.value))
+            if not self.echoes(fact)
+            and (len(fact.key) != 1 or not is_envelope(fact.key[0], fact.value) or self._is_asked_for(fact))
         ]
+
+    def _is_asked_for(self, fact: Fact) -> bool:
+        """True if the query wants what stands under this name ("the status of the order"), and no object inside has it too."""
+        same = [other for other in self.of(fact.api) if other.key == fact.key]
+        return fact.key[0] in self.asked.words and len(fact.record) == max(len(other.record) for other in same)
 
     @cached_property
     def records(self) -> dict[tuple[str | int, ...], list[Fact]]:
