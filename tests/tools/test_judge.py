@@ -590,3 +590,23 @@ def test_acronyms_in_the_plural_are_one_word():
         ("user", "ids"),
         ("http", "server"),
     ]
+
+
+def test_a_status_is_an_answer_where_it_is_what_was_asked_for():
+    """And the envelope's is none where the thing asked about has one of its own."""
+    order = ToolSpec("get_order", "Shops", "Orders", "Get Order", schema=object_schema(Parameter("id", required=True)))
+    task = Task("1", "What is the status of order I6354-49?", (order,), (order.key,))
+    inside = {"status": "success", "order": {"id": "I6354-49", "status": "completed"}}
+    assert rules.judge(told(task, order, inside, "The status is completed.")).label == "Solved"
+    assert rules.judge(told(task, order, inside, "The status is success.")).label != "Solved"
+    other = replace(task, query="Who bought order I6354-49?")
+    assert rules.judge(told(other, order, {"status": "completed"}, "The status is completed.")).label != "Solved"
+
+
+def told(task, spec, response, answer):
+    done = {"return_type": "give_answer", "final_answer": answer}
+    steps = (
+        Step(0, 0, Completion(""), "", spec.name, {"id": "I6354-49"}, (), "", "ok", Observation("", response)),
+        Step(1, 0, Completion(""), "", "Finish", done, (), "", "finish", None),
+    )
+    return Episode(task, 0, steps, "finished", answer)

@@ -75,9 +75,10 @@ def lies_in_asked(fact: Fact, facts: Facts) -> bool:
 def told(fields: Wanted, facts: Facts, reading: Reading, right: set[Fact]) -> list[tuple[str, ...]]:
     """Those of the fields that an answer tells: a value of them or of the list that they are called after, their truth, or how many
     there are."""
+    novel = set(facts.novel)
     around = [
         {*fact.key, *(stem(word) for part in fact.record[1:] if isinstance(part, str) for word in words(part))}
-        for fact in reading.used
+        for fact in reading.used & novel
     ]
     return [
         key

@@ -201,8 +201,6 @@ class Facts:
 
 
 _META_STEMS = frozenset(map(stem, _META))
-
-
 _SPEAKING = {stem(word) for word in ("message", "msg", "status")}
 _POLITE = frozenset(
     map(
@@ -222,10 +220,13 @@ def is_envelope(key: str, value: Any) -> bool:
 
 
 def is_empty(response: Any, facts: Facts | None = None) -> bool:
-    """True if a response holds nothing but empty containers, nulls, zero counts and, with `facts`, what the query said itself."""
+    """True if a response holds nothing but empty containers, nulls, zero counts, an envelope and, with `facts`, what the query
+    said itself. A status that the query asks for is no envelope, unless it stands beside the object that it is asked of."""
     if isinstance(response, dict):
+        asked = frozenset[str]() if facts is None or _holds_objects(response) else facts.asked.words
         return all(
-            is_empty(value, facts) or is_envelope(stem(plain(str(key))), value) for key, value in response.items()
+            is_empty(value, facts) or (is_envelope(key, value) and key not in asked)
+            for key, value in ((stem(plain(str(name))), value) for name, value in response.items())
         )
     if isinstance(response, list):
         return all(is_empty(item, facts) for item in response)
@@ -234,6 +235,10 @@ def is_empty(response: Any, facts: Facts | None = None) -> bool:
     if response in (None, "", 0):
         return True
     return facts is not None and all(word in facts.asked.words for word in words(str(response)))
+
+
+def _holds_objects(response: dict[str, Any]) -> bool:
+    return any(isinstance(value, (dict, list)) and value for value in response.values())
 
 
 def failed(response: Any) -> bool:
