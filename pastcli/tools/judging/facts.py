@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -200,7 +199,7 @@ class Facts:
         return bool(answers) and all(is_empty(response, self) for response in answers)
 
 
-_META_STEMS = frozenset(map(stem, _META))
+META_STEMS = frozenset(map(stem, _META))
 _SPEAKING = {stem(word) for word in ("message", "msg", "status")}
 _POLITE = frozenset(
     map(
@@ -214,7 +213,7 @@ _POLITE = frozenset(
 def is_envelope(key: str, value: Any) -> bool:
     """True for what surrounds an answer rather than being one: a status, a count, a message that says no more than "done" or
     "nothing found". `key` is the stem of a field's name."""
-    if key not in _META_STEMS or isinstance(value, (dict, list)):
+    if key not in META_STEMS or isinstance(value, (dict, list)):
         return False
     return key not in _SPEAKING or not isinstance(value, str) or set(stems(value)) <= _POLITE
 
@@ -239,49 +238,6 @@ def is_empty(response: Any, facts: Facts | None = None) -> bool:
 
 def _holds_objects(response: dict[str, Any]) -> bool:
     return any(isinstance(value, (dict, list)) and value for value in response.values())
-
-
-def failed(response: Any) -> bool:
-    """True if a response is an upstream error in a valid call's clothes: {"message": "You are not subscribed …"}."""
-    if (
-        not isinstance(response, dict)
-        or not response
-        or any(isinstance(v, (dict, list)) and v for v in response.values())
-    ):
-        return False
-    keys = {stem(plain(str(key))) for key in response}
-    telling = {"message", "msg", "error", "detail", "info", "errors"}
-    if not keys & {stem(word) for word in telling} or not keys <= _META_STEMS | {
-        "info",
-        "detail",
-        "typ",
-        "titl",
-        "reason",
-        "succes",
-        "success",
-    }:
-        return False
-    said = plain(json.dumps(response))
-    return any(
-        word in said
-        for word in (
-            "not subscribed",
-            "error",
-            "invalid",
-            "not found",
-            "denied",
-            "unauthori",
-            "forbidden",
-            "exceeded",
-            "unavailable",
-            "failed",
-            "missing",
-            "does not exist",
-            "blocked",
-            "timeout",
-            "timed out",
-        )
-    )
 
 
 def _walk(

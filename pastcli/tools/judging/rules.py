@@ -20,7 +20,8 @@ from .binding import misbound
 from .checks import LONGEST, is_dump
 from .claims import Reading, read
 from .expected import expectations
-from .facts import Fact, Facts, failed
+from .facts import Fact, Facts
+from .failures import failed
 from .focus import of_no_kind, restricted
 from .records import crossed, said_of_each
 from .sources import Said

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ...api import Episode, Step
 from ..judging.arguments import counted
 from ..judging.expected import missing_calls
-from ..judging.facts import failed
+from ..judging.failures import failed
 
 
 def score(episode: Episode) -> float | None:
