@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -94,10 +95,11 @@ def test_the_mean_over_tokens_is_one_of_the_whole_step_however_it_is_shared(trai
 def worker(rank):
     """The worker of that rank among this process's descendants."""
     for child in psutil.Process().children(recursive=True):
-        command = child.cmdline()
-        is_worker = "accelerate.commands.launch" not in command and "past_hf.training.worker" in " ".join(command)
-        if is_worker and child.environ().get("RANK") == str(rank):
-            return child
+        with contextlib.suppress(psutil.Error):  # one that ends this very moment
+            command = child.cmdline()
+            is_worker = "accelerate.commands.launch" not in command and "past_hf.training.worker" in " ".join(command)
+            if is_worker and child.environ().get("RANK") == str(rank):
+                return child
     raise AssertionError("no such worker")
 
 

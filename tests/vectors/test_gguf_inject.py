@@ -117,6 +117,8 @@ def test_through_the_stored_bytes_or_block_by_block_is_the_same(wide, tmp_path, 
 )
 def test_a_skill_that_cannot_be_stored_is_refused_by_name(wide, tmp_path, monkeypatch, broken, told, compiled):
     """Quantisers end the process on NaN, so it must not reach them, whichever way it goes."""
+    if compiled and arithmetic._kernels is None:
+        pytest.skip("the compiled loops are not built here")
     if not compiled:
         monkeypatch.setattr(arithmetic, "_kernels", None)
     skill, name = tmp_path / "skill.safetensors", "model.layers.1.mlp.up_proj.weight"
