@@ -180,7 +180,10 @@ def test_work_without_the_compiled_loops_says_so_once_and_gives_the_same(past, w
     (tmp_path / "site").mkdir()
     block = 'import sys\nsys.modules["pastcli.vectors.numbers._kernels"] = None\n'
     (tmp_path / "site" / "sitecustomize.py").write_text(block)
-    slowly = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])}
+    slowly = {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]),
+        "PYTEST_COLD": "1",  # only a new interpreter reads sitecustomize
+    }
     made = {}
     for folder, env in (("fast", {}), ("slow", slowly)):
         skill, out = f"{folder}.safetensors", f"{folder}-model"
