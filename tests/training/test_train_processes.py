@@ -72,7 +72,13 @@ def agree(one, other):
 def test_two_processes_give_the_numbers_of_one(train, stage, sharding, more):
     """`bnpo` divides by the tokens of a batch: of the step, not of what one process holds at once. (RL as it is by default: killed, below.)"""
     one = train(stage, **more)
-    two = train(stage, processes=2, sharding=sharding, batch_tokens=120, **more)
+    both = dict(processes=2, sharding=sharding, batch_tokens=120, **more)
+    try:
+        two = train(stage, **both)
+    except PastError as error:  # seen once: torch 2.13 itself freed memory twice, in gloo under FSDP2
+        if "SIGABRT" not in error.message:
+            raise
+        two = train(stage, **both)
     agree(one, two)
     if stage == "sft":
         assert sum(entry["rows"] for entry in two.log) == SFT.epochs * len(sft_rows())
