@@ -109,6 +109,15 @@ class Times:
         return statistics.median(b - a for a, b in zip(self.ends[WARM:-1], self.ends[WARM + 1 :], strict=True))
 
 
+def trained(trainer: Any) -> float:
+    """Train; the median seconds of a step."""
+    times = Times()
+    bench.silent(trainer)
+    trainer.add_callback(times.callback())
+    trainer.train()
+    return times.median
+
+
 def plain_model() -> Any:
     import torch
     from past_hf.materialize import load_model
@@ -144,10 +153,7 @@ def sft_trl(rows: list[str]) -> float:
         train_dataset=Dataset.from_list([{"text": row} for row in rows]),
         processing_class=load_tokenizer(bench.smol()),
     )
-    bench.silent(trainer)
-    trainer.add_callback((times := Times()).callback())
-    trainer.train()
-    return times.median
+    return trained(trainer)
 
 
 def sft() -> dict[str, Any]:
@@ -179,10 +185,7 @@ def grpo_trl(steps: int) -> float:
         train_dataset=Dataset.from_list(bench.questions()),
         processing_class=load_tokenizer(bench.smol()),
     )
-    bench.silent(trainer)
-    trainer.add_callback((times := Times()).callback())
-    trainer.train()
-    return times.median
+    return trained(trainer)
 
 
 def grpo() -> dict[str, Any]:
