@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -122,25 +123,33 @@ def read(path: Path) -> Record:
     """The record of one run directory; raises `PastError` if its manifest is missing or broken."""
     path = Path(os.path.abspath(path))
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict):
-            raise TypeError("not an object")
-        if not all(isinstance(manifest[key], str) for key in ("id", "stage", "status")):
-            raise TypeError("id, stage and status must be text")
-        return Record(path, manifest)
+        file = os.path.join(path, "manifest.json")
+        now = os.stat(file)
+        return Record(path, _parsed(file, now.st_ino, now.st_size, now.st_mtime_ns))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PastError(
             f"{path} is not a readable run: {error}", "`past runs list` shows the runs of a workspace"
         ) from error
 
 
+@lru_cache(maxsize=1 << 14)
+def _parsed(file: str, inode: int, size: int, modified: int) -> Mapping[str, Any]:
+    """A manifest as it lies there: a command asks for the runs of its workspace a dozen times, and there may be thousands."""
+    manifest = json.loads(Path(file).read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict):
+        raise TypeError("not an object")
+    if not all(isinstance(manifest[key], str) for key in ("id", "stage", "status")):
+        raise TypeError("id, stage and status must be text")
+    return manifest
+
+
 def records(partial: bool = False) -> list[Record]:
     """Runs of the workspace, oldest first; with `partial` the unfinished ones instead. Unreadable ones are left out."""
     root = runs_dir() / ".partial" if partial else runs_dir()
     found = []
-    for path in sorted(root.glob("*/manifest.json")):
+    for name in sorted(os.listdir(root)) if root.is_dir() else ():
         with contextlib.suppress(PastError):
-            found.append(read(path.parent))
+            found.append(read(root / name))
     return sorted(found, key=_begun)
 
 
@@ -212,8 +221,8 @@ def owner_of(path: Path) -> Record | None:
             with contextlib.suppress(PastError):
                 return read(folder)
     for record in reversed(records()):
-        for name in record.manifest.get("outputs", {}):
-            made = record.output(name)
-            if made is not None and made.resolve() == path:
+        for entry in record.manifest.get("outputs", {}).values():
+            outside = entry["path"].startswith((os.pardir, os.sep))  # what lies in its run's directory was found above
+            if outside and located(entry["path"], record.path).resolve() == path:
                 return record
     return None

@@ -14,7 +14,7 @@ import time
 import pytest
 
 import pastcli
-from pastcli import config, environment, runs
+from pastcli import config, environment, records, runs
 from pastcli.errors import Interrupted, PastError, UsageError
 
 CONFIG = config.IngestConfig()
@@ -283,6 +283,41 @@ def test_a_thousand_runs_do_not_slow_a_command_down(workspace):
     assert runs.newest("ingest", output_name="out").id == template["id"]
     assert runs.owner_of(workspace / "elsewhere.txt") is None
     assert time.perf_counter() - began < 3.0
+
+
+def test_a_command_reads_the_manifest_of_each_of_its_thousand_runs_once(workspace):
+    made = make("first")
+    for number in range(30):
+        (workspace / "runs" / f"copy-{number}").mkdir()
+        (workspace / "runs" / f"copy-{number}" / "manifest.json").write_text(
+            json.dumps({**made.manifest, "id": f"copy-{number}"})
+        )
+    records._parsed.cache_clear()
+    for _ in range(5):
+        assert runs.owner_of(workspace / "elsewhere.txt") is None
+        assert len(runs.records()) == 31
+    assert records._parsed.cache_info().misses == 31
+
+
+def test_a_manifest_written_anew_is_read_anew(workspace):
+    made = make("first")
+    file = made.path / "manifest.json"
+    assert runs.read(made.path).stage == "ingest"
+    file.write_text(json.dumps({**made.manifest, "stage": "probes"}))
+    assert runs.read(made.path).stage == "probes"
+
+
+def test_what_a_run_made_beside_its_directory_is_known_by_any_way_there(workspace):
+    (workspace / "out").mkdir()
+    with runs.start("ingest", CONFIG, extra={"name": "x"}) as run:
+        (workspace / "out" / "made.txt").write_text("x")
+    (workspace / "link").symlink_to(workspace / "out")
+    made = run.final
+    manifest = json.loads((made / "manifest.json").read_text())
+    manifest["outputs"]["out"] = {"path": "../../link/made.txt"}
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    assert runs.owner_of(workspace / "out" / "made.txt").id == manifest["id"]
+
 
 
 def test_runs_commands_show_and_trace(workspace, past, past_json):

@@ -14,6 +14,7 @@ from vectors_tools import HIDDEN, factors_for, moved, read_model, weights, write
 from pastcli.api import TensorSpec
 from pastcli.errors import GateError, MismatchError, PastError, UsageError
 from pastcli.vectors import extract_skill, inject_skill, open_skill
+from pastcli.vectors.checks import grid_noise
 from pastcli.vectors.files import stream
 from pastcli.vectors.files.skill_description import KEY
 from pastcli.vectors.numbers.arithmetic import narrow, widen
@@ -202,6 +203,14 @@ def test_a_low_rank_skill_is_recompressed_without_being_multiplied_out(trio, tmp
     singular = np.linalg.svd(b.astype(float) @ a, compute_uv=False)
     part = open_skill(tmp_path / "skill").parts[UP]
     assert part.rank == 2 and part.energy == pytest.approx(np.sum(singular[:2] ** 2) / np.sum(singular**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("s", [1e-3, 0.05, 0.0999, 0.1, 0.3, 1.0, 7.0])
+def test_the_noise_that_a_grid_adds_is_that_of_the_integral(s):
+    z, step = np.linspace(-9, 9, 400001, retstep=True)
+    fraction = np.modf(np.abs(s * z))[0]
+    integral = np.sum(fraction * (1 - fraction) * np.exp(-z * z / 2)) * step / np.sqrt(2 * np.pi)
+    assert grid_noise.expected_square(np.array([s]))[0] == pytest.approx(s * s + integral, rel=1e-6)
 
 
 def test_differences_that_are_grid_noise_are_refused_with_the_evidence(tmp_path):
