@@ -319,7 +319,6 @@ def test_what_a_run_made_beside_its_directory_is_known_by_any_way_there(workspac
     assert runs.owner_of(workspace / "out" / "made.txt").id == manifest["id"]
 
 
-
 def test_runs_commands_show_and_trace(workspace, past, past_json):
     (workspace / "doc.txt").write_text("text")
     first = make("a", parent=workspace / "doc.txt")
