@@ -392,7 +392,26 @@ def every_list(task, env):
     return act(task, env, kind_fill(task), say)
 
 
+# Written with `rules/9`, which lets an answer leave out what is not asked outright.
+
+
+def only_what_is_asked(task, env):
+    """A form filler that takes what stands behind "for", and tells only the fields of the sentences that ask outright."""
+    behind = re.findall(r"\bfor ([^.?;]+)", task.query)
+    found = [part.strip() for text in behind for part in text.split(",")] or specifics_of(task)
+
+    def say(seen):
+        asking = " ".join(re.findall(r"(?:what|which|tell me|know|need)\b([^.?!]*)", task.query.lower()))
+        asked = set(re.findall(r"[a-z]+", asking))
+        told = [pair for one in seen for pair in leaves(one)]
+        kept = [(name, value) for name, value in told if set(re.findall(r"[a-z]+", name.lower())) <= asked]
+        return " ".join(f"The {name} is {value}." for name, value in (kept or told)[:5])
+
+    return act(task, env, lambda p, n: typed(found[n % len(found)], p), say)
+
+
 PROGRAMS = {
+    "only what is asked": only_what_is_asked,
     "launder observations": launder,
     "fill by kind, say what is named": by_kind,
     "know nothing": know_nothing,

@@ -145,7 +145,7 @@ def _is_of_another(value: Any, name: str, asked: Said) -> bool:
         root = re.escape(stem(word))
         for number in asked.numbers:
             begin, end = number.span
-            if re.match(rf"\W{{1,2}}{root}\w*", query[end:]) or re.search(
+            if re.match(rf"[ -]{{1,2}}{root}\w*", query[end:]) or re.search(
                 rf"\b{root}\w*\W{{1,2}}(?:(?:of|is|are|to|at)\W)?\Z", query[:begin]
             ):
                 beside.add(number.value)

@@ -13,9 +13,10 @@ from .facts import Fact, Facts, is_envelope
 from .fit import counts_things, fits, is_quoted_in, specifics, takes
 from .focus import meant
 from .passing import CONTAINERS, IDENTITY
+from .requests import place_asked
 from .sources import Said
 from .stance import asked_whether
-from .text import content, phrase, plain, stem, stems, words
+from .text import STOPWORDS, content, phrase, plain, stem, stems, words
 
 GENERIC = frozenset(
     map(
@@ -47,15 +48,23 @@ def wanted(facts: Facts, api: int | None = None) -> Wanted:
     A field is named by all words of its name, or by those of the object it lies in (`support.url`) where its own name is
     one that any query holds.
     """
-    spoken, handles = stems(facts.asked.text), _asks_for_handles(facts.asked.text)
-    asked = {*spoken, *(stem(one + other) for one, other in pairwise(words(facts.asked.text)))}  # the sun set: `sunset`
+    outright = facts.request
+    text = outright.besides if outright else facts.asked.text
+    handles = _asks_for_handles(text)
+    asked = {*stems(text), *(stem(one + other) for one, other in pairwise(words(text)))}  # the sun set: `sunset`
+    direct = outright.fields(fact.key for fact in facts.novel) if outright else set()
+    called = {part for fact in facts.novel for part in fact.key}
     found: dict[tuple[str, ...], list[Fact]] = {}
     for fact in facts.novel:
         if api is not None and fact.api != api:
             continue
         own = set(fact.key)
+        if fact.key in direct:
+            found.setdefault(fact.key, []).append(fact)
+            continue
         named = not own <= GENERIC or lies_in_asked(fact, facts)
-        said = all(part in asked or _ends_so(part, asked) for part in own)
+        said = all(part in asked or _ends_so(part, asked - called) for part in own)
+        said = said and not own <= STOPWORDS
         if own and named and said and (handles or not own <= _HANDLES):
             found.setdefault(fact.key, []).append(fact)
     return found
@@ -77,16 +86,38 @@ def told(fields: Wanted, facts: Facts, reading: Reading, right: set[Fact]) -> li
     there are."""
     novel = set(facts.novel)
     around = [
-        {*fact.key, *(stem(word) for part in fact.record[1:] if isinstance(part, str) for word in words(part))}
+        (
+            fact,
+            {*fact.key, *(stem(word) for part in fact.record[1:] if isinstance(part, str) for word in words(part))},
+        )
         for fact in reading.used & novel
     ]
+    records = {key: {fact.record for fact in found} for key, found in fields.items()}
     return [
         key
         for key, found in fields.items()
         if (right | reading.used) & set(found)
         or {fact.api for fact in found} & reading.counts
-        or any(set(key) <= family for family in around)
+        or any(
+            set(key) <= family and fact.record not in records[key]  # where the field itself is, none beside it will do
+            for fact, family in around
+        )
     ]
+
+
+def of_another_entry(facts: Facts, used: Iterable[Fact]) -> str:
+    """The value that an answer tells of another entry than the one that the query asks about ("of the first entry"); ''."""
+    place = place_asked(facts.asked.text)
+    if place is None:
+        return ""
+    for found in wanted(facts).values():
+        rows = {fact: inner[-1] for fact in found if (inner := [p for p in fact.record[1:] if isinstance(p, int)])}
+        at = max(rows.values(), default=0) if place < 0 else place
+        own = {plain(fact.text) for fact, row in rows.items() if row == at}
+        told = [fact.text for fact in found if fact in set(used)]
+        if own and told and not own & {plain(text) for text in told}:
+            return told[0]
+    return ""
 
 
 def unanswered(facts: Facts, reading: Reading, right: set[Fact]) -> tuple[list[str], int]:
@@ -166,11 +197,12 @@ def _is_code(text: str) -> bool:
     return mixed or figures >= 5
 
 
-def ignored(facts: Facts, given: Sequence[Said], specs: Iterable[ToolSpec]) -> str:
+def ignored(facts: Facts, given: Sequence[Said], specs: Sequence[ToolSpec]) -> str:
     """The query's own value if no call that counts was made with anything that the query names and none was observed,
     though the APIs have a parameter that could take it; else ''."""
     query = facts.asked.text
-    own = own_values(query)
+    named = "".join(phrase(text) for spec in specs for text in (spec.tool, spec.api, spec.description[:400]))
+    own = [text for text in own_values(query) if phrase(text) not in named]
     if (
         not own
         or any(_is_given(text, given) for text in specifics(query))

@@ -102,6 +102,8 @@ def _wrong_field(number: Number, named: list[Key], by_key: dict[Key, list[Fact]]
     if len(named) != 1 or _value_of(number, by_key[named[0]]):
         return ""
     others = [key for key in by_key if key != named[0] and _value_of(number, by_key[key])]
+    if any(set(key) > set(named[0]) and _says_all(key, said) for key in others):
+        return ""  # the view count's text, said by its whole name
     if not others or (not whole and any(set(key) & said for key in others)):
         return ""
     if (

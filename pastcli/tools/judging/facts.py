@@ -10,6 +10,7 @@ from typing import Any
 
 from .dates import Clock, Date, clocks, dates
 from .numbers import Number, numbers
+from .requests import Request, request
 from .sources import Said
 from .text import content, phrase, plain, stem, stems, words
 from .units import HUNDREDTHS, unit_of_key
@@ -101,13 +102,16 @@ class Facts:
 
     names: list[str] = field(default_factory=list)
     """What the API of each response is called."""
+    tools: set[str] = field(default_factory=set)
+    """What the tools are called whose APIs answered."""
     arguments: list[dict[str, Any]] = field(default_factory=list)
     """What each response was an answer to."""
     given_to: dict[int, set[str]] = field(default_factory=dict)
     """The words of the arguments that each API was called with."""
 
-    def add(self, response: Any, api: int, arguments: Any = None, name: str = "") -> None:
+    def add(self, response: Any, api: int, arguments: Any = None, name: str = "", tool: str = "") -> None:
         self.names.append(name)
+        self.tools |= {tool} - {""}
         self.arguments.append(arguments if isinstance(arguments, dict) else {})
         self.responses.append((api, response))
         if isinstance(arguments, dict):
@@ -146,6 +150,11 @@ class Facts:
     def asks_for_hundredths(self) -> bool:
         """True if the query wants an amount in cents, pence, øre."""
         return bool(HUNDREDTHS.search(plain(self.asked.text)))
+
+    @property
+    def request(self) -> Request | None:
+        """What the query asks for outright, where it also names the call."""
+        return request(self.asked.text, tuple(sorted({*self.names, *self.tools} - {""})))
 
     @cached_property
     def observed_words(self) -> frozenset[str]:

@@ -86,7 +86,7 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
     own = named(name, parameter.raw_name) if parameter is not None else named(name)
     said = [word for word in words(value) if word not in STOPWORDS]
     if not said or all(stem(word) in CHATTER for word in said):
-        return False
+        return _stands_alone(value, query)
     if _is_whole_query(value, query) and not own & _WHOLE:
         return False
     if _is_own_name(value, own):
@@ -95,15 +95,19 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
     if not _shape_fits(value, own, parameter) or (worked_on and not _is_quoted(value, query)):
         return False
     near = _near(value, own, query)
-    if own & IDENTITY and not near and not _has_figure(value) and any(map(_has_figure, specifics(query))):
+    if own & IDENTITY and _is_told_about(value) and not is_quoted_in(value, query):
+        return False
+    coded = own & IDENTITY and not near and not _has_figure(value) and not _is_worded(value, parameter)
+    if coded and not own & _SETTINGS and any(map(_has_figure, specifics(query))):
         return False  # the query has a code, and this is not one
     return near or is_specific(value, query) or bool(own & FREE) or not own & IDENTITY or _is_worded(value, parameter)
 
 
 def _is_worded(value: str, parameter: Parameter | None) -> bool:
-    """True if the documentation's example of an identifier is a word ("bitcoin"), and a value is one, too."""
-    example = parameter.default if parameter is not None else None
-    return isinstance(example, str) and all(re.fullmatch(r"[^\W\d_]{4,}", text.strip()) for text in (example, value))
+    """True if the documentation's example of an identifier is a word ("bitcoin") or a short code ("eu"), and a value is one, too."""
+    example = parameter.default.strip() if parameter is not None and isinstance(parameter.default, str) else ""
+    alike = min(len(example), len(value)) >= 4 or len(example) == len(value)
+    return alike and all(re.fullmatch(r"[^\W\d_]+", text) for text in (example, value))
 
 
 def _is_own_name(value: str, name: frozenset[str]) -> bool:
@@ -135,6 +139,21 @@ def _is_whole_query(value: str, query: str) -> bool:
     return value not in specifics(query) and len(asked) >= 8 and len(words(value)) >= 0.6 * len(asked)
 
 
+def _is_told_about(value: str) -> bool:
+    """True for a code with words around it: "ticket R-4410 with two seats" is no ticket's number."""
+    plainly = [word for word in value.split() if re.fullmatch(r"[a-z]{3,}", word)]
+    return _has_figure(value) and len(plainly) > 1
+
+
+def _stands_alone(value: str, query: str) -> bool:
+    """True if a query gives a common word as a value of its own, between signs or behind "for": the country in "Quiet Harbour,
+    in.", the genre in "with Reel Finder for 2018, family"."""
+    return (
+        plain(value) not in ("example", "instance", "free", "now", "me", "it", "this", "that", "these", "them")
+        and re.search(rf"(?:[,:'\"“(]|\bfor)\s?{re.escape(value)}\s?(?:[,.;?'\"”)]|\Z)", query) is not None
+    )
+
+
 def _has_figure(text: str) -> bool:
     return any(char.isdigit() for char in text)
 
@@ -155,7 +174,7 @@ def has_shape(value: str, name: frozenset[str]) -> bool:
     figures = _has_figure(value)
     if name & {"email", "mail"} and "@" not in value:
         return False
-    if name & {"id", "ids", "uuid", "guid"} and not figures and len(words(value)) > 3:
+    if name & {"id", "ids", "uuid", "guid"} and not figures and len(value.split()) > 3:
         return False  # a sentence about an identifier is none
     if name & {"url", "link", "website", "uri", "href", "domain", "host"} and not set(value) & set("./:"):
         return False

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...api import Episode, Verdict
 from .arguments import counted, leaves
-from .asked import ignored, off_topic, relevant, serves, unanswered, uncounted
+from .asked import ignored, of_another_entry, off_topic, relevant, serves, unanswered, uncounted
 from .attribution import attributed, unrecognised
 from .binding import misbound
 from .checks import LONGEST, is_dump
@@ -55,7 +55,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/8"
+    version = "rules/9"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
@@ -97,7 +97,7 @@ def weigh(episode: Episode) -> Evidence:
             evidence.tainted += [str(leaf) for leaf in leaves(response) if isinstance(leaf, str)]
         elif not failed(response):
             evidence.passed_on |= _taken_from(step.arguments, evidence.facts)
-            evidence.facts.add(response, places.get(spec.key, -1), step.arguments, spec.api)
+            evidence.facts.add(response, places.get(spec.key, -1), step.arguments, spec.api, spec.tool or spec.category)
             evidence.given += [Said(str(leaf)) for leaf in leaves(step.arguments) if not isinstance(leaf, bool)]
             if spec.key in places:
                 evidence.called[places[spec.key]] = True
@@ -173,6 +173,8 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     wrong += [*each_wrong, *reading.wrong, *misbound(answer, facts)]
     swapped = crossed(answer, facts)
     wrong += [f"another's values: {swapped}"] if swapped else []
+    other = of_another_entry(facts, reading.used)
+    wrong += [f"another entry's: {other}"] if other else []
     best = wrong_end(answer, facts)
     wrong += [f"it is {best}"] if best else []
     nothing = any(facts.empty(api) for api, was in enumerate(evidence.called) if was)

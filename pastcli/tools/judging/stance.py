@@ -236,6 +236,17 @@ def _has_key(key: tuple[str, ...], said: str) -> re.Match[str] | None:
     return last[-1] if last else None
 
 
+def _without_field_names(answer: str, facts: Facts) -> str:
+    """An answer without the names of fields that hold something else than a truth: the "found TLDs" are 465, and whether
+    something was `found` is another question; it "closes" at six, and is not closed."""
+    for fact in facts.novel:
+        several = len(fact.key) > 1 and not isinstance(fact.value, bool)
+        if several or fact.clocks:
+            name = r"[\s_-]+".join(map(re.escape, words(fact.name)))
+            answer = re.sub(rf"(?<!\w){name}(?!\w)", " ", answer, flags=re.IGNORECASE) if name else answer
+    return answer
+
+
 def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
     """(fields an answer states the wrong way round or both ways, facts whose truth it states right)."""
     wrong: list[str] = []
@@ -243,6 +254,7 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
     answer = "\n".join(
         sentence for sentence in sentences(answer) if not sentence.endswith("?")
     )  # a question states nothing
+    answer = _without_field_names(answer, facts)
     known = truths(facts.novel)
     for key, value in known.items():
         said = stances(answer, key, facts.asked.text)

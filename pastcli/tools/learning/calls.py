@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ TRIES = 4
 
 LONGEST = 60
 """Characters of a text argument: a question says it in one line."""
+
+_CODE = r"(?=[\w-]*[^\W\d_])(?=[\w-]*\d)[\w-]{6,}"
+"""What an example looks like that is a code: letters and figures in one word."""
 
 TAKES_DEFAULT = 0.3
 OPTIONAL = 0.25
@@ -76,6 +80,7 @@ def _is_plain(parameter: Parameter) -> bool:
 def _value(parameter: Parameter, made: Any, draw: random.Random) -> Any:
     default = parameter.default
     usable = default not in (None, "") and not isinstance(default, bool) and len(str(default)) <= LONGEST
+    usable = usable and values.words_of(str(default)) != values.words_of(_spelled(parameter))  # `url`, of a url
     if usable and draw.random() < TAKES_DEFAULT:
         return default
     thing = values.words_of(_spelled(parameter)).removesuffix("s")
@@ -83,11 +88,36 @@ def _value(parameter: Parameter, made: Any, draw: random.Random) -> Any:
         if parameter.type in ("integer", "number"):
             made = values.integer(thing, draw.getrandbits(60))
         elif "format" not in parameter.schema:
-            made = values.text(thing, draw.getrandbits(60))
+            made = values.text(f"{thing[:1]}_id", draw.getrandbits(60))
     if isinstance(made, float) and abs(made) >= 5:
         return round(made)  # what ToolBench calls NUMBER is nearly always a page, a count or a year
     if parameter.enum or not (made is None or isinstance(made, str)):
         return made
     if made is None or parameter.type == "any":  # a type nobody knows: a text by the argument's name
         made = values.text(values.words_of(_spelled(parameter)), draw.getrandbits(60))
+    made = _in_form(made, values.words_of(_spelled(parameter)), default if usable else "", draw)
     return made if len(made) <= LONGEST else made[:LONGEST].rsplit(" ", 1)[0].rstrip(" ,.:;")
+
+
+def _in_form(made: str, name: str, example: Any, draw: random.Random) -> str:
+    """The text in the form that the documentation's example has, or the argument's name tells: figures, a link, a domain, a
+    code. A page called "Quiet Harbour" or a domain with a space in it is no call that anybody would make."""
+    shown, slug = str(example).strip(), re.sub(r"\W+", "-", made.lower()).strip("-")
+    if re.search(r"(^|_)(domain|host|hostname)$", name) and "." not in made:
+        return f"{slug}.example.com"
+    if re.search(r"(^|_)(page|limit|size|per_page|offset|count|width|height|days)$", name) and not shown:
+        return str(values.integer(name, draw.getrandbits(60)))
+    if re.search(r"(^|_)(token|key|hash)$", name) or ("_" not in shown and re.fullmatch(_CODE, shown)):
+        return made if re.search(r"\d", made) else values.text("id", draw.getrandbits(60))
+    if re.search(r"(lat|lng|lon|latitude|longitude)$", name):
+        return str(values.number(f"lat_{name}", draw.getrandbits(60)))
+    if not shown or re.search(r"date|time", name):
+        return made
+    if re.fullmatch(r"-?\d+", shown):
+        return made if re.fullmatch(r"-?\d+", made) else str(values.integer(name, draw.getrandbits(60)))
+    if re.fullmatch(r"-?\d+\.\d+", shown):
+        return str(values.number(name, draw.getrandbits(60)))
+    if "://" in shown:
+        return made if "://" in made else f"https://example.com/{slug}"
+    coded = re.search(r"(code|id|slug)$", name) and re.fullmatch(r"[a-z]+", shown)
+    return shown if coded or re.fullmatch(r"[\w,.:/-]{1,5}", shown) else made

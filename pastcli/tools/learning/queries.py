@@ -109,8 +109,10 @@ def askable(call: Call, chars: int) -> Iterator[tuple[str, Any]]:
     if single:
         yield from single
         return
-    firsts = dict(reversed(usable))
-    yield from ((f"{words} of the first entry", value) for words, value in firsts.items() if words not in apart)
+    firsts = {wording.named(name): value for name, value, in_list in reversed(found) if in_list}
+    for words, value in dict(reversed(usable)).items():
+        if words not in apart and firsts.get(words) == value:
+            yield f"{words} of the first entry", value
 
 
 def _is_short(value: Any) -> bool:
