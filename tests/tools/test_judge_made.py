@@ -1,6 +1,5 @@
 """The rules judge on runs that are right or wrong by construction: made from documentation alone, and their wrong twins."""
 
-import json
 from collections import Counter
 from dataclasses import replace
 

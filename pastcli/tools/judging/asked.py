@@ -86,10 +86,7 @@ def told(fields: Wanted, facts: Facts, reading: Reading, right: set[Fact]) -> li
     there are."""
     novel = set(facts.novel)
     around = [
-        (
-            fact,
-            {*fact.key, *(stem(word) for part in fact.record[1:] if isinstance(part, str) for word in words(part))},
-        )
+        (fact, {*fact.key, *(stem(word) for part in fact.record[1:] if isinstance(part, str) for word in words(part))})
         for fact in reading.used & novel
     ]
     records = {key: {fact.record for fact in found} for key, found in fields.items()}

@@ -22,7 +22,9 @@ _ENDS = re.compile(
     r"\b(?:of|for|in|from|on|at|by|with|to|does|do|did|is|are|was|were|that|which|who|when|where|if|as|per|between|during)\b|[,.;:?!(]|\band\b"
 )
 _PLACES = {"first": 0, "1st": 0, "second": 1, "2nd": 1, "third": 2, "3rd": 2, "fourth": 3, "fifth": 4, "last": -1}
-_PLACED = re.compile(rf"\bof the ({'|'.join(_PLACES)}) (?:entry|entries|result|item|element|one|row|record|hit|match)\b")
+_PLACED = re.compile(
+    rf"\bof the ({'|'.join(_PLACES)}) (?:entry|entries|result|item|element|one|row|record|hit|match)\b"
+)
 _SENTENCE = re.compile(r"(?<=[.?!;])\s+|\n+")
 
 
