@@ -10,11 +10,12 @@ from itertools import pairwise
 from ...api import Task, ToolSpec
 from .claims import Reading, equal
 from .facts import Fact, Facts, is_envelope
-from .fit import counts_things, fits, is_quoted_in, specifics, takes
+from .fit import fits, takes
 from .focus import meant
 from .passing import CONTAINERS, IDENTITY
 from .requests import place_asked
 from .sources import Said
+from .spans import counts_things, is_quoted_in, specifics
 from .stance import asked_whether
 from .text import STOPWORDS, content, phrase, plain, stem, stems, words
 

@@ -14,6 +14,7 @@ from typing import Any
 from ...api import Parameter
 from .dates import RELATIVE, clocks, dates
 from .passing import FREE, IDENTITY, PLAIN, named
+from .spans import has_figure, is_among_quoted, is_quoted_in, is_specific, specifics, stands_alone, is_told_about
 from .text import STOPWORDS, phrase, plain, stem, stems, words
 
 CHATTER = frozenset(
@@ -46,37 +47,8 @@ _AMOUNTS = frozenset(
 )
 """Words of how much or when: an example does for them as well, where the query gives no number."""
 
-_QUOTED = re.compile(r"(?<!\w)'((?:[^'\n]|(?<=\w)'(?=\w)){1,400})'(?!\w)|[\"“]([^\"”\n]{1,400})[\"”]")
-_SPECIFIC = re.compile(
-    r"(?<!\w)'(?P<single>(?:[^'\n]|(?<=\w)'(?=\w)){1,200})'(?!\w)|[\"“](?P<double>[^\"”\n]{1,200})[\"”]|(?P<link>\b(?:https?://|www\.)\S+|\b\S+@\S+\.\w+)"
-    r"|(?<=\()(?P<bracket>[\w-]{2,12})(?=\))"
-    r"|(?<![.!?]\s)(?<!^)(?<=[\s(])(?P<name>[A-Z][\w.&'-]*(?:\s(?:of|de|the|la)?\s?[A-Z][\w.&'-]*)*)|(?P<code>\b\w*\d[\w./:-]*)"
-)
-
-
-_MANY = frozenset("most best random unique different recent popular".split())
-_UP_TO = frozenset("top last past next first limit maximum least most within every".split())
-
 LONG = 8
 """Words from which a search text is a text rather than a few words."""
-
-
-@lru_cache(maxsize=512)
-def specifics(query: str) -> tuple[str, ...]:
-    """What of a query can only be meant as itself: quoted texts, links, names inside sentences, whatever has a figure in it."""
-    found = []
-    for match in _SPECIFIC.finditer(query):
-        text = next(value for value in match.groups() if value is not None).strip(" .,;:!?")
-        text = text.removesuffix("'s").removesuffix("’s")
-        if plain(text) not in ("i", "i'm", "i'd", "i've", "api", "apis", "id", "ids", "url", "json", "seo") and text:
-            found.append(text)
-    return tuple(found)
-
-
-def is_specific(value: str, query: str) -> bool:
-    """True if a value is part of a specific of the query, or holds one."""
-    own = set(words(value))
-    return any(own <= set(words(text)) or set(words(text)) <= own for text in specifics(query) if words(text))
 
 
 def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool:
@@ -86,19 +58,19 @@ def fits(value: Any, name: str, parameter: Parameter | None, query: str) -> bool
     own = named(name, parameter.raw_name) if parameter is not None else named(name)
     said = [word for word in words(value) if word not in STOPWORDS]
     if not said or all(stem(word) in CHATTER for word in said):
-        return _stands_alone(value, query)
+        return stands_alone(value, query)
     if _is_whole_query(value, query) and not own & _WHOLE:
         return False
     if _is_own_name(value, own):
         return False
     worked_on = own & _WHOLE or (own & FREE and len(words(value)) >= LONG)
-    if not _shape_fits(value, own, parameter) or (worked_on and not _is_quoted(value, query)):
+    if not _shape_fits(value, own, parameter) or (worked_on and not is_among_quoted(value, query)):
         return False
     near = _near(value, own, query)
-    if own & IDENTITY and _is_told_about(value) and not is_quoted_in(value, query):
+    if own & IDENTITY and is_told_about(value) and not is_quoted_in(value, query):
         return False
-    coded = own & IDENTITY and not near and not _has_figure(value) and not _is_worded(value, parameter)
-    if coded and not own & _SETTINGS and any(map(_has_figure, specifics(query))):
+    coded = own & IDENTITY and not near and not has_figure(value) and not _is_worded(value, parameter)
+    if coded and not own & _SETTINGS and any(map(has_figure, specifics(query))):
         return False  # the query has a code, and this is not one
     return near or is_specific(value, query) or bool(own & FREE) or not own & IDENTITY or _is_worded(value, parameter)
 
@@ -121,57 +93,14 @@ def _is_own_name(value: str, name: frozenset[str]) -> bool:
     )
 
 
-def counts_things(text: str, span: tuple[int, int]) -> bool:
-    """True if a number of a text says how many: "up to 10 images", "top 5"."""
-    text = plain(text)
-    before, after = words(text[max(span[0] - 24, 0) : span[0]])[-2:], words(text[span[1] :][:40])[:1]
-    if before and before[-1] in IDENTITY:
-        return False
-    many = after and (
-        after[0] in _MANY
-        or (re.fullmatch(r"[^\W\d]{3,}s", after[0]) and after[0] not in ("has", "was", "its", "this", "yes"))
-    )
-    return bool(many) or (bool(before) and (before[-1] in _UP_TO or before == ("up", "to")))
-
-
 def _is_whole_query(value: str, query: str) -> bool:
     asked = words(query)
     return value not in specifics(query) and len(asked) >= 8 and len(words(value)) >= 0.6 * len(asked)
 
 
-def _is_told_about(value: str) -> bool:
-    """True for a code with words around it: "ticket R-4410 with two seats" is no ticket's number."""
-    plainly = [word for word in value.split() if re.fullmatch(r"[a-z]{3,}", word)]
-    return _has_figure(value) and len(plainly) > 1
-
-
-def _stands_alone(value: str, query: str) -> bool:
-    """True if a query gives a common word as a value of its own, between signs or behind "for": the country in "Quiet Harbour,
-    in.", the genre in "with Reel Finder for 2018, family"."""
-    return (
-        plain(value) not in ("example", "instance", "free", "now", "me", "it", "this", "that", "these", "them")
-        and re.search(rf"(?:[,:'\"“(]|\bfor)\s?{re.escape(value)}\s?(?:[,.;?'\"”)]|\Z)", query) is not None
-    )
-
-
-def _has_figure(text: str) -> bool:
-    return any(char.isdigit() for char in text)
-
-
-def _is_quoted(value: str, query: str) -> bool:
-    """False if the query quotes texts, and this is none of them nor holds one: what is to be worked on is what was quoted."""
-    quoted = [text for single, double in _QUOTED.findall(query) if (text := single or double) and len(words(text)) > 1]
-    return not quoted or any(phrase(value) in phrase(text) or phrase(text) in phrase(value) for text in quoted)
-
-
-def is_quoted_in(text: str, query: str) -> bool:
-    """True if the query quotes this text as a whole."""
-    return any(text in (single.strip(" .,;:!?"), double.strip(" .,;:!?")) for single, double in _QUOTED.findall(query))
-
-
 def has_shape(value: str, name: frozenset[str]) -> bool:
     """What a parameter's name alone says of a value's form."""
-    figures = _has_figure(value)
+    figures = has_figure(value)
     if name & {"email", "mail"} and "@" not in value:
         return False
     if name & {"id", "ids", "uuid", "guid"} and not figures and len(value.split()) > 3:
@@ -191,14 +120,14 @@ def _shape_fits(value: str, name: frozenset[str], parameter: Parameter | None) -
     """What a name or a documented example says of a value's form."""
     if not has_shape(value, name):
         return False
-    figures = _has_figure(value)
+    figures = has_figure(value)
     example = str(parameter.default) if parameter is not None and isinstance(parameter.default, (str, int)) else ""
     if not example:
         return True
     if re.fullmatch(r"[\d.,:/ -]+", example) and not figures:
         return False
     lone = " " not in example.strip() and " " not in value.strip()
-    if name & IDENTITY and lone and _has_figure(example) and not figures:
+    if name & IDENTITY and lone and has_figure(example) and not figures:
         return False
     return not ("://" in example and "." not in value)
 
@@ -256,7 +185,7 @@ def _is_given(text: str, name: frozenset[str], parameter: Parameter, query: str)
 
 def _is_code(text: str, name: frozenset[str], query: str) -> bool:
     """True if an identifier is wanted and the text is one: letters and figures mixed, many figures, or called one."""
-    if not name & IDENTITY or not _has_figure(text) or dates(text) or clocks(text):
+    if not name & IDENTITY or not has_figure(text) or dates(text) or clocks(text):
         return False
     mixed = any(char.isalpha() for char in text) and not re.fullmatch(r"\d+(?:st|nd|rd|th|s|km|m|kg|g|p|k)", text)
     called = re.search(rf"\b(?:{'|'.join(IDENTITY)})\W{{0,3}}{re.escape(plain(text))}(?!\w)", plain(query))
@@ -291,7 +220,7 @@ def takes(parameter: Parameter, value: str, query: str) -> bool:
     """True if a parameter is made for a value of the query: required, for any text or name, an identifier for a code, or of
     the name beside which the value stands."""
     own = named(parameter.name, parameter.raw_name)
-    code = bool(own & IDENTITY) and _has_figure(value)
+    code = bool(own & IDENTITY) and has_figure(value)
     return not is_setting(parameter) and (
         parameter.required or bool(own & (FREE | PLAIN)) or code or _near(value, own, query)
     )

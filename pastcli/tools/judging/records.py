@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .claims import equal
 from .dates import clocks
 from .facts import Fact, Facts
-from .fit import specifics
+from .spans import specifics
 from .numbers import numbers
 from .stance import stances, truths
 from .text import clauses, phrase, plain, sentences, stem, words

@@ -9,10 +9,11 @@ from typing import Any
 from ...api import Parameter
 from . import names
 from .dates import RELATIVE, Date, clocks, dates
-from .fit import counts_things, fits, has_shape
+from .fit import fits, has_shape
 from .numbers import Number, in_any_unit
 from .passing import FREE, IDENTITY, PLAIN, named, passes_as
 from .sources import Said, Sources
+from .spans import counts_things
 from .text import STOPWORDS, plain, stem, words
 from .units import dimension_of, unit_of_key
 
