@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
-from functools import lru_cache
 from typing import Any
 
 from ...api import Parameter
 from .dates import RELATIVE, clocks, dates
 from .passing import FREE, IDENTITY, PLAIN, named
-from .spans import has_figure, is_among_quoted, is_quoted_in, is_specific, specifics, stands_alone, is_told_about
-from .text import STOPWORDS, phrase, plain, stem, stems, words
+from .spans import has_figure, is_among_quoted, is_quoted_in, is_specific, is_told_about, specifics, stands_alone
+from .text import STOPWORDS, plain, stem, stems, words
 
 CHATTER = frozenset(
     stem(word)

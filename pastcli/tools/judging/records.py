@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from .claims import equal
 from .dates import clocks
 from .facts import Fact, Facts
-from .spans import specifics
 from .numbers import numbers
+from .spans import specifics
 from .stance import stances, truths
 from .text import clauses, phrase, plain, sentences, stem, words
 

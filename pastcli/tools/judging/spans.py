@@ -80,5 +80,3 @@ def is_among_quoted(value: str, query: str) -> bool:
 def is_quoted_in(text: str, query: str) -> bool:
     """True if the query quotes this text as a whole."""
     return any(text in (single.strip(" .,;:!?"), double.strip(" .,;:!?")) for single, double in _QUOTED.findall(query))
-
-
