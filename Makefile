@@ -4,6 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if 
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+KERNELS := $(wildcard pastcli/vectors/numbers/*.[ch]) pastcli/vectors/numbers/sources.py
 PYTEST := $(BIN)/python -m pytest
 
 export TOKENIZERS_PARALLELISM = false
@@ -44,7 +45,7 @@ results: $(READY)  ## the studies, and docs/RESULTS.md made from their items (ho
 
 setup: $(READY)
 
-$(READY): pyproject.toml .ci/constraints.txt
+$(READY): pyproject.toml setup.py .ci/constraints.txt $(KERNELS)
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed (on Debian: apt install python3 python3-venv)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: venv is missing (on Debian: apt install python3-venv)"; exit 2; }
 	@echo "setting up $(VENV); llama.cpp is compiled once, which takes about five minutes on two cores"

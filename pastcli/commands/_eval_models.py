@@ -43,7 +43,8 @@ class Candidate:
 
 
 def candidates(typed: Sequence[str], local: bool) -> list[Candidate]:
-    """`[LABEL=]PATH` words, or the newest run that made a model. Raises `UsageError` if two labels are the same."""
+    """`[LABEL=]PATH` words, or the newest run that made a model. Raises `UsageError` if two labels are the same, or one is
+    empty."""
     from ..evals import label_for
 
     found: list[Candidate] = []
@@ -51,6 +52,8 @@ def candidates(typed: Sequence[str], local: bool) -> list[Candidate]:
         label, equals, name = word.partition("=")
         if not equals or os.sep in label or Path(word).exists():
             label, name = "", word
+        elif not label.strip():
+            raise UsageError(f"--model {word!r} has no label before the =", "write LABEL=MODEL, or the model alone")
         path = str(models.resolve(name).path) if local else name
         owner = runs.owner_of(Path(path)) if local else None
         stage, control = (owner.stage, owner.manifest["config"].get("control", "none")) if owner else ("", "none")

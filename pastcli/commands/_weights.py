@@ -20,10 +20,12 @@ def weights_progress(label: str) -> Iterator[Callable[[int, int], None]]:
 @cache
 def _say_if_slow() -> None:
     """Once a process: the extension is optional when the package is built, and nothing else would show that it is not there."""
-    from ..vectors.numbers.arithmetic import compiled
+    from ..vectors.numbers.arithmetic import WHY_NOT, compiled
+    from ..vectors.numbers.compiled import TO_COMPILE
 
     if not compiled():
         output.warn(
-            "the compiled loops of the weight arithmetic could not be loaded: numpy gives the same results, several times slower",
-            "`past doctor` says how to build them",
+            f"the compiled loops of the weight arithmetic are not used ({WHY_NOT}): numpy gives the same results, several "
+            "times slower",
+            TO_COMPILE,
         )

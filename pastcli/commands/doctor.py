@@ -80,13 +80,13 @@ def _python() -> Finding:
 
 
 def _kernels() -> Finding:
-    """Was there a C compiler when the package was installed? Without, weight arithmetic works all the same, more slowly."""
-    from ..vectors.numbers import arithmetic
+    """Are there compiled loops, of today's sources? Without, weight arithmetic works all the same, more slowly."""
+    from ..vectors.numbers import arithmetic, compiled
 
     if arithmetic.compiled():
         return Finding("weight kernels", "ok", "compiled")
-    fix = "apt install build-essential && pip install --force-reinstall --no-deps -e ."
-    return Finding("weight kernels", "warn", "no C compiler when past was installed: numpy does the work, slower", fix)
+    detail = f"{arithmetic.WHY_NOT}: numpy does the work, slower"
+    return Finding("weight kernels", "warn", detail, compiled.TO_COMPILE)
 
 
 def _machine() -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from .faults import Faults
 from .passages import cut, statements
 from .readers import ACCEPTED, READERS, Document, format_of, read_records
 from .records import is_corpus, read_corpus
-from .walk import Found, walk
+from .walk import Found, made_of, walk
 
 
 @dataclass
@@ -95,16 +95,19 @@ def collect(
 ) -> Collection:
     """Read every file (`but` one: the corpus to be written may lie among them), cut it into passages, drop texts seen before.
 
-    A file or record that cannot be read is skipped with its reason, or raised under `strict`. Raises `UsageError` if a
+    What `past` itself made of these documents is left out, unless it is named. A file or record that cannot be read is skipped with its reason, or raised under `strict`. Raises `UsageError` if a
     path does not exist or no passage remains.
     """
     files = [file for file in walk(paths) if but is None or os.path.realpath(file.path) != os.path.realpath(but)]
-    found, names = Collection(), _document_names(files)
+    found, names, own = Collection(), _document_names(files), made_of(paths)
     seen: set[bytes] = set()
     ids: Counter[str] = Counter()
     for done, file in enumerate(files, 1):
         report = FileReport(file.relative)
         found.files.append(report)
+        if maker := own.get(os.path.realpath(file.path)):
+            report.format, report.skipped = "own", f"past made it of these documents (run {maker}); name it to read it too"
+            continue
         passages = _read_or_skip(file, names[file.path], config, report, strict)
         kept = [passage for passage in passages if len(passage.text) >= config.min_chars]
         found.short += len(passages) - len(kept)

@@ -113,20 +113,18 @@ def _cell(cell: dict[str, Any]) -> str:
 
 def read_epub(path: Path) -> Titled:
     """(title, blocks) of a book: the chapters in reading order."""
-    from bs4 import BeautifulSoup
-
     try:
         with zipfile.ZipFile(path) as book:
             if "META-INF/encryption.xml" in book.namelist() and b"EncryptedData" in book.read(
                 "META-INF/encryption.xml"
             ):
                 raise UsageError("encrypted EPUB", "its maker locked it; get a copy without DRM")
-            container = BeautifulSoup(book.read("META-INF/container.xml"), "html.parser")
+            container = markup.parsed(book.read("META-INF/container.xml"))
             rootfile = container.find("rootfile")
             if rootfile is None:
                 raise KeyError("no rootfile in META-INF/container.xml")
             package = str(rootfile["full-path"])
-            opf = BeautifulSoup(book.read(package), "html.parser")
+            opf = markup.parsed(book.read(package))
             chapters = [_chapter(book, posixpath.dirname(package), href) for href in _spine(opf)]
     except UsageError:
         raise

@@ -4,10 +4,14 @@ Beautiful Soup HTML: what is code, a table or a heading is theirs to tell; here 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .blocks import CODE, HEADING, TEXT, Block, table
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup
 
 Titled = tuple[str, list[Block]]
 
@@ -91,11 +95,20 @@ _BLOCK_TAGS = frozenset(
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 
 
+def parsed(text: str | bytes) -> BeautifulSoup:
+    """HTML, or XML of the same look, as Beautiful Soup's tree. Its warnings are for programmers and stay unsaid: that XHTML
+    is read as HTML (meant: it is, by browsers too), and that a short text resembles a file name or an address."""
+    from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
+
+    with warnings.catch_warnings():
+        for kind in (XMLParsedAsHTMLWarning, MarkupResemblesLocatorWarning):
+            warnings.simplefilter("ignore", kind)
+        return BeautifulSoup(text, "html.parser")
+
+
 def hypertext(text: str, title: bool = True) -> Titled:
     """(title, blocks) of an HTML document: its first h1, else its <title>. The h1 is not repeated in the blocks."""
-    from bs4 import BeautifulSoup
-
-    soup = BeautifulSoup(text, "html.parser")
+    soup = parsed(text)
     titles = [node.get_text(" ", strip=True) for node in (soup.find("h1"), soup.find("title")) if node is not None]
     found = " ".join(next((found for found in titles if found), "").split()) if title else ""
     if title and soup.h1 is not None and titles[0]:

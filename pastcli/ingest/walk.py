@@ -74,6 +74,23 @@ def _below(folder: Path, visited: set[str]) -> Iterator[tuple[Path, str]]:
             yield from _below(entry, visited)
 
 
+def made_of(roots: Sequence[Path]) -> dict[str, str]:
+    """What runs of this workspace made of documents below `roots` and wrote among them: real path -> run. Not what is a
+    root itself, and so was named."""
+    named = {os.path.realpath(root) for root in roots}
+    found = {}
+    for record in runs.records():
+        inputs = (record.input(name) or "" for name in record.manifest.get("inputs", {}))
+        if any(_below_any(os.path.realpath(place), named) for place in inputs if place):
+            places = (os.path.realpath(place) for place in record.outputs().values())
+            found |= {place: record.id for place in places if place not in named and _below_any(place, named)}
+    return found
+
+
+def _below_any(place: str, roots: set[str]) -> bool:
+    return any(place == root or place.startswith(os.path.join(root, "")) for root in roots)
+
+
 def _problem(file: Path, relative: str) -> str:
     """Why this is no file to open; '' if it is one. Found out without opening it."""
     try:

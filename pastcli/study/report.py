@@ -221,18 +221,24 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
 BEGIN, END = "<!-- studies: made by `past study report`, do not edit -->", "<!-- studies: end -->"
 
 
+WRITTEN = "name a results.json that `past study run` wrote"
+
+
 def refreshed(path: Path) -> dict[str, Any]:
     """A results document with its summary made anew from its items, so that no table can differ from its data.
 
-    Raises `MismatchError` if a score is not what its prediction earns.
+    Raises `UsageError` if the file is none that a study wrote, `MismatchError` if a score is not what its prediction earns.
     """
-    document = read_json(path)
+    try:
+        document = read_json(path)
+    except MismatchError as error:
+        raise UsageError(error.message, WRITTEN) from None
     if document.get("kind") == "tools":
         from .tools import report as of_tools
 
         return of_tools.refreshed(document, path)
     if not {"study", "items", "arms"} <= document.keys():
-        raise MismatchError(f"{path} is no result of a study", "name a results.json that `past study run` wrote")
+        raise UsageError(f"{path} is no result of a study", WRITTEN)
     _check_scores(document, path)
     summary = summarise(document)
     return {**document, "summary": {**summary, "sentences": sentences({**document, "summary": summary}, summary)}}

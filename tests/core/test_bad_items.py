@@ -308,3 +308,19 @@ def test_a_dash_reads_standard_input(workspace, past, past_json, tiny_model):
     assert json.loads(done.stdout)["questions"] == 2
     piped(b'{"title": "T", "text": "One row."}', "ingest", "-")
     assert b"nothing came on standard input" in piped(b" \n", "ingest", "-", code=USAGE).stderr
+
+
+def test_what_past_made_of_a_folder_and_wrote_there_is_no_document_of_it(past, past_json, good):
+    past("ingest", "docs", "-o", "docs/c.jsonl")
+    done = past("ingest", "docs", "-o", "again.jsonl", "--json", "--strict")
+    metrics = json.loads(done.stdout)["metrics"]
+    assert (metrics["passages"], metrics["documents"]) == (1, 1) and metrics["duplicates"] == 0
+    assert "docs/c.jsonl" not in done.stderr and "c.jsonl: past made it of these documents (run ingest-" in done.stderr
+    named = past_json("ingest", "docs/c.jsonl", "-o", "named.jsonl")
+    assert named["metrics"]["passages"] == 1
+
+
+def test_a_folder_of_corpora_made_elsewhere_is_read(past, past_json, good):
+    (good.parent / "corpora").mkdir()
+    past("ingest", "docs", "-o", "corpora/a.jsonl")
+    assert past_json("ingest", "corpora", "-o", "all.jsonl")["metrics"]["passages"] == 1

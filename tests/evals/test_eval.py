@@ -168,6 +168,8 @@ def test_eval_command_resumes_without_asking_twice(past, past_json, workspace, q
     [
         (("--reference", "nope"), 2, "no model labelled 'nope'"),
         (("--model", "good=bad.json"), 2, "two models are labelled 'good'"),
+        (("--model", "=bad.json"), 2, "has no label before the ="),
+        (("--model", " =bad.json"), 2, "has no label before the ="),
         (("--min-gain", "0", "--reference", "good"), 2, "--min-gain compares"),
         (("--questions", "none.jsonl"), 2, "no questions file"),
         (("--plot", "p.xyz"), 2, "cannot draw a .xyz file"),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, distribution
 
+import pytest
 import yaml
 from conftest import ROOT
+from packaging.specifiers import SpecifierSet
+
+from pastcli.vectors.numbers import sources
 
 
 def test_what_silences_mypy_has_a_code_and_a_reason_and_is_rare():
@@ -32,3 +40,49 @@ def test_make_ci_and_pre_commit_check_the_same():
     assert {" ".join(entry.split()[:2]) for entry in entries} == checks
     assert "\nmake check\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "bash .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+
+
+def test_the_pinned_versions_install_on_every_python_that_is_promised():
+    """Debian 12 has Python 3.11.2: a pin that wants 3.11.5 would stop its `make` before anything is installed."""
+    promised = ("3.11.0", "3.11.2", "3.12.0", "3.13.0")
+    too_narrow = []
+    for line in (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        name, _, version = line.partition("#")[0].strip().partition("==")
+        try:
+            found = distribution(name) if version else None
+        except PackageNotFoundError:
+            continue
+        if found is not None and found.version == version:
+            wanted = SpecifierSet(found.metadata.get("Requires-Python") or "")
+            too_narrow += [f"{name}=={version}: {wanted}" for python in promised if not wanted.contains(python)]
+    assert not too_narrow
+
+
+def test_the_kernels_know_all_their_sources():
+    folder = ROOT / "pastcli" / "vectors" / "numbers"
+    assert {path.name for path in folder.glob("*.[ch]")} == set(sources.NAMES)
+    assert len(sources.digest(folder)) == 64 and sources.digest(folder / "nowhere") == ""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_builds_anew_when_the_compiled_sources_changed(tmp_path):
+    numbers = tmp_path / "pastcli" / "vectors" / "numbers"
+    shutil.copytree(ROOT / "pastcli" / "vectors" / "numbers", numbers, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / ".ci").mkdir()
+    for name in ("Makefile", "pyproject.toml", "setup.py", ".ci/constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    ready = tmp_path / ".venv" / ".ready"
+    ready.parent.mkdir()
+    ready.touch()
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+
+    def would() -> str:
+        return subprocess.run(["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "pip install" not in would()
+    for changed in ("adding.c", "kernels.h", "sources.py"):
+        os.utime(numbers / changed, (1_000_000_100, 1_000_000_100))
+        assert "pip install" in would(), changed
+        os.utime(numbers / changed, (1_000_000_000, 1_000_000_000))
+    assert "pip install" not in would()

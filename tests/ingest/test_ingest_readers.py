@@ -467,6 +467,22 @@ def test_epub_gives_its_chapters_in_reading_order(tmp_path):
             read(tmp_path / name)
 
 
+def test_what_is_xml_by_its_first_line_is_read_without_a_word_to_programmers(past, workspace):
+    declared = '<?xml version="1.0" encoding="utf-8"?>\n'
+    (workspace / "docs").mkdir()
+    container = declared + '<container><rootfiles><rootfile full-path="O/p.opf"/></rootfiles></container>'
+    epub(
+        workspace / "docs" / "b.epub",
+        [f"{declared}<html><body><h1>One</h1><p>The mill was built in 1583.</p></body></html>"],
+        **{"META-INF/container.xml": container},
+    )
+    (workspace / "docs" / "page.xhtml").write_text(f"{declared}<html><body><p>The pump lifts water.</p></body></html>")
+    (workspace / "docs" / "name.html").write_text("https://example.org/pump.html")
+    done = past("ingest", "docs", "-o", "c.jsonl")
+    assert "Warning" not in done.stderr and "BeautifulSoup" not in done.stderr
+    assert "3 passages" in done.stderr
+
+
 def test_tables_with_a_text_column_are_documents_and_pairs_in_them_pairs(tmp_path):
     (tmp_path / "a.csv").write_text('title;text\nMill;"It grinds;\nslowly."\nTower;It stands.\n')
     (tmp_path / "b.tsv").write_text("title\ttext\nMill\tIt is old.\ntoo\tmany\tfields\n")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_model
 
 from pastcli import runs
 from pastcli.config import RlConfig, SftConfig
+from pastcli.vectors.numbers import arithmetic
 
 UP = "model.layers.1.mlp.up_proj.weight"
 
@@ -197,3 +201,22 @@ def test_work_without_the_compiled_loops_says_so_once_and_gives_the_same(past, w
             assert told.count("compiled loops") == (folder == "slow"), told
         made[folder] = (workspace / out / "model.safetensors").read_bytes()
     assert made["fast"] == made["slow"]
+
+
+@pytest.mark.skipif(not arithmetic.compiled(), reason="built without a C compiler")
+def test_kernels_compiled_of_other_sources_are_not_used_and_doctor_says_so(past, workspace, tmp_path):
+    """As in a checkout after `git pull`, before anything was built anew."""
+    shutil.copytree(ROOT / "pastcli", tmp_path / "site" / "pastcli", ignore=shutil.ignore_patterns("__pycache__"))
+    theirs = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])}
+    theirs["PYTEST_COLD"] = "1"  # the process that others are forked from knows where pastcli lies
+    findings = past("doctor", "--fast", env=theirs).stdout
+    assert re.search(r"^ok +weight kernels +compiled$", findings, re.M)
+    kernels = tmp_path / "site" / "pastcli" / "vectors" / "numbers" / "kernels.c"
+    kernels.write_text(kernels.read_text() + "/* tomorrow */\n")
+    findings = past("doctor", "--fast", env=theirs).stdout
+    assert re.search(r"^warn +weight kernels +the C sources have changed since they were compiled", findings, re.M)
+    base = weights()
+    for name, tensors in {"sft": base, "rl": moved(base, 2, 1e-3)}.items():
+        write_model(tmp_path / name, tensors)
+    told = past("extract", "--sft", "sft", "--rl", "rl", "-o", "v.safetensors", env=theirs).stderr
+    assert "the C sources have changed since they were compiled" in told and "pip install" in told

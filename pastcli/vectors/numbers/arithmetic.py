@@ -17,7 +17,8 @@ import numpy as np
 from ...errors import MismatchError
 from .compiled import Codec, load
 
-_kernels = load()
+_kernels, WHY_NOT = load()
+"""The compiled loops, and why there are none."""
 
 STORAGE: dict[str, np.dtype] = {
     "F32": np.dtype("<f4"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
+
+from .sources import digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,9 +51,17 @@ class Kernels(Protocol):
         """See `arithmetic.requantize`; a.a, a.b and b.b."""
 
 
-def load() -> Kernels | None:
-    """The extension module; None if the package was built without a compiler."""
+TO_COMPILE = "apt install build-essential, then `pip install --force-reinstall --no-deps -e .` where past's sources lie"
+
+
+def load() -> tuple[Kernels | None, str]:
+    """(the extension module, ""), or (None, why not): it was never built, or of other sources than lie beside it. What is
+    compiled of yesterday's sources may add wrongly today, so it is not used."""
     try:
-        return cast(Kernels, import_module("._kernels", __package__))
+        module = import_module("._kernels", __package__)
     except ImportError:
-        return None
+        return None, "they were not compiled when past was installed"
+    here = digest(Path(__file__).parent)
+    if here and here != getattr(module, "sources", ""):
+        return None, "the C sources have changed since they were compiled"
+    return cast(Kernels, module), ""

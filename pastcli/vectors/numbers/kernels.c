@@ -216,7 +216,16 @@ static PyMethodDef methods[] = {
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
+#ifndef PAST_SOURCES /* setup.py gives the digest of these files */
+#define PAST_SOURCES ""
+#endif
+
 PyMODINIT_FUNC PyInit__kernels(void)
 {
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module != NULL && PyModule_AddStringConstant(module, "sources", PAST_SOURCES) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
 }
