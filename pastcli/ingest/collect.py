@@ -106,7 +106,10 @@ def collect(
         report = FileReport(file.relative)
         found.files.append(report)
         if maker := own.get(os.path.realpath(file.path)):
-            report.format, report.skipped = "own", f"past made it of these documents (run {maker}); name it to read it too"
+            report.format, report.skipped = (
+                "own",
+                f"past made it of these documents (run {maker}); name it to read it too",
+            )
             continue
         passages = _read_or_skip(file, names[file.path], config, report, strict)
         kept = [passage for passage in passages if len(passage.text) >= config.min_chars]
