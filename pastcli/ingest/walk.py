@@ -78,7 +78,7 @@ def made_of(roots: Sequence[Path]) -> dict[str, str]:
     """What runs of this workspace made of documents below `roots` and wrote among them: real path -> run. Not what is a
     root itself, and so was named."""
     named = {os.path.realpath(root) for root in roots}
-    found = {}
+    found: dict[str, str] = {}
     for record in runs.records():
         inputs = (record.input(name) or "" for name in record.manifest.get("inputs", {}))
         if any(_below_any(os.path.realpath(place), named) for place in inputs if place):
