@@ -4,5 +4,5 @@
 sums of the probe in one pass; `lowrank` is the algebra of B @ A: joining, norms, truncation; `svd` finds leading
 singular triplets; `compiled` says what the compiled module offers and loads it: `floats.c` (the float types),
 `adding.c` (adding to stored floats), `requantize.c` (the types of llama.cpp), `kernels.c` (inner products, and the
-module), `moments.c`. Where there is no compiler numpy does the same.
+module), `moments.c`, of whose bytes `sources` gives the digest. Where there is no compiler numpy does the same.
 """
