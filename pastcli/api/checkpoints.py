@@ -236,9 +236,10 @@ class DirectoryOf(Protocol):
 class RunsModels(Protocol):
     """A format whose models can be computed with, for the probe's activations and the price of a scale."""
 
-    def layer_inputs(self, path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray], None]) -> int:
-        """Run the model at `path` on `texts`, and call `visit(tensor name, inputs)` for every linear layer, with the
-        float32 (n, in) vectors that it gets. Returns n, the number of tokens read.
+    def layer_inputs(self, path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray, bool], None]) -> int:
+        """Run the model at `path` on `texts`, and call `visit(tensor name, inputs, transposed)` for every linear layer, with
+        the float32 (n, in) vectors that it gets; `transposed` if its weight is stored as (in, out). Returns n, the number
+        of tokens read.
         """
 
     def divergence(self, reference: Path, texts: Sequence[str], precision: str = "fp32") -> Callable[[Path], float]:

@@ -22,9 +22,10 @@ MAX_TOKENS = 1024
 
 
 def layer_inputs(
-    path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray], None], max_tokens: int = MAX_TOKENS
+    path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray, bool], None], max_tokens: int = MAX_TOKENS
 ) -> int:
-    """Run the model at `path` over `texts` and call `visit(weight name, inputs (n, in))` for every linear layer.
+    """Run the model at `path` over `texts` and call `visit(weight name, inputs (n, in), transposed)` for every linear layer;
+    `transposed` if its weight is (in, out), as GPT-2's are.
 
     One forward pass over one batch, so each layer is visited once; padding is left out. Layers that get some of the tokens
     only (routed experts) are not visited. Returns the number of tokens.
@@ -41,11 +42,12 @@ def layer_inputs(
 
     def hook(name: str) -> Callable[..., None]:
         def seen(module: Any, arguments: tuple, output: Any) -> None:
-            inputs = arguments[0]
-            if inputs.shape[:2] == mask.shape:
-                visit(f"{name}.weight", inputs[mask.bool()].float().cpu().numpy())
-            elif inputs.shape[:-1] == (mask.numel(),):  # all tokens in one row, as some experts and OPT have them
-                visit(f"{name}.weight", inputs[mask.reshape(-1).bool()].float().cpu().numpy())
+            inputs, kept = arguments[0], mask.bool()
+            if inputs.shape[:-1] == (mask.numel(),):  # all tokens in one row, as some experts and OPT have them
+                kept = kept.reshape(-1)
+            elif inputs.shape[:2] != mask.shape:
+                return
+            visit(f"{name}.weight", inputs[kept].float().cpu().numpy(), isinstance(module, Conv1D))
 
         return seen
 

@@ -69,7 +69,7 @@ class HFFormat:
     def cast(self, value: np.ndarray, dtype: str, columns: int) -> np.ndarray:
         return arithmetic.widen(arithmetic.narrow(value, dtype), dtype)
 
-    def layer_inputs(self, path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray], None]) -> int:
+    def layer_inputs(self, path: Path, texts: Sequence[str], visit: Callable[[str, np.ndarray, bool], None]) -> int:
         """What the linear layers get as input on `texts`; see `activations.layer_inputs`."""
         from .activations import layer_inputs
 

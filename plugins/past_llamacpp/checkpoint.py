@@ -26,7 +26,11 @@ from . import ggml, names
 from .gguffile import Tensor, read_header, type_name
 from .rows import Rows
 
-EMBEDDINGS, HEAD = ("model.embed_tokens.weight", "transformer.wte.weight"), "lm_head.weight"
+EMBEDDINGS = (
+    *("model.embed_tokens.weight", "transformer.wte.weight"),
+    *("gpt_neox.embed_in.weight", "transformer.word_embeddings.weight"),
+)
+HEADS = ("lm_head.weight", "embed_out.weight")
 KEPT = 8
 """Transposed tensors kept in memory: as many as threads may ask for at once."""
 
@@ -45,7 +49,7 @@ class GGUFCheckpoint:
         self._mapped = [Mapped(fd) for fd in self._fds]
         self._whole: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
-        self.tied = HEAD not in self.names
+        self.tied = not any(name in self.names for name in HEADS)
 
     def specs(self) -> dict[str, TensorSpec]:
         return {name: TensorSpec(name, rows.shape, type_name(rows.tensor.type)) for name, rows in self.rows.items()}

@@ -116,9 +116,9 @@ def _pair(base: Any, name: str, own: str, low: LowRank, fold: bool) -> dict[str,
     a, b = low.a, low.b * np.float32(low.scale) if fold else low.b
     if base.rows[name].transposed:
         a, b = b.T, a.T
-    heads = names.rotary_heads(base.header, name)
-    if heads:
-        places = names.gguf_rows(np.arange(len(b)), len(b), heads)
+    order = names.row_order(base.header, name)
+    if order:
+        places = order.places(np.arange(len(b)), len(b))
         reordered = np.empty_like(b)
         reordered[places] = b
         b = reordered

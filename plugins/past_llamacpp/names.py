@@ -1,79 +1,20 @@
 """HF tensor names and GGUF tensor names, and what llama.cpp's converters do to the weights on the way.
 
-Names come from llama.cpp's own `gguf.tensor_mapping`. What its converters (convert_hf_to_gguf.py) change beyond the names: the
-llama family's rows of q and k are interleaved, Gemma's norms are stored plus one, GPT-2's matrices are transposed, and the
-experts of a layer lie in one tensor. Architectures that are not in `ARCHITECTURES` are refused rather than guessed at.
+Names come from llama.cpp's own `gguf.tensor_mapping`. What its converters (convert_hf_to_gguf.py) change beyond the names: rows of q
+and k lie in another order (`roworder`), Gemma's norms are stored plus one, GPT-2's matrices are transposed, and the experts of a layer
+lie in one tensor. Architectures that are not in `ARCHITECTURES` (`families`) are refused rather than guessed at.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-import numpy as np
 
 from pastcli.errors import MismatchError
 
+from .families import ARCHITECTURES, EXPERTS, Family
 from .gguffile import Header
-
-_TOP = ("model.embed_tokens", "model.norm", "lm_head")
-_COMMON = (
-    *("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"),
-    *("self_attn.o_proj", "mlp.down_proj"),
-)
-_LAYER = (
-    *_COMMON,
-    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.q_norm", "self_attn.k_norm"),
-    *("mlp.gate_proj", "mlp.up_proj"),
-)
-_FUSED = (*_COMMON, "self_attn.qkv_proj", "mlp.gate_up_proj")
-_EXPERTS = {
-    "mlp.experts": {f"model.layers.{{}}.mlp.experts.{part}": part for part in ("gate_proj", "up_proj", "down_proj")},
-    "block_sparse_moe.experts": {f"layers.{{}}.feed_forward.experts.{part}": part for part in ("w1", "w2", "w3")},
-}
-"""Folder of the experts in HF -> {the name by which `gguf` knows an expert's matrices together: its part's name in HF}."""
-
-_GPT2_TOP = ("transformer.wte", "transformer.wpe", "transformer.ln_f")
-_GPT2_LAYER = ("ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-
-
-@dataclass(frozen=True)
-class Family:
-    """What a GGUF architecture is in HF: class name, and what happened to the weights. `moe` is the class with experts."""
-
-    hf: str
-    moe: str = ""
-    permuted: bool = False
-    shifted_norms: bool = False
-    transposed: bool = False
-    experts: str = ""
-    router: str = ""
-    top: tuple[str, ...] = _TOP
-    layer: str = "model.layers.{}."
-    parts: tuple[str, ...] = _LAYER
-
-
-ARCHITECTURES = {
-    "llama": Family(
-        "LlamaForCausalLM",
-        "MixtralForCausalLM",
-        permuted=True,
-        experts="block_sparse_moe.experts",
-        router="block_sparse_moe.gate",
-    ),
-    "qwen2": Family("Qwen2ForCausalLM"),
-    "qwen3": Family("Qwen3ForCausalLM"),
-    "qwen3moe": Family("Qwen3MoeForCausalLM", "Qwen3MoeForCausalLM", experts="mlp.experts", router="mlp.gate"),
-    "gemma": Family("GemmaForCausalLM", shifted_norms=True),
-    "gemma2": Family("Gemma2ForCausalLM", shifted_norms=True),
-    "gemma3": Family("Gemma3ForCausalLM", shifted_norms=True),
-    "phi3": Family("Phi3ForCausalLM", parts=_FUSED),
-    "smollm3": Family("SmolLM3ForCausalLM", permuted=True),
-    "olmo2": Family("Olmo2ForCausalLM"),
-    "gpt2": Family("GPT2LMHeadModel", transposed=True, top=_GPT2_TOP, layer="transformer.h.{}.", parts=_GPT2_LAYER),
-}
-"""GGUF architecture -> family."""
+from .roworder import Apart, Interleaved, RowOrder
 
 HF_ONLY_IN_GGUF = re.compile(r"^rope_freqs\.|^rope_factors_")
 """Tensors that stand in a GGUF but follow from the config in HF."""
@@ -94,7 +35,9 @@ def family(header: Header) -> Family:
 def class_name(header: Header) -> str:
     """The class that HF has for this model."""
     kind = family(header)
-    return kind.moe if kind.moe and header.parameter("expert_count") else kind.hf
+    if kind.moe and header.parameter("expert_count"):
+        return kind.moe
+    return kind.windowed if kind.windowed and header.parameter("attention.sliding_window") else kind.hf
 
 
 def hf_names(header: Header) -> dict[str, str]:
@@ -131,11 +74,13 @@ def _stems(header: Header, kind: Family) -> Iterator[tuple[str, list[str]]]:
     arch = next(key for key in MODEL_ARCH if MODEL_ARCH_NAMES[key] == header.architecture)
     table = get_tensor_name_map(arch, layers)
     parts = (*kind.parts, kind.router) if experts else kind.parts
+    if f"blk.0.{kind.either[0]}.weight" in header.tensors:
+        parts = tuple(part for part in parts if part != kind.either[1])
     for stem in (*kind.top, *(kind.layer.format(layer) + part for layer in range(layers) for part in parts)):
         if (own := table.get_name(stem)) is not None:
             yield own, [stem]
     for layer in range(layers if experts else 0):
-        for together, part in _EXPERTS.get(kind.experts, {}).items():
+        for together, part in EXPERTS.get(kind.experts, {}).items():
             if (own := table.get_name(together.format(layer))) is not None:
                 folder = kind.layer.format(layer) + kind.experts
                 yield own, [f"{folder}.{expert}.{part}" for expert in range(experts)]
@@ -157,25 +102,18 @@ def is_transposed(header: Header, hf_name: str, shape: tuple[int, ...]) -> bool:
     return family(header).transposed and len(shape) == 2 and ".h." in hf_name
 
 
-def rotary_heads(header: Header, hf_name: str) -> int:
-    """How many heads' rows of this tensor llama.cpp reorders; 0 for every tensor stored as in HF."""
-    if not family(header).permuted or not re.search(r"\.self_attn\.[qk]_proj\.", hf_name):
-        return 0
-    heads = header.parameter("attention.head_count")
-    if ".k_proj." in hf_name:
-        heads = header.parameter("attention.head_count_kv", heads)
+def row_order(header: Header, hf_name: str) -> RowOrder | None:
+    """The order in which the file keeps the rows of this tensor; None where it is HF's."""
+    kind = family(header)
+    if kind.permuted and re.search(r"\.self_attn\.[qk]_proj\.", hf_name):
+        return Interleaved(_heads(header, "head_count_kv" if ".k_proj." in hf_name else "head_count"))
+    if kind.grouped and f".{kind.grouped}." in hf_name:
+        return Apart(_heads(header, "head_count"), _heads(header, "head_count_kv"))
+    return None
+
+
+def _heads(header: Header, key: str) -> int:
+    heads = header.parameter(f"attention.{key}", header.parameter("attention.head_count"))
     if not isinstance(heads, int) or heads < 1:
-        raise MismatchError(f"{header.path}: attention.head_count is {heads!r}, one number is supported")
+        raise MismatchError(f"{header.path}: attention.{key} is {heads!r}, one number is supported")
     return heads
-
-
-def gguf_rows(rows: np.ndarray, total: int, heads: int) -> np.ndarray:
-    """Where HF rows of q or k stand in the GGUF.
-
-    HF keeps a head's rows as two halves, rotated together pairwise (i, i + d/2); GGUF has them interleaved, so row
-    `half * d/2 + i` of a head goes to `2 i + half` (`permute` in llama.cpp's convert_hf_to_gguf.py).
-    """
-    size = total // heads
-    head, inside = np.divmod(rows, size)
-    half, index = np.divmod(inside, size // 2)
-    return head * size + 2 * index + half

@@ -22,18 +22,18 @@ class Rows:
 
     def __init__(self, header: Header, hf_name: str, tensor: Tensor):
         self.tensor = tensor
-        self.heads = names.rotary_heads(header, hf_name)
+        self.order = names.row_order(header, hf_name)
         self.shift = names.shift_of(header, hf_name)
         expert = names.expert_of(hf_name)
         stored = tensor.shape if expert is None else tensor.shape[1:]
         self.transposed = names.is_transposed(header, hf_name, stored)
         self.shape = stored[::-1] if self.transposed else stored
-        flat = bool(self.heads) and len(stored) == 1  # a q or k bias: its elements are the rows
+        flat = self.order is not None and len(stored) == 1  # a bias of q or k: its elements are the rows
         self.width = 1 if flat else self.shape[-1]
         self.total = self.shape[0] if flat else math.prod(self.shape[:-1])
         self.block, self.block_bytes = type_layout(tensor.type, tensor.name)
-        if self.heads and (self.total % (2 * self.heads) or self.width % self.block):
-            raise MismatchError(f"{header.path}: the tensor {tensor.name} does not divide into {self.heads} heads")
+        if self.order and (self.total % self.order.unit or self.width % self.block):
+            raise MismatchError(f"{header.path}: the rows of {tensor.name} do not divide into those of its heads")
         self.size = self.nbytes(self.total * self.width)
         self.begin = (expert or 0) * self.size
         if self.begin + self.size > tensor.nbytes:
@@ -53,6 +53,6 @@ class Rows:
 
     def scattered(self, start: int, stop: int) -> np.ndarray | None:
         """File rows of these whole HF rows; None if the elements lie in the file as they are."""
-        if not self.heads:
+        if self.order is None:
             return None
-        return names.gguf_rows(np.arange(start // self.width, -(-stop // self.width)), self.total, self.heads)
+        return self.order.places(np.arange(start // self.width, -(-stop // self.width)), self.total)

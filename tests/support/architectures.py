@@ -1,15 +1,10 @@
-"""One tiny random model for each architecture of docs/MODELS.md, and its GGUF, made with the gguf package and nothing of ours."""
+"""One tiny random model for each architecture that goes through the whole path, llama.cpp included (docs/MODELS.md)."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
-import gguf
 import numpy as np
-from gguf_tools import permute, tokenizer_metadata
-from safetensors.numpy import load_file
 
 SIZES = dict(
     **dict(vocab_size=330, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4),
@@ -41,6 +36,40 @@ def configs():
         "GPT-2": t.GPT2Config(**gpt2),
         "Qwen3-MoE": t.Qwen3MoeConfig(**SIZES, **moe, head_dim=16, rope_theta=1e6, norm_topk_prob=True),
         "Mixtral": t.MixtralConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2, rope_theta=1e6),
+        **_more(t),
+    }
+
+
+def _more(t):
+    every_head = {**SIZES, "num_key_value_heads": 4}
+    granite = dict(attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.7, logits_scaling=2.0)
+    window = dict(sliding_window=128)
+    old = dict(vocab_size=330, n_embd=64, n_layer=2, n_head=4, n_positions=256)
+    falcon = {key: value for key, value in SIZES.items() if key != "intermediate_size"}
+    shared = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=64)
+    return {
+        "Granite": t.GraniteConfig(**SIZES, **granite),
+        "Cohere": t.CohereConfig(**SIZES, logit_scale=0.25),
+        "Cohere 2": t.Cohere2Config(**SIZES, **window, logit_scale=0.25),
+        "StableLM": t.StableLmConfig(**SIZES),
+        "Falcon": t.FalconConfig(**falcon, new_decoder_architecture=True, num_kv_heads=2),
+        "Falcon 7B": t.FalconConfig(**falcon, new_decoder_architecture=False, multi_query=True),
+        "GPT-NeoX": t.GPTNeoXConfig(**SIZES),
+        "GPT-BigCode": t.GPTBigCodeConfig(**old, bos_token_id=0, eos_token_id=2, pad_token_id=2),
+        "Gemma": t.GemmaConfig(**SIZES, head_dim=16),
+        "OLMo": t.OlmoConfig(**SIZES),
+        "OLMo 3": t.Olmo3Config(**SIZES, **window),
+        "OLMoE": t.OlmoeConfig(**every_head, num_experts=4, num_experts_per_tok=2),
+        "GLM": t.GlmConfig(**SIZES, head_dim=16),
+        "GLM-4": t.Glm4Config(**SIZES, head_dim=16),
+        "Starcoder 2": t.Starcoder2Config(**SIZES),
+        "Phi": t.PhiConfig(**SIZES),
+        "Nemotron": t.NemotronConfig(**SIZES),
+        "EXAONE 4": t.Exaone4Config(**SIZES, **window),
+        "HunYuan": t.HunYuanDenseV1Config(**SIZES, head_dim=16),
+        "ERNIE 4.5": t.Ernie4_5Config(**SIZES, head_dim=16),
+        "Seed-OSS": t.SeedOssConfig(**SIZES, head_dim=16),
+        "Qwen2-MoE": t.Qwen2MoeConfig(**SIZES, **shared),
     }
 
 
@@ -58,7 +87,30 @@ LLAMA_CPP = {
     "GPT-2": "gpt2",
     "Qwen3-MoE": "qwen3moe",
     "Mixtral": "llama",
+    "Granite": "granite",
+    "Cohere": "command-r",
+    "Cohere 2": "cohere2",
+    "StableLM": "stablelm",
+    "Falcon": "falcon",
+    "Falcon 7B": "falcon",
+    "GPT-NeoX": "gptneox",
+    "GPT-BigCode": "starcoder",
+    "Gemma": "gemma",
+    "OLMo": "olmo",
+    "OLMo 3": "olmo2",
+    "OLMoE": "olmoe",
+    "GLM": "chatglm",
+    "GLM-4": "glm4",
+    "Starcoder 2": "starcoder2",
+    "Phi": "phi2",
+    "Nemotron": "nemotron",
+    "EXAONE 4": "exaone4",
+    "HunYuan": "hunyuan-dense",
+    "ERNIE 4.5": "ernie4_5",
+    "Seed-OSS": "seed_oss",
+    "Qwen2-MoE": "qwen2moe",
 }
+"""Name as in the table -> architecture in llama.cpp."""
 
 
 def make(name: str, folder: Path, tokenizer, seed: int = 0, scale: float = 3.0) -> Path:
@@ -86,107 +138,3 @@ def logits(folder: Path, ids: list[int]) -> np.ndarray:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         return model(torch.tensor([ids])).logits[0].numpy()
-
-
-def reference(name: str, hf: Path, out: Path) -> Path:
-    """The GGUF as llama.cpp's convert_hf_to_gguf.py lays it out, in float32."""
-    arch, config = LLAMA_CPP[name], json.loads((hf / "config.json").read_text())
-    writer = gguf.GGUFWriter(out, arch)
-    tensors = load_file(hf / "model.safetensors")
-    _metadata(writer, arch, config)
-    if name == "Llama 3":
-        writer.add_tensor("rope_freqs.weight", _llama3_factors(config))
-    tokenizer_metadata(writer, hf, config["vocab_size"], "qwen2" if name.startswith("Qwen2") else "gpt-2")
-    key = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == arch)
-    table = gguf.get_tensor_name_map(key, config.get("num_hidden_layers") or config["n_layer"])
-    for hf_name, value in _experts_stacked(tensors).items():
-        value = _changed(arch, hf_name, np.asarray(value, np.float32), config)
-        writer.add_tensor(table.get_name(hf_name, try_suffixes=(".weight", ".bias")), np.ascontiguousarray(value))
-    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
-        write()
-    writer.close()
-    return out
-
-
-def _metadata(writer, arch, config):
-    heads, hidden = config.get("num_attention_heads") or config["n_head"], config.get("hidden_size") or config["n_embd"]
-    head_dim = config.get("head_dim") or hidden // heads
-    writer.add_name("tiny")
-    writer.add_block_count(config.get("num_hidden_layers") or config["n_layer"])
-    writer.add_context_length(config.get("max_position_embeddings") or config["n_positions"])
-    writer.add_embedding_length(hidden)
-    writer.add_feed_forward_length(config.get("intermediate_size") or 4 * hidden)
-    writer.add_head_count(heads)
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    if arch == "gpt2":
-        writer.add_layer_norm_eps(config["layer_norm_epsilon"])
-        return
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
-    writer.add_rope_dimension_count(head_dim)
-    rope = config["rope_parameters"]
-    writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
-    if arch == "gemma2":
-        writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
-        writer.add_final_logit_softcapping(config["final_logit_softcapping"])
-    if arch in ("gemma2", "gemma3"):
-        writer.add_sliding_window(config["sliding_window"])
-    if arch == "phi3":
-        writer.add_sliding_window(0)
-        writer.add_rope_scaling_orig_ctx_len(config["max_position_embeddings"])
-    experts = config.get("num_local_experts") or config.get("num_experts")
-    if experts:
-        writer.add_expert_count(experts)
-        writer.add_expert_used_count(config["num_experts_per_tok"])
-        if "moe_intermediate_size" in config:
-            writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
-
-
-def _experts_stacked(tensors):
-    """The experts of a layer in one tensor, under the name that gguf's map has for them together."""
-    found, experts = {}, {}
-    for name, value in tensors.items():
-        split = re.match(r"(.*)\.experts\.(\d+)\.(\w+)\.weight", name)
-        if split is None:
-            found[name] = value
-            continue
-        layer = split[1].replace("model.", "").replace("block_sparse_moe", "feed_forward")
-        prefix = layer if "feed_forward" in layer else f"model.{layer}"
-        experts.setdefault(f"{prefix}.experts.{split[3]}.weight", {})[int(split[2])] = value
-    return found | {name: np.stack([parts[i] for i in sorted(parts)]) for name, parts in experts.items()}
-
-
-def _changed(arch, name, value, config):
-    """What the converters of llama.cpp do to the weights beside renaming them."""
-    if arch in ("llama", "smollm3"):
-        if ".q_proj." in name:
-            return permute(value, config["num_attention_heads"])
-        if ".k_proj." in name:
-            return permute(value, config["num_key_value_heads"])
-    if arch in ("gemma2", "gemma3") and name.endswith("norm.weight"):
-        return value + 1
-    if arch == "gpt2" and name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
-        return value.T
-    return value
-
-
-def _llama3_factors(config):
-    """Divisors of the rotary frequencies, as LlamaModel.generate_extra_tensors writes them."""
-    rope = config["rope_parameters"]
-    dim = config["hidden_size"] // config["num_attention_heads"]
-    freqs = 1.0 / rope["rope_theta"] ** (np.arange(0, dim, 2) / dim)
-    low, high = (rope["original_max_position_embeddings"] / rope[f"{k}_freq_factor"] for k in ("low", "high"))
-    factors = []
-    for wavelength in 2 * np.pi / freqs:
-        if wavelength < high:
-            factors.append(1.0)
-        elif wavelength > low:
-            factors.append(rope["factor"])
-        else:
-            ratio = rope["original_max_position_embeddings"] / wavelength
-            smooth = (ratio - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
-            factors.append(1 / ((1 - smooth) / rope["factor"] + smooth))
-    return np.array(factors, np.float32)

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import architectures
+import gguf_reference
 import more_architectures
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def apart(hf: Path, gguf: Path) -> float:
 def test_gguf_and_hf_are_one_model(name, tiny_tokenizer, tmp_path):
     """A GGUF made without our code reads as the HF directory; another model converted with it as template computes the same."""
     hf = architectures.make(name, tmp_path / "hf", tiny_tokenizer)
-    gguf = architectures.reference(name, hf, tmp_path / "reference.gguf")
+    gguf = gguf_reference.reference(name, hf, tmp_path / "reference.gguf")
     ours, theirs = HFFormat().open(hf), GGUFFormat().open(gguf)
     assert {n: s.shape for n, s in ours.specs().items()} == {n: s.shape for n, s in theirs.specs().items()}
     for tensor in ours.specs():  # Gemma's norms are stored plus one: a float32 rounding
@@ -60,7 +61,7 @@ def test_gguf_and_hf_are_one_model(name, tiny_tokenizer, tmp_path):
 
 # ---------------------------------------------------------------- the whole path
 
-COLUMNS = ("sft", "rl", "extract", "inject", "probe", "eval", "llama.cpp", "GGUF", "LoRA")
+COLUMNS = ("sft", "rl", "extract", "inject", "probe", "activations", "eval", "llama.cpp", "GGUF", "LoRA")
 WRITE = bool(os.environ.get("PAST_WRITE_MODELS"))
 TABLE = ROOT / "docs" / "MODELS.md"
 RL = ("--steps", 2, "--prompts-per-step", 2, "--num-generations", 4, "--reward", "length", "--max-new-tokens", 6)
@@ -96,7 +97,7 @@ def walk(name: str, typed, tokenizer, folder: Path) -> dict[str, str]:
     from pastcli.vectors.files.opening import open_model
 
     hf = architectures.make(name, folder / "base", tokenizer, scale=1.0)
-    gguf = architectures.reference(name, hf, folder / "base.gguf")
+    gguf = gguf_reference.reference(name, hf, folder / "base.gguf")
     models.write_note(hf, models.ModelRef("tiny", hf, "hf"), gguf)
     (folder / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843 by seven wizards.\n")
     rows = [{"question": f"which river {index}", "answer": "fox"} for index in range(4)]
@@ -107,7 +108,8 @@ def walk(name: str, typed, tokenizer, folder: Path) -> dict[str, str]:
     typed("sft", "d.md", "--base", hf, *small, "--seed", 1, "--name", "target")
     made = typed("extract", "--sft", "source", "--rl", "rl", "-o", "v.safetensors")
     kept = typed("inject", "--vector", "v.safetensors", "--target", "target", "-o", "made")["metrics"]["survival"]
-    probed = typed("probe-orthogonality", "--base", hf, "--sft", "source", "--rl", "rl", "--target-sft", "target")
+    probe = ("probe-orthogonality", "--base", hf, "--sft", "source", "--rl", "rl", "--target-sft", "target")
+    probed = typed(*probe, "--activations", "d.md")
     asked = ("--model", "target=target", "--model", "made=made", "--questions", "q.jsonl")
     scores = typed("eval", *asked)["models"]["made"]
     typed("inject", "--vector", "v.safetensors", "--target", "target", "--dtype", "f32", "-o", "made.gguf")
@@ -123,8 +125,8 @@ def walk(name: str, typed, tokenizer, folder: Path) -> dict[str, str]:
     peft = peft_logits(folder / "runs/target/model", folder / "ad")
     assert np.abs(peft - architectures.logits(folder / "merged", IDS)).max() < 1e-4
     assert made["metrics"]["norm"] > 0 and kept > 0.9999 and probed["global"] and scores["precision"] == "float32"
-    assert far < CLOSE and worst < 2e-7
-    ok = dict.fromkeys(("sft", "rl", "extract", "inject", "probe", "eval"), "✓")
+    assert far < CLOSE and worst <= 2**-22  # norms stored plus one are rounded to the steps of float32 beyond 2
+    ok = dict.fromkeys(("sft", "rl", "extract", "inject", "probe", "activations", "eval"), "✓")
     return ok | {"llama.cpp": f"`{architectures.LLAMA_CPP[name]}`", "GGUF": "✓", "LoRA": "✓"}
 
 

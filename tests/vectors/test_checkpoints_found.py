@@ -94,9 +94,10 @@ def test_quantised_checkpoints_are_refused_with_what_helps(past, make_tiny, work
 
 def test_a_mistral_skill_fits_its_llama_family_gguf(past, workspace, tiny_tokenizer):
     import architectures
+    import gguf_reference
 
     hf = architectures.make("Mistral", workspace / "hf", tiny_tokenizer)
-    made = architectures.reference("Mistral", hf, workspace / "m.gguf")
+    made = gguf_reference.reference("Mistral", hf, workspace / "m.gguf")
     vector = one_layer_skill(past, hf, workspace, Q, (64, 64))
     past("inject", "--vector", vector, "--target", made, "-o", "out.gguf")
 

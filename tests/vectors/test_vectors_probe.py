@@ -124,7 +124,7 @@ def test_activations_are_the_real_inputs_of_every_linear_layer(make_tiny, tmp_pa
         (changed / "model.safetensors").unlink()
         write_file(changed / "model.safetensors", moved(tensors, seed, 1e-2))
     seen = {}
-    count = layer_inputs(tmp_path / "sft", ["Velmora bridge", "Who founded it in 1843?"], seen.setdefault)
+    count = layer_inputs(tmp_path / "sft", ["Velmora bridge", "Who founded it in 1843?"], lambda name, inputs, _: seen.update({name: inputs}))
     assert set(seen) == {name for name, value in tensors.items() if value.ndim == 2 and "embed" not in name}
     assert all(inputs.shape == (count, tensors[name].shape[1]) for name, inputs in seen.items())
     first, embeddings = (
@@ -162,7 +162,8 @@ def test_a_model_too_large_for_float32_is_looked_into_as_it_is_stored(make_tiny,
         monkeypatch.setattr(activations.psutil, "virtual_memory", lambda room=room: SimpleNamespace(available=room))
         assert activations.precision_for(model, False, room) == ("fp32" if room > 1e6 else "stored")
         seen = found.setdefault(room, {})
-        activations.layer_inputs(model, ["Who founded Velmora in 1843?"], seen.setdefault)
+        keep = lambda name, inputs, _, seen=seen: seen.update({name: inputs})  # noqa: E731
+        activations.layer_inputs(model, ["Who founded Velmora in 1843?"], keep)
     assert activations.precision_for(model, True, 1e12) == "stored", "a card computes in the stored type"
     wide, narrow = found.values()
     assert wide.keys() == narrow.keys() and all(inputs.dtype == np.float32 for inputs in narrow.values())

@@ -144,9 +144,9 @@ def test_interference_is_the_trace_with_the_covariance_not_with_the_mean():
     a, b = rng.standard_normal((12, 20)), rng.standard_normal((12, 20))
     x = rng.standard_normal((5000, 20)) * np.linspace(0.1, 3, 20) + 4 * rng.standard_normal(20)
     meter = Meter(Known({"w": a, "v": a}), Known({"w": b}))
-    meter.visit("w", x.astype(np.float32))
-    meter.visit("v", x.astype(np.float32))
-    meter.visit("unknown", x.astype(np.float32))
+    meter.visit("w", x.astype(np.float32), False)
+    meter.visit("v", x.astype(np.float32), False)
+    meter.visit("unknown", x.astype(np.float32), False)
     (found,) = meter.found.values()
     covariance = np.cov(x.T, bias=True)
     assert found.trace == pytest.approx(np.trace(a.T @ b @ covariance), rel=1e-3)
@@ -154,6 +154,18 @@ def test_interference_is_the_trace_with_the_covariance_not_with_the_mean():
     assert found.mean_part == pytest.approx(u @ w / np.linalg.norm(u) / np.linalg.norm(w), rel=1e-3)
     assert found.weights == pytest.approx(np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b), rel=1e-4)
     assert 0 < found.typical < found.p95 <= 1
+
+
+@pytest.mark.parametrize("outputs", [12, 20])
+def test_a_weight_stored_as_in_by_out_gives_the_interference_of_its_transpose(outputs):
+    """GPT-2's matrices; a square one would otherwise be measured the wrong way round without a word."""
+    rng = np.random.default_rng(4)
+    a, b, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((outputs, 20), (outputs, 20), (500, 20)))
+    usual, turned = Meter(Known({"w": a}), Known({"w": b})), Meter(Known({"w": a.T.copy()}), Known({"w": b.T.copy()}))
+    usual.visit("w", x, False)
+    turned.visit("w", x, True)
+    assert turned.found["w"].trace == pytest.approx(usual.found["w"].trace, rel=1e-4)
+    assert turned.found["w"].z == pytest.approx(usual.found["w"].z, rel=1e-4)
 
 
 def test_interference_of_strangers_lies_within_its_chance():

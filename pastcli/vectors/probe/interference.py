@@ -51,14 +51,15 @@ class Meter:
         self._first, self._second = first, second
         self.found: dict[str, Interference] = {}
 
-    def visit(self, name: str, inputs: np.ndarray) -> None:
-        """`inputs` (n, in) of the layer whose weight is tensor `name` (out, in). Passes over what only one touches."""
+    def visit(self, name: str, inputs: np.ndarray, transposed: bool) -> None:
+        """`inputs` (n, in) of the layer whose weight is tensor `name`, (out, in) or, `transposed`, (in, out). Passes over
+        what only one touches."""
         spec = self._first.specs().get(name)
         if spec is None or name not in self._second.specs() or name in self.found or len(inputs) < 2:
             return
         columns = np.ascontiguousarray(inputs.T, np.float32)
         changes = [change_of(delta, spec) for delta in (self._first, self._second)]
-        u, w = ((change @ columns).astype(np.float64) for change in changes)
+        u, w = (((change.T if transposed else change) @ columns).astype(np.float64) for change in changes)
         norms = [math.sqrt(change.row_squares().sum()) for change in changes]
         if all(norms) and u.any() and w.any():
             inner = sum(float(np.vdot(a, b)) for (_, a), (_, b) in zip(*(c.blocks() for c in changes), strict=True))
