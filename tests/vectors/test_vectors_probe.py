@@ -124,7 +124,11 @@ def test_activations_are_the_real_inputs_of_every_linear_layer(make_tiny, tmp_pa
         (changed / "model.safetensors").unlink()
         write_file(changed / "model.safetensors", moved(tensors, seed, 1e-2))
     seen = {}
-    count = layer_inputs(tmp_path / "sft", ["Velmora bridge", "Who founded it in 1843?"], lambda name, inputs, _: seen.update({name: inputs}))
+    count = layer_inputs(
+        tmp_path / "sft",
+        ["Velmora bridge", "Who founded it in 1843?"],
+        lambda name, inputs, _: seen.update({name: inputs}),
+    )
     assert set(seen) == {name for name, value in tensors.items() if value.ndim == 2 and "embed" not in name}
     assert all(inputs.shape == (count, tensors[name].shape[1]) for name, inputs in seen.items())
     first, embeddings = (
