@@ -22,10 +22,12 @@ _SHARED = (*(f"mlp.shared_expert.{part}" for part in ("gate_proj", "up_proj", "d
 _GPT2_TOP = ("transformer.wte", "transformer.wpe", "transformer.ln_f")
 _GPT2_LAYER = ("ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
-_NEOX = ("input_layernorm", "post_attention_layernorm", "attention.query_key_value", "attention.dense")
-_NEOX = (*_NEOX, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
-_FALCON = ("ln_attn", "ln_mlp", "input_layernorm", "self_attention.query_key_value", "self_attention.dense")
-_FALCON = (*_FALCON, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
+_H_TO_4H = ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
+_NEOX = ("input_layernorm", "post_attention_layernorm", "attention.query_key_value", "attention.dense", *_H_TO_4H)
+_FALCON = (
+    *("ln_attn", "ln_mlp", "input_layernorm"),
+    *("self_attention.query_key_value", "self_attention.dense", *_H_TO_4H),
+)
 
 EXPERTS = {
     "mlp.experts": {f"model.layers.{{}}.mlp.experts.{part}": part for part in ("gate_proj", "up_proj", "down_proj")},
