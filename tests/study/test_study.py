@@ -434,12 +434,12 @@ def test_a_study_in_two_phases_runs_to_its_table(past, workspace, warmed):
     phased(workspace, warmed)
     text = (workspace / "study.toml").read_text().replace("[rl]", "[rl]\ndev_every = 1")
     (workspace / "study.toml").write_text(text.split('[arms."one: SFT"]')[0])
-    with another_study_that_needs_all(study) as (claim, nodes, store):
+    with another_study_that_needs_all(workspace) as (claim, nodes, store):
         shown = past("study", "run", "study.toml", "--lean", timeout=1000).stdout
-        kept = {path.name.split("-")[0] for path in (study / "runs").iterdir() if path.name[0] != "."}
+        kept = {path.name.split("-")[0] for path in (workspace / "runs").iterdir() if path.name[0] != "."}
         assert kept == {"sft", "rl", "extract", "inject"}, "what another study needs stays, --lean or not"
         claim.spare([node for node in nodes if node.stage == "inject"], [], store)
-    assert not [path for path in (study / "runs" / ".study" / "claims").iterdir() if path.name != ".lock"]
+    assert not [path for path in (workspace / "runs" / ".study" / "claims").iterdir() if path.name != ".lock"]
     assert "SFT + v" in shown
     runs = [json.loads(path.read_text()) for path in (workspace / "runs").glob("*/manifest.json")]
     adapted = [run for run in runs if run["config"].get("phase") == "adaptation"]

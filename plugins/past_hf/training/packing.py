@@ -26,6 +26,7 @@ def load(path: Path, config: Any, machine: Machine) -> Any:
     if not config.quantize:
         return load_model(path, machine.weights_dtype(config), machine.attention)
     model = load_model(path, machine.weights_dtype(config), machine.attention, packed(config, machine))
+    keep_layout(model)
     check(model)
     return model
 
@@ -50,13 +51,25 @@ def packed(config: Any, machine: Machine) -> Any:
     )
 
 
+def _packed_layers(model: Any) -> list[Any]:
+    return [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
+
+
+def keep_layout(model: Any) -> None:
+    """On processors with AVX512-BF16 bitsandbytes 0.50 lays a layer's weights out anew the first time it is used in evaluation,
+    for a kernel that gives no gradient, and uses that in training ever after: no LoRA below would learn rightly.
+    """
+    for layer in _packed_layers(model):
+        layer.support_avx512bf16_for_cpu = False
+
+
 def check(model: Any) -> None:
     """Pack and unpack a few rows as long as those of each layer. bitsandbytes 0.50 unpacks rows of 32, 96, 160, ... entries
-    to other numbers on processors with AVX-512, without a word.
+    to other numbers on processors with AVX-512, without a word. Then see that gradients pass after an evaluation, too.
     """
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    layers = {module.in_features: module for module in model.modules() if type(module).__name__ == "Linear4bit"}
+    layers = {module.in_features: module for module in _packed_layers(model)}
     if not layers:
         raise UsageError("--quantize found no linear layer to pack", "train this model without it")
     for width, layer in layers.items():
@@ -71,3 +84,20 @@ def check(model: Any) -> None:
                 f"bitsandbytes unpacks rows of {width} entries wrongly on this processor: {lost:.0%} of them is lost",
                 "train without --quantize, on a card, or with another version of bitsandbytes",
             )
+        if not _lets_gradients_through(layer, rows[:2]):
+            raise PastError(
+                "bitsandbytes gives no gradient through a packed layer once it was evaluated: nothing below it would be trained",
+                "train without --quantize, on a card, or with another version of bitsandbytes",
+            )
+
+
+def _lets_gradients_through(layer: Any, rows: torch.Tensor) -> bool:
+    training = layer.training
+    layer.eval()
+    with torch.no_grad():
+        layer(rows)
+    layer.train(training)
+    asked = rows.detach().requires_grad_()
+    answer = layer(asked)
+    given = torch.autograd.grad(answer.sum(), asked, allow_unused=True)[0] if answer.requires_grad else None
+    return given is not None and bool(given.any())
