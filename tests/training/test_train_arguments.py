@@ -166,9 +166,7 @@ def test_a_layer_that_does_not_come_out_of_four_bits_as_it_went_in_is_refused(sf
         sft(method="lora", quantize="4bit")
 
 
-def test_a_packed_layer_that_gives_no_gradient_after_an_evaluation_is_refused(
-    sft, make_tiny, tmp_path, monkeypatch
-):
+def test_a_packed_layer_that_gives_no_gradient_after_an_evaluation_is_refused(sft, make_tiny, tmp_path, monkeypatch):
     """Seen with bitsandbytes 0.50 on processors with AVX512-BF16: what RL decodes with, its LoRA cannot learn through."""
     layers = pytest.importorskip("bitsandbytes.nn")
     forward = layers.Linear4bit.forward
