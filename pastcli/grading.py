@@ -10,6 +10,7 @@ import numpy as np
 
 from .api import Reward
 from .errors import PastError
+from .words import counted
 
 Rewards = Sequence[tuple[str, float, Reward]]
 """(name, weight, reward) each."""
@@ -29,7 +30,7 @@ def graded(
         ) from error
     numbers = [value for value in values if value is not None]
     if len(values) != len(completions):
-        raise PastError(f"reward {name!r} gave {len(values)} values for {len(completions)} answers")
+        raise PastError(f"reward {name!r} gave {len(values)} values for {counted(len(completions), 'answers')}")
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers):
         raise PastError(f"reward {name!r} gave something that is no finite number", "return floats, or None")
     return values

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from .words import counted
+
 MOSTLY_DEAD = 0.7
 """Share of GRPO groups whose answers all earned the same from which a run has learnt from too few of them."""
 
@@ -44,19 +46,15 @@ def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     if "apis" in metrics:
         return _lessons(run, metrics)
     skipped = metrics.get("skipped", 0)
-    left_out = f"; skipped {_many(skipped, 'file')}" if skipped else ""
-    made = f"{_many(metrics['passages'], 'passage')} of {_many(metrics['documents'], 'document')}"
+    left_out = f"; skipped {counted(skipped, 'files')}" if skipped else ""
+    made = f"{counted(metrics['passages'], 'passages')} of {counted(metrics['documents'], 'documents')}"
     return Closing(f"{made}{left_out}", "past sft")
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def _lessons(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Closing:
-    made = f"{metrics['texts']} texts and {metrics['episodes']} runs to learn {metrics['apis']} APIs"
-    asked = f"{metrics['recall']} questions and {metrics['test_queries']} queries to test them"
-    silent = f"; {metrics['apis_without_query']} APIs got no query" if metrics["apis_without_query"] else ""
+    made = f"{counted(metrics['texts'], 'texts')} and {counted(metrics['episodes'], 'runs')} to learn {counted(metrics['apis'], 'APIs')}"
+    asked = f"{counted(metrics['recall'], 'questions')} and {counted(metrics['test_queries'], 'queries')} to test them"
+    silent = f"; {counted(metrics['apis_without_query'], 'APIs')} got no query" if metrics["apis_without_query"] else ""
     return Closing(f"{made}, {asked}{silent}", "past sft --mix none")
 
 
@@ -67,7 +65,10 @@ def _generate(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: boo
         return Closing(f"nothing could be kept{lost}: look at the reasons, then try a larger model or another --kind")
     files = {"texts": "corpus.jsonl", "pairs": "pairs.jsonl"}
     where = " ".join(f"runs/{run['id']}/{file}" for name, file in files.items() if metrics[name])
-    return Closing(f"{metrics['texts']} texts and {metrics['pairs']} question-answer pairs{lost}", f"past sft {where}")
+    return Closing(
+        f"{counted(metrics['texts'], 'texts')} and {counted(metrics['pairs'], 'question-answer pairs')}{lost}",
+        f"past sft {where}",
+    )
 
 
 def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
@@ -76,8 +77,8 @@ def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) ->
     if run["config"].get("phase") == "encoding":
         use = f"past sft DOCS --phase adaptation --after {run['id']}"
     if not (_number(first) and _number(last)):
-        return Closing(f"trained for {metrics.get('steps')} steps", use)
-    fell = f"the loss went from {first:.2f} to {last:.2f} in {metrics['steps']} steps"
+        return Closing(f"trained for {counted(metrics.get('steps', 0), 'steps')}", use)
+    fell = f"the loss went from {first:.2f} to {last:.2f} in {counted(metrics['steps'], 'steps')}"
     if last > 0.8 * first:
         return Closing(
             f"{fell}: hardly anything was learnt; give it more --epochs or a higher --lr", _again(run, "epochs")
@@ -103,7 +104,7 @@ def _dead(reward: float) -> tuple[str, str, str]:
 def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     first, last, dead = (metrics.get(name) for name in ("reward_first", "reward_last", "dead_groups"))
     if not (_number(first) and _number(last)):
-        return Closing(f"trained for {metrics.get('steps')} steps; no reward was logged")
+        return Closing(f"trained for {counted(metrics.get('steps', 0), 'steps')}; no reward was logged")
     rose = f"the mean reward went from {first:.2f} to {last:.2f}"
     if _number(dead) and dead > MOSTLY_DEAD:
         why, mend, again = _dead(last)
@@ -118,12 +119,14 @@ def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> 
 def _extract(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     kept = metrics.get("energy")
     share = f", {kept:.1%} of its squared norm kept" if _number(kept) and kept < 1 else ""
-    said = f"the skill changes {metrics['tensors']} tensors, its norm is {metrics['norm']:.3g}{share}"
+    said = f"the skill changes {counted(metrics['tensors'], 'tensors')}, its norm is {metrics['norm']:.3g}{share}"
     return Closing(said, f"past inject --vector {_skill(run)}")
 
 
 def _distill(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
-    return Closing(f"{run['config'].get('rounds')} rounds made one skill", f"past inject --vector {_skill(run)}")
+    return Closing(
+        f"{counted(run['config']['rounds'], 'rounds')} made one skill", f"past inject --vector {_skill(run)}"
+    )
 
 
 def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
@@ -230,9 +233,9 @@ def experimented(document: Mapping[str, Any], file: str) -> Closing | None:
         return Closing(f"{said}, over {seeds} seed(s). {missing}", f"past study run {file}")
     low = found["low"]
     if _number(low) and low > 0 and found.get("p_holm", found["p"]) < 1 - summary["confidence"]:
-        return Closing(f"{said}, over {seeds} seeds: a gain", "past inspect")
+        return Closing(f"{said}, over {counted(seeds, 'seeds')}: a gain", "past inspect")
     seen = f"; a gain of {found['detectable']:.3f} would have been" if _number(found.get("detectable")) else ""
-    return Closing(f"{said}, over {seeds} seeds: no gain is shown{seen}")
+    return Closing(f"{said}, over {counted(seeds, 'seeds')}: no gain is shown{seen}")
 
 
 def studied(metrics: Mapping[str, Any], command: str) -> Closing:
@@ -240,12 +243,12 @@ def studied(metrics: Mapping[str, Any], command: str) -> Closing:
     parts, asked = metrics["parts"], metrics["parts"]["target"]["questions"]
     used = f"{metrics['documents']} of {metrics['of_documents']} documents"
     if metrics["passages_each"]:
-        used += f", the first {_many(metrics['passages_each'], 'passage')} of each"
+        used += f", the first {counted(metrics['passages_each'], 'passages')} of each"
     practised = len(parts["source"]["documents"])
     said = (
-        f"{used}: {practised} to practise on, {asked} questions on others"
+        f"{used}: {practised} to practise on, {counted(asked, 'questions')} on others"
         if practised
-        else f"{used}: {asked} questions"
+        else f"{used}: {counted(asked, 'questions')}"
     )
     if asked < FEW_QUESTIONS:
         return Closing(f"{said}: too few to see anything but a large gain", command)

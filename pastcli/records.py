@@ -17,6 +17,7 @@ from typing import Any
 
 from .errors import PastError, UsageError
 from .hashing import hash_path
+from .words import counted
 
 
 def home_of(folder: Path) -> Path:
@@ -195,7 +196,7 @@ def _problem(name: str, found: Sequence[Record], among: Sequence[Record]) -> str
     if name.startswith("@"):
         stage = name[1:].partition("~")[0]
         return f"no run {name!r}: this workspace has {sum(record.stage == stage for record in among)} {stage} run(s)"
-    return f"{f'{len(found)} runs' if found else 'no run'} of this workspace named {name!r}"
+    return f"{counted(len(found), 'runs') if found else 'no run'} of this workspace named {name!r}"
 
 
 def _begun(record: Record) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from ..api import ChatModel, Completion, Judge, Task, ToolEnv
 from ..config import AgentConfig
 from ..errors import ContextOverflow, MismatchError, UsageError
 from ..hashing import hash_path
+from ..words import counted
 from .forms import Form, React
 from .native import Native
 from .player import Cast, Player, Result
@@ -170,7 +171,7 @@ def _ask(model: Any, players: Sequence[Player]) -> list[Completion | ContextOver
         return [_text_answer(model, turn.prompt.text, turn.sampling) for turn in turns]
     prompts = [player.prompt_ids() for player in players]
     answers: list[Completion | ContextOverflow] = [
-        ContextOverflow(f"the prompt has {len(ids)} tokens, the context {model.context}") for ids in prompts
+        ContextOverflow(f"the prompt has {counted(len(ids), 'tokens')}, the context {model.context}") for ids in prompts
     ]
     fitting = [place for place, ids in enumerate(prompts) if len(ids) < model.context]
     if fitting:

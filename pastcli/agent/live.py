@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..api import Step, Verdict
+from ..words import counted
 from .show import STYLES, VERDICTS, seen
 from .told import told
 from .watch import Key, Tally
@@ -76,7 +77,7 @@ class Live(Tally):
         super().ended(key, verdict)
         with self.lock:
             lane = self._lanes.pop(key)
-        label = f"{_name(key)} {verdict.label}, {lane.steps} steps: "
+        label = f"{_name(key)} {verdict.label}, {counted(lane.steps, 'steps')}: "
         row = _row((label, VERDICTS.get(verdict.label, "bold red")), (verdict.reason, ""))
         self._console.print(row, soft_wrap=False, no_wrap=True, overflow="ellipsis")
 
@@ -93,10 +94,10 @@ class Live(Tally):
 
     def _figures(self, live: int) -> Text:
         left = self.left()
-        said = [f"{self.done}/{self.episodes} episodes", f"{self.solved} solved"]
+        said = [f"{self.done}/{counted(self.episodes, 'episodes')}", f"{self.solved} solved"]
         said += [f"about {_clock(left)} left"] if left is not None else []  # a narrow terminal cuts what comes last
         said += [f"{self.rate():.0f} tokens/s"] if self.tokens else []
-        said += [f"{live} under way", f"{self.turns} turns"]
+        said += [f"{live} under way", counted(self.turns, "turns")]
         return _row((f"agent {_clock(self.seconds())}  ", "bold"), (", ".join(said), ""))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..api import ChatModel, Completion, Message, Sampling, TokenModel
+from ..words import counted
 
 
 class Served:
@@ -53,7 +54,7 @@ class Served:
         if getattr(self._server, "raw", True) is False:
             self._differs("the server has no raw completions; prompts went through its chat template")
         elif answer.prompt_tokens and answer.prompt_tokens != len(prompt):
-            self._differs(f"the server counts {answer.prompt_tokens} tokens in a prompt of {len(prompt)}")
+            self._differs(f"the server counts {counted(answer.prompt_tokens, 'tokens')} in a prompt of {len(prompt)}")
         ids = self.encode(answer.text, special=False)
         return Completion(
             answer.text,

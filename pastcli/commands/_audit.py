@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import api, models, output, qa, registry
 from ..config import EvalConfig, RlConfig
 from ..errors import GateError, UsageError
+from ..words import counted
 
 if TYPE_CHECKING:
     from ..rewards.audit import Audit
@@ -56,7 +57,7 @@ def show(found: Audit, as_json: bool) -> None:
 
     def human() -> None:
         rows = [(name, _cell(found.earned[name]), _cell(found.share[name], "{:.0%}")) for name in found.earned]
-        caption = f"mean over {found.questions} questions; {found.ungraded:.0%} of the answers could not be graded"
+        caption = f"mean over {counted(found.questions, 'questions')}; {found.ungraded:.0%} of the answers could not be graded"
         output.table("what an answer earns", ("answer", "reward", "of accepted"), rows, caption)
         if found.groups:
             own = found.groups

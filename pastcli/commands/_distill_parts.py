@@ -11,6 +11,7 @@ from typing import Any
 from .. import api
 from .. import config as configs
 from ..errors import UsageError
+from ..words import counted
 from . import _rl_tools, _train
 from ._ingest_tools import lesson_rows
 
@@ -79,7 +80,9 @@ def of_tools(
         made = make(specs, replace(lessons, queries=0) if own else lessons)
         tasks = [_within(task, tools) for task in whole.tasks if needed(task) <= tools] if own else made.practice
         if not tasks:
-            raise UsageError(f"no query for the {len(specs)} APIs of a part", "lower --rounds, or name more categories")
+            raise UsageError(
+                f"no query for the {counted(len(specs), 'APIs')} of a part", "lower --rounds, or name more categories"
+            )
         part = whole.part(tasks[: rl.limit] if rl.limit else tasks)
         found.append(
             Work(lesson_rows(made, lessons) + same, part.rows(), part, {"apis": len(specs), "queries": len(part.tasks)})
@@ -92,7 +95,8 @@ def split_tools(whole: _rl_tools.Source, config: configs.DistillConfig) -> list[
     groups = _connected(whole)
     if len(groups) < config.rounds:
         raise UsageError(
-            f"{len(groups)} groups of tools that share no query cannot make {config.rounds} rounds", "lower --rounds"
+            f"{counted(len(groups), 'groups')} of tools that share no query cannot make {counted(config.rounds, 'rounds')}",
+            "lower --rounds",
         )
     random.Random(config.seed).shuffle(groups)
     queries = {id(group): sum(needed(task) <= group for task in whole.tasks) for group in groups}
@@ -135,12 +139,15 @@ def split(
         raise UsageError(f"rounds must be at least 1, not {config.rounds}")
     if strangers := about - set(documents):
         raise UsageError(
-            f"{len(strangers)} documents of the questions are not in the source, first {sorted(strangers)[0]!r}",
+            f"{counted(len(strangers), 'documents')} of the questions are not in the source, first {sorted(strangers)[0]!r}",
             f"the source has {', '.join(documents[:5])}; set `doc` of each question to one of them",
         )
     asked = sorted(about)
     if len(asked) < config.rounds:
-        raise UsageError(f"{len(asked)} documents with questions cannot make {config.rounds} rounds", "lower --rounds")
+        raise UsageError(
+            f"{counted(len(asked), 'documents')} with questions cannot make {counted(config.rounds, 'rounds')}",
+            "lower --rounds",
+        )
     rest = [name for name in documents if name not in about]
     generator = random.Random(config.seed)
     generator.shuffle(asked)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import output
+from ..words import counted
 
 
 def show(results: Mapping[str, Any], confidence: float) -> None:
@@ -18,7 +19,7 @@ def show(results: Mapping[str, Any], confidence: float) -> None:
     _differences(results["differences"], str(results["reference"]), caption)
     baseline = results.get("baseline")
     if baseline:
-        found = f"for {baseline['found']:.0%} of the questions the answer stands in the {baseline['passages']} passages"
+        found = f"for {baseline['found']:.0%} of the questions the answer stands in the {counted(baseline['passages'], 'passages')}"
         _differences(baseline["differences"], baseline["label"], f"{caption}; {found}")
 
 
@@ -37,7 +38,8 @@ def _scores(results: Mapping[str, Any], confidence: float) -> None:
         for label, scores in results["models"].items()
     ]
     units, documents = results["units"], results["documents"]
-    caption = f"{results['questions']} questions{f' on {documents} documents' if documents else ''}, "
+    on = f" on {counted(documents, 'documents')}" if documents else ""
+    caption = f"{counted(results['questions'], 'questions')}{on}, "
     caption += f"{confidence:.0%} intervals over {units}"
     if results["ungradable"]:
         caption += f"; {results['ungradable']} more without an answer to grade by were left out"

@@ -11,6 +11,7 @@ import typer
 from .. import __version__, output, runs
 from ..errors import UsageError
 from ..files import writable, write_text
+from ..words import counted
 from ._options import Force, Json, complete_run
 
 EXAMPLE = "Example: `past runs report @rl @eval @agent~1 @agent -o report.html`"
@@ -47,7 +48,7 @@ def command(
     records = [runs.find(name) for name in dict.fromkeys(names) if name not in studies]
     found = gather(records, [path for name in studies if (path := _study(name))], queries)
     stages = ", ".join(dict.fromkeys([record.stage for record in records] + ["study"] * bool(studies)))
-    subtitle = f"{len(records) + len(studies)} runs ({stages}), by past {__version__}"
+    subtitle = f"{counted(len(records) + len(studies), 'runs')} ({stages}), by past {__version__}"
     writable(place.parent)
     write_text(place, "".join(page(found.title, subtitle, found.sections)))
     document: dict[str, Any] = {"report": str(place), "bytes": place.stat().st_size, "runs": [r.id for r in records]}
@@ -56,7 +57,9 @@ def command(
     for reason in found.reasons:
         output.warn(f"not comparable: {reason}")
     output.emit(
-        document, as_json, lambda: output.line(f"{place}: {found.episodes} episodes, {document['bytes'] / 1e6:.1f} MB")
+        document,
+        as_json,
+        lambda: output.line(f"{place}: {counted(found.episodes, 'episodes')}, {document['bytes'] / 1e6:.1f} MB"),
     )
 
 

@@ -11,6 +11,7 @@ import typer
 from .. import narration, output, runs
 from ..config import IngestConfig, LessonsConfig
 from ..errors import UsageError
+from ..words import counted
 from ._options import (
     AllowStale,
     DryRun,
@@ -161,5 +162,5 @@ def _show(found: Collection, caption: str) -> None:
         )
     rows = [(name, *(counts[column] for column in COLUMNS[1:])) for name, counts in sorted(totals.items())]
     if found.duplicates or found.short:
-        caption += f"; dropped {found.duplicates} duplicates and {found.short} too short"
+        caption += f"; dropped {counted(found.duplicates, 'duplicates')} and {found.short} too short"
     output.table("", COLUMNS, rows, caption=caption)

@@ -11,6 +11,7 @@ import typer
 from .. import output
 from ..config import ServeConfig
 from ..errors import UsageError
+from ..words import counted
 from ._options import DryRun, Force, Json, with_settings
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _serve_http(loaded: ToolSet, tools: Path, config: ServeConfig, as_json: bool
 
     def started(url: str) -> None:
         def human() -> None:
-            output.line(url, label=f"{loaded.tools} tools at ")
+            output.line(url, label=f"{counted(loaded.tools, 'tools')} at ")
             output.note(
                 f"StableToolBench's client: SERVICE_URL={url}/virtual; a page to try them: {url}/; stop: Ctrl-C"
             )

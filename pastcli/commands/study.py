@@ -13,6 +13,7 @@ from .. import narration, output, runs
 from ..config.study import reference
 from ..config.study_tools import reference as of_tools
 from ..errors import UsageError
+from ..words import counted
 from . import _study_init
 from ._options import DryRun, Json, close
 
@@ -115,7 +116,7 @@ def report(
     if into is not None:
         links = [(os.path.relpath(path, into.parent), document) for path, document in found]
         write_text(into, reports.into(into.read_text(encoding="utf-8"), links))
-        output.note(f"{len(found)} studies into {into}")
+        output.note(f"{counted(len(found), 'studies')} into {into}")
     summaries = {str(path): document["summary"] for path, document in found}
 
     def human() -> None:

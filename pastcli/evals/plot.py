@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..drawing import blank
+from ..words import counted
 from .comparison import Comparison
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -33,6 +34,6 @@ def plot(comparison: Comparison, path: Path, confidence: float) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].invert_yaxis()
     figure.supxlabel(
-        f"{comparison.questions} questions, {confidence:.0%} intervals over {comparison.units}", fontsize=9
+        f"{counted(comparison.questions, 'questions')}, {confidence:.0%} intervals over {comparison.units}", fontsize=9
     )
     figure.savefig(path, dpi=150)

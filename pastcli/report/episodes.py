@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..words import counted
 from .blocks import Episodes, EpisodeView, Part, QueryView, StepView
 from .plots import VERDICTS
 from .text import line, shown
@@ -14,7 +15,7 @@ FILTERS = {"all": "all", **{kind: name for name, kind in VERDICTS.items()}, "dif
 def episodes(block: Episodes) -> Iterator[str]:
     """A choice of verdicts (by style sheet alone: the page runs no script), then every query, folded."""
     if block.left_out:
-        yield f"<p class=soft>{block.left_out:,} more queries are left out of this page.</p>"
+        yield f"<p class=soft>Left out of this page: {counted(block.left_out, 'more queries')}.</p>"
     if len(block.queries) > 1:
         choices = (
             f"<label><input type=radio name=show id=show-{key}{' checked' if key == 'all' else ''}>{name}</label>"
@@ -49,7 +50,7 @@ def _episode(one: EpisodeView, alone: bool) -> Iterator[str]:
     attempt = f", attempt {one.attempt + 1}" if one.attempt else ""
     yield (
         f"<details class=episode{' open' if alone else ''}><summary><b class={_kind(one.verdict)}></b>{line(one.run)}{attempt}: "
-        f"{line(one.verdict)}, {len(one.steps)} steps</summary>"
+        f"{line(one.verdict)}, {counted(len(one.steps), 'steps')}</summary>"
     )
     if one.opening:
         yield _part(Part("what the model was given", one.opening, "raw", True))

@@ -10,6 +10,7 @@ from typing import Any
 from .. import runs
 from ..evals.closed_book import METRICS, read_transcript
 from ..study.report import refreshed
+from ..words import counted
 from .blocks import Block, Cell, Dots, Folded, Score, Section, Table, Words
 from .compared import output_of
 from .plots import interval
@@ -51,9 +52,9 @@ def answers_section(records: Sequence[runs.Record]) -> Section:
                 row[name] = f"{one.prediction or '(empty)'}  (F1 {one.f1:.2f})"
     rows = [[row["question"], row["right"], *(row.get(name) for name in columns)] for row in asked.values()]
     left = len(rows) - MOST_QUESTIONS
-    caption = f"{left} more questions are left out." if left > 0 else ""
+    caption = f"Left out: {counted(left, 'more questions')}." if left > 0 else ""
     table = Table(("question", "right", *columns), rows[:MOST_QUESTIONS], caption)
-    return Section("Answers", [Folded(f"{len(rows)} questions", [table])])
+    return Section("Answers", [Folded(f"{counted(len(rows), 'questions')}", [table])])
 
 
 def study_sections(path: Path) -> list[Section]:
@@ -71,7 +72,7 @@ def study_sections(path: Path) -> list[Section]:
 def _arms(summary: Mapping[str, Any], arms: Sequence[str], about: str) -> list[Block]:
     level = f"{summary['confidence']:.0%}"
     first = summary["scores"][arms[0]]
-    caption = f"Questions on the {about}: {first['questions']} on {first['documents']} documents; mean over seeds with its {level} t-interval."
+    caption = f"Questions on the {about}: {first['questions']} on {counted(first['documents'], 'documents')}; mean over seeds with its {level} t-interval."
     rows: list[list[Cell]] = []
     dots: dict[str, list[Score]] = {}
     for arm in arms:

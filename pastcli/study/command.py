@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -22,6 +23,12 @@ from .node import Node
 
 if TYPE_CHECKING:
     from .store import Store
+
+EVERY = 60.0
+"""Seconds between two lines of a stage's progress."""
+
+PROGRESS = re.compile(r"^[^:]+: \d+(/\d+)? \d+:\d\d:\d\d left ")
+"""As `progress.line_of` writes it."""
 
 
 def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:
@@ -41,7 +48,8 @@ def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PAST_") or k == "PAST_HOME"}
     environment["PAST_WORKSPACE"] = str(store.workspace)
     with open(log, "a", encoding="utf-8") as errors:
-        done = subprocess.run(
+        before = errors.tell()
+        with subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -49,13 +57,39 @@ def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:
             text=True,
             env=environment,
             preexec_fn=_die_with_parent,
-        )
-    if done.returncode == 130:
+        ) as process:
+            printed = watched(process, log, before, node.label)
+    if process.returncode == 130:
         raise Interrupted("interrupted", "run the same command again to continue")
-    if done.returncode:
+    if process.returncode:
         said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         raise PastError(f"{node.label} failed: {' '.join(said[-2:])[:400]}", f"everything it said is in {log}")
-    return json.loads(done.stdout)
+    return json.loads(printed)
+
+
+def watched(process: subprocess.Popen[str], log: Path, before: int, label: str, every: float = EVERY) -> str:
+    """What a stage prints until it ends. Meanwhile the last line of progress that it wrote into its log (behind byte
+    `before`) is passed on `every` so many seconds: without it a training of an hour would look like one that hangs."""
+    shown = ""
+    while True:
+        try:
+            return process.communicate(timeout=every)[0]
+        except subprocess.TimeoutExpired:
+            line = _progress(log, before)
+            if line not in ("", shown):
+                shown = line
+                output.note(f"  {label}: {line}")
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _progress(log: Path, before: int) -> str:
+    """The last line of progress in a log, without the name of the stage; '' if there is none."""
+    with open(log, encoding="utf-8", errors="replace") as lines:
+        lines.seek(before)
+        found = [line for line in lines if PROGRESS.search(line)]
+    return found[-1].partition(": ")[2].strip() if found else ""
 
 
 @contextlib.contextmanager

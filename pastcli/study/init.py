@@ -21,6 +21,7 @@ from ..api import Passage
 from ..errors import UsageError
 from ..files import write_lines, write_text
 from ..ingest import write_corpus
+from ..words import counted
 from .data import DRAW
 
 SENTENCE_ENDS = (".", "?", "!", "。", "？")
@@ -132,7 +133,9 @@ def fitting(passages: Sequence[Passage], seeds: int, seconds: float, cost: Calla
             return _largest(1, longest, partial(Choice, few, seeds=runs), seconds, cost)
     least = cost(Choice(min(total, FEWEST), 1, 1))
     minutes = int(least / 60) + 1
-    raise UsageError(f"the smallest study of these documents takes about {minutes} minutes", f"--minutes {minutes}")
+    raise UsageError(
+        f"the smallest study of these documents takes about {counted(minutes, 'minutes')}", f"--minutes {minutes}"
+    )
 
 
 def _largest(

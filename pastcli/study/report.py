@@ -11,6 +11,7 @@ from .. import qa
 from ..drawing import blank
 from ..errors import MismatchError, UsageError
 from ..files import read_json, write_text
+from ..words import counted
 from .continual_table import table as continual_table
 from .effects import CLAIMED, METRICS, summarise
 from .sentences import NAMES, gain, sentences
@@ -82,13 +83,13 @@ def _recipe(document: Mapping[str, Any]) -> str:
     rl, sft = settings["rl"], settings["sft"]
     seen = sum(rl[name] for name in ("steps",)) * rl["prompts_per_step"] / max(1, source["questions"])
     practised = (
-        f"{source['documents']} source documents with {source['questions']} questions for RL"
+        f"{counted(source['documents'], 'source documents')} with {counted(source['questions'], 'questions')} for RL"
         if source["documents"]
         else "the skill was made before, from no source of this study"
     )
-    made = f"RL {rl['steps']} steps of {rl['prompts_per_step']} × {rl['num_generations']} answers of {rl['max_new_tokens']} tokens at {rl['lr']:g} (each question {seen:.1f} times)"
+    made = f"RL {counted(rl['steps'], 'steps')} of {rl['prompts_per_step']} × {rl['num_generations']} answers of {rl['max_new_tokens']} tokens at {rl['lr']:g} (each question {seen:.1f} times)"
     return (
-        f"Base {study['base']}; {practised}, {target['documents']} target documents; "
+        f"Base {study['base']}; {practised}, {counted(target['documents'], 'target documents')}; "
         f"SFT {sft['epochs']:g} epochs at {sft['lr']:g}{', ' + made if source['documents'] else ''}. "
         f"Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}. "
         f"Mean seconds of a run here: {', '.join(f'{stage} {seconds:.0f}' for stage, seconds in document['seconds'].items())}. "
@@ -114,7 +115,7 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, 
         )
         rows.append([arm, *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", *price, seeds_of(score)])
     first = summary["scores"][arms[0]]
-    caption = f"{first['questions']} questions on {first['documents']} documents; mean over seeds with its {summary['confidence']:.0%} t-interval. "
+    caption = f"{counted(first['questions'], 'questions')} on {counted(first['documents'], 'documents')}; mean over seeds with its {summary['confidence']:.0%} t-interval. "
     caption += (
         f"Repeating the question as the answer would score F1 {echo['f1']:.3f}, contains {echo['contains']:.3f}. "
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..narration import FEWEST_SEEDS
+from ..words import counted
 from .effects import CLAIMED, NIL
 
 SILENT = 0.2
@@ -50,7 +51,7 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
     count = len(metrics[CLAIMED[0]]["by_seed"])
     other = metrics["f1"]["against"]
     silent = summary["scores"][other]["empty"]
-    text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {summary['scores'][arm]['documents']} documents. "
+    text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {counted(summary['scores'][arm]['documents'], 'documents')}. "
     if silent >= SILENT:
         text += f"{other} leaves {silent:.0%} of the questions without any answer, so this is also the gain of answering at all. "
     if count < FEWEST_SEEDS:
@@ -93,4 +94,4 @@ def gain(one: Mapping[str, Any]) -> str:
 
 
 def seeds(count: int) -> str:
-    return "one seed" if count == 1 else f"{count} seeds"
+    return "one seed" if count == 1 else counted(count, "seeds")

@@ -20,6 +20,7 @@ import numpy as np
 from .. import adapters, runs
 from ..api import Adapter, Checkpoint, HasCompanions, LowRank, SingleFileFormat, TensorSpec
 from ..errors import GateError, UsageError
+from ..words import counted
 from .checks import compatibility
 from .deltas.scales import multipliers, parse_depth, parse_rules
 from .files.destination import form_of_suffix
@@ -103,7 +104,7 @@ def _warnings(left_out: Sequence[str], kept: float, below: Sequence[Adapter]) ->
     found = []
     if left_out:
         found.append(
-            f"an adapter cannot express {len(left_out)} tensors, such as {left_out[0]}: "
+            f"an adapter cannot express {counted(len(left_out), 'tensors')}, such as {left_out[0]}: "
             f"cosine {kept:.4f} of the skill is kept"
         )
     if below:

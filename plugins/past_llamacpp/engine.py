@@ -16,6 +16,7 @@ from typing import Any
 
 from pastcli import environment
 from pastcli.errors import ContextOverflow, MismatchError, PastError
+from pastcli.words import counted
 
 from .ggml import F32
 from .native import last_error, library
@@ -148,7 +149,8 @@ class Engine:
             raise PastError("an empty prompt has nothing to continue", "give at least one token")
         if len(tokens) >= self.n_ctx:
             raise ContextOverflow(
-                f"the prompt has {len(tokens)} tokens, the context {self.n_ctx}", "shorten the prompt, or raise n_ctx"
+                f"the prompt has {counted(len(tokens), 'tokens')}, the context {self.n_ctx}",
+                "shorten the prompt, or raise n_ctx",
             )
         keep = shared(self.lanes[lane], tokens[:-1])
         if keep < len(self.lanes[lane]) and not self.lib.llama_memory_seq_rm(self.memory, lane, keep, -1):

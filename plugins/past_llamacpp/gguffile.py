@@ -15,6 +15,7 @@ from typing import Any
 
 from pastcli.errors import MismatchError
 from pastcli.hashing import parts_of
+from pastcli.words import counted
 
 MAGIC = b"GGUF"
 UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
@@ -92,7 +93,7 @@ def read_header(path: Path) -> Header:
         tensors |= {name: replace(tensor, part=number) for name, tensor in header.tensors.items()}
     claimed = headers[0].metadata.get("split.tensors.count", len(tensors))
     if claimed != len(tensors):
-        raise MismatchError(f"{path}: its parts hold {len(tensors)} tensors, {claimed} are announced")
+        raise MismatchError(f"{path}: its parts hold {counted(len(tensors), 'tensors')}, {claimed} are announced")
     return replace(headers[0], tensors=tensors, parts=tuple(parts))
 
 

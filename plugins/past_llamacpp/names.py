@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from pastcli.errors import MismatchError
+from pastcli.words import counted
 
 from .families import ARCHITECTURES, EXPERTS, Family
 from .gguffile import Header
@@ -67,7 +68,7 @@ def _stems(header: Header, kind: Family) -> Iterator[tuple[str, list[str]]]:
     layers, experts = header.parameter("block_count"), header.parameter("expert_count", 0)
     if not isinstance(layers, int) or not 0 <= layers <= len(header.tensors):
         raise MismatchError(
-            f"{header.path}: {header.architecture}.block_count is {layers!r}, impossible for {len(header.tensors)} tensors"
+            f"{header.path}: {header.architecture}.block_count is {layers!r}, impossible for {counted(len(header.tensors), 'tensors')}"
         )
     if not isinstance(experts, int) or not 0 <= experts <= 4096:
         raise MismatchError(f"{header.path}: {header.architecture}.expert_count is {experts!r}, impossible")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pastcli.api import Completion, Sampling
 from pastcli.errors import ContextOverflow
+from pastcli.words import counted
 
 from .engine import Engine, shared
 from .sampler import Sampler
@@ -70,7 +71,8 @@ def together(engine: Engine, prompts: Sequence[Sequence[int]], samplings: Sequen
     for prompt in prompts:
         if len(prompt) >= engine.n_ctx:
             raise ContextOverflow(
-                f"the prompt has {len(prompt)} tokens, the context {engine.n_ctx}", "shorten the prompt, or raise n_ctx"
+                f"the prompt has {counted(len(prompt), 'tokens')}, the context {engine.n_ctx}",
+                "shorten the prompt, or raise n_ctx",
             )
     engine.widen(len(prompts))
     rows: list[Row] = []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from conftest import ROOT
 from vectors_tools import moved, weights, write_model
 
 from pastcli import narration, runs
+from pastcli.words import counted
 
 
 def run(stage, config=None, **metrics):
@@ -144,3 +147,42 @@ def test_a_study_ends_with_what_its_test_carries(seeds, low, p, told, after):
 def test_one_is_told_as_one(past, workspace):
     (workspace / "a.txt").write_text("Velmora was founded in 1843.")
     assert "1 passage of 1 document\n" in past("ingest", "a.txt").stderr
+
+
+@pytest.mark.parametrize(
+    ("count", "things", "said"),
+    [
+        (0, "questions", "0 questions"),
+        (1, "questions", "1 question"),
+        (1, "test queries", "1 test query"),
+        (1, "studies", "1 study"),
+        (1, "APIs", "1 API"),
+        (12345, "files", "12,345 files"),
+    ],
+)
+def test_one_thing_is_no_plural(count, things, said):
+    assert counted(count, things) == said
+
+
+THINGS = """questions documents passages files steps seeds runs items answers texts pairs groups queries episodes tools APIs
+minutes studies lines epochs prompts rounds characters entries""".split()
+
+
+def test_no_message_counts_things_by_itself():
+    """`1 questions` comes of a plural written behind a number: `words.counted` knows both. Of a whole ("3 of 5 files"), at
+    a limit ("at least 5 steps") and where the number is a setting that is never 1 the plural is right."""
+    written = re.compile(rf"\{{([^{{}}]+)\}} (?:[a-z-]+ )?({'|'.join(THINGS)})\b")
+    right = re.compile(r"\b(of|than|at least|at most|to|least)( the| these)? $")
+    never_one = re.compile(r"counted|patience|FEWEST|num_generations|limit:|: *[^\]]*[%fge]$")
+    no_number = re.compile(r"name\}|role\}|path\}|suffix|server\}|skill\}|\['id'\]|[\"]")
+    found = [
+        f"{path.relative_to(ROOT)}: {hit[0]}"
+        for top in ("pastcli", "plugins")
+        for path in sorted((ROOT / top).rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        for hit in written.finditer(line)
+        if not right.search(line[: hit.start()])
+        and not never_one.search(hit[1])
+        and not no_number.search(hit[0])
+    ]
+    assert not found

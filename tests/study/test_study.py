@@ -14,6 +14,7 @@ from conftest import QUICKSTART, ROOT
 from study_tools import STUDY, records
 
 from pastcli.errors import MismatchError, UsageError
+from pastcli.study.command import watched
 
 CONTROL = """
 [arms."SFT + random"]
@@ -70,6 +71,31 @@ def another_study_that_needs_all(study):
     nodes = Graph(load(study / "study.toml"), store.data).nodes()
     with claimed(nodes, store) as claim:
         yield claim, nodes, store
+
+
+def test_a_stage_at_work_is_heard_of_before_it_ends(tmp_path, monkeypatch):
+    """The stage here ends when, and only when, its progress was passed on."""
+    log, heard, said = tmp_path / "log", tmp_path / "heard", []
+    log.write_text("sft: 9/9 1:00:00 left 0:00:00  of the run before\n")
+    before = log.stat().st_size
+    stage = (
+        "import pathlib, sys, time\n"
+        "print('warning: nothing to see: left 0:00', file=sys.stderr, flush=True)\n"
+        "print('sft: 58/180 0:22:54 left 0:48:32  0.04 steps/s  loss 0.7684', file=sys.stderr, flush=True)\n"
+        "while not pathlib.Path(sys.argv[1]).exists():\n    time.sleep(0.01)\n"
+        "print('{}')\n"
+    )
+
+    def note(text):
+        said.append(text)
+        heard.touch()
+
+    monkeypatch.setattr("pastcli.output.note", note)
+    with open(log, "a") as errors:
+        words = [sys.executable, "-c", stage, str(heard)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert watched(process, log, before, "sft target", every=0.05) == "{}\n"
+    assert said == ["  sft target: 58/180 0:22:54 left 0:48:32  0.04 steps/s  loss 0.7684"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import MismatchError
 from ...files import write_text
 from ...narration import FEWEST_SEEDS
+from ...words import counted
 from ..report import dumps, level, seeds_of, table
 from ..sentences import gain, seeds
 from .effects import CLAIMED, FIGURES, summarise
@@ -74,7 +75,7 @@ def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any]) -> s
     there = [name for name in CLAIMED if name in effect]
     parts = [f"{NAMES[name]} {gain(effect[name])} over {effect[name]['against']}" for name in there]
     count = len(effect[there[0]]["by_seed"])
-    text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {effect[there[0]]['tools']} tools. "
+    text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {counted(effect[there[0]]['tools'], 'tools')}. "
     if count < FEWEST_SEEDS:
         return text + f"{seeds(count).capitalize()} {'is' if count == 1 else 'are'} too few: no claim."
     shown = [name for name in there if _is_shown(effect[name], summary["confidence"])]
@@ -135,14 +136,14 @@ def _recipe(document: Mapping[str, Any]) -> str:
     sft, rl, agent = (study["settings"][name] for name in ("sft", "rl", "agent"))
     source, target = study["source"], study["target"]
     sides = "; ".join(
-        f"{name}: {', '.join(side['categories'])} ({side['apis']} APIs of {side['tools']} tools, {side['queries']} queries for RL, "
-        f"{side['test_queries']} test queries, {side['recall']} schema questions)"
+        f"{name}: {', '.join(side['categories'])} ({counted(side['apis'], 'APIs')} of {side['tools']} tools, {counted(side['queries'], 'queries')} for RL, "
+        f"{counted(side['test_queries'], 'test queries')}, {counted(side['recall'], 'schema questions')})"
         for name, side in (("source", source), ("target", target))
     )
     return (
         f"Base {study['base']}. {sides}. The sides share no category, tool or query. Names only, {agent['prompt']} prompt; of the required "
         f"arguments of a test query {target['named_in_query'] or 0:.0%} are called by their name in it. SFT {sft['epochs']:g} epochs at {sft['lr']:g}, "
-        f"RL {rl['steps']} steps of {rl['prompts_per_step']} × {rl['num_generations']} episodes at {rl['lr']:g}, at most {agent['max_turns']} turns. "
+        f"RL {counted(rl['steps'], 'steps')} of {rl['prompts_per_step']} × {rl['num_generations']} episodes at {rl['lr']:g}, at most {agent['max_turns']} turns. "
         f"past {document['versions']['past']}, torch {document['versions'].get('torch', '?')}, {document['machine']['platform']}."
     )
 

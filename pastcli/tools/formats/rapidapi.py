@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from ...api import Parameter, ToolSpec, ToolWarnings, object_schema
+from ...words import counted
 from .. import names, types
 from ..schemas import normalise, normalise_value
 from . import text_of
@@ -92,7 +93,7 @@ def _template(value: Any, where: str, warnings: ToolWarnings) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        warnings.add("T04", f"{where}: {len(value)} characters of template")
+        warnings.add("T04", f"{where}: {counted(len(value), 'characters')} of template")
         return whole_part(value)
 
 

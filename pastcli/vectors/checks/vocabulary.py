@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ...api import Checkpoint, HasVocabulary, Identity
 from ...errors import MismatchError
+from ...words import counted
 from ..files.opening import Overlay, is_embedding
 
 Shape = tuple[int, ...]
@@ -45,7 +46,7 @@ def common(path: str, identity: Identity, names: list[str], rows: tuple[int, int
         )
     if not names:
         return (
-            [f"{target.path} has {added} more tokens than {path} knows: their rows are left as they are"]
+            [f"{target.path} has {counted(added, 'more tokens')} than {path} knows: their rows are left as they are"]
             if added
             else []
         )
