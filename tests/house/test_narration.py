@@ -181,8 +181,6 @@ def test_no_message_counts_things_by_itself():
         for path in sorted((ROOT / top).rglob("*.py"))
         for line in path.read_text(encoding="utf-8").splitlines()
         for hit in written.finditer(line)
-        if not right.search(line[: hit.start()])
-        and not never_one.search(hit[1])
-        and not no_number.search(hit[0])
+        if not right.search(line[: hit.start()]) and not never_one.search(hit[1]) and not no_number.search(hit[0])
     ]
     assert not found
