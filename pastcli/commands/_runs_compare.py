@@ -83,15 +83,16 @@ def _sowr(records: list[runs.Record], model: str, backend: str) -> dict[str, Any
             for record in records
         )
         common = [key for key in first if key in second]
-        with output.progress("judging pairs", "queries") as progress:
-            preferences = []
+        with output.progress("judging pairs", "attempts") as progress:
+            preferences: dict[str, list[tuple[str | None, str | None]]] = {}
             for done, key in enumerate(common, 1):
-                preferences.append((judge.prefers(first[key], second[key]), judge.prefers(second[key], first[key])))
+                both = judge.prefers(first[key], second[key]), judge.prefers(second[key], first[key])
+                preferences.setdefault(key[0], []).append(both)
                 progress(done, len(common), {})
     finally:
         judge.close()
     try:
-        return asdict(win_rate(preferences))
+        return asdict(win_rate(list(preferences.values())))
     except ValueError as error:
         why = f": {judge.failure}" if judge.failure else ""
         raise PastError(

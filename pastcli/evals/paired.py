@@ -90,8 +90,9 @@ def _pair(
 @dataclass(frozen=True)
 class WinRate:
     """How often a judge prefers the second run: `rate` counts a tie as a half, with Wilson's interval; `p` is the sign test over
-    queries that were not tied. A query counts as won only if both orders of showing the two say so. `ungraded` are those on
-    which the judge failed in one order or both: they are in none of the other figures."""
+    queries that were not tied. An attempt is won only if both orders of showing the two say so, and a query if more of its
+    attempts are won than lost. `ungraded` are the queries of which no attempt was judged in both orders: they are in none of the
+    other figures."""
 
     queries: int
     ungraded: int
@@ -104,22 +105,24 @@ class WinRate:
     p: float
 
 
-def win_rate(preferences: Sequence[tuple[str | None, str | None]], confidence: float = 0.95) -> WinRate:
-    """Solvable win rate (StableToolBench, 2403.07714) with both orders.
+def win_rate(queries: Sequence[Sequence[tuple[str | None, str | None]]], confidence: float = 0.95) -> WinRate:
+    """Solvable win rate (StableToolBench, 2403.07714) over queries, with both orders.
 
-    Each pair holds what the judge preferred with the first run shown first, and with the second run shown first: "first" or
-    "second" as shown, None where it failed. Raises `ValueError` if it failed on all.
+    A query holds a pair for each attempt: what the judge preferred with the first run shown first, and with the second run shown
+    first, "first" or "second" as shown, None where it failed. Raises `ValueError` if it failed on all.
     """
-    graded = [pair for pair in preferences if None not in pair]
-    wins = sum(one == "second" and other == "first" for one, other in graded)
-    losses = sum(one == "first" and other == "second" for one, other in graded)
+    judged = [[pair for pair in pairs if None not in pair] for pairs in queries]
+    graded = [
+        pairs.count(("second", "first")) - pairs.count(("first", "second")) for pairs in judged if pairs
+    ]  # attempts won less those lost
+    wins, losses = sum(ahead > 0 for ahead in graded), sum(ahead < 0 for ahead in graded)
     n = len(graded)
     if not n:
         raise ValueError("no pair was judged")
     ties = n - wins - losses
     share = stats.wilson(wins + 0.5 * ties, n, confidence)
     p = stats.mcnemar([1.0] * wins + [0.0] * losses, [0.0] * wins + [1.0] * losses)
-    return WinRate(n, len(preferences) - n, wins, losses, ties, share.mean, share.low, share.high, p)
+    return WinRate(n, len(queries) - n, wins, losses, ties, share.mean, share.low, share.high, p)
 
 
 def as_document(found: Mapping[str, Mapping[str, Pair]]) -> dict[str, Any]:

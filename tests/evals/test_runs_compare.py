@@ -102,8 +102,16 @@ def test_pairing_by_hand():
     assert (pair.n, pair.difference, pair.better, pair.p) == (2, 0.5, 1, 1.0)
     with pytest.raises(UsageError, match="in common"):
         compare_tables({"a": {"m": {"1": 1.0}}, "b": {"m": {"2": 1.0}}})
-    rate = win_rate([("second", "first"), ("first", "first"), ("first", "second"), (None, "first")])
+    rate = win_rate([[pair] for pair in [("second", "first"), ("first", "first"), ("first", "second"), (None, "first")]])
     assert (rate.wins, rate.losses, rate.ties, rate.rate) == (1, 1, 1, 0.5) and (rate.queries, rate.ungraded) == (3, 1)
+
+
+def test_the_win_rate_counts_queries_and_not_attempts():
+    """ToolEval's: a query is won by whoever has more of its votes, however many attempts there were."""
+    won, lost, tied, failed = ("second", "first"), ("first", "second"), ("first", "first"), (None, "first")
+    rate = win_rate([[won, won, won, won], [lost, tied], [won, lost], [failed, won], [failed, failed]])
+    assert (rate.queries, rate.wins, rate.losses, rate.ties, rate.ungraded) == (4, 2, 1, 1, 1)
+    assert rate.rate == pytest.approx(2.5 / 4)
 
 
 def test_a_judge_that_fails_ties_nothing(agent_runs, past, past_json):

@@ -23,7 +23,7 @@ from .said import is_regrouped, is_turned_round, said
 from .sources import Said, Sources
 from .text import STOPWORDS, plain, stem, words
 
-_PAGING = frozenset("limit page offset per size perpage pagesize results max".split())
+_PAGING = frozenset("limit count page offset per size perpage pagesize results max".split())
 _UNTELLING = frozenset("number amount value year month day date min max from start end".split())
 
 
@@ -59,7 +59,7 @@ def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
         parameter = spec.parameter(name)
         documented = _documented(spec.schema.get("properties", {}).get(parameter.name if parameter else name))
         for leaf in leaves(value):
-            if isinstance(leaf, bool):
+            if isinstance(leaf, bool) or plain(str(leaf)) in ("true", "false"):
                 continue  # there are only two: nothing to invent
             count += 1
             if _is_held(leaf, name, arguments, sources, parameter, named(spec.api)):

@@ -40,6 +40,9 @@ _BESIDES = frozenset(map(stem, "status state updated created modified timestamp 
 _HOW_MANY = frozenset(map(stem, "count limit size num n number quantity amount batch results max top".split()))
 """Words of a parameter for how many things are wanted."""
 
+_RESULT = frozenset(map(stem, "result value answer output".split()))
+"""Words of the field that a call is made for."""
+
 Wanted = Mapping[tuple[str, ...], Sequence[Fact]]
 
 
@@ -148,6 +151,7 @@ def serves(api: int, facts: Facts, reading: Reading, right: set[Fact]) -> bool:
     telling = [fact for fact in own if handles or not set(fact.key) & _HANDLES] or own
     telling = (
         meant(facts, telling)
+        or [f for f in telling if set(f.key) <= _RESULT and len(f.record) == 1]
         or [f for f in telling if not set(f.key) <= _BESIDES or asked_whether(f, facts.asked.text)]
         or telling
     )

@@ -6,7 +6,7 @@ Small answers meet by accident: two services are both `active`, two lists hold t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
 
 from ...api import Task
@@ -71,14 +71,16 @@ def _said_of_all(shared: Iterable[Fact], count: int, answer: str) -> bool:
     return any(_SHARED.search(sentence) for sentence in holding or [plain(answer)])
 
 
-def unrecognised(apis: Iterable[int], task: Task, facts: Facts, used: frozenset[Fact], answer: str) -> set[int]:
+def unrecognised(
+    apis: Iterable[int], task: Task, facts: Facts, used: frozenset[Fact], answer: str, passed_on: Set[int] = frozenset()
+) -> set[int]:
     """Of the APIs whose values an answer tells, those of which nobody can tell it: it says only values of fields that any API
     has (a name, a status), and no word of what the API is called and the query asks for where it says them.
 
-    Where it tells something of several, one may be left to guess.
+    Where it tells something of several, one may be left to guess; and where all but one only gave values to be `passed_on`.
     """
     apis = list(apis)
-    if len(task.relevant) < 2:
+    if len(set(range(len(task.relevant))) - passed_on) < 2:
         return set()
     asked = set(stems(facts.asked.text))
     named = set(wanted(facts))

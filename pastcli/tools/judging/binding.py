@@ -33,7 +33,7 @@ def misbound(answer: str, facts: Facts) -> list[str]:
     money = {key: _currencies(names.meanings(held[0].name)) for key, held in by_key.items()}
     for clause in clauses(answer):
         meant = _currencies(names.mentioned(clause.strip(" .!?").split())) if any(money.values()) else none
-        for piece in re.split(r",\s|\band\b", plain(clause)):
+        for piece in re.split(r",\s|\b(?:and|with)\b", plain(clause)):
             claimed = [n for n in numbers(piece) if n.kind in ("number", "percent")]
             claimed = [
                 n for n in claimed if not any(n.value == asked.value for asked in facts.asked.numbers)

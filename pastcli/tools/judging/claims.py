@@ -16,7 +16,7 @@ from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
 from .units import same_dimension, unit_of
 
 _DOWNWARDS = re.compile(
-    r"\b(down|fell|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|under|owes?|debt|overdrawn|west|south|[ws])\b"
+    r"\b(down|fell|slip\w*|dip\w*|slid\w*|sank|shed|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|under|owes?|debt|overdrawn|west|south|[ws])\b"
 )
 _CAPITAL = re.compile(r"[^\W\d_][\w'’.-]*")
 _START = re.compile(r"(?:[.!?:;\"“”'(\[{•*|\n#]|\s[-–—])\s*[\"“'(\[*]*$")
@@ -228,4 +228,4 @@ def _is_headline(answer: str) -> bool:
 
 def mentions(said: str, fact: Fact) -> bool:
     """True if a text (as `text.phrase` gives it) names a record by this fact: by words, not by a number."""
-    return isinstance(fact.value, str) and fact.phrase != "  " and fact.phrase in said
+    return isinstance(fact.value, str) and any(map(str.isalpha, fact.text)) and fact.phrase in said

@@ -112,7 +112,7 @@ def computed(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact
                     number.is_rounding_of(known.value / factor) for known in fact.numbers[:1]
                 ):
                     return {fact}
-    return _between(number, facts) or _derived(number, said, facts)
+    return _between(number, facts) or _days_between(number, facts) or _derived(number, said, facts)
 
 
 _DERIVES = re.compile(r"\b(times|twice|margin|difference|each|per|total|altogether|together|combined|pay|tax|save)\b")
@@ -125,13 +125,17 @@ def _derived(number: Number, said: str, facts: Facts) -> set[Fact] | None:
     was worked out, or the number has three figures and more, so that it is no accident."""
     figures = len(re.sub(r"\D", "", number.text).strip("0"))
     known = [(fact, known.value) for fact in facts.facts for known in fact.numbers[:1]]
-    if (figures < 3 and not _DERIVES.search(said)) or len(known) > _FEW:
+    if (figures < 3 and number.kind != "percent" and not _DERIVES.search(said)) or len(known) > _FEW:
         return None
     pairs = [*known, *((None, asked.value) for asked in facts.asked.numbers)]
     for (one, a), (other, b) in itertools.permutations(pairs, 2):
         if one is None and other is None:
             continue
         made = [a + b, a - b, a * b, *([a / b] if b else [])]
+        if number.kind == "percent":
+            made = [100 * a / b] if 0 < a < b else []
+        elif 0 < b < 1:
+            made += [a * (1 + b), a * (1 - b)]  # a rate on top, or off
         if any(abs(value) > 1e-9 and value not in (a, b) and number.is_rounding_of(value) for value in made):
             return {fact for fact in (one, other) if fact is not None}
     return None
@@ -151,6 +155,21 @@ def _between(number: Number, facts: Facts) -> set[Fact] | None:
             exact = Number(float(gap), unit="min").in_unit(number.unit)
             if exact is not None and number.is_rounding_of(exact.value):
                 return {one, other}
+    return None
+
+
+def _days_between(number: Number, facts: Facts) -> set[Fact] | None:
+    """A date so many days, weeks, months or years from another one: from the query's where it gives one ("today is …")."""
+    exact = Number(1.0, unit="day").in_unit(number.unit) if number.unit else None
+    dated = [(fact, whole) for fact in facts.facts[:_MOST_PAIRS] for date in fact.dates if (whole := date.whole)]
+    asked = [whole for date in facts.asked.dates if (whole := date.whole)]
+    if exact is None or not dated:
+        return None
+    pairs = [(fact, when, other) for fact, when in dated for other in asked or [when for _, when in dated]]
+    for fact, when, other in pairs:
+        gap = abs((when - other).days)
+        if gap and number.is_rounding_of(gap * exact.value):
+            return {fact}
     return None
 
 

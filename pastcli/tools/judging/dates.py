@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 
 from .text import plain
 
@@ -60,6 +61,14 @@ class Date:
     month: int
     day: int | None
     span: tuple[int, int] = (0, 0)
+
+    @property
+    def whole(self) -> date | None:
+        """The day itself, where all of it was said and it exists."""
+        try:
+            return date(self.year, self.month, self.day) if self.year and self.day else None
+        except ValueError:
+            return None
 
     def agrees(self, other: Date) -> bool:
         """True if the two can be the same day, and share more than nothing."""

@@ -25,7 +25,7 @@ _META = frozenset(
 
 _HOURS = re.compile(r"(\d{1,2})\s?[-–]\s?(\d{1,2})")
 """Opening hours in short: 10-14."""
-_LASTING = frozenset(map(stem, "length duration runtime elapsed lasts".split()))
+LASTING = frozenset(map(stem, "length duration runtime elapsed lasts".split()))
 """Words of fields that say how long something takes."""
 
 
@@ -66,7 +66,7 @@ class Fact:
             return []
         if isinstance(self.value, (int, float)):
             return [Number(float(self.value), unit=self.unit)]
-        if self.clocks and set(self.key) & _LASTING:  # a length of 18:24 is no time of day
+        if self.clocks and set(self.key) & LASTING:  # a length of 18:24 is no time of day
             return [Number(float(min(clock.minutes)), unit="min") for clock in self.clocks]
         return [n if n.unit else Number(n.value, n.step, n.kind, self.unit, span=n.span) for n in numbers(self.text)]
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from .facts import Fact, Facts
+from .facts import LASTING, Fact, Facts
 from .text import plain, stem, words
 
 _MEANT = (
@@ -20,10 +20,11 @@ _MEANT = (
     (r"who (?:sings?|sang|performs?|recorded)|singer|band|artist", "artist singer band performer by"),
     (r"directed|director", "director directed by"),
     (r"earns?|salary|wages?|income|paid a year|make a year", "salary wage income pay earnings compensation"),
-    (r"when|what (?:day|date|time|year)|which (?:day|date|year)|at what time", "date time day at departure arrival start end year release released publish published open close begin born expire expiry due updated created eta from until sunrise sunset timestamp"),
+    (r"when|what (?:day|date|time(?! ?zone)|year)|which (?:day|date|year)|at what time", "date time day at departure arrival start end year release released publish published open close begin born expire expiry due updated created eta from until sunrise sunset timestamp"),
     (r"how (?:long|many minutes|many hours)|duration|runtime", "duration length runtime minutes hours time days seconds"),
     (r"how far|distance", "distance km miles metres meters kilometres length"),
     (r"how (?:warm|hot|cold)|temperature", "temp temperature celsius fahrenheit degrees feels high low min max"),
+    (r"how many (?:people|persons|guests)|serves?|feeds?|portions", "servings serves portions people persons guests capacity seats"),
     (r"left|remaining|in stock", "available availability remaining left stock hand inventory quantity"),
     (r"how deep|depth", "depth deep"),
     (r"how (?:tall|high)|height|altitude|elevation", "height elevation altitude metres meters"),
@@ -74,7 +75,24 @@ def _groups(query: str) -> tuple[frozenset[str], ...]:
 def meant(facts: Facts, held: Iterable[Fact]) -> list[Fact]:
     """Those of some facts that the query is after by another name."""
     groups = _groups(facts.asked.text)
-    return [fact for fact in held if any(group & set(fact.key) for group in groups)]
+    return [fact for fact in held if any(_is_meant(fact, group) for group in groups)]
+
+
+def _is_meant(fact: Fact, group: frozenset[str]) -> bool:
+    """True if a field is called by a word of the group; the length of a day is no day."""
+    return bool(group & set(fact.key)) and not (set(fact.key) & LASTING and not group & LASTING)
+
+
+def unmet(facts: Facts, told: Iterable[Fact]) -> str:
+    """The name of a field that one of several questions is after, if no value of any such field is told; ''. Where only one
+    question is known by its words, nothing is demanded."""
+    if facts.request is not None:  # it says outright what is asked
+        return ""
+    told, novel = set(told), facts.novel
+    held = [[fact for fact in novel if _is_meant(fact, group)] for group in dict.fromkeys(_groups(facts.asked.text))]
+    held = [own for own in held if own]
+    met = [own for own in held if told & set(own)]
+    return held and met and next((own[0].name for own in held if not told & set(own)), "") or ""
 
 
 def of_no_kind(facts: Facts, told: Iterable[Fact], answer: str) -> str:
@@ -91,7 +109,8 @@ def of_no_kind(facts: Facts, told: Iterable[Fact], answer: str) -> str:
 
 def _is_of(fact: Fact, kind: str) -> bool:
     moment = bool(fact.dates or fact.clocks)
-    return bool(fact.numbers) if kind == "number" else moment or bool(fact.numbers)
+    timestamp = bool(fact.numbers) and not set(fact.key) & LASTING
+    return bool(fact.numbers) if kind == "number" else moment or timestamp
 
 
 def _is_said(answer: str, kind: str) -> bool:

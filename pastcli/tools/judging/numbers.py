@@ -51,6 +51,9 @@ _PARTS = {"half": 0.5, "third": 1 / 3, "quarter": 0.25}
 _PART = re.compile(
     r"\b(?:(?P<n>one|two|three)\s+)?(?P<part>half|halves|thirds?|quarters?)\s+(?:of\s+)?(?:an?|one)\s+(?P<unit>[a-z]+)"
 )
+_AND_PART = re.compile(
+    rf"\b(?P<n>an?|\d{{1,2}}|{'|'.join(_WORDS)})\s+(?P<unit>[a-z]+)\s+and\s+(?:an?\s+|(?P<three>three)\s+)?(?P<part>half|quarters?)\b"
+)
 _TWO_UNITS = re.compile(
     r"(?<![\w.])(?P<a>\d{1,3})\s?(?P<u>w(?:eeks?)?|d(?:ays?)?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?)\.?,?\s?(?:and\s)?(?P<b>\d{1,2})(?:\s?(?P<v>days?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?))?(?![\w.])"
 )
@@ -156,7 +159,13 @@ def _spelled(text: str) -> Iterator[Number]:
 
 
 def _fractions(text: str) -> Iterator[Number]:
-    """Parts of a unit: half an hour, three quarters of a mile."""
+    """Parts of a unit: half an hour, three quarters of a mile, an hour and a quarter."""
+    for match in _AND_PART.finditer(text):
+        unit = unit_of(match["unit"])
+        if unit:
+            whole = _WORDS.get(match["n"]) or (int(match["n"]) if match["n"].isdigit() else 1)
+            parts = (3 if match["three"] else 1) * _PARTS[match["part"].removesuffix("s")]
+            yield Number(whole + parts, 0.01, "number", unit, text=match[0], span=match.span())
     for match in _PART.finditer(text):
         unit = unit_of(match["unit"])
         if unit:

@@ -11,7 +11,7 @@ from typing import Any
 from .text import STOPWORDS, stem, words
 
 IDENTITY = frozenset(
-    "id ids uuid guid code number key ref reference token sku isbn ean upc asin imei vin barcode iban slug".split()
+    "id ids pk uuid guid code number key ref reference token sku isbn ean upc asin imei vin barcode iban slug".split()
 )
 """Words of what a thing is called by machines."""
 

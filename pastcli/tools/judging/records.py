@@ -11,7 +11,7 @@ from .dates import clocks
 from .facts import Fact, Facts
 from .numbers import numbers
 from .spans import specifics
-from .stance import stances, truths
+from .stance import is_spoken_of, stances, truths
 from .text import clauses, phrase, plain, sentences, stem, words
 
 Place = tuple[str | int, ...]
@@ -167,12 +167,14 @@ def _strays(values: Sequence[Told], named: Sequence[Told]) -> int:
 
 
 def said_of_each(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
-    """(fields stated the wrong way round, facts stated right) where a clause says of records by name what is true of some only."""
+    """(fields stated the wrong way round, facts stated right) where a clause says of records by name what is true of some only, or what some
+    have none of ("free plugs" where 0 are free)."""
     known = truths(facts.novel)
     booleans: dict[tuple[str, ...], dict[Place, Fact]] = {}
     for place, fields in facts.records.items():
         for fact in fields:
-            if isinstance(fact.value, bool) and fact.key not in known:
+            none = fact.value == 0 and is_spoken_of(fact.key)
+            if (isinstance(fact.value, bool) or none) and fact.key not in known:
                 booleans.setdefault(fact.key, {})[place] = fact
     wrong: list[str] = []
     right: set[Fact] = set()
@@ -181,7 +183,7 @@ def said_of_each(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
             said = phrase(clause)
             spoken = stances(_without_texts(clause, facts), key, "")
             named = [fact for place, fact in held.items() if any(_calls(said, other) for other in facts.records[place])]
-            if named and len(spoken) == 1 and {fact.value for fact in named} == spoken:
+            if named and len(spoken) == 1 and {bool(fact.value) for fact in named} == spoken:
                 right.update(named)
             elif named and len(spoken) == 1:
                 wrong.append(" ".join(key))

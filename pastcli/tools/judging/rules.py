@@ -22,7 +22,8 @@ from .claims import Reading, read
 from .expected import expectations
 from .facts import Fact, Facts
 from .failures import failed
-from .focus import of_no_kind, restricted
+from .focus import of_no_kind, restricted, unmet
+from .limits import overstepped
 from .records import crossed, said_of_each
 from .sources import Said
 from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
@@ -138,7 +139,7 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     reading, right = attributed(reading, right, facts, episode.task, answer)
     apis = [place for place, was in enumerate(evidence.called) if was]
     served = [api for api in apis if _speaks_of(api, facts, reading, right, answer)]
-    unknown = unrecognised(served, episode.task, facts, reading.used, answer)
+    unknown = unrecognised(served, episode.task, facts, reading.used, answer, evidence.passed_on)
     served = [api for api in served if api not in unknown]
     left_out, _ = unanswered(facts, reading, right)
     details |= {
@@ -161,6 +162,7 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     novel = set(facts.novel)
     if len(reading.unsupported) > max(1, sum(fact in novel for fact in reading.used)):
         return UNSOLVED, _short(f"mostly without a source: {', '.join(reading.unsupported[:3])}")
+    left_out = left_out or list(filter(None, [unmet(facts, reading.used | right)]))
     return _graded(episode, evidence, reading, set(served), left_out, answer)
 
 
@@ -175,6 +177,8 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     wrong += [f"another's values: {swapped}"] if swapped else []
     other = of_another_entry(facts, reading.used)
     wrong += [f"another entry's: {other}"] if other else []
+    outside = overstepped(answer, facts)
+    wrong += [f"outside what was asked for: {outside}"] if outside else []
     best = wrong_end(answer, facts)
     wrong += [f"it is {best}"] if best else []
     nothing = any(facts.empty(api) for api, was in enumerate(evidence.called) if was)

@@ -70,14 +70,21 @@ def _add_rivals(
         pending += item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
         rows = [row for row in item[:200] if isinstance(row, dict)] if isinstance(item, list) else []
         called = [
-            frozenset(words(" ".join(str(row[key]) for key in _NAMED if isinstance(row.get(key), str)))) for row in rows
+            frozenset(words(" ".join(str(row[key]) for key in _NAMED if isinstance(row.get(key), str))))
+            | {str(value) for value in row.values() if _is_year(value)}
+            for row in rows
         ]
         everybody = Counter(word for own in called for word in own)
+        shared = {word for word, n in everybody.items() if n == len(rows)}  # tells none from another
         for row, own in zip(rows, called, strict=True):
             others = frozenset(w for w, n in everybody.items() if w not in own and n < len(rows)) - told - STOPWORDS
             for value in row.values():
                 if isinstance(value, (str, int)) and not isinstance(value, bool) and len(rows) > 1:
-                    rivals.setdefault(plain(str(value)), []).append((own, others))
+                    rivals.setdefault(plain(str(value)), []).append((own - shared, others))
+
+
+def _is_year(value: Any) -> bool:
+    return isinstance(value, int) and 1800 < value < 2200 and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from .sources import Said
 from .text import clauses, phrase, plain, sentences, stem, stems, words
 
 _OPPOSITES = (
+    ("dry|rain-free", "rain|rainy|raining|showers?|drizzle|wet"),
+    ("normal|normal weight|normal range", "overweight|obese|underweight|abnormal|elevated"),
     ("mobile|cell|cellular", "landline|fixed line|voip"),
     ("alive|living", "dead|deceased|died"),
     ("public", "private"),
@@ -31,7 +33,7 @@ _OPPOSITES = (
     ("exist|exists|found|registered|taken", "nonexistent|missing|unregistered"),
     ("disposable|temporary|throwaway", "permanent"),
 )
-_SPELLED_OUT = 14
+_SPELLED_OUT = 16
 """Pairs of which one word alone as a value tells which it is; of the others, a value is rather what something is called."""
 _NOT = re.compile(
     r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|yet to|hardly|nothing|nobody)\b|n't\b"
@@ -149,7 +151,7 @@ def _spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
     if isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool):
         return [((stem(name),), fact.value != 0) for part, name in _COUNTED.items() if part in fact.key]
-    if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or set(fact.key) & (_CALLED | _DAYS):
+    if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or _is_called(fact):
         return []
     found: list[tuple[tuple[str, ...], bool]] = []
     for positive, negative in _OPPOSITES[:_SPELLED_OUT]:
@@ -159,6 +161,12 @@ def _spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
         elif re.fullmatch(rf"(?:{_ADVERB} )?(?:{positive})(?: {_ADVERB})?", " ".join(words(fact.text))):
             found.append((key, True))
     return found
+
+
+def _is_called(fact: Fact) -> bool:
+    """True if a text is what something is called rather than how it is; that of a `condition` is how it is."""
+    around = words(str(fact.record[-1])) if len(fact.record) > 1 else ()
+    return bool(set(fact.key) & (_CALLED | _DAYS)) and not {"condition", "weather", "status", "state"} & set(around)
 
 
 def asked_whether(fact: Fact, query: str) -> bool:
@@ -221,6 +229,11 @@ def _phrases(key: tuple[str, ...]) -> tuple[str, str]:
         if set(key) & {stem(word) for word in re.findall(r"\w+", positive)} and len(key) <= 3:
             return positive, negative
     return "", ""
+
+
+def is_spoken_of(key: tuple[str, ...]) -> bool:
+    """True if there are words for and against a field: what is `free` is or is not."""
+    return bool(_phrases(key)[0])
 
 
 def _says(alternatives: str, text: str) -> re.Match[str] | None:

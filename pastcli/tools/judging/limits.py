@@ -1,0 +1,56 @@
+"""A limit in time that the query sets, and an answer that oversteps it: a sailing at 12:15 for one "before noon", a later holiday
+than the next after a day."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date as day_of
+
+from .dates import Date, clocks, dates
+from .facts import Facts
+from .stance import affirms, denies
+from .text import plain
+
+_SIDE = re.compile(r"\b(before|earlier than|by|until|after|later than|from)\s(?:about\s|around\s)?\Z")
+_BEFORE = ("before", "earlier than", "by", "until")
+_NEXT_AFTER = re.compile(r"\b(?:next|first)\b[^.?!]*\bafter\s(?:the\s)?\Z")
+
+
+def overstepped(answer: str, facts: Facts) -> str:
+    """What of an answer lies outside the limit that the query sets; ''."""
+    return _wrong_time(answer, facts) or _not_the_next(answer, facts)
+
+
+def _wrong_time(answer: str, facts: Facts) -> str:
+    """The time that an answer affirms, if all it says lie on the wrong side of the one that the query names."""
+    asked = plain(facts.asked.text)
+    limits = [(clock, side[1]) for clock in facts.asked.clocks if (side := _SIDE.search(asked[: clock.span[0]]))]
+    said = clocks(answer)
+    if len(limits) != 1 or not said or not affirms(answer) or denies(answer):
+        return ""
+    [(limit, side)] = limits
+    bounds = limit.minutes
+    for clock in said:
+        minutes = {minute for minute in clock.minutes if minute >= 60} or clock.minutes  # 12:15 is rather past noon
+        ways = ((minute, bound) for minute in minutes for bound in bounds)
+        if any(minute <= bound if side in _BEFORE else minute >= bound for minute, bound in ways):
+            return ""
+    return plain(answer)[slice(*said[0].span)].strip()
+
+
+def _not_the_next(answer: str, facts: Facts) -> str:
+    """The day that an answer tells, if the query wants the next one after a day, and another observed one is."""
+    asked = plain(facts.asked.text)
+    start = [date.whole for date in facts.asked.dates if date.whole and _NEXT_AFTER.search(asked[: date.span[0]])]
+    held = sorted({date.whole for fact in facts.facts for date in fact.dates if date.whole})
+    later = [day for day in held if start and day > start[0]]
+    told = [date for date in dates(answer) if any(day in later for day in _days(date, held))]
+    if len(start) != 1 or len(later) < 2 or not told or any(later[0] in _days(date, held) for date in told):
+        return ""
+    return f"{_days(told[0], held)[0]}"
+
+
+def _days(date: Date, held: Iterable[day_of]) -> list[day_of]:
+    """Those of some days that a date can be."""
+    return [day for day in held if (date.year in (None, day.year)) and (date.month, date.day) == (day.month, day.day)]
