@@ -102,7 +102,9 @@ def test_pairing_by_hand():
     assert (pair.n, pair.difference, pair.better, pair.p) == (2, 0.5, 1, 1.0)
     with pytest.raises(UsageError, match="in common"):
         compare_tables({"a": {"m": {"1": 1.0}}, "b": {"m": {"2": 1.0}}})
-    rate = win_rate([[pair] for pair in [("second", "first"), ("first", "first"), ("first", "second"), (None, "first")]])
+    rate = win_rate(
+        [[pair] for pair in [("second", "first"), ("first", "first"), ("first", "second"), (None, "first")]]
+    )
     assert (rate.wins, rate.losses, rate.ties, rate.rate) == (1, 1, 1, 0.5) and (rate.queries, rate.ungraded) == (3, 1)
 
 

@@ -92,7 +92,7 @@ def unmet(facts: Facts, told: Iterable[Fact]) -> str:
     held = [[fact for fact in novel if _is_meant(fact, group)] for group in dict.fromkeys(_groups(facts.asked.text))]
     held = [own for own in held if own]
     met = [own for own in held if told & set(own)]
-    return held and met and next((own[0].name for own in held if not told & set(own)), "") or ""
+    return (held and met and next((own[0].name for own in held if not told & set(own)), "")) or ""
 
 
 def of_no_kind(facts: Facts, told: Iterable[Fact], answer: str) -> str:

@@ -11,7 +11,10 @@ from .records import NAMING
 from .text import clauses, phrase, plain
 
 Place = tuple[str | int, ...]
-_MONEY, _LONG = r"pric|far|cost|amount|rat|fee|total|(?:nok|sek|dkk|eur|usd|gbp|chf|jpy)\Z", r"minut|duration|hour|second|tim|length|runtim"
+_MONEY, _LONG = (
+    r"pric|far|cost|amount|rat|fee|total|(?:nok|sek|dkk|eur|usd|gbp|chf|jpy)\Z",
+    r"minut|duration|hour|second|tim|length|runtim",
+)
 _SUPERLATIVES: tuple[tuple[str, str, Callable[..., float]], ...] = (
     (r"cheap(?:est|er)|lowest price|lower price|less expensive|least expensive|lowest fare|best price", _MONEY, min),
     (r"most expensive|more expensive|dearest|dearer|priciest|pricier|highest price", _MONEY, max),
