@@ -25,7 +25,7 @@ def overstepped(answer: str, facts: Facts) -> str:
 def _wrong_time(answer: str, facts: Facts) -> str:
     """The time that an answer affirms, if all it says lie on the wrong side of the one that the query names."""
     asked = plain(facts.asked.text)
-    limits = [(clock, side[1]) for clock in facts.asked.clocks if (side := _SIDE.search(asked[: clock.span[0]]))]
+    limits = [(clock, found[1]) for clock in facts.asked.clocks if (found := _SIDE.search(asked[: clock.span[0]]))]
     said = clocks(answer)
     if len(limits) != 1 or not said or not affirms(answer) or denies(answer):
         return ""
