@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import itertools
@@ -10,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import psutil
@@ -29,6 +31,26 @@ STAGES = {"sft": (SFT, sft_rows), "rl": (RL, rl_rows)}
 
 def short(prompts, completions, **_):
     raise MismatchError("no such scale", "weigh again")
+
+
+LEFT_BEHIND = []
+
+
+class Aborts:
+    def __del__(self, abort=os.abort):
+        abort()
+
+
+def leaving_an_abort_behind(prompts, completions, answers, **columns):
+    """What is left in a worker when it has done its work ends in an abort once the interpreter is taken apart."""
+    if not LEFT_BEHIND:
+        LEFT_BEHIND.append(Aborts())
+        atexit.register(Path(os.environ["LEFT_BY"] + os.environ["RANK"]).touch)
+    return variety(prompts, completions, answers, **columns)
+
+
+def aborting(prompts, completions, **_):
+    os.abort()
 
 
 @pytest.fixture
@@ -69,7 +91,7 @@ def agree(one, other):
 
 
 @pytest.mark.parametrize("stage, sharding, more", [("sft", "none", {}), ("rl", "full", {"loss": "bnpo"})])
-def test_two_processes_give_the_numbers_of_one(train, stage, sharding, more):
+def test_two_processes_give_the_numbers_of_one(train, tmp_path, stage, sharding, more):
     """`bnpo` divides by the tokens of a batch: of the step, not of what one process holds at once. (RL as it is by default: killed, below.)"""
     one = train(stage, **more)
     both = dict(processes=2, sharding=sharding, batch_tokens=120, **more)
@@ -78,6 +100,8 @@ def test_two_processes_give_the_numbers_of_one(train, stage, sharding, more):
     except PastError as error:  # seen once: torch 2.13 itself freed memory twice, in gloo under FSDP2
         if "SIGABRT" not in error.message:
             raise
+        logs = "\n".join(log.read_text() for log in sorted(tmp_path.rglob("rank*.log")))
+        warnings.warn(f"{error.message}; once more. {logs[-4000:]}", stacklevel=1)
         two = train(stage, **both)
     agree(one, two)
     if stage == "sft":
@@ -212,6 +236,19 @@ def test_the_error_of_a_worker_is_the_error_of_the_run(train):
     with pytest.raises(PastError, match="worker [01]: reward 'variety' failed: MismatchError: no such scale"):
         train("rl", processes=2, reward=short)
     assert not alive()
+
+
+def test_a_run_that_is_written_does_not_fail_by_what_its_workers_leave_behind(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEFT_BY", str(tmp_path / "left"))
+    assert train("rl", steps=1, processes=2, reward=leaving_an_abort_behind).steps == 1
+    assert {path.name for path in tmp_path.glob("left*")} == {"left0", "left1"}, "what was to be done at the end is"
+
+
+def test_a_worker_that_aborts_leaves_word_of_where(train, tmp_path):
+    with pytest.raises(PastError, match="worker [01] was killed by SIGABRT"):
+        train("rl", steps=1, processes=2, reward=aborting)
+    logs = [log.read_text() for log in tmp_path.rglob("rank*.log")]
+    assert any("Fatal Python error: Aborted" in log and "in aborting" in log for log in logs)
 
 
 def test_what_cannot_work_is_said_before_anything_starts(train, tmp_path):

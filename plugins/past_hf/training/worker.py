@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import faulthandler
 import hashlib
 import json
 import os
@@ -31,6 +33,7 @@ def main(folder: Path, parent: int) -> None:
     rank = int(os.environ.get("RANK", "0"))
     places = [folder]
     _log_to(folder, rank)
+    faulthandler.enable()  # whoever dies by a signal leaves word of where in its log
     try:
         threading.Thread(target=_leave_with, args=(parent, os.getppid()), daemon=True).start()
         shared, (stage, job) = _job(folder, rank)
@@ -44,6 +47,19 @@ def main(folder: Path, parent: int) -> None:
             tell(place, rank, error)
         sys.stderr.flush()
         os._exit(1)  # an orderly exit would wait for the others at the process group
+    _leave()
+
+
+def _leave() -> None:
+    """End with what libraries asked to be done at the end (wandb sends its last lines then), and nothing beyond.
+
+    What torch's and gloo's threads still hold must not meet an interpreter that is being taken apart (pytorch/pytorch 179291,
+    190489: an abort after all was written).
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def tell(folder: Path, rank: int, error: BaseException) -> None:
