@@ -88,6 +88,7 @@ def rates(file):
         ("labelled_episodes_fifth.json", 0.05, 0.05),
         ("labelled_episodes_sixth.json", 0.06, 0.05),
         ("labelled_episodes_seventh.json", 0.10, 0.07),
+        ("labelled_episodes_eighth.json", 0.10, 0.15),
     ],
 )
 def test_hand_labelled_episodes(file, solved, not_solved):

@@ -7,6 +7,7 @@ import itertools
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from .facts import Fact, Facts, keyed
 from .numbers import Number, numbers
@@ -175,8 +176,10 @@ def _days_between(number: Number, facts: Facts) -> set[Fact] | None:
 
 def _pair(number: Number, facts: list[Fact]) -> set[Fact] | None:
     """Two values of one field whose difference this number is."""
-    valued = [(fact, fact.numbers[0].value) for fact in facts[:_MOST_PAIRS] if fact.numbers]
+    valued = [(fact, fact.numbers[0]) for fact in facts[:_MOST_PAIRS] if fact.numbers]
     for (one, a), (other, b) in itertools.combinations(valued, 2):
-        if a != b and number.is_rounding_of(abs(a - b)):
+        gap = replace(a, value=abs(a.value - b.value))
+        measured = gap.in_unit(number.unit) if number.unit != gap.unit else gap  # 1.9 and 1.3 kg differ by 600 g
+        if gap.value and any(number.is_rounding_of(one.value) for one in (gap, measured) if one is not None):
             return {one, other}
     return None

@@ -138,7 +138,8 @@ class Facts:
             found.update(words(name), stems(name))
         for fact in self.facts:
             said = words(fact.text)
-            found.update(said, map(stem, said), fact.key, words(fact.name))
+            around = [word for part in fact.record[1:] if isinstance(part, str) for word in words(part)]
+            found.update(said, map(stem, said), fact.key, words(fact.name), around, map(stem, around))
         return frozenset(found)
 
     @cached_property

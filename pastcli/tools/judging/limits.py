@@ -8,18 +8,45 @@ from collections.abc import Iterable
 from datetime import date as day_of
 
 from .dates import Date, clocks, dates
-from .facts import Facts
+from .facts import Fact, Facts
 from .stance import affirms, denies
-from .text import plain
+from .text import plain, stem
 
 _SIDE = re.compile(r"\b(before|earlier than|by|until|after|later than|from)\s(?:about\s|around\s)?\Z")
 _BEFORE = ("before", "earlier than", "by", "until")
+_UP = re.compile(r"\b(?:up from|risen|rose|rise|increased|gained|climbed|higher than)\b")
+_DOWN = re.compile(r"\b(?:down from|fallen|fell|decreased|dropped|lost|slipped|lower than)\b")
+_BEFORE_NOW = frozenset(map(stem, "previous prev prior former yesterday".split()))
+"""Words of fields that hold what something was before."""
 _NEXT_AFTER = re.compile(r"\b(?:next|first)\b[^.?!]*\bafter\s(?:the\s)?\Z")
 
 
 def overstepped(answer: str, facts: Facts) -> str:
     """What of an answer lies outside the limit that the query sets; ''."""
     return _wrong_time(answer, facts) or _not_the_next(answer, facts)
+
+
+def turned(answer: str, facts: Facts) -> str:
+    """What an answer says has risen and fell by what was observed before, or the other way round; ''."""
+    said = plain(answer)
+    up, down = bool(_UP.search(said)), bool(_DOWN.search(said))
+    if up == down:
+        return ""
+    for before in facts.facts:
+        now = [
+            fact
+            for fact in facts.facts
+            if fact.record == before.record and _is_amount(fact) and _BEFORE_NOW.isdisjoint(fact.key)
+        ]
+        if _is_amount(before) and not _BEFORE_NOW.isdisjoint(before.key) and len(now) == 1:
+            risen = now[0].value > before.value
+            if now[0].value != before.value and risen != up:
+                return now[0].name
+    return ""
+
+
+def _is_amount(fact: Fact) -> bool:
+    return isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool)
 
 
 def _wrong_time(answer: str, facts: Facts) -> str:

@@ -59,7 +59,7 @@ _TWO_UNITS = re.compile(
 )
 _UNIT_AFTER = re.compile(r"\s?-?(?:°\s?)?([a-z/]+)")
 _LOOSE = re.compile(
-    r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to)\W*$|[~≈]\s*$"
+    r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to|(?:more|less|fewer) than|at least|up to)\W*$|[~≈]\s*$"
 )
 _ENUMERATION = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 
@@ -123,6 +123,9 @@ def _figures(text: str) -> Iterator[Number]:
         value = float(digits) * scale * (-1 if (match["sign"] or "").strip() in ("-", "minus", "negative") else 1)
         loose = bool(_LOOSE.search(text, max(match.start() - 60, 0), match.start()))
         step = 10.0 ** -len(digits.partition(".")[2]) * scale
+        zeros = len(digits) - len(digits.rstrip("0")) if "." not in digits else 0
+        if zeros >= 2 and len(digits) - zeros >= 3:  # 388,000 has three figures, and is 387,758 as well
+            step *= 10.0**zeros
         kind = (
             "percent"
             if suffix in ("%", "percent", "per cent")
@@ -198,6 +201,11 @@ def in_any_unit(number: Number, kind: str) -> Iterator[Number]:
     """A quantity of this kind in all its units; nothing for another kind."""
     if kind and number.unit in UNITS and UNITS[number.unit][0] == kind:
         yield from (other for unit in UNITS if (other := number.in_unit(unit)) is not None)
+
+
+def in_units(text: str) -> list[Number]:
+    """The numbers of a text that stand with a unit."""
+    return [number for number in numbers(text) if number.unit]
 
 
 def degrees_of_none(claimed: Number, known: Number) -> bool:

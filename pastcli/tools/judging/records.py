@@ -73,7 +73,7 @@ def _named_records(facts: Facts) -> list[tuple[str, list[Fact]]]:
 
 
 def _calls_of_one(facts: Facts) -> dict[str, list[tuple[str, list[Fact]]]]:
-    """What several calls of one API said, each named by the argument in which it differs: the car's and the train's."""
+    """What several calls of one API said, each named by what it calls itself or by the argument in which it differs: the car's and the train's."""
     found: dict[str, list[tuple[str, list[Fact]]]] = {}
     for name in set(facts.names):
         places = [n for n, one in enumerate(facts.names) if one == name]
@@ -81,8 +81,15 @@ def _calls_of_one(facts: Facts) -> dict[str, list[tuple[str, list[Fact]]]]:
             told = [facts.arguments[n].get(argument) for n in places]
             if len({str(one) for one in told}) == len(told) and all(isinstance(one, str) and one for one in told):
                 held = [[f for f in facts.facts if f.record[0] == n + 1 and not facts.echoes(f)] for n in places]
-                found[name] = [(phrase(str(one)), own) for one, own in zip(told, held, strict=True)]
+                called = [next((f.phrase for f in facts.facts if f.record == (n + 1,) and _is_name(f)), "") for n in places]
+                if not all(called) or len(set(called)) < len(called):
+                    called = [phrase(str(one)) for one in told]
+                found[name] = list(zip(called, held, strict=True))
     return found
+
+
+def _is_name(fact: Fact) -> bool:
+    return isinstance(fact.value, str) and bool(set(fact.key) & NAMING) and any(map(str.isalpha, fact.text))
 
 
 def _siblings(facts: Facts) -> Mapping[Place, list[Fact]]:

@@ -23,7 +23,7 @@ from .expected import expectations
 from .facts import Fact, Facts
 from .failures import failed
 from .focus import of_no_kind, restricted, unmet
-from .limits import overstepped
+from .limits import overstepped, turned
 from .records import crossed, said_of_each
 from .sources import Said
 from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
@@ -179,6 +179,8 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     wrong += [f"another entry's: {other}"] if other else []
     outside = overstepped(answer, facts)
     wrong += [f"outside what was asked for: {outside}"] if outside else []
+    moved = turned(answer, facts)
+    wrong += [f"the other way: {moved}"] if moved else []
     best = wrong_end(answer, facts)
     wrong += [f"it is {best}"] if best else []
     nothing = any(facts.empty(api) for api, was in enumerate(evidence.called) if was)

@@ -10,7 +10,7 @@ from ...api import Parameter
 from . import names
 from .dates import RELATIVE, Date, clocks, dates
 from .fit import fits, has_shape
-from .numbers import Number, in_any_unit
+from .numbers import Number, in_any_unit, in_units
 from .passing import FREE, IDENTITY, PLAIN, named, passes_as
 from .sources import Said, Sources
 from .spans import counts_things
@@ -44,6 +44,9 @@ def is_turned_round(value: str, name: str, query: str) -> bool:
         return False
     spoken = words(query)
     meaning, text = names.meanings(value), words(value)
+    measured = {one for number in in_units(query) for one in names.meanings(number.unit)}
+    if measured and any(one.startswith("unit:") for one in meaning):  # 26.2 miles are to be turned from miles
+        return bool(measured & meaning) == (way == "to")
     before = set()
     for length in (1, 2, 3):
         for place in range(1, len(spoken) - length + 1):

@@ -70,7 +70,7 @@ def _add_rivals(
         pending += item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
         rows = [row for row in item[:200] if isinstance(row, dict)] if isinstance(item, list) else []
         called = [
-            frozenset(words(" ".join(str(row[key]) for key in _NAMED if isinstance(row.get(key), str))))
+            frozenset(words(" ".join(value for key, value in row.items() if _tells(key, value))))
             | {str(value) for value in row.values() if _is_year(value)}
             for row in rows
         ]
@@ -81,6 +81,11 @@ def _add_rivals(
             for value in row.values():
                 if isinstance(value, (str, int)) and not isinstance(value, bool) and len(rows) > 1:
                     rivals.setdefault(plain(str(value)), []).append((own - shared, others))
+
+
+def _tells(key: str, value: Any) -> bool:
+    """True for a short text by which an element of a list is told from its neighbours."""
+    return isinstance(value, str) and (key in _NAMED or (len(value) <= 40 and not any(map(str.isdigit, value))))
 
 
 def _is_year(value: Any) -> bool:
@@ -113,4 +118,4 @@ class Said:
 
     @cached_property
     def meanings(self) -> frozenset[str]:
-        return names.mentioned(_SPELLED.findall(self.text))
+        return names.mentioned([re.sub(r"['’]s$", "", word) for word in _SPELLED.findall(self.text)])

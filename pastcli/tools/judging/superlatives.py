@@ -110,6 +110,9 @@ def _is_name(fact: Fact) -> bool:
 def _field(fields: Sequence[Fact], pattern: str) -> float | None:
     for fact in fields:
         if any(re.match(rf"(?:{pattern})", part) for part in fact.key):
+            days = [date.whole for date in fact.dates if date.whole]
+            if days:
+                return float(days[0].toordinal())
             if fact.numbers:
                 return fact.numbers[0].value
             if fact.clocks and not fact.dates:

@@ -93,7 +93,7 @@ def unit_of_key(key: Sequence[str]) -> str:
 def same_units() -> Iterator[tuple[str, str]]:
     """(name or plural of a unit, which one it is): "km" and "kilometres" are one. Letters that are words as well are none."""
     for name, (kind, factor) in UNITS.items():
-        if name not in ("m", "g", "s", "h", "min", "second", "pound", "foot", "mi"):
+        if name not in ("m", "g", "s", "h", "min", "second", "pound", "foot"):
             for spelled in (name, f"{name}s") if len(name) > 2 else (name,):
                 yield spelled, f"unit:{kind}:{factor:g}"
     for name in TEMPERATURES:
