@@ -81,7 +81,9 @@ def _calls_of_one(facts: Facts) -> dict[str, list[tuple[str, list[Fact]]]]:
             told = [facts.arguments[n].get(argument) for n in places]
             if len({str(one) for one in told}) == len(told) and all(isinstance(one, str) and one for one in told):
                 held = [[f for f in facts.facts if f.record[0] == n + 1 and not facts.echoes(f)] for n in places]
-                called = [next((f.phrase for f in facts.facts if f.record == (n + 1,) and _is_name(f)), "") for n in places]
+                called = [
+                    next((f.phrase for f in facts.facts if f.record == (n + 1,) and _is_name(f)), "") for n in places
+                ]
                 if not all(called) or len(set(called)) < len(called):
                     called = [phrase(str(one)) for one in told]
                 found[name] = list(zip(called, held, strict=True))
