@@ -141,6 +141,11 @@ def _parsed(file: str, inode: int, size: int, modified: int) -> Mapping[str, Any
         raise TypeError("not an object")
     if not all(isinstance(manifest[key], str) for key in ("id", "stage", "status")):
         raise TypeError("id, stage and status must be text")
+    for key in ("inputs", "outputs", "config", "metrics"):
+        if not isinstance(manifest.get(key, {}), dict):
+            raise TypeError(f"{key} must be an object")
+    if not isinstance(manifest.get("parents", []), list):
+        raise TypeError("parents must be a list")
     return manifest
 
 

@@ -89,15 +89,6 @@ def converting(load: Any, template: Path | None, backend: str) -> Any:
     return settled(load, template=template)
 
 
-def check_model(load: Any, model: str, template: Path | None) -> None:
-    """Raise what loading the model would raise before it starts, as far as its backend can tell (`load.check`)."""
-    while isinstance(load, functools.partial):
-        load = load.func
-    check = getattr(load, "check", None)
-    if check is not None:
-        check(Path(model), template)
-
-
 def check_plugins(config: AgentConfig) -> None:
     """Raise `UsageError` for judges and environments that are not there, or need a model that is not named."""
     for name in (config.judge, *config.also_judge):

@@ -15,9 +15,10 @@ from . import _adapter_base
 from . import _estimates as estimates
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._agent_figures import judged_again
-from ._agent_setup import chat_of, check_model, check_plugins, converting, environment, model_path, tasks_of
+from ._agent_setup import chat_of, check_plugins, converting, environment, model_path, tasks_of
 from ._agent_setup import load as read_tools
 from ._agent_setup import replay as run_again
+from ._loading import check_model
 from ._options import (
     AllowStale,
     DryRun,

@@ -14,6 +14,7 @@ from ..errors import GateError, UsageError
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._eval_job import Job
 from ._eval_models import BASELINES, Baseline, candidates
+from ._loading import check_model
 from ._options import (
     AllowStale,
     DryRun,
@@ -96,12 +97,14 @@ def command(
     With --vector every model named is asked with those skills added in memory; no file is rewritten. Every answer is kept in the run. Differences to the reference are tested question by question, and corrected
     for the number of models.
     """
+    from ..evals import with_answers
     from ..ingest import from_stdin, read_questions
 
     _check_plot(plot)
     wanted = Baseline(baseline, corpus or (), baseline_model)
     questions = from_stdin(questions)
     asked = read_questions(questions, strict)[: config.limit or None]
+    with_answers(asked)
     added, plain = skills(vector, scale), loader(config)
     load = adding(plain, config.backend, added)
     local = getattr(load, "local", True)
@@ -120,6 +123,8 @@ def command(
             add_inputs(run, added, base)
             figure = run.external("plot", plot) if plot else None
             if dry_run:
+                for candidate in found:
+                    check_model(plain, candidate.path)
                 show_plan(job.plan(), config, sources, as_json)
                 return
             job.evaluate(run, figure)

@@ -9,7 +9,7 @@ import typer
 
 from .. import models, output, runs
 from ..config import ExtractConfig
-from ..errors import UsageError
+from ..errors import PastError, UsageError
 from ..files import remove, size_of
 from . import _adapter_base, _lineage
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
@@ -63,6 +63,11 @@ def command(
     if config.density and (config.rank or config.energy):
         raise UsageError("--density makes a sparse skill, --rank and --energy a low-rank one", "choose one form")
     before, after = _lineage.rl_and_sft(sft, rl)
+    if before.path.resolve() == after.path.resolve():
+        raise PastError(
+            f"{sft or before.path} and {rl or after.path} are one model: there is no skill to extract",
+            "name the SFT model and the RL model",
+        )
     extra = {
         "sft": str(before.path),
         "rl": str(after.path),

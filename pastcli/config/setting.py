@@ -43,6 +43,9 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text", list: "a list"}
+
+
 def finite(text: Any) -> float:
     """The finite number that a text is; raises `ValueError` for any other: nothing is below a bound of "nan"."""
     value = float(text)
@@ -60,24 +63,25 @@ def default_of(one: Field) -> Any:
 
 def checked(value: Any, one: Field, wanted: Any, where: str) -> Any:
     """`value` as the field's type `wanted`, and one that it may take; raises `UsageError` that says `where` it stands."""
-    found = _coerce(value, wanted, where)
     meta = one.metadata
+    hint = f"{meta['help']}; default: {shown}" if (shown := str(default_of(one))) else meta["help"]
+    found = _coerce(value, wanted, where, hint)
     if meta.get("choices") and found not in meta["choices"]:
-        raise UsageError(f"{where} must be one of {', '.join(meta['choices'])}, not {found!r}")
+        raise UsageError(f"{where} must be one of {', '.join(meta['choices'])}, not {found!r}", hint)
     if isinstance(found, (int, float)) and not isinstance(found, bool):
         if not math.isfinite(found):
-            raise UsageError(f"{where} must be a finite number, not {found}")
+            raise UsageError(f"{where} must be a finite number, not {found}", hint)
         for bound, fine, words in (
             (meta.get("above"), operator.gt, "above"),
             (meta.get("at_least"), operator.ge, "at least"),
             (meta.get("at_most"), operator.le, "at most"),
         ):
             if bound is not None and not fine(found, bound):
-                raise UsageError(f"{where} must be {words} {bound:g}, not {found}")
+                raise UsageError(f"{where} must be {words} {bound:g}, not {found}", hint)
     return found
 
 
-def _coerce(value: Any, wanted: Any, where: str) -> Any:
+def _coerce(value: Any, wanted: Any, where: str, hint: str) -> Any:
     """`value` as type `wanted`; text from the environment is parsed, TOML integers may stand for floats."""
     if isinstance(wanted, types.UnionType):
         wanted = next(arg for arg in typing.get_args(wanted) if arg is not type(None))
@@ -92,4 +96,4 @@ def _coerce(value: Any, wanted: Any, where: str) -> Any:
             raise ValueError
         return wanted(value)
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise UsageError(f"{where} must be {wanted.__name__}, not {value!r}") from None
+        raise UsageError(f"{where} must be {KINDS[wanted]}, not {value!r}", hint) from None

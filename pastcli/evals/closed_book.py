@@ -61,6 +61,14 @@ class QAResult:
         return sum(not answer.prediction for answer in self.answers)
 
 
+def with_answers(questions: Sequence[Question]) -> list[Question]:
+    """Those that an answer can be graded by; raises `UsageError` if there is none."""
+    gradable = [question for question in questions if question.answers]
+    if not gradable:
+        raise UsageError(f"none of the {len(questions)} questions has an answer", 'add an "answer" to each row')
+    return gradable
+
+
 def evaluate(
     model: Completes,
     questions: Sequence[Question],
@@ -77,9 +85,7 @@ def evaluate(
     the model is left out, or raised as `UsageError` under `strict`, or if none fits. `judge` also says of every answer
     whether it is right.
     """
-    gradable = [question for question in questions if question.answers]
-    if not gradable:
-        raise UsageError(f"none of the {len(questions)} questions has an answer", 'add an "answer" to each row')
+    gradable = with_answers(questions)
     done = _taken_up(transcript, gradable) if transcript else {}
     left = [question for question in gradable if question.id not in done]
     sampling = Sampling(max_tokens=config.max_new_tokens, temperature=0.0, stop=qa.STOP)

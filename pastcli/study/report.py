@@ -234,6 +234,13 @@ def refreshed(path: Path) -> dict[str, Any]:
         document = read_json(path)
     except MismatchError as error:
         raise UsageError(error.message, WRITTEN) from None
+    try:
+        return _refreshed(document, path)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is no whole result of a study ({type(error).__name__}: {error})", WRITTEN) from error
+
+
+def _refreshed(document: dict[str, Any], path: Path) -> dict[str, Any]:
     if document.get("kind") == "tools":
         from .tools import report as of_tools
 

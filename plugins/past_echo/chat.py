@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pastcli.api import Completion, Message, Sampling
-from pastcli.errors import PastError, UsageError
+from pastcli.errors import PastError, UsageError, reason
 
 
 def load_chat(path: str | Path, **options: Any) -> EchoChat:
@@ -115,7 +115,7 @@ def _entries(path: Path) -> list[Any]:
         entries = json.loads(text)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"script {path} cannot be read: {error}", "give a .json list or a .jsonl file, or `echo`"
+            f"script {path} cannot be read: {reason(error)}", "give a .json list or a .jsonl file, or `echo`"
         ) from error
     if not isinstance(entries, list):
         raise UsageError(f"script {path} must be a list of replies", 'for example ["first answer", "second answer"]')

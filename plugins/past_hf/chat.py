@@ -29,6 +29,13 @@ def load_chat(
     return chat
 
 
+def check(path: Path, template: Path | None = None) -> None:
+    """Raise what `load_chat` would of a model whose tokenizer is missing or broken, without reading a weight."""
+    if path.is_dir():  # a GGUF would have to be converted first
+        load_tokenizer(path)
+
+
+load_chat.check = check  # type: ignore[attr-defined]  # what a dry run asks: would this model load?
 load_chat.precisions = ("fp32", "bf16", "fp16")  # type: ignore[attr-defined]  # mypy knows no attributes of functions
 
 

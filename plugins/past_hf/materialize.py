@@ -189,7 +189,10 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise MismatchError(f"{folder} has no usable tokenizer: {_first_line(error)}") from error
+        raise MismatchError(
+            f"{folder} has no usable tokenizer: {_first_line(error).removesuffix(' from one of:')}",
+            "copy tokenizer.json and tokenizer_config.json into it from the model it was made of",
+        ) from error
     if tokenizer.eos_token_id is None:
         raise MismatchError(f"the tokenizer in {folder} names no end token", "set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:

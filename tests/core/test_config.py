@@ -35,11 +35,11 @@ def test_another_file_may_be_named(workspace):
         ("[sft]\nepoch = 1\n", "unknown setting epoch", "did you mean epochs?"),
         ("[stf]\nepochs = 1\n", "unknown table", "did you mean sft?"),
         ("sft = 1\n", "must be a table", "of its own"),
-        ("[sft]\nepochs = 'many'\n", "epochs in .sft. of past.toml must be float", None),
-        ("[sft]\nrank = 1.5\n", "must be int", None),
-        ("[sft]\nbase = 1\n", "must be str", None),
+        ("[sft]\nepochs = 'many'\n", "epochs in .sft. of past.toml must be a number", None),
+        ("[sft]\nrank = 1.5\n", "must be a whole number", None),
+        ("[sft]\nbase = 1\n", "must be text", None),
         ("[sft\n", "cannot be read", None),
-        ("[extract]\nallow_lossy = 'maybe'\n", "must be bool", None),
+        ("[extract]\nallow_lossy = 'maybe'\n", "must be true or false", None),
     ],
 )
 def test_mistakes_in_the_file_are_named(workspace, text, told, hint):

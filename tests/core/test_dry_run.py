@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from vectors_tools import moved, weights, write_model
@@ -169,3 +170,38 @@ def test_a_dry_run_of_agent_knows_whether_llama_cpp_could_load_the_model(ready, 
     assert "no GGUF of the base model" in planned and "--template GGUF" in planned
     assert past(*words, code=3).stderr.splitlines()[-2:] == planned.splitlines()[-2:]
     assert "no file nowhere.gguf" in past(*words, "--template", "nowhere.gguf", "--dry-run", code=2).stderr
+
+
+def both_refuse(past, code, says, *words):
+    for more in ((), ("--dry-run",)):
+        told = past(*words, *more, code=code).stderr
+        assert says in told and "hint:" in told, told
+
+
+def test_a_model_without_a_tokenizer_is_refused_by_both(workspace, past, tiny_model):
+    shutil.copytree(tiny_model, workspace / "bare")
+    for file in (workspace / "bare").glob("token*"):
+        file.unlink()
+    (workspace / "a.txt").write_text("Velmora was founded in 1843.")
+    (workspace / "q.jsonl").write_text('{"question": "When?", "answer": "1843"}\n')
+    both_refuse(past, 3, "has no usable tokenizer", "sft", "a.txt", "--base", "bare", "--mix", "none")
+    both_refuse(past, 3, "has no usable tokenizer", "eval", "--questions", "q.jsonl", "--model", "bare")
+
+
+def test_questions_without_any_answer_are_refused_by_both(workspace, past):
+    (workspace / "q.jsonl").write_text('{"question": "When?"}\n')
+    (workspace / "m.json").write_text('["1843"]')
+    words = ("eval", "--questions", "q.jsonl", "--model", "m.json", "--backend", "echo")
+    both_refuse(past, 2, "none of the 1 questions has an answer", *words)
+
+
+def test_a_model_minus_itself_is_refused_by_both(pair, past):
+    (pair / "link").symlink_to("sft")
+    both_refuse(past, 1, "are one model", "extract", "--sft", "sft", "--rl", "link")
+
+
+def test_answers_longer_than_the_model_are_refused_by_both_before_anything_is_tried(workspace, past, tiny_model):
+    """The dry run tried a batch of such answers and was killed for its memory."""
+    (workspace / "q.jsonl").write_text('{"question": "When?", "answer": "1843"}\n')
+    words = ("rl", "--sft", tiny_model, "--questions", "q.jsonl", "--max-new-tokens", "100000")
+    both_refuse(past, 2, "answers of 100000 tokens leave no room for a question: the model holds 256", *words)

@@ -439,3 +439,15 @@ def test_versions_are_those_that_the_packages_give():
     found = environment.versions()
     assert found["past"] == pastcli.__version__ and {"torch", "numpy", "llama-cpp-python"} <= set(found)
     assert all(found[name] == version(name) for name in found if name != "past")
+
+
+@pytest.mark.parametrize("broken", [{"outputs": []}, {"inputs": None}, {"metrics": 3}, {"config": "x"}, {"parents": {}}])
+def test_a_manifest_of_another_shape_is_a_broken_one(workspace, past, broken):
+    folder = workspace / "runs" / "A"
+    folder.mkdir(parents=True)
+    whole = {"id": "A", "stage": "sft", "status": "complete", "inputs": {}, "outputs": {}, "config": {}, "metrics": {}}
+    (folder / "manifest.json").write_text(json.dumps({**whole, **broken}))
+    for words in (("runs", "show", "A"), ("extract", "--sft", "A", "--rl", "A"), ("runs", "show", "runs/A")):
+        told = past(*words, code=None)
+        assert told.returncode in (1, 2) and "Error:" not in told.stderr and "unexpected" not in told.stderr, told.stderr
+        assert "hint:" in told.stderr

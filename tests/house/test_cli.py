@@ -90,12 +90,17 @@ def test_why_a_file_cannot_be_read_is_said_without_numbers_of_errors(past, works
     (workspace / "folder.toml").mkdir()
     (workspace / "bytes.toml").write_bytes(b"\xff[sft]")
     (workspace / "broken.json").write_text("{")
+    (workspace / "shape.json").write_text('{"study": 1, "items": 2, "arms": 3}')
+    (workspace / "tools.json").write_text('{"kind": "tools"}')
     for words, why in (
         (("sft", "x", "--config", "folder.toml"), "folder.toml cannot be read: Is a directory"),
         (("sft", "x", "--config", "bytes.toml"), "bytes.toml cannot be read: it is not UTF-8 (byte 0)"),
         (("study", "run", "folder.toml"), "cannot be read: Is a directory"),
         (("study", "report", "nothing.json"), "nothing.json cannot be read: No such file or directory"),
         (("study", "report", "broken.json"), "broken.json cannot be read: Expecting property name"),
+        (("study", "report", "shape.json"), "shape.json is no whole result of a study"),
+        (("study", "report", "tools.json"), "tools.json is no whole result of a study"),
+        (("ask", "hi", "--model", "gone.json", "--backend", "echo"), "gone.json cannot be read: No such file"),
     ):
         said = past(*words, code=2).stderr
         assert why in said and "Errno" not in said and "codec" not in said, said

@@ -21,6 +21,8 @@ SAME_BASE = 0.5
 """Sketch cosine from which two models count as grown from one base. Fine-tuning leaves it above 0.9; weights
 trained apart have about 0."""
 
+SAME = "both must come from the same base model, tokenizer included"
+
 
 def same_layout(one: Checkpoint, other: Checkpoint) -> None:
     """Raise `MismatchError`, naming the first tensor that differs, unless both have the same tensors and vocabulary."""
@@ -85,23 +87,22 @@ def _identities(one: str, a: Identity, other: str, b: Identity) -> None:
         tied, untied = (one, other) if a.tied else (other, one)
         raise MismatchError(f"{tied} ties lm_head.weight to the embeddings, {untied} has an lm_head.weight of its own")
     if a.vocab_size and b.vocab_size and a.vocab_size != b.vocab_size:
-        raise MismatchError(f"different vocabularies: {one} has {a.vocab_size} tokens, {other} has {b.vocab_size}")
-    if a.tokenizer_sha256 and b.tokenizer_sha256 and a.tokenizer_sha256 != b.tokenizer_sha256:
         raise MismatchError(
-            f"different tokenizers: {one} and {other} give different ids to the same text",
-            "both must come from the same base model, tokenizer included",
+            f"different vocabularies: {one} has {a.vocab_size} tokens, {other} has {b.vocab_size}", SAME
         )
+    if a.tokenizer_sha256 and b.tokenizer_sha256 and a.tokenizer_sha256 != b.tokenizer_sha256:
+        raise MismatchError(f"different tokenizers: {one} and {other} give different ids to the same text", SAME)
 
 
 def _tensors(one: str, a: Mapping[str, tuple[int, ...]], other: str, b: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in a.items():
         if name not in b:
-            raise MismatchError(f"{other} has no tensor {name}, which {one} has")
+            raise MismatchError(f"{other} has no tensor {name}, which {one} has", SAME)
         if b[name] != shape:
-            raise MismatchError(f"tensor {name} has shape {list(shape)} in {one}, but {list(b[name])} in {other}")
+            raise MismatchError(f"tensor {name} has shape {list(shape)} in {one}, but {list(b[name])} in {other}", SAME)
     for name in b:
         if name not in a:
-            raise MismatchError(f"{one} has no tensor {name}, which {other} has")
+            raise MismatchError(f"{one} has no tensor {name}, which {other} has", SAME)
 
 
 def _sampled(specs: Mapping[str, TensorSpec]) -> list[TensorSpec]:

@@ -45,6 +45,8 @@ ITEM_BYTES = {
 MAX_HEADER = 100_000_000
 """The reference implementation's limit on the header, in bytes."""
 
+AGAIN = "copy or make the file again; `past runs list` shows what it may come from"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -67,11 +69,11 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     with open(path, "rb") as handle:
         size = os.fstat(handle.fileno()).st_size
         if size < 8:
-            raise MismatchError(f"{path} is truncated: {size} bytes cannot hold a safetensors header")
+            raise MismatchError(f"{path} is truncated: {size} bytes cannot hold a safetensors header", AGAIN)
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > min(MAX_HEADER, size - 8):
             raise MismatchError(
-                f"{path} is not a whole safetensors file: its header claims {length} bytes of {size - 8}"
+                f"{path} is not a whole safetensors file: its header claims {length} bytes of {size - 8}", AGAIN
             )
         raw = handle.read(length)
     try:
@@ -126,9 +128,9 @@ def _contiguous(path: Path, entries: dict[str, Entry], begin: int, size: int) ->
             raise MismatchError(f"{path}: tensor {name!r} {problem}")
         begin += entry.nbytes
         if begin > size:
-            raise MismatchError(f"{path} is truncated: tensor {name!r} ends at byte {begin} of {size}")
+            raise MismatchError(f"{path} is truncated: tensor {name!r} ends at byte {begin} of {size}", AGAIN)
     if begin != size:
-        raise MismatchError(f"{path} has {size - begin} bytes after its last tensor")
+        raise MismatchError(f"{path} has {size - begin} bytes after its last tensor", AGAIN)
     return ordered
 
 

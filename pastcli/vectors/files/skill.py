@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ...api import LowRank, TensorSpec
-from ...errors import MismatchError
+from ...errors import MismatchError, reason
 from ..numbers.lowrank import product_block
 from . import skill_description as description
 from .recent import Recent
@@ -38,7 +38,7 @@ class Skill:
         try:
             self._file = SafeReader(self.path)
         except OSError as error:
-            raise MismatchError(f"{path} cannot be read: {error}") from None
+            raise MismatchError(f"{path} cannot be read: {reason(error)}") from None
         try:
             text = self._file.metadata.get(description.KEY)
             if text is None:

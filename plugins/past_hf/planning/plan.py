@@ -18,6 +18,7 @@ from ..materialize import hf_directory, load_tokenizer
 from ..training import groups, plans
 from ..training.arguments import Machine
 from ..training.checkpoints import KEEP
+from ..training.examples import fitting
 from ..training.layout import Layout, layout_of
 from ..training.sft import IGNORED, tokenize
 from . import memory, probe
@@ -51,7 +52,7 @@ def plan(
 ) -> dict[str, Any]:
     """What this training would take on this machine, or with `card_gb` on cards of that many GB.
 
-    `model` needs a config.json and no weights; without a tokenizer a token is taken for four characters. Raises
+    `model` needs a config.json and no weights; without either a token is taken for four characters. Raises
     `UsageError` for settings that no training takes, `MismatchError` for a config that is none of a language model.
     """
     folder = hf_directory(model) if model.is_file() else model
@@ -59,7 +60,11 @@ def plan(
     layout = layout_of(settings)
     machine = Machine(torch.cuda.is_available() or card_gb > 0, layout.processes, settings.sharding == "full")
     shape = shape_of(config, settings)
-    work = measured(rows, _tokenizer(folder), settings, machine, strict)
+    tokenizer = _tokenizer(folder)
+    if isinstance(settings, RlConfig) and tokenizer:
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
+        rows = fitting(list(rows), tokenizer, context, settings.max_new_tokens, strict)
+    work = measured(rows, tokenizer, settings, machine, strict)
     dtype = torch.bfloat16 if card_gb and settings.precision != "fp32" else compute_dtype(settings.precision)
     room = _room(machine, layout, card_gb)
     need, parts = _need(shape, settings, machine, work.load, dtype)
@@ -84,8 +89,13 @@ def plan(
     return found | _time(config, shape, settings, machine, work, dtype, room)
 
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
 def _tokenizer(folder: Path) -> Any:
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    """The tokenizer; None where there are no weights either, and a config.json alone is planned for."""
+    weights = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    if not weights and not any((folder / name).is_file() for name in TOKENIZERS):
         output.note(f"{folder} has no tokenizer: a token is taken for four characters")
         return None
     return load_tokenizer(folder)

@@ -68,6 +68,9 @@ def fitting(
     """
     if not context:
         return rows
+    if answer >= context:
+        hint = "lower --max-new-tokens"
+        raise UsageError(f"answers of {answer} tokens leave no room for a question: the model holds {context}", hint)
     lengths = [len(tokenizer(row["prompt"])["input_ids"]) for row in rows]
     long = [number for number, length in enumerate(lengths, 1) if length + answer > context]
     warn_too_long(long, len(rows), context - answer, "shorten these questions: the model holds no more", strict)
