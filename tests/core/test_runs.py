@@ -441,7 +441,9 @@ def test_versions_are_those_that_the_packages_give():
     assert all(found[name] == version(name) for name in found if name != "past")
 
 
-@pytest.mark.parametrize("broken", [{"outputs": []}, {"inputs": None}, {"metrics": 3}, {"config": "x"}, {"parents": {}}])
+@pytest.mark.parametrize(
+    "broken", [{"outputs": []}, {"inputs": None}, {"metrics": 3}, {"config": "x"}, {"parents": {}}]
+)
 def test_a_manifest_of_another_shape_is_a_broken_one(workspace, past, broken):
     folder = workspace / "runs" / "A"
     folder.mkdir(parents=True)
@@ -449,5 +451,7 @@ def test_a_manifest_of_another_shape_is_a_broken_one(workspace, past, broken):
     (folder / "manifest.json").write_text(json.dumps({**whole, **broken}))
     for words in (("runs", "show", "A"), ("extract", "--sft", "A", "--rl", "A"), ("runs", "show", "runs/A")):
         told = past(*words, code=None)
-        assert told.returncode in (1, 2) and "Error:" not in told.stderr and "unexpected" not in told.stderr, told.stderr
+        assert told.returncode in (1, 2) and "Error:" not in told.stderr and "unexpected" not in told.stderr, (
+            told.stderr
+        )
         assert "hint:" in told.stderr
