@@ -77,7 +77,7 @@ def test_what_the_real_run_would_refuse_the_dry_run_refuses_in_the_same_words(pa
 
 
 @pytest.fixture
-def ready(pair, past):
+def ready(pair, past, tiny_model):
     """A skill, questions, documents and tools beside the models."""
     past("extract", "--sft", "sft", "--rl", "rl", "-o", "skill.safetensors")
     (pair / "q.jsonl").write_text(json.dumps({"question": "Which river?", "answer": "fox"}) + "\n")
@@ -88,6 +88,7 @@ def ready(pair, past):
     (pair / "mine").mkdir()
     (pair / "mine" / "photo.jpg").write_bytes(b"x")
     (pair / "base.gguf").write_bytes(b"GGUF")
+    shutil.copytree(tiny_model, pair / "asked")
     return pair
 
 
@@ -102,7 +103,7 @@ COMMANDS = {
     "probe": ("probe-orthogonality", "--base", "sft", "--sft", "sft", "--rl", "rl"),
     "ingest": ("ingest", "docs"),
     "agent": ("agent", "--tools", "tools.json", "--query", "2 + 2?", "--model", "m.json", "--backend", "echo"),
-    "eval": ("eval", "--questions", "q.jsonl", "--model", "sft"),
+    "eval": ("eval", "--questions", "q.jsonl", "--model", "asked"),
 }
 
 
