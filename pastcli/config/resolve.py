@@ -159,11 +159,13 @@ def decisive(config: Any) -> dict[str, Any]:
     """The settings that decide a result, to name it by: without those that only watch or save, and without those that are
     off and off by default, so that a setting added later, off, leaves the names of earlier results as they were.
 
-    A default that is not off stays in the name: when it changes, so does the name.
+    A default that is not off stays in the name: when it changes, so does the name, but for one that says what it is `named`.
     """
     fields = {one.name: one for one in dataclasses.fields(config) if one.metadata.get("decides", True)}
     values = ((name, getattr(config, name), default_of(one)) for name, one in fields.items())
-    return {name: value for name, value, default in values if value != default or value not in OFF}
+    found = {name: value for name, value, default in values if value != default or value not in OFF}
+    named = {name: one.metadata.get("named") for name, one in fields.items() if name not in found}
+    return {**found, **{name: value for name, value in named.items() if value is not None}}
 
 
 def to_toml(stage: str, config: Any) -> str:

@@ -24,11 +24,13 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
     decides: bool = True,
+    named: Any = None,
 ) -> Any:
     """A dataclass field with the text that `--help` and the docs show, and what its value may be.
 
     `choices` are the only texts it takes; `above` (exclusive), `at_least` and `at_most` (inclusive) bound a number.
     Numbers are finite, whatever their bounds. What `decides` nothing of the result is no part of a result's name.
+    The default goes into such names as `named`, where it is one that was another value before and gives the same results.
     """
     metadata = {
         "help": help,
@@ -37,6 +39,7 @@ def setting(
         "at_least": at_least,
         "at_most": at_most,
         "decides": decides,
+        "named": named,
     }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)

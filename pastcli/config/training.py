@@ -25,7 +25,11 @@ class TrainingConfig:
     weight_decay: float = setting(0.0, "AdamW weight decay", at_least=0)
     clip: float = setting(1.0, "gradient-norm clip", at_least=0)
     batch_tokens: int = setting(
-        1000, "tokens in one backward pass of a process, padding included (memory, not mathematics)", at_least=1
+        0,
+        "tokens in one backward pass of a process, padding included (memory, not mathematics); 0: what a card has free memory for, "
+        "else 1000",
+        at_least=0,
+        named=1000,
     )
     rank: int = setting(16, "LoRA rank (method lora)", at_least=1)
     alpha: float = setting(32.0, "LoRA alpha (method lora)", above=0)

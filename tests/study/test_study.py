@@ -343,7 +343,11 @@ def test_new_settings_rename_no_result_made_before(stage):
     from pastcli import config
     from pastcli.study.node import _settings
 
-    assert sorted(_settings(config.STAGES[stage](), tools=False)) == sorted(NAMED_BY[stage].split())
+    named = _settings(config.STAGES[stage](), tools=False)
+    assert sorted(named) == sorted(NAMED_BY[stage].split())
+    assert named.get("batch_tokens", 1000) == 1000, (
+        "chosen by the card's memory, and named as it was: it decides nothing"
+    )
 
 
 MORE = """

@@ -141,6 +141,31 @@ def test_micro_batches_and_merged_rows_change_no_gradient(hf, rl_job, tmp_path, 
     assert wrong / sum(tensor.numel() for tensor in whole.values()) < 1e-3
 
 
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_the_memory_limit_changes_no_result(hf, tiny_model, tmp_path, stage):
+    """A step of 4,000 tokens at once and in parts of 500: the same losses and weights."""
+    config = (
+        dataclasses.replace(SFT, step_tokens=2000, epochs=6)
+        if stage == "sft"
+        else dataclasses.replace(RL, num_generations=8)
+    )
+    rows = sft_rows() * 3 if stage == "sft" else rl_rows()
+
+    def trained(batch_tokens):
+        made = dataclasses.replace(config, batch_tokens=batch_tokens)
+        rewards = [("variety", 1.0, variety)] if stage == "rl" else ()
+        return getattr(hf, stage)(job_of(tmp_path / str(batch_tokens), stage, tiny_model, rows, made, rewards=rewards))
+
+    parts, whole = trained(500), trained(4000)
+    assert len(parts.log) == len(whole.log) and len(whole.log) > 4
+    for one, other in zip(parts.log, whole.log):
+        for name in {"loss", "reward", "grad_norm", "completion_length"} & one.keys():
+            assert one[name] == pytest.approx(other[name], abs=1e-5, rel=1e-4), (one["step"], name)
+        assert (one["rows"], one["tokens"]) == (other["rows"], other["tokens"])
+    for name, tensor in weights(parts).items():
+        torch.testing.assert_close(tensor, weights(whole)[name], rtol=0, atol=1e-4)
+
+
 def test_groups_without_a_signal_are_skipped_without_nan(hf, rl_job):
     calls = []
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from train_tools import RL, SFT, rl_rows, sft_rows
+import torch
+from train_tools import RL, SFT, job_of, rl_rows, sft_rows
 
 from pastcli.config import RlConfig, SftConfig
 from pastcli.errors import MismatchError
@@ -30,10 +31,10 @@ def planned(tmp_path):
     """`planned(QWEN_7B, card_gb=80, method="lora")`: the plan of a config without weights or tokenizer."""
     from past_hf.planning import plan
 
-    def call(config, settings=None, stage="sft", rows=None, card_gb=80.0, **changes):
+    def call(config, settings=None, stage="sft", rows=None, card_gb=80.0, probing=True, **changes):
         (tmp_path / "config.json").write_text(json.dumps(config))
         settings = dataclasses.replace(settings or SftConfig(epochs=1), **{"processes": 1, **changes})
-        return plan(stage, tmp_path, rows or [{"text": "x" * 4000}] * 64, settings, card_gb)
+        return plan(stage, tmp_path, rows or [{"text": "x" * 4000}] * 64, settings, card_gb, probing)
 
     return call
 
@@ -108,6 +109,39 @@ def test_what_does_not_fit_comes_with_what_would(planned):
     huge = [way["with"] for way in planned(LLAMA_70B)["would_fit"]]
     assert huge[-1] == "--method lora --quantize 4bit"  # 141 GB of 16-bit weights fit no card, 37 GB of packed ones do
     assert huge[:-1] and all("--sharding full" in words for words in huge[:-1])
+
+
+@pytest.mark.parametrize("stage, rows", [("sft", [{"text": "x" * 4000}] * 64), ("rl", [{"prompt": "x" * 400}] * 20)])
+def test_a_card_is_filled_where_nobody_says_how_much(planned, stage, rows):
+    """What is chosen fits, twice as much would not or would not be filled; processors and a user's own word are let alone."""
+    settings = (SftConfig if stage == "sft" else RlConfig)(
+        method="lora", **({"step_tokens": 10**5} if stage == "sft" else {})
+    )
+    chosen = [planned(QWEN_7B, settings, stage, rows, card_gb=size) for size in (17, 24, 80)]
+    tokens = [plan["batch_tokens"] for plan in chosen]
+    assert tokens == sorted(tokens) and tokens[0] == 1000 < tokens[2], "the usual, where even that does not fit"
+    assert all(plan["memory_gb"]["peak"] <= 0.8 * size for plan, size in zip(chosen[1:], (24, 80)))
+    more = planned(QWEN_7B, settings, stage, rows, card_gb=24, batch_tokens=2 * tokens[1])
+    assert more["batch_tokens"] == 2 * tokens[1] and more["memory_gb"]["peak"] > 0.8 * 24
+    assert planned(QWEN_7B, settings, stage, rows, card_gb=0.0, probing=False)["batch_tokens"] == 1000
+
+
+def test_no_more_is_chosen_than_a_step_fills(planned):
+    assert planned(QWEN_7B, SftConfig(method="lora", step_tokens=3000), card_gb=1000)["batch_tokens"] == 4000
+
+
+def test_the_processes_of_a_training_on_cards_are_told_one_memory_limit(tmp_path, tiny_model, monkeypatch):
+    from past_hf.planning import fit
+    from past_hf.training.layout import Layout
+
+    job = job_of(tmp_path, "sft", tiny_model, sft_rows(), SftConfig(step_tokens=10**5, precision="bf16"))
+    assert fit.of_job(job, sft_rows(), Layout()).batch_tokens == 1000
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(fit, "_free", lambda layout: 60e9)
+    assert fit.of_job(job, sft_rows(), Layout(2)).batch_tokens > 1000
+    assert fit.of_job(dataclasses.replace(job, episodes=object()), [], Layout(2)).batch_tokens == 1000
+    own = dataclasses.replace(job, config=dataclasses.replace(job.config, batch_tokens=77))
+    assert fit.of_job(own, sft_rows(), Layout(2)).batch_tokens == 77
 
 
 def test_rl_counts_its_rollouts(planned):

@@ -14,6 +14,8 @@ from ..training.arguments import Machine
 from .shape import Shape
 
 GB = 1e9
+CARD_RUNTIME = 1.0 * GB
+"""Of a card's memory: what CUDA, its libraries and torch's allocator hold beside tensors."""
 PACKED = (4 + 8 / 64 + 32 / 64 / 256) / 8
 """Bytes a weight in 4 bits: itself, and scales of blocks of 64 in 8 bits with a scale of their own for 256 (2305.14314, section 3)."""
 

@@ -11,34 +11,18 @@ import psutil
 import torch
 
 from pastcli import output
-from pastcli.config import RlConfig, SftConfig
+from pastcli.config import RlConfig
 
 from ..compute import compute_dtype
 from ..materialize import hf_directory, load_tokenizer
-from ..training import groups, plans
 from ..training.arguments import Machine
 from ..training.checkpoints import KEEP
 from ..training.examples import fitting
 from ..training.layout import Layout, layout_of
-from ..training.sft import IGNORED, tokenize
-from . import memory, probe
+from . import fit, memory, probe
 from .memory import GB, Load
 from .shape import Shape, read_config, shape_of
-
-CARD_RUNTIME = 1.0 * GB
-"""Of a card's memory: what CUDA, its libraries and torch's allocator hold beside tensors."""
-Settings = SftConfig | RlConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """How much there is to do: optimiser steps, tokens trained (padding included) and read or decoded besides."""
-
-    steps: int
-    tokens: int
-    padded: int
-    read: int
-    load: Load
+from .work import Settings, Work, measured
 
 
 def plan(
@@ -60,19 +44,20 @@ def plan(
     layout = layout_of(settings)
     machine = Machine(torch.cuda.is_available() or card_gb > 0, layout.processes, settings.sharding == "full")
     shape = shape_of(config, settings)
-    tokenizer = _tokenizer(folder)
+    dtype = torch.bfloat16 if card_gb and settings.precision != "fp32" else compute_dtype(settings.precision)
+    room, tokenizer = _room(machine, layout, card_gb), _tokenizer(folder)
     if isinstance(settings, RlConfig) and tokenizer:
         context = getattr(config.get_text_config(), "max_position_embeddings", None)
         rows = fitting(list(rows), tokenizer, context, settings.max_new_tokens, strict)
+    settings = fit.with_batch_tokens(settings, machine, shape, rows, tokenizer, room, dtype)
     work = measured(rows, tokenizer, settings, machine, strict)
-    dtype = torch.bfloat16 if card_gb and settings.precision != "fp32" else compute_dtype(settings.precision)
-    room = _room(machine, layout, card_gb)
     need, parts = _need(shape, settings, machine, work.load, dtype)
     found = {
         "parameters": shape.parameters,
         "trained": shape.lora or shape.parameters,
         "machine": f"cards of {room / GB:.0f} GB" if machine.cuda else f"processors, {room / GB:.1f} GB free",
         "processes": machine.processes,
+        "batch_tokens": settings.batch_tokens,
         "steps": work.steps,
         "tokens": work.tokens,
         "tokens_decoded": work.read,
@@ -101,68 +86,6 @@ def _tokenizer(folder: Path) -> Any:
     return load_tokenizer(folder)
 
 
-def measured(
-    rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, machine: Machine, strict: bool = False
-) -> Work:
-    """The work of the rows, from the plan that training itself would follow."""
-    if isinstance(settings, RlConfig):
-        return _rl(rows, tokenizer, settings, machine)
-    if tokenizer:
-        made = tokenize(list(rows), tokenizer, settings.max_length, strict)
-        lengths = [len(row["input_ids"]) for row in made]
-        labels = [sum(label != IGNORED for label in row["labels"]) for row in made]
-    else:
-        lengths = labels = [
-            min(settings.max_length, 1 + sum(len(str(value)) for value in row.values()) // 4) for row in rows
-        ]
-    steps = plans.sft_plan(lengths, settings)
-    dealt = plans.deal(steps, lengths, machine.processes, settings.batch_tokens)
-    groups = [group for rounds in dealt for each in rounds for group in each if group[0] >= 0]
-    sizes = [(len(group) * max(lengths[row] for row in group), group) for group in groups]
-    largest = max(sizes, key=lambda pair: pair[0])[1]
-    load = Load(len(largest), max(lengths[row] for row in largest), max(sum(labels[r] for r in g) for g in groups))
-    return Work(len(steps), sum(lengths[row] for step in steps for row in step), sum(s for s, _ in sizes), 0, load)
-
-
-def _rl(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: RlConfig, machine: Machine) -> Work:
-    prompts = [len(tokenizer(row["prompt"])["input_ids"]) if tokenizer else len(row["prompt"]) // 4 for row in rows]
-    width = max(prompts) + settings.max_new_tokens
-    answers = settings.prompts_per_step * settings.num_generations // machine.processes
-    at_once = min(answers, max(1, settings.batch_tokens // width))
-    if not machine.tuned:
-        at_once = answers // plans.rl_rounds(settings, machine.processes, max(prompts))
-    mean = sum(prompts) / len(prompts)
-    of_step = settings.prompts_per_step * settings.num_generations * (mean + settings.max_new_tokens)
-    wide, padded = width, of_step
-    if machine.tuned:  # answers to one question are read in one row, see `training.groups`
-        made = _shared(round(mean), settings)
-        padded = settings.prompts_per_step * sum(made)
-        wide = max(_shared(max(prompts), settings))
-        at_once = max(1, min(len(made) * settings.prompts_per_step, settings.batch_tokens // wide))
-    labels = (
-        min(answers, at_once * max(1, round((wide - max(prompts)) / settings.max_new_tokens))) * settings.max_new_tokens
-    )
-    load = Load(
-        at_once,
-        wide,
-        labels,
-        decoded=answers,
-        context=width,
-        new=settings.max_new_tokens,
-        prompts=max(1, settings.prompts_per_step // machine.processes),
-        reference=settings.beta > 0,
-    )
-    read = settings.steps * settings.prompts_per_step * (mean + settings.num_generations * settings.max_new_tokens)
-    return Work(settings.steps, round(settings.steps * of_step), round(settings.steps * padded), round(read), load)
-
-
-def _shared(prompt: int, settings: RlConfig) -> list[int]:
-    """Lengths of the rows that hold one question's answers, all of them as long as they may be."""
-    prompts, answers = [(0,) * prompt] * settings.num_generations, [settings.max_new_tokens] * settings.num_generations
-    rows = groups.shared(prompts, answers, settings.batch_tokens)
-    return [groups.length_of(one, prompts, answers) for one in rows]
-
-
 def flops(shape: Shape, settings: Settings, machine: Machine, work: Work) -> int:
     """Multiplications and additions, over all processes: 2 for each weight and token forward, 2 for the gradient of what
     it was given, 2 for its own where it is trained (2001.08361, section 2.1), attention by its length."""
@@ -185,7 +108,7 @@ def _room(machine: Machine, layout: Layout, card_gb: float) -> float:
 def _need(
     shape: Shape, settings: Settings, machine: Machine, load: Load, dtype: torch.dtype
 ) -> tuple[float, dict[str, float]]:
-    runtime = CARD_RUNTIME if machine.cuda else float(psutil.Process().memory_info().rss)
+    runtime = memory.CARD_RUNTIME if machine.cuda else float(psutil.Process().memory_info().rss)
     parts = memory.parts(shape, settings, machine, load, dtype.itemsize)
     return memory.peak(parts, runtime), {"runtime": runtime, **parts}
 

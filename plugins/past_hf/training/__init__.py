@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pastcli import api
+from pastcli.files import read_lines
 
 from ..materialize import base_directory, hf_directory, load_model, publish_folder, save_model
 from ..quiet import quiet
@@ -61,6 +62,7 @@ class HFTrainer:
 def _train(stage: str, job: api.TrainJob) -> api.TrainResult:
     """In this process, or in several that accelerate starts."""
     quiet()
+    from ..planning.fit import of_job
     from .launch import launch
     from .layout import layout_of
 
@@ -69,6 +71,7 @@ def _train(stage: str, job: api.TrainJob) -> api.TrainResult:
         shutil.rmtree(job.state, ignore_errors=True)
     job.state.mkdir(parents=True, exist_ok=True)
     job = dataclasses.replace(job, model=_starting_point(job))
+    job = dataclasses.replace(job, config=of_job(job, read_lines(job.examples), layout))
     if layout.processes > 1:
         return launch(stage, job, layout)
     from .run import run

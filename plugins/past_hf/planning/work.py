@@ -1,0 +1,89 @@
+"""How much there is to do in a training, from the plan that training itself would follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from pastcli.config import RlConfig, SftConfig
+
+from ..training import groups, plans
+from ..training.arguments import Machine
+from ..training.sft import IGNORED, tokenize
+from .memory import Load
+
+Settings = SftConfig | RlConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """How much there is to do: optimiser steps, tokens trained (padding included) and read or decoded besides."""
+
+    steps: int
+    tokens: int
+    padded: int
+    read: int
+    load: Load
+
+
+def measured(
+    rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, machine: Machine, strict: bool = False
+) -> Work:
+    """The work of the rows."""
+    if isinstance(settings, RlConfig):
+        return _rl(rows, tokenizer, settings, machine)
+    if tokenizer:
+        made = tokenize(list(rows), tokenizer, settings.max_length, strict)
+        lengths = [len(row["input_ids"]) for row in made]
+        labels = [sum(label != IGNORED for label in row["labels"]) for row in made]
+    else:
+        lengths = labels = [
+            min(settings.max_length, 1 + sum(len(str(value)) for value in row.values()) // 4) for row in rows
+        ]
+    steps = plans.sft_plan(lengths, settings)
+    dealt = plans.deal(steps, lengths, machine.processes, settings.batch_tokens)
+    groups = [group for rounds in dealt for each in rounds for group in each if group[0] >= 0]
+    sizes = [(len(group) * max(lengths[row] for row in group), group) for group in groups]
+    largest = max(sizes, key=lambda pair: pair[0])[1]
+    load = Load(len(largest), max(lengths[row] for row in largest), max(sum(labels[r] for r in g) for g in groups))
+    return Work(len(steps), sum(lengths[row] for step in steps for row in step), sum(s for s, _ in sizes), 0, load)
+
+
+def _rl(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: RlConfig, machine: Machine) -> Work:
+    prompts = [len(tokenizer(row["prompt"])["input_ids"]) if tokenizer else len(row["prompt"]) // 4 for row in rows]
+    width = max(prompts) + settings.max_new_tokens
+    answers = settings.prompts_per_step * settings.num_generations // machine.processes
+    at_once = min(answers, max(1, settings.batch_tokens // width))
+    if not machine.tuned:
+        at_once = answers // plans.rl_rounds(settings, machine.processes, max(prompts))
+    mean = sum(prompts) / len(prompts)
+    of_step = settings.prompts_per_step * settings.num_generations * (mean + settings.max_new_tokens)
+    wide, padded = width, of_step
+    if machine.tuned:  # answers to one question are read in one row, see `training.groups`
+        made = _shared(round(mean), settings)
+        padded = settings.prompts_per_step * sum(made)
+        wide = max(_shared(max(prompts), settings))
+        at_once = max(1, min(len(made) * settings.prompts_per_step, settings.batch_tokens // wide))
+    labels = (
+        min(answers, at_once * max(1, round((wide - max(prompts)) / settings.max_new_tokens))) * settings.max_new_tokens
+    )
+    load = Load(
+        at_once,
+        wide,
+        labels,
+        decoded=answers,
+        context=width,
+        new=settings.max_new_tokens,
+        prompts=max(1, settings.prompts_per_step // machine.processes),
+        reference=settings.beta > 0,
+    )
+    read = settings.steps * settings.prompts_per_step * (mean + settings.num_generations * settings.max_new_tokens)
+    return Work(settings.steps, round(settings.steps * of_step), round(settings.steps * padded), round(read), load)
+
+
+def _shared(prompt: int, settings: RlConfig) -> list[int]:
+    """Lengths of the rows that hold one question's answers, all of them as long as they may be."""
+    prompts, answers = [(0,) * prompt] * settings.num_generations, [settings.max_new_tokens] * settings.num_generations
+    rows = groups.shared(prompts, answers, settings.batch_tokens)
+    return [groups.length_of(one, prompts, answers) for one in rows]
