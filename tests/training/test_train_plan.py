@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -302,10 +303,13 @@ print(json.dumps([said["memory_gb"]["peak"], peak, said["seconds"]["all"], made.
     "how", [{"precision": "bf16"}, {"precision": "bf16", "method": "lora"}, {"precision": "fp32"}], ids=str
 )
 def test_the_planned_peak_and_time_are_those_of_the_training(tmp_path, stage, how):
-    """The peak within a fifth, the time within a factor of two (both are taken on the same machine, one after the other)."""
+    """The peak within a fifth; the time within a factor of two, where nobody else is at work on the machine."""
+    busy = os.getloadavg()[0] > os.cpu_count() / 2
     words = [sys.executable, "-c", MEASURED, str(tmp_path), stage, json.dumps(how)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     planned, measured, told, took = json.loads(done.stdout.splitlines()[-1])
     print(f"{stage} {how}: planned {planned:.2f} GB and {told:.0f} s, measured {measured:.2f} GB and {took:.0f} s")
     assert planned == pytest.approx(measured, rel=0.2)
+    if busy:
+        pytest.skip("the peak is as planned; time was not compared: others were at work on this machine")
     assert took / 2 <= told <= 2 * took
