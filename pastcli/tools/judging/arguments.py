@@ -16,7 +16,7 @@ from typing import Any
 from ...api import Episode, Parameter, Step, ToolSpec
 from . import names
 from .dates import dates
-from .fit import copied_example, goes_to_another, passed_over
+from .fit import copied_example, passed_over
 from .numbers import numbers
 from .passing import named
 from .said import is_regrouped, is_turned_round, said
@@ -99,7 +99,7 @@ def _is_held(
     if isinstance(value, str) and names.meanings(value) & sources.asked.meanings:
         return True
     if all(word in sources.asked.words for word in words(str(value))):
-        return not goes_to_another(str(value), parameter, sources.query)
+        return True
     return not passed_over(parameter, sources.used, sources.query)
 
 

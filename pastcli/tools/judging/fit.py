@@ -161,21 +161,6 @@ def passed_over(parameter: Parameter | None, used: Set[str], query: str) -> str:
     return ""
 
 
-def goes_to_another(value: str, parameter: Parameter | None, query: str) -> bool:
-    """True if the query gives a required identifier by the name of what it identifies ("user 771"), and this is another value."""
-    if parameter is None or not parameter.required:
-        return False
-    own = named(parameter.name, parameter.raw_name)
-    if not own & IDENTITY:
-        return False
-    about = [re.escape(word) for word in own - IDENTITY - STOPWORDS if len(word) > 2]
-    if not about:
-        return False
-    link = rf"(?:\W{{0,3}}(?:with|of|the|whose|{'|'.join(IDENTITY)}|is|no)\b){{0,4}}"
-    beside = re.findall(rf"\b(?:{'|'.join(about)}){link}\W{{1,4}}((?=\w*\d)[\w-]+)", plain(query))
-    return bool(beside) and not any(set(words(value)) & set(words(text)) for text in beside)
-
-
 def _is_given(text: str, name: frozenset[str], parameter: Parameter, query: str) -> bool:
     """True if the query says a value beside the parameter's name; a bare number ("top 10 players") is none but for a number."""
     bare = not any(char.isalpha() for char in text) and parameter.type not in ("integer", "number")

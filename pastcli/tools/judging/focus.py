@@ -44,13 +44,6 @@ _MEANT = (
 )  # fmt: skip
 """(how a question puts it, what the field that answers it is called)."""
 
-_KINDS = (
-    (r"how (?:many|much|far|tall|high|heavy|old|fast|warm|hot|cold)", "number"),
-    (r"when|at what time|what time|which day|what day|which date", "moment"),
-)
-"""(how a question puts it, what kind of value answers it)."""
-
-
 @lru_cache(maxsize=512)
 def _questions(query: str) -> tuple[str, ...]:
     """The questions of a query, plain: what stands before a question mark or asks for something."""
@@ -93,34 +86,6 @@ def unmet(facts: Facts, told: Iterable[Fact]) -> str:
     held = [own for own in held if own]
     met = [own for own in held if told & set(own)]
     return (held and met and next((own[0].name for own in held if not told & set(own)), "")) or ""
-
-
-def of_no_kind(facts: Facts, told: Iterable[Fact], answer: str) -> str:
-    """The question whose kind of answer (a number, a date or time) was observed and is not told at all; ''."""
-    told = list(told)
-    for question in _questions(facts.asked.text):
-        for pattern, kind in _KINDS:
-            if re.match(rf"\W*(?:{pattern})\b", question) and question.endswith("?"):
-                there = [fact for fact in facts.novel if _is_of(fact, kind)]
-                if there and not any(_is_of(fact, kind) for fact in told) and not _is_said(answer, kind):
-                    return " ".join(words(question)[:6])
-    return ""
-
-
-def _is_of(fact: Fact, kind: str) -> bool:
-    moment = bool(fact.dates or fact.clocks)
-    timestamp = bool(fact.numbers) and not set(fact.key) & LASTING
-    return bool(fact.numbers) if kind == "number" else moment or timestamp
-
-
-def _is_said(answer: str, kind: str) -> bool:
-    """True if an answer says a value of the kind, whosever: its source is another question."""
-    return any(char.isdigit() for char in answer) or bool(
-        re.search(
-            r"\b(no|none|nobody|nothing|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|not|never|noon|midnight|\w+day|half|free)\b",
-            plain(answer),
-        )
-    )
 
 
 def restricted(facts: Facts, used: Iterable[Fact]) -> str:

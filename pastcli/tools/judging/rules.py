@@ -22,7 +22,7 @@ from .claims import Reading, read
 from .expected import expectations
 from .facts import Fact, Facts
 from .failures import failed
-from .focus import of_no_kind, restricted, unmet
+from .focus import restricted, unmet
 from .limits import overstepped, turned
 from .records import crossed, said_of_each
 from .sources import Said
@@ -153,9 +153,6 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     if not served:
         why = f"leaves out what was asked: {left_out[0]}" if left_out else "repeats nothing that was asked for"
         return UNSOLVED, _short(f"the answer {why}")
-    missed = of_no_kind(facts, reading.used | right, answer)
-    if missed:
-        return UNSOLVED, _short(f"the answer says nothing to: {missed}")
     unused = ignored(facts, evidence.given, relevant(episode.task))
     if unused:
         return UNSOLVED, _short(f"nothing was done with what the query gives: {unused}")
