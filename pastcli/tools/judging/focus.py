@@ -44,6 +44,7 @@ _MEANT = (
 )  # fmt: skip
 """(how a question puts it, what the field that answers it is called)."""
 
+
 @lru_cache(maxsize=512)
 def _questions(query: str) -> tuple[str, ...]:
     """The questions of a query, plain: what stands before a question mark or asks for something."""
