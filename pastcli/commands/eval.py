@@ -94,8 +94,7 @@ def command(
 ) -> None:
     """Ask models questions without the documents: exact match, contains and token F1, with intervals and paired tests.
 
-    With --vector every model named is asked with those skills added in memory; no file is rewritten. Every answer is kept in the run. Differences to the reference are tested question by question, and corrected
-    for the number of models.
+    With --vector every model named is asked with those skills added in memory; no file is rewritten. Every answer is kept in the run. Differences to the reference are tested question by question, and corrected for the number of models.
     """
     from ..evals import with_answers
     from ..ingest import from_stdin, read_questions
@@ -123,15 +122,19 @@ def command(
             add_inputs(run, added, base)
             figure = run.external("plot", plot) if plot else None
             if dry_run:
-                for candidate in found:
-                    check_model(plain, candidate.path)
-                show_plan(job.plan(), config, sources, as_json)
-                return
+                return _planned(job, sources, as_json)
             job.evaluate(run, figure)
         record = runs.read(run.final)
     results = json.loads((record.path / "results.json").read_text(encoding="utf-8"))
     _report(record, results, config, as_json)
     _gates(results, job.last, min_f1, min_gain, record.id)
+
+
+def _planned(job: Job, sources: dict[str, str] | None, as_json: bool) -> None:
+    """What would run, with models that are whole."""
+    for candidate in job.candidates:
+        check_model(job.plain, candidate.path)
+    show_plan(job.plan(), job.config, sources, as_json)
 
 
 def _check_plot(plot: Path | None) -> None:
