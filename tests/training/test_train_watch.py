@@ -27,12 +27,13 @@ def rl(tmp_path, tiny_model):
     """`rl(reward=..., steps=...)` runs the small GRPO job."""
     from past_hf.training import HFTrainer
 
-    def call(reward=variety, dev=None, progress=None, **changes):
+    def call(reward=variety, dev=None, progress=None, resume=False, **changes):
         job = job_of(
             tmp_path, "rl", tiny_model, rl_rows(), dataclasses.replace(RL, **changes), watch=tmp_path / "watch"
         )
         rewards = reward if isinstance(reward, list) else [("variety", 1.0, reward)]
-        return HFTrainer().rl(dataclasses.replace(job, rewards=rewards, dev=dev, progress=progress))
+        more = dict(dev=dev, progress=progress, resume=resume)
+        return HFTrainer().rl(dataclasses.replace(job, rewards=rewards, **more))
 
     return call
 
@@ -193,6 +194,23 @@ def test_tensorboard_reads_what_was_reported(rl, tmp_path, monkeypatch):
     events.Reload()
     rewards = [event.value for event in events.Scalars("train/reward")]
     assert rewards == pytest.approx([entry["reward"] for entry in result.log])
+
+
+def test_tensorboard_draws_no_step_twice_after_a_resume(rl, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def stop(done, total, metrics):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        rl(report_to=["tensorboard"], progress=stop)
+    result = rl(report_to=["tensorboard"], resume=True)
+    events = EventAccumulator(str(tmp_path / "watch" / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/reward")] == list(range(1, result.steps + 1))
 
 
 def test_a_reporter_that_is_not_installed_is_named(rl):

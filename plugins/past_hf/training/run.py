@@ -21,7 +21,7 @@ from .checkpoints import newest_whole
 from .held_out import BEST, NOTE, read_best
 from .packing import load
 from .saving import gathered, save, weights_hash
-from .watch import logged_steps
+from .watch import logged_steps, purge_curves
 
 BUILD = {"sft": sft.build, "rl": grpo.build}
 
@@ -44,6 +44,8 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     if job.resume and trainer.args.should_save:
         step = checkpoint.name.split("-")[1] if checkpoint else "0: no checkpoint had been written"
         output.note(f"going on from step {step}")
+    if job.resume:
+        purge_curves(trainer, int(checkpoint.name.split("-")[1]) if checkpoint else 0)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - began
     state = gathered(trainer)
