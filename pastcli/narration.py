@@ -51,6 +51,12 @@ def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     return Closing(f"{made}{left_out}", "past sft")
 
 
+def examined(warnings: int) -> Closing:
+    """What `past doctor` comes to where nothing essential is missing."""
+    worth = f"; {counted(warnings, 'things')} could be better, see the lines marked warn" if warnings else ""
+    return Closing(f"everything that past needs is here{worth}", "past study init FOLDER")
+
+
 def _lessons(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Closing:
     made = f"{counted(metrics['texts'], 'texts')} and {counted(metrics['episodes'], 'runs')} to learn {counted(metrics['apis'], 'APIs')}"
     asked = f"{counted(metrics['recall'], 'questions')} and {counted(metrics['test_queries'], 'queries')} to test them"

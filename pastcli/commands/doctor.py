@@ -16,10 +16,10 @@ from typing import Annotated
 
 import typer
 
-from .. import models, output, registry, runs
+from .. import models, narration, output, registry, runs
 from ..environment import cores
 from ..errors import PastError
-from ._options import Json
+from ._options import Json, close
 from ._packages import Finding, broken_imports, extras, packages
 
 EXAMPLE = "Example: `past doctor --json`"
@@ -48,11 +48,15 @@ def command(
             if finding.fix:
                 output.line(f"{'':23} -> {finding.fix}")
     failed = [finding.check for finding in found if finding.state == "fail"]
-    output.emit({"ok": not failed, "findings": [asdict(finding) for finding in found]}, as_json, lambda: None)
+    warned = sum(finding.state == "warn" for finding in found)
+    end = None if failed else narration.examined(warned)
+    document = {"ok": not failed, "findings": [asdict(finding) for finding in found]} | (vars(end) if end else {})
+    output.emit(document, as_json, lambda: None)
     if failed:
         raise PastError(
             f"{len(failed)} essential thing(s) missing or broken: {', '.join(failed)}", "see the lines marked FAIL"
         )
+    close(end, as_json)
 
 
 def _findings(fast: bool) -> Iterator[Finding]:

@@ -44,8 +44,8 @@ def plan(study: Study, workspace: Path, seeds: Collection[int] = ()) -> dict[str
             "title": study.title,
             "seeds": list(seeds or study.seeds),
             "arms": list(study.arms),
-            "source": dict(graph.source().counts),
-            "target": dict(graph.target.counts),
+            "source": _asked_about(graph.source().counts),
+            "target": _asked_about(graph.target.counts),
             "done": len(graph.nodes(seeds)) - len(left),
             "to_make": {stage: sum(node.stage == stage for node in left) for stage in stages},
             "time_about": duration(seconds) if left else "none",
@@ -53,6 +53,12 @@ def plan(study: Study, workspace: Path, seeds: Collection[int] = ()) -> dict[str
             "tokens_per_second": {stage: round(rate, 1) for stage, rate in rates.items()},
             "disk_gb_about": round(sum(node.stage in KEPT for node in left) * float32_bytes(graph.base) / 1e9, 1),
         }
+
+
+def _asked_about(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts of a part for somebody who has not read the code: a document without a question is not among them."""
+    names = {"documents": "documents with questions", "practised": "practised and asked again"}
+    return {names.get(name, name): count for name, count in counts.items()}
 
 
 def _vector(study: Study, vector: Vector) -> dict[str, Any]:

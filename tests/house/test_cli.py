@@ -206,6 +206,7 @@ def test_help_shows_every_command_once_in_its_group(past):
 
 def test_doctor_finds_this_machine_fit(past, past_json):
     report = past_json("doctor", "--fast")
+    assert "everything that past needs is here" in report["judgement"] and report["next"].startswith("past study init")
     assert report["ok"] and {row["check"] for row in report["findings"]} >= {
         "python",
         "torch",

@@ -55,7 +55,7 @@ def test_a_folder_is_divided_by_document_and_the_study_is_planned(past, past_jso
     planned = json.loads(past("study", "run", "--dry-run", "--json").stdout)
     assert planned["seconds_about"] == made["seconds_about"] > 0 and planned["seeds"] == [0, 1, 2]
     assert planned["target"] == {
-        "documents": len(parts["target"] | parts["dev"]),
+        "documents with questions": len(parts["target"] | parts["dev"]),
         "questions": 2 * len(parts["target"] | parts["dev"]),
     } | {"test": made["parts"]["target"]["questions"], "dev": made["parts"]["dev"]["questions"]}
     again = past_json(
