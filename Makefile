@@ -17,7 +17,7 @@ demo: $(READY)  ## the whole path on a real model: documents -> skill -> injecte
 test: $(READY)  ## fast tests, under ten minutes on two cores
 	$(PYTEST) -n 2
 
-test-slow: $(READY)  ## real training, architectures, fault injection: about three quarters of an hour on two busy cores
+test-slow: $(READY)  ## real training, architectures, fault injection: about an hour on two busy cores
 	$(PYTEST) -n 2 -m slow
 
 check: $(VENV)/.dev  ## lint, format, types (strict on pastcli), generated documents

@@ -97,6 +97,7 @@ class HFChat:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             generator=generator,
+            sound=True,
         )
         seconds = (time.monotonic() - began) / len(batch)
         return [
@@ -189,6 +190,7 @@ class HFChat:
             top_p=sampling.top_p,
             draws=draws_of(seeds, room) if sampling.temperature > 0 else None,
             begun=begun,
+            sound=True,
         )
         if begun and len(rows) == 1:
             self._prefixes.keep(rows[0], [*batch[0], *answers[0][:-1]], begun[0])

@@ -14,6 +14,10 @@ from pastcli.errors import MismatchError
 from .compute import plain
 
 Stopped = Callable[[list[int]], bool]
+NO_NUMBER = (
+    "the model computes NaN instead of an answer",
+    "its weights hold NaN or infinity, or are too large for the type it computes in (--precision fp32)",
+)
 
 
 def stop_rule(tokenizer: Any, end_tokens: set[int], stop: Sequence[str]) -> Stopped:
@@ -102,6 +106,7 @@ def generate(
     draws: torch.Tensor | None = None,
     together: Callable[[bool], bool] | None = None,
     begun: tuple[DynamicCache, torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+    sound: bool = False,
 ) -> list[list[int]]:
     """Continue each token list `copies` times; the results of one prompt are neighbours.
 
@@ -110,6 +115,8 @@ def generate(
     the CPU) or torch's global state. Where the weights are sharded, all processes must make the same number of passes:
     `together(busy)` says whether any of them is busy, and one that has finished goes on without recording. `begun` are
     prompts read already (see `prefixes`): cache, logits, mask and positions; the cache then holds what was said as well.
+    With `sound` a model that computes NaN is refused (`MismatchError`): what it says would be taken for an answer. In training
+    the watchdog sees it.
     """
     _refuse_without_cache(plain(model))
     model = plain(model) if together is None else model
@@ -129,6 +136,8 @@ def generate(
 
     for count in range(max_new_tokens):
         token = pick(logits, temperature, top_p, draw)
+        if sound and logits.gather(-1, token[:, None]).isnan().any():
+            raise MismatchError(*NO_NUMBER)
         for row, value in zip(live, token.tolist(), strict=True):
             if not idle and row not in finished:
                 results[row].append(value)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import secrets
 
 from pastcli.api import Sampling
-from pastcli.errors import UsageError
+from pastcli.errors import MismatchError, UsageError
 
 from .engine import Engine
 from .native import captured_stderr
@@ -39,6 +40,11 @@ class Sampler:
         """The next token after `place` of the last pass, accepted by the grammar; None when it allows no token at all."""
         logits = self.engine.logits(place)
         token = self._choose(self._candidates(logits))
+        if math.isnan(logits[token]):
+            raise MismatchError(
+                f"{self.engine.path} computes NaN instead of an answer",
+                "its weights hold NaN or infinity, or are too large for the type it computes in",
+            )
         if self.grammar is None:
             return token
         if not self._allowed(token):

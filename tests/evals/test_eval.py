@@ -235,3 +235,21 @@ def test_eval_prints_the_price_beside_the_gain(past_json, workspace, tiny_model,
     found = past_json("eval", "--questions", "q.jsonl", *words, "--retained", tiny_model)["models"]
     assert abs(found["same"]["retained"]["kl"]) < 1e-6 < found["other"]["retained"]["kl"]
     assert found["same"]["retained"]["perplexity"] == pytest.approx(found["same"]["retained"]["base_perplexity"])
+
+
+@pytest.mark.parametrize("backend", ["hf", "llamacpp"])
+def test_a_model_that_computes_nan_is_not_scored_as_one_that_knows_nothing(past, workspace, make_tiny, backend):
+    from gguf_tools import reference_gguf
+    from vectors_tools import read_model, write_file
+
+    model = make_tiny(workspace / "broken")
+    tensors = read_model(model)
+    tensors["model.layers.0.mlp.down_proj.weight"][0, 0] = np.nan
+    (model / "model.safetensors").unlink()
+    write_file(model / "model.safetensors", tensors)
+    if backend == "llamacpp":
+        model = reference_gguf(model, workspace / "broken.gguf")
+    (workspace / "q.jsonl").write_text('{"question": "Which river?", "answer": "fox"}\n')
+    told = past("eval", "--model", model, "--questions", "q.jsonl", "--backend", backend, code=3).stderr
+    assert "computes NaN" in told and "hint:" in told
+    assert not [path for path in (workspace / "runs").glob("eval-*") if path.is_dir()]
