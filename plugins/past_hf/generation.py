@@ -41,9 +41,16 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
 
 
 def pick(
-    logits: torch.Tensor, temperature: float, top_p: float, draw: Callable[[], torch.Tensor] | None
+    logits: torch.Tensor,
+    temperature: float,
+    top_p: float,
+    draw: Callable[[], torch.Tensor] | None,
+    sound: bool = False,
 ) -> torch.Tensor:
-    """One token a row (B,) from logits (B, V): the best, or the one at `draw()` (B,) of the cumulative distribution."""
+    """One token a row (B,) from logits (B, V): the best, or the one at `draw()` (B,) of the cumulative distribution. With
+    `sound` NaN among the logits is refused (`MismatchError`)."""
+    if sound and logits.isnan().any():
+        raise MismatchError(*NO_NUMBER)
     if temperature <= 0:
         return logits.argmax(-1)
     assert draw is not None, "sampling needs numbers to draw with"
@@ -91,6 +98,14 @@ def _read(
     return logits, mask, positions
 
 
+def _step(model: Any, cache: DynamicCache) -> dict[str, Any]:
+    """What every pass is given beside tokens, mask and positions."""
+    step: dict[str, Any] = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
+    if getattr(model.config.get_text_config(), "output_router_logits", False):
+        step["output_router_logits"] = False  # a loss for training, which one token at a time has no use for
+    return step
+
+
 @torch.no_grad()
 def generate(
     model: Any,
@@ -115,15 +130,12 @@ def generate(
     the CPU) or torch's global state. Where the weights are sharded, all processes must make the same number of passes:
     `together(busy)` says whether any of them is busy, and one that has finished goes on without recording. `begun` are
     prompts read already (see `prefixes`): cache, logits, mask and positions; the cache then holds what was said as well.
-    With `sound` a model that computes NaN is refused (`MismatchError`): what it says would be taken for an answer. In training
-    the watchdog sees it.
+    With `sound` NaN is refused (`MismatchError`): it would be taken for an answer. In training the watchdog sees it.
     """
     _refuse_without_cache(plain(model))
     model = plain(model) if together is None else model
     cache = begun[0] if begun else DynamicCache(config=model.config)
-    step: dict[str, Any] = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
-    if getattr(model.config.get_text_config(), "output_router_logits", False):
-        step["output_router_logits"] = False  # a loss for training, which one token at a time has no use for
+    step = _step(model, cache)
     logits, mask, positions = begun[1:] if begun else _read(model, prompts, pad, copies, step)
     results: list[list[int]] = [[] for _ in range(len(logits))]
     live = list(range(len(logits)))
@@ -135,9 +147,7 @@ def generate(
         return torch.rand(len(live), generator=generator, dtype=torch.float64)
 
     for count in range(max_new_tokens):
-        token = pick(logits, temperature, top_p, draw)
-        if sound and logits.gather(-1, token[:, None]).isnan().any():
-            raise MismatchError(*NO_NUMBER)
+        token = pick(logits, temperature, top_p, draw, sound)
         for row, value in zip(live, token.tolist(), strict=True):
             if not idle and row not in finished:
                 results[row].append(value)
