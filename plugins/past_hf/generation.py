@@ -41,11 +41,7 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
 
 
 def pick(
-    logits: torch.Tensor,
-    temperature: float,
-    top_p: float,
-    draw: Callable[[], torch.Tensor] | None,
-    sound: bool = False,
+    logits: torch.Tensor, temperature: float, top_p: float, draw: Callable[[], torch.Tensor] | None, sound: bool = False
 ) -> torch.Tensor:
     """One token a row (B,) from logits (B, V): the best, or the one at `draw()` (B,) of the cumulative distribution. With
     `sound` NaN among the logits is refused (`MismatchError`)."""
