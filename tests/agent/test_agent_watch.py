@@ -68,7 +68,7 @@ def test_the_view_shows_what_each_episode_thinks_and_calls(live):
         and "left" in drawn(live, 60)
         and "SK-1" not in text.split("b#2")[0]
     )
-    assert "a Solved, 1 steps: all is well" in re.sub(r"\x1b\[[0-9;]*m", "", live._console.file.getvalue())
+    assert "a Solved, 1 step: all is well" in re.sub(r"\x1b\[[0-9;]*m", "", live._console.file.getvalue())
 
 
 def test_what_is_recorded_counts_for_no_rate(live):

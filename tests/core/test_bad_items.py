@@ -110,7 +110,7 @@ def test_one_broken_line_in_a_thousand(past, past_json, good, broken):
     rows = [{"title": f"T{n}", "text": f"Sentence number {n} stands here."} for n in range(1000)]
     lines(good / "rows.jsonl", [*rows[:499], broken, *rows[499:]])
     skips(past, past_json, "500: ", records=1, files=0)
-    assert "1001 passages" in past("ingest", "docs").stderr
+    assert "1,001 passages" in past("ingest", "docs").stderr
 
 
 def test_a_line_that_is_no_utf8_says_nothing_about_the_others(past, past_json, good):

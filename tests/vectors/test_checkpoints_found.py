@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 
 import gguf
@@ -88,7 +89,8 @@ def test_quantised_checkpoints_are_refused_with_what_helps(past, make_tiny, work
     base = make_tiny(workspace / "base")
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
-    refused = past("extract", "--sft", base, "--rl", base, "-o", "v", code=3).stderr
+    after = shutil.copytree(base, workspace / "after")
+    refused = past("extract", "--sft", base, "--rl", after, "-o", "v", code=3).stderr
     assert settings["quant_method"] in refused and told in refused
 
 
