@@ -99,11 +99,16 @@ def parsed(text: str | bytes) -> BeautifulSoup:
     """HTML, or XML of the same look, as Beautiful Soup's tree. Its warnings are for programmers and stay unsaid: that XHTML
     is read as HTML (meant: it is, by browsers too), and that a short text resembles a file name or an address."""
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
+    from bs4.builder import ParserRejectedMarkup
 
     with warnings.catch_warnings():
         for kind in (XMLParsedAsHTMLWarning, MarkupResemblesLocatorWarning):
             warnings.simplefilter("ignore", kind)
-        return BeautifulSoup(text, "html.parser")
+        try:
+            return BeautifulSoup(text, "html.parser")
+        except ParserRejectedMarkup:  # a declaration that is none, such as `<![1`: text, as in browsers
+            plain = text if isinstance(text, str) else text.decode("utf-8", "replace")
+            return BeautifulSoup(plain.replace("<!", "&lt;!"), "html.parser")
 
 
 def hypertext(text: str, title: bool = True) -> Titled:

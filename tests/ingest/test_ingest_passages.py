@@ -5,7 +5,7 @@ import json
 
 import pytest
 from conftest import QUICKSTART
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pastcli import ingest
@@ -38,6 +38,8 @@ def test_sentences_cover_the_text_in_order(text):
 
 
 @given(TEXTS)
+@example("<![1")
+@example("<p>one</p><![if 1 two")
 @settings(max_examples=200, deadline=None)
 def test_markup_readers_never_fail(text):
     markup.markdown(text)
