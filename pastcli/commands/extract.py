@@ -76,8 +76,9 @@ def command(
     }
     if not dry_run and already_done("extract", config, extra, resume, as_json):
         return
-    may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
-    may["keep_partial"] = False
+    may = runs.Options(
+        resume=resume, force=force, keep_partial=False, name=name, allow_stale=allow_stale, dry_run=dry_run
+    )
     with runs.start("extract", config, extra=extra, **may) as run:
         run.add_input("sft", before.path)
         run.add_input("rl", after.path)

@@ -95,8 +95,8 @@ def collect(
 ) -> Collection:
     """Read every file (`but` one: the corpus to be written may lie among them), cut it into passages, drop texts seen before.
 
-    What `past` itself made of these documents is left out, unless it is named. A file or record that cannot be read is skipped with its reason, or raised under `strict`. Raises `UsageError` if a
-    path does not exist or no passage remains.
+    What `past` itself made of these documents is left out, unless it is named. A file or record that cannot be read is skipped
+    with its reason, or raised under `strict`. Raises `UsageError` if a path does not exist or no passage remains.
     """
     files = [file for file in walk(paths) if but is None or os.path.realpath(file.path) != os.path.realpath(but)]
     found, names, own = Collection(), _document_names(files), made_of(paths)

@@ -45,7 +45,7 @@ def pick(
 ) -> torch.Tensor:
     """One token a row (B,) from logits (B, V): the best, or the one at `draw()` (B,) of the cumulative distribution. With
     `sound` NaN among the logits is refused (`MismatchError`)."""
-    if sound and logits.isnan().any():
+    if sound and logits.amax(-1).isnan().any():  # the largest of a row is NaN where any is
         raise MismatchError(*NO_NUMBER)
     if temperature <= 0:
         return logits.argmax(-1)

@@ -26,11 +26,8 @@ from . import ggml, names
 from .gguffile import Tensor, read_header, type_name
 from .rows import Rows
 
-EMBEDDINGS = (
-    *("model.embed_tokens.weight", "transformer.wte.weight"),
-    *("gpt_neox.embed_in.weight", "transformer.word_embeddings.weight"),
-)
-HEADS = ("lm_head.weight", "embed_out.weight")
+EMBEDDING, HEAD = "token_embd.weight", "output.weight"
+"""Their names in the file: HF has one for each family."""
 KEPT = 8
 """Transposed tensors kept in memory: as many as threads may ask for at once."""
 
@@ -49,7 +46,7 @@ class GGUFCheckpoint:
         self._mapped = [Mapped(fd) for fd in self._fds]
         self._whole: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
-        self.tied = not any(name in self.names for name in HEADS)
+        self.tied = HEAD not in self.header.tensors
 
     def specs(self) -> dict[str, TensorSpec]:
         return {name: TensorSpec(name, rows.shape, type_name(rows.tensor.type)) for name, rows in self.rows.items()}
@@ -111,7 +108,7 @@ class GGUFCheckpoint:
 
     def identity(self) -> Identity:
         """Comparable with that of the HF directory of the same model."""
-        embedding = next((rows for name, rows in self.rows.items() if name in EMBEDDINGS), None)
+        embedding = next((self.rows[name] for name, own in self.names.items() if own == EMBEDDING), None)
         tokens = self.vocabulary()
         return Identity(
             names.class_name(self.header),

@@ -68,15 +68,9 @@ ARCHITECTURES = {
         router="block_sparse_moe.gate",
     ),
     "qwen2": Family("Qwen2ForCausalLM"),
-    "qwen2moe": Family(
-        "Qwen2MoeForCausalLM",
-        "Qwen2MoeForCausalLM",
-        experts="mlp.experts",
-        router="mlp.gate",
-        parts=(*_LAYER, *_SHARED),
-    ),
+    "qwen2moe": Family("Qwen2MoeForCausalLM", experts="mlp.experts", router="mlp.gate", parts=(*_LAYER, *_SHARED)),
     "qwen3": Family("Qwen3ForCausalLM"),
-    "qwen3moe": Family("Qwen3MoeForCausalLM", "Qwen3MoeForCausalLM", experts="mlp.experts", router="mlp.gate"),
+    "qwen3moe": Family("Qwen3MoeForCausalLM", experts="mlp.experts", router="mlp.gate"),
     "gemma": Family("GemmaForCausalLM", shifted_norms=True),
     "gemma2": Family("Gemma2ForCausalLM", shifted_norms=True),
     "gemma3": Family("Gemma3ForCausalLM", shifted_norms=True),
@@ -85,7 +79,7 @@ ARCHITECTURES = {
     "smollm3": Family("SmolLM3ForCausalLM", permuted=True),
     "olmo": Family("OlmoForCausalLM", permuted=True),
     "olmo2": Family("Olmo2ForCausalLM", windowed="Olmo3ForCausalLM"),
-    "olmoe": Family("OlmoeForCausalLM", "OlmoeForCausalLM", experts="mlp.experts", router="mlp.gate"),
+    "olmoe": Family("OlmoeForCausalLM", experts="mlp.experts", router="mlp.gate"),
     "gpt2": Family("GPT2LMHeadModel", transposed=True, top=_GPT2_TOP, layer="transformer.h.{}.", parts=_GPT2_LAYER),
     "starcoder": Family(
         "GPTBigCodeForCausalLM", top=(*_GPT2_TOP, "lm_head"), layer="transformer.h.{}.", parts=_GPT2_LAYER

@@ -17,11 +17,10 @@ from pastcli.vectors.files.opening import format_of
 from pastcli.vectors.files.skill import open_skill
 
 from . import names
+from .checkpoint import EMBEDDING
 from .gguffile import FLOAT32, STRING
 from .gguflayout import pack_metadata, write_layout
 from .names import expert_of
-
-EMBEDDING = "token_embd.weight"
 
 
 def export_lora(source: Path, template: Path, out: Path) -> None:

@@ -136,13 +136,13 @@ def test_the_processes_of_a_training_on_cards_are_told_one_memory_limit(tmp_path
     from past_hf.training.layout import Layout
 
     job = job_of(tmp_path, "sft", tiny_model, sft_rows(), SftConfig(step_tokens=10**5, precision="bf16"))
-    assert fit.of_job(job, sft_rows(), Layout()).batch_tokens == 1000
+    assert fit.of_job(job, sft_rows, Layout()).batch_tokens == 1000
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(fit, "_free", lambda layout: 60e9)
-    assert fit.of_job(job, sft_rows(), Layout(2)).batch_tokens > 1000
-    assert fit.of_job(dataclasses.replace(job, episodes=object()), [], Layout(2)).batch_tokens == 1000
+    assert fit.of_job(job, sft_rows, Layout(2)).batch_tokens > 1000
+    assert fit.of_job(dataclasses.replace(job, episodes=object()), list, Layout(2)).batch_tokens == 1000
     own = dataclasses.replace(job, config=dataclasses.replace(job.config, batch_tokens=77))
-    assert fit.of_job(own, sft_rows(), Layout(2)).batch_tokens == 77
+    assert fit.of_job(own, sft_rows, Layout(2)).batch_tokens == 77
 
 
 def test_rl_counts_its_rollouts(planned):

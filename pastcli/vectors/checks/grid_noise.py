@@ -177,5 +177,6 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
 def _invert(mean: np.ndarray) -> np.ndarray:
     """s^2 such that E[d^2](s) = mean; beyond s = 10 the noise is 1/6 of a step squared."""
     s, expected = _table()
-    within = np.exp(2 * np.interp(np.log(np.maximum(mean, 1e-300)), expected, s))
-    return np.where(mean <= 0.0, 0.0, np.where(np.log(np.maximum(mean, 1e-300)) >= expected[-1], mean - 1 / 6, within))
+    size = np.log(np.maximum(mean, 1e-300))
+    square = np.where(size < expected[-1], np.exp(2 * np.interp(size, expected, s)), mean - 1 / 6)
+    return np.where(mean <= 0.0, 0.0, square)

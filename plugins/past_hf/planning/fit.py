@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from ..training.arguments import Machine
 from ..training.layout import Layout
 from .memory import CARD_RUNTIME, GB, parts, peak
 from .shape import Shape, read_config, shape_of
-from .work import Settings, measured
+from .work import Settings, Sizes, measured, sizes
 
 USUAL = 1000
 """Without a card, where more at once is no faster; on a card the least."""
@@ -29,8 +29,9 @@ SHARE = 0.8
 _ASK = "import torch; print(min(torch.cuda.mem_get_info(card)[0] for card in range(torch.cuda.device_count())))"
 
 
-def of_job(job: api.TrainJob, rows: Sequence[dict[str, Any]], layout: Layout) -> Any:
-    """The job's settings with a `batch_tokens`, by the memory that is free on this machine's cards now.
+def of_job(job: api.TrainJob, read: Callable[[], Sequence[dict[str, Any]]], layout: Layout) -> Any:
+    """The job's settings with a `batch_tokens`, by the memory that is free on this machine's cards now, and by the rows, which
+    are `read` only where this depends on them.
 
     One place decides for all processes: they share out each step by it. Episodes with tools, whose length nobody knows, and
     models that cannot be planned for get `USUAL`.
@@ -42,8 +43,8 @@ def of_job(job: api.TrainJob, rows: Sequence[dict[str, Any]], layout: Layout) ->
     room = _free(layout)
     try:
         shape = shape_of(read_config(job.model), settings)
-        tokenizer, dtype = load_tokenizer(job.model), compute_dtype(settings.precision)
-        made = with_batch_tokens(settings, machine, shape, rows, tokenizer, room, dtype)
+        rows_are = sizes(read(), load_tokenizer(job.model), settings)
+        made = with_batch_tokens(settings, machine, shape, rows_are, room, compute_dtype(settings.precision))
     except MismatchError:
         return dataclasses.replace(settings, batch_tokens=USUAL)
     output.note(f"batch_tokens: {made.batch_tokens}, by the {room / GB:.0f} GB free on a card")
@@ -51,13 +52,7 @@ def of_job(job: api.TrainJob, rows: Sequence[dict[str, Any]], layout: Layout) ->
 
 
 def with_batch_tokens(
-    settings: Settings,
-    machine: Machine,
-    shape: Shape,
-    rows: Sequence[dict[str, Any]],
-    tokenizer: Any,
-    room: float,
-    dtype: torch.dtype,
+    settings: Settings, machine: Machine, shape: Shape, rows: Sizes, room: float, dtype: torch.dtype
 ) -> Settings:
     """`settings` with a `batch_tokens`: the user's; without a card `USUAL`; else the largest `USUAL` x 2^k of which the plan says
     that it fits `room` bytes, and no more than a step fills."""
@@ -67,7 +62,7 @@ def with_batch_tokens(
     filled = 0
     while machine.cuda:
         more = dataclasses.replace(chosen, batch_tokens=2 * chosen.batch_tokens)
-        load = measured(rows, tokenizer, more, machine).load
+        load = measured(rows, more, machine).load
         need = peak(parts(shape, more, machine, load, dtype.itemsize), CARD_RUNTIME)
         if load.rows * load.width <= filled or need > room * (SHARE - _of_vllm(settings)):
             break

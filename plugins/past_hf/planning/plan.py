@@ -22,7 +22,7 @@ from ..training.layout import Layout, layout_of
 from . import fit, memory, probe
 from .memory import GB, Load
 from .shape import Shape, read_config, shape_of
-from .work import Settings, Work, measured
+from .work import Settings, Work, measured, sizes
 
 
 def plan(
@@ -49,8 +49,9 @@ def plan(
     if isinstance(settings, RlConfig) and tokenizer:
         context = getattr(config.get_text_config(), "max_position_embeddings", None)
         rows = fitting(list(rows), tokenizer, context, settings.max_new_tokens, strict)
-    settings = fit.with_batch_tokens(settings, machine, shape, rows, tokenizer, room, dtype)
-    work = measured(rows, tokenizer, settings, machine, strict)
+    rows_are = sizes(rows, tokenizer, settings, strict)
+    settings = fit.with_batch_tokens(settings, machine, shape, rows_are, room, dtype)
+    work = measured(rows_are, settings, machine)
     need, parts = _need(shape, settings, machine, work.load, dtype)
     found = {
         "parameters": shape.parameters,

@@ -27,31 +27,42 @@ class Work:
     load: Load
 
 
-def measured(
-    rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, machine: Machine, strict: bool = False
-) -> Work:
-    """The work of the rows."""
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Tokens of each row: all of them, for RL those of its prompt; and those that bear a label, for RL none."""
+
+    lengths: list[int]
+    labels: list[int]
+
+
+def sizes(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: Settings, strict: bool = False) -> Sizes:
+    """How long the rows are; without a tokenizer a token is taken for four characters."""
     if isinstance(settings, RlConfig):
-        return _rl(rows, tokenizer, settings, machine)
-    if tokenizer:
-        made = tokenize(list(rows), tokenizer, settings.max_length, strict)
-        lengths = [len(row["input_ids"]) for row in made]
-        labels = [sum(label != IGNORED for label in row["labels"]) for row in made]
-    else:
-        lengths = labels = [
-            min(settings.max_length, 1 + sum(len(str(value)) for value in row.values()) // 4) for row in rows
-        ]
+        prompts = [row["prompt"] for row in rows]
+        return Sizes([len(tokenizer(text)["input_ids"]) if tokenizer else len(text) // 4 for text in prompts], [])
+    if not tokenizer:
+        lengths = [min(settings.max_length, 1 + sum(len(str(value)) for value in row.values()) // 4) for row in rows]
+        return Sizes(lengths, lengths)
+    made = tokenize(list(rows), tokenizer, settings.max_length, strict)
+    labels = [sum(label != IGNORED for label in row["labels"]) for row in made]
+    return Sizes([len(row["input_ids"]) for row in made], labels)
+
+
+def measured(found: Sizes, settings: Settings, machine: Machine) -> Work:
+    """The work of rows of these sizes."""
+    lengths, labels = found.lengths, found.labels
+    if isinstance(settings, RlConfig):
+        return _rl(lengths, settings, machine)
     steps = plans.sft_plan(lengths, settings)
     dealt = plans.deal(steps, lengths, machine.processes, settings.batch_tokens)
     groups = [group for rounds in dealt for each in rounds for group in each if group[0] >= 0]
-    sizes = [(len(group) * max(lengths[row] for row in group), group) for group in groups]
-    largest = max(sizes, key=lambda pair: pair[0])[1]
+    padded = [(len(group) * max(lengths[row] for row in group), group) for group in groups]
+    largest = max(padded, key=lambda pair: pair[0])[1]
     load = Load(len(largest), max(lengths[row] for row in largest), max(sum(labels[r] for r in g) for g in groups))
-    return Work(len(steps), sum(lengths[row] for step in steps for row in step), sum(s for s, _ in sizes), 0, load)
+    return Work(len(steps), sum(lengths[row] for step in steps for row in step), sum(s for s, _ in padded), 0, load)
 
 
-def _rl(rows: Sequence[dict[str, Any]], tokenizer: Any, settings: RlConfig, machine: Machine) -> Work:
-    prompts = [len(tokenizer(row["prompt"])["input_ids"]) if tokenizer else len(row["prompt"]) // 4 for row in rows]
+def _rl(prompts: Sequence[int], settings: RlConfig, machine: Machine) -> Work:
     width = max(prompts) + settings.max_new_tokens
     answers = settings.prompts_per_step * settings.num_generations // machine.processes
     at_once = min(answers, max(1, settings.batch_tokens // width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _train(stage: str, job: api.TrainJob) -> api.TrainResult:
         shutil.rmtree(job.state, ignore_errors=True)
     job.state.mkdir(parents=True, exist_ok=True)
     job = dataclasses.replace(job, model=_starting_point(job))
-    job = dataclasses.replace(job, config=of_job(job, read_lines(job.examples), layout))
+    job = dataclasses.replace(job, config=of_job(job, partial(read_lines, job.examples), layout))
     if layout.processes > 1:
         return launch(stage, job, layout)
     from .run import run
