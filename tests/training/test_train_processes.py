@@ -14,6 +14,7 @@ import time
 import warnings
 from pathlib import Path
 
+import dying
 import psutil
 import pytest
 import torch
@@ -122,72 +123,86 @@ def test_the_mean_over_tokens_is_one_of_the_whole_step_however_it_is_shared(trai
     agree(train("rl", loss="bnpo", steps=3), train("rl", loss="bnpo", steps=3, processes=2, batch_tokens=60))
 
 
-def worker(rank):
-    """The worker of that rank among this process's descendants."""
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # one that ends this very moment
-            command = child.cmdline()
-            is_worker = "accelerate.commands.launch" not in command and "past_hf.training.worker" in " ".join(command)
-            if is_worker and child.environ().get("RANK") == str(rank):
-                return child
-    raise AssertionError("no such worker")
+@pytest.fixture
+def workers(tmp_path, monkeypatch):
+    """Workers that leave their process ids, and one of which may be told to die."""
+    from past_hf.training import layout
+
+    monkeypatch.setattr(layout, "MODULE", "dying")
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    monkeypatch.setenv(dying.PIDS, str(folder))
+    return Workers(folder, monkeypatch)
 
 
-def resume_after(worker, launcher):
-    """Let the launcher go on once the worker is dead too; nobody else reaps it meanwhile."""
-    try:
-        while worker.status() != psutil.STATUS_ZOMBIE:
+class Workers:
+    def __init__(self, folder, monkeypatch):
+        self.folder, self.monkeypatch = folder, monkeypatch
+
+    @contextlib.contextmanager
+    def one_dies(self, rank, step, suspends=False):
+        """kill -9 of that worker by itself, when it has logged that step; `suspends`: the launcher learns of it when it goes on."""
+        told = {"DYING": f"past_hf.training.watch:Watch.on_log {step}", "DYING_RANK": str(rank)}
+        with self.monkeypatch.context() as until_then:
+            for name, value in {**told, **({"DYING_SUSPENDS": "1"} if suspends else {})}.items():
+                until_then.setenv(name, value)
+            yield
+
+    def alive(self):
+        """The ranks of those that run, after a training whose workers all began."""
+        pids = {file.stem: int(file.read_text()) for file in self.folder.glob("[0-9].pid")}
+        assert pids.keys() == {"0", "1"}
+        return [rank for rank, pid in pids.items() if self._runs(pid)]
+
+    @staticmethod
+    def _runs(pid):
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def let_the_launcher_go_on_when_all_are_dead(self):
+        """Nobody else reaps the workers meanwhile."""
+        end, file = time.monotonic() + 120, self.folder / "launcher.pid"
+        while not (file.is_file() and file.read_text()) and time.monotonic() < end:
             time.sleep(0.05)
-    finally:
-        launcher.resume()
-
-
-def alive():
-    """What runs below this process, but for the server that other tests' commands are forked from (support/forks.py)."""
-    return [child for child in psutil.Process().children(recursive=True) if runs(child)]
-
-
-def runs(child):
-    try:
-        return child.status() != psutil.STATUS_ZOMBIE and "forks" not in child.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return False
+        try:
+            while self.alive() and time.monotonic() < end:
+                time.sleep(0.05)
+        finally:
+            os.kill(int(file.read_text()), signal.SIGCONT)
 
 
 @pytest.mark.parametrize("stage, sharding", [("rl", "none"), pytest.param("sft", "full", marks=pytest.mark.slow)])
-def test_kill_9_of_a_worker_ends_all_and_resume_gives_the_same(train, tmp_path, stage, sharding):
-    def kill(done, total, metrics):
-        if done == 5:
-            os.kill(worker(1).pid, signal.SIGKILL)
-
+def test_kill_9_of_a_worker_ends_all_and_resume_gives_the_same(train, workers, tmp_path, stage, sharding):
     folder = tmp_path / "killed"
-    with pytest.raises(PastError, match="worker 1 was killed by SIGKILL"):
-        train(stage, folder, processes=2, sharding=sharding, progress=kill)
-    assert not alive()
-    resumed = train(stage, folder, resume=True, processes=2, sharding=sharding)
+    with workers.one_dies(rank=1, step=5), pytest.raises(PastError, match="worker 1 was killed by SIGKILL"):
+        train(stage, folder, processes=2, sharding=sharding)
+    assert not workers.alive()
+    seen = []
+    resumed = train(stage, folder, True, lambda *told: seen.append(told[0]), processes=2, sharding=sharding)
     agree(train(stage), resumed)
+    assert seen == list(range(STAGES[stage][0].save_every * (5 // STAGES[stage][0].save_every) + 1, resumed.steps + 1))
     assert [entry["step"] for entry in resumed.log] == list(range(1, resumed.steps + 1))
     written = [json.loads(line) for line in (folder / "watch" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in written] == list(range(1, resumed.steps + 1))
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_named_although_the_other_failed_for_want_of_it_before_the_launcher_looked(train, tmp_path):
+def test_a_killed_worker_is_named_although_the_other_failed_for_want_of_it_before_the_launcher_looked(
+    train, workers, tmp_path
+):
     folder = tmp_path / "killed"
-
-    def kill(done, total, metrics):
-        if done != 2:
-            return
-        victim, other = worker(1), worker(0)
-        launcher = victim.parent()
-        launcher.suspend()
-        victim.kill()
-        threading.Thread(target=resume_after, args=(other, launcher)).start()
-
-    with pytest.raises(PastError, match="worker 1 was killed by SIGKILL"):
-        train("sft", folder, processes=2, progress=kill)
+    waiting = threading.Thread(target=workers.let_the_launcher_go_on_when_all_are_dead)
+    waiting.start()
+    with (
+        workers.one_dies(rank=1, step=2, suspends=True),
+        pytest.raises(PastError, match="worker 1 was killed by SIGKILL"),
+    ):
+        train("sft", folder, processes=2)
+    waiting.join()
     assert list(folder.rglob("error0.json")), "worker 0 had told its own error"
-    assert not alive()
+    assert not workers.alive()
 
 
 LAUNCHER = """
@@ -232,10 +247,10 @@ def test_a_signal_goes_before_an_error_and_that_before_a_lost_connection_whichev
     assert str(_failure(tmp_path, 1)).startswith(said)
 
 
-def test_the_error_of_a_worker_is_the_error_of_the_run(train):
+def test_the_error_of_a_worker_is_the_error_of_the_run(train, workers):
     with pytest.raises(PastError, match="worker [01]: reward 'variety' failed: MismatchError: no such scale"):
         train("rl", processes=2, reward=short)
-    assert not alive()
+    assert not workers.alive()
 
 
 def test_a_run_that_is_written_does_not_fail_by_what_its_workers_leave_behind(train, tmp_path, monkeypatch):

@@ -1,0 +1,80 @@
+"""Processes that kill themselves at a named point. Who is killed from outside may have ended before the killer looked.
+
+`DYING="past_hf.training.watch:Watch.on_log 5"` is kill -9 at the end of the fifth call of that function; with `DYING_RANK=1` only in that
+worker of several. A process that began under these variables by `main` or `prepare` obeys them; what it starts does so by itself as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import os
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+WORKER = "past_hf.training.worker"
+PIDS = "DYING_PIDS"
+"""Names a folder where each worker leaves its process id, as `RANK.pid`."""
+
+
+def prepare() -> None:
+    """Of `python -m pastcli`: die there, or start workers that do."""
+    if "DYING_RANK" not in os.environ:
+        _die_after(*os.environ["DYING"].split())
+        return
+    from past_hf.training import layout
+
+    layout.MODULE = "dying"
+
+
+def _die_after(place: str, calls: str, before: Callable[[], None] = lambda: None) -> None:
+    module, _, name = place.partition(":")
+    *owners, last = name.split(".")
+    owner = functools.reduce(getattr, owners, importlib.import_module(module))
+    real, count = getattr(owner, last), itertools.count(1)
+
+    @functools.wraps(real)
+    def dying(*args, **named):
+        made = real(*args, **named)
+        if next(count) == int(calls):
+            before()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return made
+
+    setattr(owner, last, dying)
+
+
+def _suspend_launcher() -> None:
+    """Stopped before this worker dies: it cannot see that until somebody lets it go on."""
+    launcher = psutil.Process(os.getppid())
+    launcher.suspend()
+    while launcher.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    Path(os.environ[PIDS], "launcher.pid").write_text(str(launcher.pid))
+
+
+def main() -> None:
+    """`python -m dying WORDS` is `past WORDS`; with what the launcher gives a worker it is that worker."""
+    rank = os.environ.get("RANK")
+    if rank is None:
+        prepare()
+        sys.argv[0] = "pastcli"
+        runpy.run_module("pastcli", run_name="__main__", alter_sys=True)
+        return
+    if PIDS in os.environ:
+        Path(os.environ[PIDS], f"{rank}.pid").write_text(str(os.getpid()))
+    if "DYING" in os.environ and rank == os.environ["DYING_RANK"]:
+        before = _suspend_launcher if "DYING_SUSPENDS" in os.environ else lambda: None
+        _die_after(*os.environ["DYING"].split(), before)
+    runpy.run_module(WORKER, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
