@@ -44,6 +44,12 @@ def styled(stderr: bool = False) -> bool:
     return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
+def drawable() -> bool:
+    """Whether what is drawn on stderr can be drawn over: a terminal that moves its cursor. A log that is to have colours
+    (FORCE_COLOR) is none, nor is the shell of an editor (TERM=dumb): those get lines."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
 def line(text: str, style: str = "", *, label: str = "", stderr: bool = False) -> None:
     """One line of text, in a style of rich's where there is a terminal, after a label in bold."""
     if not styled(stderr):
@@ -165,9 +171,9 @@ def error(text: str, hint: str | None = None) -> None:
 def progress(label: str, unit: str = "it") -> Iterator[Callable[..., None]]:
     """A bar with rate and time left on stderr: `update(done, total, {"loss": 1.2})`.
 
-    Quiet when stderr is no terminal, except for one line about every 30 seconds so that a log shows life.
+    Quiet where nothing can be drawn over, except for one line about every 30 seconds so that a log shows life.
     """
-    if styled(stderr=True):
+    if drawable():
         yield from _bar(label, unit)
     else:
         yield _log_lines(label, unit)
@@ -184,9 +190,8 @@ def _bar(label: str, unit: str) -> Iterator[Callable[..., None]]:
         task = bar.add_task(label, total=None, shown=label[: console.width])
 
         def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
-            shown = line_of(
-                label, unit, done, total, *read(done, total), _metrics(metrics), console.width - 1, bar=True
-            )
+            width = console.width - 3  # the `^C` that a terminal writes behind it would break the line
+            shown = line_of(label, unit, done, total, *read(done, total), _metrics(metrics), width, bar=True)
             bar.update(task, shown=shown)
 
         yield update

@@ -24,6 +24,10 @@ MOST_LANES = 8
 SIGHT = 300
 """Characters of a step's text that are looked at: what one line can show."""
 
+EDGE = 2
+"""Columns left free at the right: the `^C` that a terminal writes behind the view would break its last line, and the view
+be one line higher than is taken away again."""
+
 
 @dataclass
 class Lane:
@@ -77,9 +81,14 @@ class Live(Tally):
         super().ended(key, verdict)
         with self.lock:
             lane = self._lanes.pop(key)
-        label = f"{_name(key)} {verdict.label}, {counted(lane.steps, 'steps')}: "
+        label = f"{_name(key, self._width)} {verdict.label}, {counted(lane.steps, 'steps')}: "
         row = _row((label, VERDICTS.get(verdict.label, "bold red")), (verdict.reason, ""))
+        self._drawing.refresh()  # what is printed moves the view as it was drawn last: this episode would still be in it
         self._console.print(row, soft_wrap=False, no_wrap=True, overflow="ellipsis")
+
+    @property
+    def _width(self) -> int:
+        return self._console.width - EDGE
 
     def view(self) -> Group:
         """The figures, and a few lines for each episode under way."""
@@ -89,22 +98,27 @@ class Live(Tally):
             lanes = list(self._lanes.items())[:MOST_LANES]
             rows = [self._figures(len(self._lanes))]
             for key, lane in lanes:
-                rows += _lane(key, lane)
+                rows += _lane(key, lane, self._width)
+        for row in rows:
+            row.truncate(self._width, overflow="ellipsis")
         return Group(*rows)
 
     def _figures(self, live: int) -> Text:
+        """As many of the figures as there is room for, each of them whole: half a number is another number."""
         left = self.left()
-        said = [f"{self.done}/{counted(self.episodes, 'episodes')}", f"{self.solved} solved"]
-        said += [f"about {_clock(left)} left"] if left is not None else []  # a narrow terminal cuts what comes last
+        clock, *said = f"{_clock(self.seconds())}  ", f"{self.done}/{counted(self.episodes, 'episodes')}", f"{self.solved} solved"
+        said += [f"{_clock(left)} left"] if left is not None else []
         said += [f"{self.rate():.0f} tokens/s"] if self.tokens else []
         said += [f"{live} under way", counted(self.turns, "turns")]
-        return _row((f"agent {_clock(self.seconds())}  ", "bold"), (", ".join(said), ""))
+        while len(said) > 1 and len(clock) + len(", ".join(said)) > self._width:
+            said.pop()
+        return _row((clock, "bold"), (", ".join(said), ""))
 
 
-def _lane(key: Key, lane: Lane) -> list[Text]:
+def _lane(key: Key, lane: Lane, width: int) -> list[Text]:
     """The query and for how long its next turn has been thought about; then what the last turn said and what it got."""
-    waited = time.monotonic() - lane.since
-    rows = [_row((f"{_name(key)}  ", "bold"), (f"turn {lane.steps + 1}, {waited:.0f} s  ", "dim"), (lane.query, ""))]
+    waited = f"turn {lane.steps + 1}, {time.monotonic() - lane.since:.0f} s  "
+    rows = [_row((f"{_name(key, width)}  ", "bold"), (waited, "dim"), (lane.query, ""))]
     if lane.last is not None:
         for part in told(lane.last, SIGHT):
             if part.text.strip() and part.label != "Repaired":
@@ -128,9 +142,12 @@ def _flat(text: str) -> str:
     return " " * before + inner + " " * after
 
 
-def _name(key: Key) -> str:
+def _name(key: Key, width: int) -> str:
+    """A query's own name, in at most a third of the line."""
     task, attempt = key
-    return f"{task[:40]}#{attempt + 1}" if attempt else task[:40]
+    room = min(40, max(8, width // 3))
+    task = task if len(task) <= room else f"{task[: room - 1]}…"
+    return f"{task}#{attempt + 1}" if attempt else task
 
 
 def _clock(seconds: float) -> str:

@@ -109,8 +109,8 @@ class Player:
             if self.turn is None:
                 self._cast.transcript.contradicts(number, {"event": "step"}, {"event": "end"})
             self._compare(task, step, number)
+            self._cast.watch.stepped(self.key, step, True)  # before it is given: with the last one the episode ends
             self._receive(partial(self._play.send, step))
-            self._cast.watch.stepped(self.key, step, True)
         end = self._memory.end
         if end and end["status"] == "context_overflow" and self.turn is not None:
             self.answer(ContextOverflow("recorded"))

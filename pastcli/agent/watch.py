@@ -109,7 +109,7 @@ class Log(Tally):
 @contextmanager
 def watching() -> Iterator[Watch]:
     """What suits stderr: a live view of the episodes at a terminal, else a line every half minute. stdout is never touched."""
-    if output.styled(stderr=True):
+    if output.drawable():
         from .live import Live
 
         with Live(output.terminal()) as live:
