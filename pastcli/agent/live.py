@@ -106,7 +106,11 @@ class Live(Tally):
     def _figures(self, live: int) -> Text:
         """As many of the figures as there is room for, each of them whole: half a number is another number."""
         left = self.left()
-        clock, *said = f"{_clock(self.seconds())}  ", f"{self.done}/{counted(self.episodes, 'episodes')}", f"{self.solved} solved"
+        clock, *said = (
+            f"{_clock(self.seconds())}  ",
+            f"{self.done}/{counted(self.episodes, 'episodes')}",
+            f"{self.solved} solved",
+        )
         said += [f"{_clock(left)} left"] if left is not None else []
         said += [f"{self.rate():.0f} tokens/s"] if self.tokens else []
         said += [f"{live} under way", counted(self.turns, "turns")]

@@ -22,7 +22,9 @@ def get_fare(sailing: str, day: str = "") -> dict:
 '''
 """A call with a `day` is answered when the test allows it."""
 
-THOUGHT = " I look up the fare of this sailing, 日本語 as well, which takes a line that no terminal is wide enough for " * 2
+THOUGHT = (
+    " I look up the fare of this sailing, 日本語 as well, which takes a line that no terminal is wide enough for " * 2
+)
 COUNT = 6
 ASK = ("agent", "--tools", "ferry.py", "--tasks", "tasks.json", "--backend", "echo", "--model", "script.json")
 
@@ -39,7 +41,10 @@ def ferry(workspace):
     Path("tasks.json").write_text(json.dumps(asked))
     script = []
     for n in range(COUNT):
-        first, second = (f"{THOUGHT}\nAction: get_fare\nAction Input: " + json.dumps({"sailing": f"SK-{n}", **more}) for more in ({}, {"day": "Sunday"}))
+        first, second = (
+            f"{THOUGHT}\nAction: get_fare\nAction Input: " + json.dumps({"sailing": f"SK-{n}", **more})
+            for more in ({}, {"day": "Sunday"})
+        )
         script += [
             {"match": rf"SK-{n},[\s\S]*Sunday\"}}\nObservation", "reply": finish("It is 12.5.")},
             {"match": rf"SK-{n},[\s\S]*SK-{n}\"}}\nObservation", "reply": second},

@@ -23,7 +23,9 @@ class Terminal:
         self._lock = threading.Lock()
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "FORCE_COLOR")}
+        inherited = {
+            name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "FORCE_COLOR")
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pastcli", *map(str, words)],
             stdin=theirs,
