@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .files import read_lines
+
+BARS = 48
+"""Columns of a curve where there is room."""
 
 _BARS = "▁▂▃▄▅▆▇█"
 SHOWN = ("loss", "reward", "dev", "dead_groups", "entropy", "completion_length", "kl", "grad_norm", "lr")
@@ -27,7 +30,24 @@ def drawn(log: Sequence[dict[str, Any]]) -> list[str]:
     return names + sorted({name for entry in log for name in entry if name.startswith(parts)})
 
 
-def curve(values: Sequence[float], width: int = 48) -> str:
+def table(drawn: Mapping[str, Sequence[float]], width: int) -> list[str]:
+    """Each curve in one line of at most `width` columns: its name, its first value, bars, its last value. What is cut
+    where there is no room is bars down to eight, then names."""
+    ends = {name: (f"{values[0]:.4g}", f"{values[-1]:.4g}") for name, values in drawn.items() if values}
+    if not ends:
+        return []
+    first, last = (max(len("first"), *(len(pair[side]) for pair in ends.values())) for side in (0, 1))
+    names = max(map(len, ends))
+    bars = max(8, min(BARS, width - names - first - last - 6))
+    names = max(4, min(names, width - bars - first - last - 6))
+    lines = [f"{'':{names}}  {'first':>{first}}  {'':{bars}}  {'last':>{last}}"]
+    for name, (begun, now) in ends.items():
+        shown = name if len(name) <= names else f"{name[: names - 1]}…"
+        lines.append(f"{shown:{names}}  {begun:>{first}}  {curve(drawn[name], bars):{bars}}  {now:>{last}}")
+    return lines
+
+
+def curve(values: Sequence[float], width: int = BARS) -> str:
     """The values as bars between their smallest and largest, `width` characters at most; each bar is a mean."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:

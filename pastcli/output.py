@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 @cache
@@ -44,10 +45,20 @@ def styled(stderr: bool = False) -> bool:
     return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
-def drawable() -> bool:
-    """Whether what is drawn on stderr can be drawn over: a terminal that moves its cursor. A log that is to have colours
+def drawable(stderr: bool = False) -> bool:
+    """Whether what is drawn on the stream can be drawn over: a terminal that moves its cursor. A log that is to have colours
     (FORCE_COLOR) is none, nor is the shell of an editor (TERM=dumb): those get lines."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    return (sys.stderr if stderr else sys.stdout).isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
+EDGE = 2
+"""Columns left free at the right of what is drawn over: the `^C` that a terminal writes behind it would break its last
+line, and the drawing be one line higher than is taken away again."""
+
+
+def width() -> int | None:
+    """Columns to write in on stdout; None where nobody looks, and lines are as long as they are."""
+    return _console().width - EDGE if styled() else None
 
 
 def line(text: str, style: str = "", *, label: str = "", stderr: bool = False) -> None:
@@ -167,13 +178,47 @@ def error(text: str, hint: str | None = None) -> None:
         line(f"  hint: {hint}", stderr=True)
 
 
+def lines(rows: Sequence[str]) -> None:
+    """Lines on stdout, each cut where the terminal ends."""
+    room = width()
+    for row in rows:
+        if room is None:
+            print(row)
+        else:
+            _console().print(_cut(row, room))
+
+
+@contextmanager
+def drawing() -> Iterator[Callable[[Sequence[str]], None]]:
+    """`draw(rows)` on a terminal's stdout, each time over what was drawn before, which is gone after the block. Of more rows
+    than the terminal has the first are shown."""
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(console=_console(), auto_refresh=False, transient=True, vertical_overflow="crop") as live:
+
+        def draw(rows: Sequence[str]) -> None:
+            room = width() or 80
+            live.update(Group(*(_cut(row, room) for row in rows)), refresh=True)
+
+        yield draw
+
+
+def _cut(row: str, room: int) -> Text:
+    from rich.text import Text
+
+    text = Text(row, no_wrap=True)
+    text.truncate(room, overflow="ellipsis")
+    return text
+
+
 @contextmanager
 def progress(label: str, unit: str = "it") -> Iterator[Callable[..., None]]:
     """A bar with rate and time left on stderr: `update(done, total, {"loss": 1.2})`.
 
     Quiet where nothing can be drawn over, except for one line about every 30 seconds so that a log shows life.
     """
-    if drawable():
+    if drawable(stderr=True):
         yield from _bar(label, unit)
     else:
         yield _log_lines(label, unit)
@@ -190,8 +235,8 @@ def _bar(label: str, unit: str) -> Iterator[Callable[..., None]]:
         task = bar.add_task(label, total=None, shown=label[: console.width])
 
         def update(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
-            width = console.width - 3  # the `^C` that a terminal writes behind it would break the line
-            shown = line_of(label, unit, done, total, *read(done, total), _metrics(metrics), width, bar=True)
+            room = console.width - EDGE - 1
+            shown = line_of(label, unit, done, total, *read(done, total), _metrics(metrics), room, bar=True)
             bar.update(task, shown=shown)
 
         yield update

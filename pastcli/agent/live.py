@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from .. import output
 from ..api import Step, Verdict
 from ..words import counted
 from .show import STYLES, VERDICTS, seen
@@ -23,11 +24,6 @@ MOST_LANES = 8
 
 SIGHT = 300
 """Characters of a step's text that are looked at: what one line can show."""
-
-EDGE = 2
-"""Columns left free at the right: the `^C` that a terminal writes behind the view would break its last line, and the view
-be one line higher than is taken away again."""
-
 
 @dataclass
 class Lane:
@@ -88,7 +84,7 @@ class Live(Tally):
 
     @property
     def _width(self) -> int:
-        return self._console.width - EDGE
+        return self._console.width - output.EDGE
 
     def view(self) -> Group:
         """The figures, and a few lines for each episode under way."""

@@ -109,7 +109,7 @@ class Log(Tally):
 @contextmanager
 def watching() -> Iterator[Watch]:
     """What suits stderr: a live view of the episodes at a terminal, else a line every half minute. stdout is never touched."""
-    if output.drawable():
+    if output.drawable(stderr=True):
         from .live import Live
 
         with Live(output.terminal()) as live:

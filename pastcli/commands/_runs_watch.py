@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated, Any
 
 import typer
 
 from .. import curves, output, runs
-from ..errors import UsageError
+from ..errors import Interrupted, UsageError
 from ._options import Json, complete_run, is_finite
 
 EXAMPLE = "Example: `past runs watch` or `past runs watch @rl --once`"
@@ -32,14 +31,27 @@ def command(
     Of a run that is going on the view is renewed until it ends; into a pipe only the last one is written.
     """
     record = _find(run)
-    alive = sys.stdout.isatty() and not once and not as_json
-    while alive and runs.is_locked(record.path):
-        sys.stdout.write("\x1b[2J\x1b[H")
-        _show(summary(record))
-        time.sleep(every)
+    if output.drawable() and not once and not as_json:
+        _follow(record, every)
     record = runs.read(record.path if record.path.is_dir() else runs.runs_dir() / record.id)
     document = summary(record)
-    output.emit(document, as_json, lambda: _show(document))
+    output.emit(document, as_json, lambda: output.lines(_lines(document)))
+
+
+def _follow(record: runs.Record, every: float) -> None:
+    """Draw the run until it ends. On an interrupt, by which everybody leaves who is not interested in the end, the view stays."""
+    with output.drawing() as draw:
+        try:
+            while runs.is_locked(record.path):
+                draw(_lines(summary(record)))
+                time.sleep(every)
+        except KeyboardInterrupt:
+            last = _lines(summary(record))
+        else:
+            return
+    output.lines(last)
+    output.note("the run goes on; only the watching has ended")
+    raise typer.Exit(Interrupted.exit_code)
 
 
 def summary(record: runs.Record) -> dict[str, Any]:
@@ -56,18 +68,19 @@ def summary(record: runs.Record) -> dict[str, Any]:
     }
 
 
-def _show(document: dict[str, Any]) -> None:
-    rate = document["tokens_per_second"]
+def _lines(document: dict[str, Any]) -> list[str]:
+    """The view in lines; curves in the room that there is."""
+    rate, shares, room = document["tokens_per_second"], document["time"], output.width()
     speed = f", {rate:.0f} tokens/s" if rate else ""
-    output.line(f"{document['run']} ({document['status']}): step {document['step']}{speed}")
-    rows = [[name, values[0], curves.curve(values), values[-1]] for name, values in document["curves"].items()]
-    if rows:
-        output.table("", ["", "first", "", "last"], rows, boxed=False)
-    if document["time"]:
-        output.line("time: " + ", ".join(f"{name} {share:.0%}" for name, share in document["time"].items()))
+    lines = [f"{document['run']} ({document['status']}): step {document['step']}{speed}"]
+    lines += curves.table(document["curves"], room or 200)
+    if shares:
+        lines.append("time: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     for row in document["rollouts"]:
         earned = "-" if row["reward"] is None else f"{row['reward']:.3g}"
-        output.line(f"{earned:>6}  {row['prompt'].splitlines()[0][:60]!r} -> {row['completion'][:80]!r}")
+        asked = next(iter(row["prompt"].splitlines()), "")[: 60 if room is None else max(10, min(60, room // 2 - 8))]
+        lines.append(f"{earned:>6}  {asked!r} -> {row['completion'][:80]!r}")
+    return lines
 
 
 def _find(name: str) -> runs.Record:
