@@ -48,7 +48,10 @@ def styled(stderr: bool = False) -> bool:
 def drawable(stderr: bool = False) -> bool:
     """Whether what is drawn on the stream can be drawn over: a terminal that moves its cursor. A log that is to have colours
     (FORCE_COLOR) is none, nor is the shell of an editor (TERM=dumb): those get lines."""
-    return (sys.stderr if stderr else sys.stdout).isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    return (sys.stderr if stderr else sys.stdout).isatty() and os.environ.get("TERM", "").lower() not in (
+        "dumb",
+        "unknown",
+    )
 
 
 EDGE = 2

@@ -25,6 +25,7 @@ MOST_LANES = 8
 SIGHT = 300
 """Characters of a step's text that are looked at: what one line can show."""
 
+
 @dataclass
 class Lane:
     """One episode under way: its query, how many steps it made, when the last was, and what that said."""

@@ -17,10 +17,22 @@ LONG = "Question: which of the rivers of Velmora, 日本語, flows by the bridge
 def grow(folder, steps):
     """Write a training's files as they are after so many steps."""
     log = [
-        {"step": step, "loss": -1 / step, "reward": step / 50, "tokens_per_second": 120.0, "episodes/first_calls_right": 0.5, "lr": 3e-5, "seconds": 2.0, "seconds_rollout": 1.5}
+        {
+            "step": step,
+            "loss": -1 / step,
+            "reward": step / 50,
+            "tokens_per_second": 120.0,
+            "episodes/first_calls_right": 0.5,
+            "lr": 3e-5,
+            "seconds": 2.0,
+            "seconds_rollout": 1.5,
+        }
         for step in range(1, steps + 1)
     ]
-    rows = [{"step": steps, "prompt": prompt, "completion": f" fox {steps}" * 9, "reward": 0.5} for prompt in (LONG, "", "\n")]
+    rows = [
+        {"step": steps, "prompt": prompt, "completion": f" fox {steps}" * 9, "reward": 0.5}
+        for prompt in (LONG, "", "\n")
+    ]
     for name, lines in (("log", log), ("rollouts", rows)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -37,7 +49,9 @@ def test_the_view_is_drawn_over_until_the_run_ends(workspace, columns):
             lines = [line for line in watching.until(lambda text: "step 40" in text and "fox 40" in text) if line]
             assert len(lines) == 1 + 1 + 4 + 1 + 3 and lines[0].startswith("mine (running)"), lines
             assert [line.split()[0] for line in lines[2:5]] == ["loss", "reward", "lr"] and lines[5].startswith("epis")
-            assert all(line[-1].isdigit() for line in lines[2:6]) and all("▁" in line and "█" in line for line in lines[2:4])
+            assert all(line[-1].isdigit() for line in lines[2:6]) and all(
+                "▁" in line and "█" in line for line in lines[2:4]
+            )
             assert all(len(line) <= columns - 2 for line in lines)
             going.close()
             assert watching.wait() == 0
