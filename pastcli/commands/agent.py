@@ -239,10 +239,12 @@ def _write(
 
 
 def _file_name(model: str) -> str:
-    """A model's name as a folder: the last part of its path, without what file names may not hold."""
+    """A model's name as a folder: the last part of its path; of one behind a server the name behind `#`, or where it is."""
     import re
 
-    return re.sub(r"[^\w.+-]+", "_", model.rstrip("/").rsplit("/", 1)[-1]) or "model"
+    where, _, name = model.partition("#") if "://" in model else ("", "", model.rstrip("/").rsplit("/", 1)[-1])
+    name = name.rsplit("/", 1)[-1] or where.partition("://")[2].rstrip("/")
+    return re.sub(r"[^\w.+-]+", "_", name) or "model"
 
 
 def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> None:

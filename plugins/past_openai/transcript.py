@@ -52,7 +52,7 @@ def _message(role: str, content: str, before: Sequence[dict[str, Any]]) -> dict[
             {
                 "id": f"call_{len(before)}_{number}",
                 "type": "function",
-                "function": {"name": json.loads(found[1]), "arguments": json.loads(found[2])},
+                "function": {"name": _sendable(found[1]), "arguments": _sendable(found[2])},
             }
             for number, found in enumerate(_CALL.finditer(content))
         ]
@@ -66,6 +66,11 @@ def _message(role: str, content: str, before: Sequence[dict[str, Any]]) -> dict[
     if asked:
         return {"role": role, "tool_call_id": asked[0]["id"], "content": content}
     return {"role": "user" if role == "tool" else role, "content": content}
+
+
+def _sendable(written: str) -> str:
+    """A text of a call as it can be sent: half a character (a lone surrogate), which a server's JSON may hold, can not."""
+    return str(json.loads(written)).encode("utf-8", "replace").decode("utf-8")
 
 
 def answered(message: Any) -> str:
