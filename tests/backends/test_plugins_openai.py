@@ -363,9 +363,14 @@ def test_half_a_character_in_a_call_does_not_end_the_run(ferries, past_json):
     done = past_json(*words)
     assert done["statuses"] == {"finished": 1} and done["turns"] == 3
     last = [request for _, request in server.requests if "messages" in request][-1]["messages"]
-    assert [call["function"]["name"] for message in last for call in message.get("tool_calls", [])] == ["get_?", "get_fare"]
+    assert [call["function"]["name"] for message in last for call in message.get("tool_calls", [])] == [
+        "get_?",
+        "get_fare",
+    ]
     assert all("half of a character" in event["error"] for event in events(done)[2:4]), "the model is told"
     assert events(done)[-1]["answer"] == "Done \ud800." and done["calls"] == 0
     (answers,) = Path(done["outputs"]["tooleval"]).glob("*/tools.json")
-    assert answers.parent.name == server.url.split("//")[1].replace("/", "_").replace(":", "_"), "named after the server"
+    assert answers.parent.name == server.url.split("//")[1].replace("/", "_").replace(":", "_"), (
+        "named after the server"
+    )
     json.loads(answers.read_text(encoding="utf-8"))
