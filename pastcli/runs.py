@@ -172,7 +172,7 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: 
     if previous is None:
         if resume:
             output.note("nothing to resume: no unfinished run of this command; starting anew")
-        with fresh_folder(root, stage, name, force) as (folder, started):
+        with fresh_folder(root, stage, name, force, resume) as (folder, started):
             run = Run(folder, _manifest(folder.name, stage, config, key, force, started), force=force)
             _begin(run, stage, config)
             yield run

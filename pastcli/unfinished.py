@@ -21,10 +21,11 @@ from .records import Record, read, records, runs_dir
 
 
 @contextlib.contextmanager
-def fresh_folder(root: Path, stage: str, name: str, force: bool) -> Iterator[tuple[Path, datetime]]:
+def fresh_folder(root: Path, stage: str, name: str, force: bool, resume: bool) -> Iterator[tuple[Path, datetime]]:
     """A new, locked run directory in `root`, called `name` or by stage and time, and when it was made.
 
-    It gets its name when its lock is held already, so that nobody ever sees it without.
+    It gets its name when its lock is held already, so that nobody ever sees it without. With `resume` an unfinished run of
+    that name was not the same work.
     """
     now = datetime.now(UTC)
     fresh = root / f".new-{secrets.token_hex(6)}"
@@ -36,14 +37,15 @@ def fresh_folder(root: Path, stage: str, name: str, force: bool) -> Iterator[tup
         raise
     with held:
         try:
-            name = _named(root, fresh, name, force) if name else _numbered(root, fresh, f"{stage}-{now:%Y%m%d-%H%M%S}")
+            stem = f"{stage}-{now:%Y%m%d-%H%M%S}"
+            name = _named(root, fresh, name, force, resume) if name else _numbered(root, fresh, stem)
         except BaseException:
             remove(fresh)
             raise
         yield root / name, now
 
 
-def _named(root: Path, fresh: Path, name: str, force: bool) -> str:
+def _named(root: Path, fresh: Path, name: str, force: bool, resume: bool) -> str:
     """Give the new run the name that the user chose."""
     from .models import ALIASES
 
@@ -68,8 +70,9 @@ def _named(root: Path, fresh: Path, name: str, force: bool) -> str:
         if is_locked(root / name):
             raise PastError(f"{name} is being written by another process", "wait for it, or choose another name")
         if not force:
-            hint = "add --resume to continue it, or --force to start anew"
-            raise UsageError(f"there is an unfinished run named {name}", hint)
+            other = "it was begun with other settings, inputs or version of `past`, and cannot be resumed by this command"
+            hint = other if resume else "add --resume to continue it"
+            raise UsageError(f"there is an unfinished run named {name}", f"{hint}; --force starts anew")
         discard(root / name)
 
 

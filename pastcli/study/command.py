@@ -41,7 +41,8 @@ def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:
         if name in node.extra:
             tables += configs.to_toml(name, node.extra[name])
     settings.write_text(tables, encoding="utf-8")
-    words = (*words, "--config", str(settings), "--resume")
+    # A name says all that decides a result: what lies there unfinished and cannot be resumed is of another version of `past`.
+    words = (*words, "--config", str(settings), "--resume", "--force")
     output.note(f"$ {typed(words, store.workspace)}")
     command = [sys.executable, "-m", "pastcli", *words, "--json"]
     log = store.logs / f"{node.name}.log"

@@ -143,6 +143,19 @@ def test_ctrl_c_says_how_to_continue(workspace, monkeypatch):
         assert run.resumed
 
 
+def test_an_unfinished_run_of_other_work_is_not_said_to_be_resumable(workspace):
+    """Seen after an upgrade: `--resume` was answered by the hint to add --resume."""
+    with pytest.raises(Interrupted), runs.start("ingest", CONFIG, extra={"of": "one"}, name="it"):
+        raise KeyboardInterrupt
+    for resume, hint in ((True, "cannot be resumed by this command; --force"), (False, "add --resume to continue it")):
+        with pytest.raises(UsageError, match="an unfinished run named it") as stop:
+            with runs.start("ingest", CONFIG, extra={"of": "other"}, name="it", resume=resume):
+                pass
+        assert hint in stop.value.hint
+    with runs.start("ingest", CONFIG, extra={"of": "other"}, name="it", resume=True, force=True) as run:
+        assert not run.resumed
+
+
 def test_interrupting_a_stage_inside_a_stage_interrupts_both(workspace):
     with pytest.raises(Interrupted), runs.start("distill", config.DistillConfig()), runs.start("ingest", CONFIG):
         raise KeyboardInterrupt

@@ -40,6 +40,7 @@ def test_a_study_killed_goes_on_and_makes_nothing_twice(begin, past, study):
         command.kill()
     first = {path.name: path.stat().st_mtime_ns for path in (study / "runs").glob("sft-*")}
     with another_study_that_needs_all(study) as (claim, nodes, store):
+        begun_by_another_version(study, next(node for node in nodes if node.stage == "rl"))
         shown = past("study", "run", "study.toml", "--lean", timeout=1000).stdout
         kept = {path.name.split("-")[0] for path in (study / "runs").iterdir() if path.name[0] != "."}
         assert kept == {"sft", "rl", "extract", "inject"}, "what another study needs stays, --lean or not"
@@ -57,6 +58,14 @@ def test_a_study_killed_goes_on_and_makes_nothing_twice(begin, past, study):
     assert plan["to_make"] == {"inject": 1, "answers": 1} and plan["seeds"] == [0]
     assert "7 of 7 results are here already" in again.stderr
     assert (study / "elsewhere" / "table.md").read_text() == (study / "studies" / "study" / "table.md").read_text()
+
+
+def begun_by_another_version(study, node):
+    """An unfinished run lies where a stage's own is to be, and is not of the same key."""
+    folder = study / "runs" / ".partial" / node.name
+    folder.mkdir()
+    manifest = {"format": 1, "id": node.name, "stage": node.stage, "status": "running", "key": "of another version"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @contextlib.contextmanager
