@@ -148,9 +148,9 @@ def test_an_unfinished_run_of_other_work_is_not_said_to_be_resumable(workspace):
     with pytest.raises(Interrupted), runs.start("ingest", CONFIG, extra={"of": "one"}, name="it"):
         raise KeyboardInterrupt
     for resume, hint in ((True, "cannot be resumed by this command; --force"), (False, "add --resume to continue it")):
-        with pytest.raises(UsageError, match="an unfinished run named it") as stop:
-            with runs.start("ingest", CONFIG, extra={"of": "other"}, name="it", resume=resume):
-                pass
+        again = runs.start("ingest", CONFIG, extra={"of": "other"}, name="it", resume=resume)
+        with pytest.raises(UsageError, match="an unfinished run named it") as stop, again:
+            pass
         assert hint in stop.value.hint
     with runs.start("ingest", CONFIG, extra={"of": "other"}, name="it", resume=True, force=True) as run:
         assert not run.resumed
