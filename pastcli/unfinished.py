@@ -70,7 +70,9 @@ def _named(root: Path, fresh: Path, name: str, force: bool, resume: bool) -> str
         if is_locked(root / name):
             raise PastError(f"{name} is being written by another process", "wait for it, or choose another name")
         if not force:
-            other = "it was begun with other settings, inputs or version of `past`, and cannot be resumed by this command"
+            other = (
+                "it was begun with other settings, inputs or version of `past`, and cannot be resumed by this command"
+            )
             hint = other if resume else "add --resume to continue it"
             raise UsageError(f"there is an unfinished run named {name}", f"{hint}; --force starts anew")
         discard(root / name)

@@ -24,7 +24,13 @@ def run(spec: str) -> dict[str, Any]:
     vector, seed, ended = said.split(":")
     steps = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
     rows = [[round(step[name], 5) if step.get(name) is not None else None for name in COLUMNS] for step in steps]
-    return {"vector": vector, "seed": int(seed) if seed else None, "ended": ended, "columns": list(COLUMNS), "steps": rows}
+    return {
+        "vector": vector,
+        "seed": int(seed) if seed else None,
+        "ended": ended,
+        "columns": list(COLUMNS),
+        "steps": rows,
+    }
 
 
 def rise(steps: list[list[float]]) -> tuple[float, float]:
