@@ -8,6 +8,7 @@ import platform
 import re
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
@@ -23,6 +24,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # macOS does not bind processes to cores
+
+
+def has_card() -> bool:
+    """Whether an NVIDIA card is there that a training would use, told without importing torch."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1") and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def versions() -> dict[str, str]:

@@ -30,12 +30,13 @@ def asking(models: Sequence[Path | str], answers: int, longest: int, backend: st
     """`answers` to each model, in batches, none longer than `longest` tokens; nothing of models behind a server."""
     if not _local(backend):
         return {"answers": answers * len(models)}
-    from ..study.execute import RATES
-    from ..study.store import RATED_BYTES
+    from ..environment import has_card
+    from ..study.times import assumed
 
+    card = has_card() and backend != "llamacpp"
     bytes_of = {path: loaded(Path(path), backend) for path in dict.fromkeys(models)}
     work = answers * (READ_TOKENS + longest)
-    seconds = sum(FIXED_SECONDS + work / RATES["answers"] * max(1.0, bytes_of[path] / RATED_BYTES) for path in models)
+    seconds = sum(FIXED_SECONDS + work / assumed(bytes_of[path], card)["answers"] for path in models)
     return {
         "answers": answers * len(models),
         "seconds_about": round(seconds),

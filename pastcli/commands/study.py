@@ -69,7 +69,7 @@ def run(
     if unknown := set(seed or ()) - set(study.seeds):
         raise UsageError(f"the study has no seed {unknown.pop()}", f"its seeds: {', '.join(map(str, study.seeds))}")
     if dry_run:
-        output.emit(plan(study, runs.workspace(), seed or ()), as_json)
+        output.emit(plan(study, runs.workspace(), seed or (), jobs), as_json)
         return
     document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or ())
     end = narration.experimented(document, shlex.quote(str(file)))

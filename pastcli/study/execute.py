@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,8 @@ from ..files import read_lines, write_json
 from .claims import claimed, in_turn
 from .command import passing, run_past
 from .node import Node
-from .store import ASKED, RATED_BYTES, Store
-
-RATES = {"generate": 30.0, "sft": 250.0, "rl": 250.0, "distill": 250.0, "answers": 700.0}
-"""Tokens a second assumed before anything was measured: a model of 135 million weights on two cores without a GPU."""
-
-FIXED = 20.0
-"""Seconds that any command takes beside its tokens: imports, reading and writing a model."""
-
+from .store import ASKED, Store
+from .times import duration, remaining
 
 PATIENCE = 3
 """Failures after which a study begins nothing more: by then it is the disk or the card, and not one training."""
@@ -44,34 +38,6 @@ def needed(nodes: Sequence[Node], store: Store) -> list[Node]:
         if node.stage in ASKED:
             visit(node)
     return list(wanted.values())
-
-
-def estimate(node: Node, rates: Mapping[str, float]) -> float:
-    """Seconds, roughly."""
-    return FIXED + node.work / rates.get(node.stage, 1.0) if node.work else FIXED
-
-
-def measured_rates(nodes: Sequence[Node], store: Store) -> dict[str, float]:
-    """Tokens a second by stage, from the nodes that were made before; where none was, what is assumed for a base of
-    that size."""
-    rates = {stage: rate * min(1.0, RATED_BYTES / store.base_bytes) for stage, rate in RATES.items()}
-    for stage in RATES:
-        counted = (node for node in nodes if node.stage == stage and node.work and store.done(node))
-        made = [(node.work, store.seconds(node)) for node in counted]
-        spent = sum(max(1.0, seconds - FIXED / 2) for _, seconds in made if seconds)
-        if spent:
-            rates[stage] = sum(work for work, seconds in made if seconds) / spent
-    return rates
-
-
-def mean_seconds(nodes: Sequence[Node], store: Store) -> dict[str, float]:
-    """What one run of each stage took here: the cost of an update beside that of RL."""
-    made: dict[str, list[float]] = {}
-    for node in nodes:
-        seconds = store.seconds(node) if store.done(node) else None
-        if seconds:
-            made.setdefault(node.stage, []).append(seconds)
-    return {stage: round(sum(found) / len(found), 1) for stage, found in made.items()}
 
 
 def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], object], lean: bool = False) -> None:
@@ -100,7 +66,7 @@ def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], ob
         while left or running:
             for node in list(left.values()) if len(failed) < PATIENCE else []:
                 if len(running) < jobs and not any(p.key in left or p in running.values() for p in node.parents):
-                    _announce(node, list(left.values()), total, nodes, store)
+                    _announce(node, list(left.values()), total, nodes, store, jobs)
                     running[pool.submit(_in_turn, node, store, stopped)] = left.pop(node.key)
             if not running:
                 break
@@ -148,15 +114,9 @@ def spared(node: Node, others: Sequence[Node], lean: bool) -> list[Node]:
     return [one for one in behind.values() if one.key not in needed and (lean or one.stage == "inject")]
 
 
-def _announce(node: Node, left: Sequence[Node], total: int, nodes: Sequence[Node], store: Store) -> None:
-    rates = measured_rates(nodes, store)
-    seconds = sum(estimate(other, rates) for other in left)
-    output.note(f"[{total - len(left) + 1}/{total}] {node.label} ({node.name}); about {duration(seconds)} left")
-
-
-def duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{max(1, minutes)} min"
+def _announce(node: Node, left: Sequence[Node], total: int, nodes: Sequence[Node], store: Store, jobs: int) -> None:
+    about = duration(remaining(left, nodes, store, jobs))
+    output.note(f"[{total - len(left) + 1}/{total}] {node.label} ({node.name}); about {about} left")
 
 
 def _one(node: Node, store: Store) -> None:

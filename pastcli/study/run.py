@@ -16,13 +16,14 @@ from ..hashing import hash_path
 from . import report, sequences
 from .data import places
 from .effects import summarise
-from .execute import duration, estimate, make, mean_seconds, measured_rates, needed
+from .execute import make, needed
 from .graph import Graph
 from .node import Node
 from .sentences import sentences
 from .spec import DEFAULTS, Study
 from .store import Store, float32_bytes
 from .strata import overlap, strata
+from .times import duration, mean_seconds, rates_of, remaining
 
 KEPT = ("sft", "rl", "extract")
 """Stages whose results stay, each of the size of a float32 model; injected models are removed when they were asked."""
@@ -30,15 +31,15 @@ KEPT = ("sft", "rl", "extract")
 COLUMNS = ("prediction", "exact", "contains", "f1", "tokens", "finish")
 
 
-def plan(study: Study, workspace: Path, seeds: Collection[int] = ()) -> dict[str, Any]:
+def plan(study: Study, workspace: Path, seeds: Collection[int] = (), jobs: int = 1) -> dict[str, Any]:
     """What would be made, for some of the seeds or all: nodes by stage, time and disk. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph = Graph(study, Path(scratch))
         store = Store(workspace, float32_bytes(graph.base))
         nodes = graph.nodes()
         left = needed(graph.nodes(seeds), store)
-        rates = measured_rates(nodes, store)
-        seconds = round(sum(estimate(node, rates) for node in left))
+        rates = rates_of(nodes, store)
+        seconds = round(remaining(left, nodes, store, jobs))
         stages = dict.fromkeys(node.stage for node in left)
         return {
             "title": study.title,

@@ -311,6 +311,27 @@ def test_tables_do_not_keep_the_next_stages_waiting(monkeypatch):
 # ---------------------------------------------------------------- the graph
 
 
+@pytest.mark.parametrize("card", [False, True])
+def test_the_time_left_is_of_this_machine_and_of_stages_side_by_side(tmp_path, monkeypatch, card):
+    """Seen on a card: "about 50 h 52 min left" of ten minutes, told by the speed of two cores, one stage after the other."""
+    from pastcli.config import RlConfig, SftConfig
+    from pastcli.study import times
+    from pastcli.study.node import Node
+    from pastcli.study.store import Store
+
+    monkeypatch.setattr(times, "has_card", lambda: card)
+    store, rates = Store(tmp_path), times.CARD if card else times.PROCESSORS
+    made = Node("sft", SftConfig(seed=9), (), 9000.0, "made")
+    left = [Node("sft", SftConfig(seed=1), (), 9000.0, "sft"), Node("rl", RlConfig(), (), 9000.0, "rl")]
+    alone = [times.FIXED + 9000 / rates[node.stage] for node in left]
+    assert times.remaining(left, left, store, 1) == pytest.approx(sum(alone))
+    assert times.remaining(left, left, store, 4) == pytest.approx(sum(alone) / (4 if card else 1))
+    monkeypatch.setattr(Store, "done", lambda self, node: node is made)
+    monkeypatch.setattr(Store, "seconds", lambda self, node: 90.0 + times.FIXED / 2)
+    side_by_side = (times.FIXED + 90) / 4 + alone[1] / (4 if card else 1)
+    assert times.remaining(left, [made, *left], store, 4) == pytest.approx(side_by_side)
+
+
 def test_a_node_is_named_by_what_decides_its_result(workspace, tiny_model):
     from pastcli.study.graph import Graph
 

@@ -194,15 +194,16 @@ def test_a_study_file_is_refused_before_anything_runs(past, folder, old, new, co
 def test_a_program_that_takes_no_tokens_says_nothing_of_the_speed_of_models(tmp_path):
     """Found by running it: the know-nothing program made the first measured rate 0, and the estimate divided by it."""
     from pastcli.config import AgentConfig
-    from pastcli.study.execute import RATES, Store, estimate, measured_rates
     from pastcli.study.node import Node
+    from pastcli.study.store import Store
+    from pastcli.study.times import assumed, estimate, rates_of
 
     program, model = (Node("answers", AgentConfig(seed=n), (), work, "ask") for n, work in enumerate((0.0, 700.0)))
     store = Store(tmp_path)
     store.answers.mkdir(parents=True)
     store.answers_of(program).write_text(json.dumps({"seconds": 100.0}))
-    rates = measured_rates([program, model], store)
-    assert rates["answers"] == RATES["answers"] and estimate(model, rates) > 0
+    rates = rates_of([program, model], store)
+    assert rates == assumed(store.base_bytes) and estimate(model, rates) > 0
 
 
 # ---------------------------------------------------------------- what the figures may say

@@ -11,8 +11,9 @@ from typing import Any
 from ... import config as configs
 from ... import environment, output
 from ...config.study_tools import STAGE_TABLES
-from ..execute import duration, estimate, make, measured_rates, needed
+from ..execute import make, needed
 from ..store import Store, float32_bytes
+from ..times import duration, remaining
 from . import report
 from .graph import Graph
 from .spec import ToolsStudy
@@ -20,15 +21,14 @@ from .spec import ToolsStudy
 ENTRY = ("figures", "recall", "retained", "injection", "tokens", "samples", "seconds")
 
 
-def plan(study: ToolsStudy, workspace: Path, seeds: Collection[int] = ()) -> dict[str, Any]:
+def plan(study: ToolsStudy, workspace: Path, seeds: Collection[int] = (), jobs: int = 1) -> dict[str, Any]:
     """What would be made, for some of the seeds or all: nodes by stage, and the time. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph, store = Graph(study, Path(scratch)), Store(workspace)
         store.base_bytes = float32_bytes(graph.base)
         nodes = graph.nodes(seeds)
         left = needed(nodes, store)
-        rates = measured_rates(graph.nodes(), store)
-        seconds = round(sum(estimate(node, rates) for node in left))
+        seconds = round(remaining(left, graph.nodes(), store, jobs))
         return {
             "title": study.title,
             "seeds": list(seeds or study.seeds),
