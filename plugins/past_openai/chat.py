@@ -168,10 +168,14 @@ def _choice(answer: Any) -> Any:
 def _completion(answer: Any, text: str, seconds: float) -> Completion:
     finish = "length" if answer.choices[0].finish_reason == "length" else "stop"
     usage = answer.usage
-    read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-    details = getattr(usage, "prompt_tokens_details", None)
-    reused = getattr(details, "cached_tokens", None) or 0
-    return Completion(text, finish, read, written, read - reused, seconds)
+    read, written = (_count(getattr(usage, name, None)) for name in ("prompt_tokens", "completion_tokens"))
+    reused = _count(getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None))
+    return Completion(text, finish, read, written, max(0, read - reused), seconds)
+
+
+def _count(told: Any) -> int:
+    """A number of tokens, 0 where a server tells none: that costs a figure, and should cost no run."""
+    return told if isinstance(told, int) and told > 0 else 0
 
 
 def _first_model(client: openai.OpenAI, url: str, patience: Patience) -> str:
