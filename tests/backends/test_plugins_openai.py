@@ -378,11 +378,19 @@ def test_half_a_character_in_a_call_does_not_end_the_run(ferries, past_json):
 
 @pytest.mark.parametrize(
     "usage",
-    [None, {}, {"prompt_tokens": None, "completion_tokens": None}, {"prompt_tokens": "x", "completion_tokens": -3}, "many"],
+    [
+        None,
+        {},
+        {"prompt_tokens": None, "completion_tokens": None},
+        {"prompt_tokens": "x", "completion_tokens": -3},
+        "many",
+    ],
     ids=str,
 )
 def test_a_server_that_miscounts_its_tokens_costs_a_figure_and_no_run(server, usage):
     said = {"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}
-    server.failures = [(200, {"id": "1", "created": 0, "model": "m", "object": "chat.completion", "choices": [said], "usage": usage})]
+    server.failures = [
+        (200, {"id": "1", "created": 0, "model": "m", "object": "chat.completion", "choices": [said], "usage": usage})
+    ]
     completion = load(server.url).chat([Message("user", "?")], Sampling())
     assert completion.text == "Yes." and completion.prompt_tokens == completion.completion_tokens == 0
