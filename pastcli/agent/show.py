@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from .. import output
 from ..api import Step
@@ -21,21 +22,29 @@ VERDICTS = {"Solved": "bold green", "Partially Solved": "bold yellow", "Ungraded
 
 
 def show_episodes(transcript: Path, limit: int) -> None:
-    """Print every episode of a transcript on stdout; observations as the model saw them, at most `limit` characters."""
+    """Print every episode of a transcript on stdout, one after the other however they were played; observations as the model
+    saw them, at most `limit` characters."""
+    episodes: dict[tuple[str, int], list[dict[str, Any]]] = {}
     with open(transcript, encoding="utf-8") as lines:
-        for line in lines:
-            event = json.loads(line)
-            if event["event"] == "episode":
-                title = f"── query {event['task']}, attempt {event['attempt'] + 1} ──"
-                output.line(title, "dim")
-                _line("Query", event["messages"][-1]["content"], "bold")
-            elif event["event"] == "step":
-                for part in told(Step.from_dict(event), limit):
-                    _line(part.label, part.text, "red" if part.kind == "error" else STYLES[part.label])
-            elif event["event"] == "end":
-                verdict = event["verdict"]
-                _line("Answer", event["answer"] or f"none ({event['status']})", "bold")
-                _line(verdict["label"], verdict["reason"], VERDICTS.get(verdict["label"], "bold red"))
+        for event in map(json.loads, lines):
+            if event["event"] in ("episode", "step", "end"):
+                episodes.setdefault((event["task"], event["attempt"]), []).append(event)
+    for events in episodes.values():
+        for event in events:
+            _show(event, limit)
+
+
+def _show(event: dict[str, Any], limit: int) -> None:
+    if event["event"] == "episode":
+        output.line(f"── query {event['task']}, attempt {event['attempt'] + 1} ──", "dim")
+        _line("Query", event["messages"][-1]["content"], "bold")
+    elif event["event"] == "step":
+        for part in told(Step.from_dict(event), limit):
+            _line(part.label, part.text, "red" if part.kind == "error" else STYLES[part.label])
+    else:
+        verdict = event["verdict"]
+        _line("Answer", event["answer"] or f"none ({event['status']})", "bold")
+        _line(verdict["label"], verdict["reason"], VERDICTS.get(verdict["label"], "bold red"))
 
 
 def seen(text: str) -> str:

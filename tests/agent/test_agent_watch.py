@@ -170,3 +170,14 @@ def test_in_a_pipe_nothing_is_drawn(workspace, past_json, past):
     compared_runs(past_json)
     done = past(*ASK, "1.json", "--json")
     assert "\x1b" not in done.stderr and json.loads(done.stdout)["queries"] == N
+
+
+def test_episodes_played_together_are_shown_one_after_the_other(workspace, past_json, past):
+    compared_runs(past_json)
+    shown = past(*ASK, "1.json", "--parallel", 4, "--show").stdout.partition("measure")[0]
+    parts = shown.split("── query ")[1:]
+    assert len(parts) == N
+    for n, part in enumerate(sorted(parts, key=lambda text: int(text.split(",")[0][1:]))):
+        asked, *_, verdict = part.rstrip().splitlines()[1:]
+        assert asked == f"Query: Fare of SK-{n}?" and part.count("Query: ") == part.count("Answer: ") == 1
+        assert part.count("Action: ") == 2 and verdict.startswith(("Solved: ", "Unsolved: ")) and f'"SK-{n}"' in part
