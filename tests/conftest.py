@@ -90,7 +90,10 @@ def past_in(request):
 
 @pytest.fixture
 def begin(workspace, request):
-    """`with begin("sft", "docs") as command:` starts the real CLI in a process of its own; see `forks.Begun`."""
+    """`with begin("sft", "docs") as command:` starts the real CLI in a process of its own; see `forks.Begun`.
+
+    One that is to be killed in the middle kills itself: `env={"DYING": "module:function 3"}`, see `dying`.
+    """
 
     def call(*words, timeout=300, env=None):
         return _begun(request, [str(word) for word in words], {**os.environ, **(env or {})}, None, timeout)

@@ -17,18 +17,20 @@ _UNSHARED = ("is_local", "local_files_only", "name_or_path", "_name_or_path", "_
 """Where a file once lay and how it was loaded: of no use to others."""
 
 
-def make_portable(folder: Path) -> None:
-    """Complete config.json and tokenizer_config.json of a directory in place."""
-    config: dict[str, Any] = {}
-    if (folder / "config.json").is_file():  # an adapter has none
-        config = portable_config(read_json(folder / "config.json"))
-        write_json(folder / "config.json", config)
+def make_portable(folder: Path, config: Mapping[str, Any] | None = None) -> None:
+    """Complete tokenizer_config.json of a directory in place, then config.json; `config` is what is to become the latter."""
+    file = folder / "config.json"
+    if config is None and file.is_file():  # an adapter has none
+        config = read_json(file)
+    config = portable_config(config or {})
     if (folder / "tokenizer_config.json").is_file():
         limit = config.get("max_position_embeddings") or config.get("n_positions")
         before = read_json(folder / "tokenizer_config.json")
         table = portable_tokenizer(before, limit)
         if table != before:
             write_json(folder / "tokenizer_config.json", table)
+    if config:
+        write_json(file, config)
 
 
 def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:

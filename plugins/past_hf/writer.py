@@ -101,8 +101,7 @@ class HFWriter:
             config["dtype" if "dtype" in config or "torch_dtype" not in config else "torch_dtype"] = TORCH_NAMES[
                 self._dtype
             ]
-        write_json(self.out / "config.json", config)
-        make_portable(self.out)
+        make_portable(self.out, config)
 
     def _index(self) -> None:
         sizes = [

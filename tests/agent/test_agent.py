@@ -1,12 +1,8 @@
 """The loop, its transcript, replay and resume, the rules judge, and `past agent` itself."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -526,33 +522,12 @@ def test_wrong_use_is_one_line_and_leaves_nothing(files, past):
     assert (plan["queries"], plan["tools"], plan["format"]) == (3, 1, "ToolBench queries")
 
 
-SLOW_ECHO = """
-import sys, time
-import past_echo.chat as chat
-real = chat.EchoChat._complete
-def slow(self, prompt, sampling):
-    time.sleep(0.15)
-    return real(self, prompt, sampling)
-chat.EchoChat._complete = slow
-from pastcli.cli import main
-main()
-"""
-
-
-def test_kill_9_in_the_middle_then_resume_counts_nothing_twice(files, past_json):
+def test_kill_9_in_the_middle_then_resume_counts_nothing_twice(files, begin, past_json):
     whole = past_json(*files)
-    killed = subprocess.Popen(
-        [sys.executable, "-c", SLOW_ECHO, *map(str, files)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    transcript = None
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        transcript = next(Path("runs/.partial").glob("*/transcript.jsonl"), None)
-        if transcript and transcript.read_bytes().count(b'"event": "step"') >= 3:
-            break
-        time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    with begin(*files, env={"DYING": "past_echo.chat:EchoChat._complete 4"}) as command:
+        assert command.wait().returncode == -signal.SIGKILL
+    (transcript,) = Path("runs/.partial").glob("*/transcript.jsonl")
+    assert b'"event": "step"' in transcript.read_bytes()
     before = [line for line in transcript.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     resumed = past_json(*files, "--resume")
     after = Path(resumed["outputs"]["transcript"]).read_bytes().splitlines(keepends=True)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -25,16 +24,20 @@ from pastcli.tools.load import load_tools
 EPISODES = 100
 
 PAID = """
-import json, os, secrets, sys, time
+import itertools, json, os, secrets, signal, sys, time
 from pastcli.api import Observation, Verdict
 from pastcli.tools.environments import simulator as simulate
 from pastcli.tools.judging import rules as judge
+
+paid_for = itertools.count(1)
 
 def paid(kind, what):
     nonce = secrets.token_hex(8)
     time.sleep(0.04)
     with open("paid.log", "ab", buffering=0) as log:
         log.write(json.dumps([kind, what, nonce]).encode() + b"\\n")
+    if next(paid_for) == int(os.environ.get("DIES_AT", "0")):
+        os.kill(os.getpid(), signal.SIGKILL)
     return nonce
 
 def call(self, spec, arguments):
@@ -50,7 +53,7 @@ judge.RulesJudge.judge, judge.RulesJudge.version = verdict, "paid"
 from pastcli.cli import main
 main()
 """
-"""A simulator and a judge that never say the same twice, and write down every time they are asked."""
+"""A simulator and a judge that never say the same twice, and write down every time they are asked; the process may die by one."""
 
 
 @pytest.fixture
@@ -71,15 +74,10 @@ def files(workspace):
     )
 
 
-def run_paid(*words):
-    return subprocess.Popen(
-        [sys.executable, "-c", PAID, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def steps_on_disk():
-    found = next(Path("runs/.partial").glob("*/transcript.jsonl"), None)
-    return found.read_bytes().count(b'"event": "step"') if found else 0
+def run_paid(*words, dies_at=0):
+    environment = {**os.environ, "DIES_AT": str(dies_at)}
+    command = [sys.executable, "-c", PAID, *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def report(document):
@@ -88,23 +86,15 @@ def report(document):
 
 
 def test_kill_9_five_times_in_100_parallel_episodes(files):
-    whole = run_paid(*files)
-    undisturbed = json.loads(whole.communicate(timeout=120)[0])
+    undisturbed = json.loads(run_paid(*files).stdout)
     assert undisturbed["episodes"] == EPISODES and undisturbed["calls"] == 2 * EPISODES
     Path("paid.log").unlink()
     Path("runs").rename("undisturbed")
-    kills = 0
-    while kills < 5:
-        process = run_paid(*files, "--resume")
-        target = steps_on_disk() + random.randint(5, 45)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None and steps_on_disk() < target:
-            time.sleep(0.002)
-        assert process.poll() is None, f"ended before it could be killed: {process.communicate()}"
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        kills += 1
-    resumed = json.loads(run_paid(*files, "--resume").communicate(timeout=120)[0])
+    kills = 5
+    for _ in range(kills):
+        killed = run_paid(*files, "--resume", dies_at=random.randint(5, 45))
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = json.loads(run_paid(*files, "--resume").stdout)
     assert report(resumed) == report(undisturbed)
 
     log = [json.loads(line) for line in Path("paid.log").read_text().splitlines()]
@@ -198,7 +188,7 @@ def test_models_that_batch_are_asked_for_all_live_episodes_together(tmp_path, ta
 def test_models_that_take_threads_get_an_episode_a_thread(tmp_path, tasks):
     class Concurrent:
         name, concurrent = "server", True
-        lock, live, most = threading.Lock(), 0, 0
+        lock, live, most = threading.Condition(), 0, 0
 
         def render(self, messages):
             return messages[-1].content + "\n"
@@ -207,8 +197,8 @@ def test_models_that_take_threads_get_an_episode_a_thread(tmp_path, tasks):
             with self.lock:
                 self.live += 1
                 self.most = max(self.most, self.live)
-            time.sleep(0.04)
-            with self.lock:
+                self.lock.notify_all()
+                self.lock.wait_for(lambda: self.most >= 4, 60)
                 self.live -= 1
             return Batching(script(20)).complete(prompts, sampling)
 

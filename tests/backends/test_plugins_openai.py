@@ -253,11 +253,11 @@ def test_a_dead_server_is_told_from_a_slow_one_while_progress_is_said(server, mo
 
     monkeypatch.setattr(patience, "NOTE", 0.2)
     monkeypatch.setenv("PAST_OPENAI_SILENCE", "0.4")
-    monkeypatch.setattr(patience, "SIGN", 0.4)
     server.delay = 2.0
     slow = load("m", base_url=server.url, timeout=30)
     assert slow.chat([Message("user", "hi")], Sampling()).text == "chat:hi"  # it lives: /models answers meanwhile
     assert "waiting for" in capsys.readouterr().err
+    monkeypatch.setattr(patience, "SIGN", 0.4)
     server.mute = True
     began = time.monotonic()
     with pytest.raises(PastError, match="nor a sign of life") as error:
@@ -269,10 +269,9 @@ def test_a_dead_server_is_told_from_a_slow_one_while_progress_is_said(server, mo
 
 def test_a_server_that_takes_its_time_is_not_tried_again_in_silence(server):
     server.delay = 3.0
-    began = time.monotonic()
     with pytest.raises(PastError, match="did not answer in time"):
         load("m", base_url=server.url, timeout=0.5, retries=4).chat([Message("user", "hi")], Sampling())
-    assert time.monotonic() - began < 3.0
+    assert len(server.requests) <= 2, "nor four times more"
 
 
 def test_what_it_cannot_do_is_refused(server, monkeypatch):

@@ -16,7 +16,8 @@ def make(path):
     path.mkdir()
     (path / "half").write_text("half")
     print("making", flush=True)
-    time.sleep(float(sys.argv[2]))
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.02)
     with open(sys.argv[3], "a") as made:
         made.write("x")
     (path / "whole").write_text("whole")
@@ -25,43 +26,48 @@ print("done", flush=True)
 """
 
 
-def maker(place, seconds, count):
-    words = [sys.executable, "-c", MAKER, str(place), str(seconds), str(count)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def maker(place, count, until="/", stderr=subprocess.PIPE):
+    """Makes `place` once there is `until`, and leaves a mark in `count`."""
+    words = [sys.executable, "-c", MAKER, str(place), str(until), str(count)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def test_of_four_processes_one_makes_it_and_the_others_wait(tmp_path):
-    place, count = tmp_path / "cache" / "model", tmp_path / "count"
-    ends = [process.communicate(timeout=120) for process in [maker(place, 2, count) for _ in range(4)]]
+    place, count, go = tmp_path / "cache" / "model", tmp_path / "count", tmp_path / "go"
+    processes = [maker(place, count, go, subprocess.STDOUT) for _ in range(4)]
+    first = sorted(process.stdout.readline() for process in processes)
+    assert first[0].startswith("another process is making model; waiting") and first[3] == "making\n", first
+    assert first[0] == first[1] == first[2]
+    go.touch()
+    ends = [process.communicate(timeout=120) for process in processes]
     assert all("done" in out for out, _ in ends), ends
     assert count.read_text() == "x" and sorted(path.name for path in place.iterdir()) == ["half", "whole"]
     assert [path.name for path in place.parent.iterdir()] == ["model"]
-    assert any("another process is making model; waiting" in error for _, error in ends)
 
 
 def test_kill_9_while_converting_leaves_nothing_that_could_be_taken_for_it(tmp_path):
     place, count = tmp_path / "cache" / "model", tmp_path / "count"
-    process = maker(place, 60, count)
+    process = maker(place, count, tmp_path / "never")
     assert process.stdout.readline() == "making\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not place.exists() and (place.parent / ".model.making" / "model" / "half").exists()
-    other = maker(tmp_path / "cache" / "other", 0, count)  # any next conversion clears it away
+    other = maker(tmp_path / "cache" / "other", count)  # any next conversion clears it away
     assert "done" in other.communicate(timeout=60)[0]
     assert not (place.parent / ".model.making").exists()
-    assert "done" in maker(place, 0, count).communicate(timeout=60)[0]
+    assert "done" in maker(place, count).communicate(timeout=60)[0]
     assert sorted(path.name for path in place.iterdir()) == ["half", "whole"]
 
 
 def test_what_nobody_used_for_a_month_is_removed_and_said(tmp_path):
     cache, count = tmp_path / "cache", tmp_path / "count"
     for name in ("old", "used", "fresh"):
-        maker(cache / name, 0, count).communicate(timeout=60)
+        maker(cache / name, count).communicate(timeout=60)
     long_ago = time.time() - 40 * 86400
     for name in ("old", "used"):
         os.utime(cache / name, (long_ago, long_ago))
-    maker(cache / "used", 0, count).communicate(timeout=60)  # used, not made again
-    _, error = maker(cache / "new", 0, count).communicate(timeout=60)
+    maker(cache / "used", count).communicate(timeout=60)  # used, not made again
+    _, error = maker(cache / "new", count).communicate(timeout=60)
     assert sorted(path.name for path in cache.iterdir()) == ["fresh", "new", "used"]
     assert "old, unused for 30 days" in error and count.read_text() == "xxxx"
 

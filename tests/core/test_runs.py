@@ -43,9 +43,11 @@ with runs.start("ingest", config.IngestConfig(), extra={}, **flags) as run:
     out.write_text("half")
     print(run.id, steps, flush=True)
     for step in range(steps, 20):
+        if step == 5:
+            print("under way", flush=True)
         with open(state, "a") as handle:
             handle.write(".")
-        time.sleep(0 if "--slow" not in sys.argv else 0.02 if step < 5 else 120)
+        time.sleep(120 if "--slow" in sys.argv and step >= 5 else 0)
     out.write_text("whole")
 """
 
@@ -60,7 +62,7 @@ def begin(*words):
     """A process that is in the middle of its run; gives it and the run's id."""
     process = writer("--slow", *words)
     name = process.stdout.readline().split()[0]
-    time.sleep(0.5)
+    assert process.stdout.readline() == "under way\n"
     return process, name
 
 

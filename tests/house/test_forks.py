@@ -48,7 +48,7 @@ def test_what_a_command_starts_comes_from_the_server_and_dies_with_it(forks, wor
     if forks is None:
         pytest.skip("no server")
     python = forks.folder / PYTHON
-    place = dict(capture_output=True, text=True)
+    place = dict(capture_output=True, text=True, env=os.environ)  # without what torch sets behind Python's back, here
     began = subprocess.run([python, "-m", "pastcli", "doctor", "--fast", "--json"], **place)
     assert began.returncode == 0 and str(python) in began.stdout, "its own sys.executable is the server's again"
     error = subprocess.run([python, "-m", "pastcli", "runs", "show", "nothing"], **place)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -35,9 +35,8 @@ def study(workspace, warmed):
 @pytest.mark.timeout(1200)
 def test_a_study_killed_goes_on_and_makes_nothing_twice(begin, past, study):
     """kill -9 in the middle, then again to the end; a second study with one arm more makes that arm alone."""
-    with begin("study", "run", "study.toml") as command:
-        until(lambda: list((study / "runs").glob("sft-*")))
-        command.kill()
+    with begin("study", "run", "study.toml", env={"DYING": "pastcli.study.execute:_one 1"}) as command:
+        assert command.wait().returncode == -signal.SIGKILL
     first = {path.name: path.stat().st_mtime_ns for path in (study / "runs").glob("sft-*")}
     with another_study_that_needs_all(study) as (claim, nodes, store):
         begun_by_another_version(study, next(node for node in nodes if node.stage == "rl"))
@@ -145,13 +144,6 @@ def test_a_result_is_made_by_one_and_a_claim_ends_with_its_process(workspace, ti
         killed.write_text(json.dumps([node.name]))
         mine.spare([node], [], store)
         assert not run.exists() and not killed.exists()
-
-
-def until(condition, seconds=600):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.1)
 
 
 # ---------------------------------------------------------------- the file
@@ -565,7 +557,7 @@ def test_parents_come_first_jobs_are_kept_to_and_a_failure_lets_the_others_end(w
     (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
     (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
     nodes = Graph(a_study(workspace, tiny_model, **{"seeds = [0]": "seeds = [0, 1, 2]"}), workspace / "data").nodes()
-    made, tried, busy, most, lock = [], [], [0], [0], threading.Lock()
+    made, tried, busy, most, lock = [], [], [0], [0], threading.Condition()
 
     def one(node, store):
         with lock:
@@ -573,7 +565,8 @@ def test_parents_come_first_jobs_are_kept_to_and_a_failure_lets_the_others_end(w
             busy[0] += 1
             most[0] = max(most[0], busy[0])
             assert all(parent.key in made for parent in node.parents)
-        time.sleep(0.01)
+            lock.notify_all()
+            lock.wait_for(lambda: most[0] == 2, 60)
         with lock:
             busy[0] -= 1
             if (node.stage, node.label) in failing or node.stage in failing:

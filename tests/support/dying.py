@@ -12,6 +12,7 @@ import itertools
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -51,6 +52,46 @@ def _die_after(place: str, calls: str, before: Callable[[], None] = lambda: None
     setattr(owner, last, dying)
 
 
+COUNTED = """
+import os, signal, sys
+_at, _after, _seen = {at}, {after}, 0
+
+def _counted(event, arguments):
+    global _seen
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if not writes and event not in ("os.mkdir", "os.rename", "mmap.__new__"):
+        return
+    _seen += 1
+    if _seen == _at and _after:
+        signal.setitimer(signal.ITIMER_PROF, _after)
+    elif _seen == _at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def begin():
+    sys.dont_write_bytecode = True
+    sys.addaudithook(_counted)
+
+"""
+
+
+def steps_of(code: str, *words: object) -> int:
+    """How often `code` (Python, with `words` as arguments) makes, maps or renames something that it writes, once it has called `begin()`."""
+    return int(_counted(code + "\nprint(_seen)", words, 0, 0).stdout.splitlines()[-1])
+
+
+def cut_short(code: str, *words: object, at: int, after: float = 0) -> bool:
+    """Whether it died as by kill -9: when it was about to take that step, or by the kernel `after` so much processor time of its own from then
+    on. So a machine that is busy moves nothing."""
+    return _counted(code, words, at, after).returncode != 0
+
+
+def _counted(code: str, words: tuple[object, ...], at: int, after: float) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", COUNTED.format(at=at, after=after) + code, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (0, -signal.SIGKILL, -signal.SIGPROF), done.stderr
+    return done
+
+
 def _suspend_launcher() -> None:
     """Stopped before this worker dies: it cannot see that until somebody lets it go on."""
     launcher = psutil.Process(os.getppid())
@@ -61,7 +102,7 @@ def _suspend_launcher() -> None:
 
 
 def main() -> None:
-    """`python -m dying WORDS` is `past WORDS`; with what the launcher gives a worker it is that worker."""
+    """`python dying.py WORDS` is `past WORDS`; with what the launcher gives a worker it is that worker."""
     rank = os.environ.get("RANK")
     if rank is None:
         prepare()

@@ -33,6 +33,7 @@ HARMLESS = (
     "OLDPWD",
     "SHLVL",
     "COVERAGE_",
+    "DYING",
     "_",
 )
 """Variables that no library reads while it is imported: with any other difference a command starts from nothing."""
@@ -167,7 +168,8 @@ class Cold:
 def cold(words: list[str], environment: dict[str, str], cwd: str, timeout: float):
     """`Forks.begun` where the server is of no use."""
     place = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with subprocess.Popen([sys.executable, "-m", "pastcli", *words], env=environment, cwd=cwd, **place) as process:
+    program = [str(Path(__file__).with_name("dying.py"))] if "DYING" in environment else ["-m", "pastcli"]
+    with subprocess.Popen([sys.executable, *program, *words], env=environment, cwd=cwd, **place) as process:
         try:
             yield Cold(process, timeout)
         finally:
@@ -255,6 +257,8 @@ def command(words: list[str], environment: dict[str, str], cwd: str, streams: li
         opened = open(number, "r" if number == 0 else "w", buffering=1 if name == "stderr" else -1, **how)  # noqa: SIM115 - open till the end
         setattr(sys, name, opened)
         setattr(sys, f"__{name}__", opened)
+    import dying  # of the server's own path, which ends here
+
     mine = {sys.path[0], *os.environ["PYTHONPATH"].split(os.pathsep)}
     os.environ.clear()
     os.environ.update(environment)
@@ -267,6 +271,8 @@ def command(words: list[str], environment: dict[str, str], cwd: str, streams: li
         import coverage
 
         coverage.process_startup(force=True)
+    if "DYING" in environment:
+        dying.prepare()
     try:
         runpy.run_module("pastcli", run_name="__main__", alter_sys=True)
     except SystemExit as end:

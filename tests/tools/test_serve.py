@@ -37,9 +37,13 @@ QUERIES = [{"query": "Where is FT-2088?", "query_id": 1, "api_list": [ORDER, *OT
 
 SLOW = '''
 import time
-def nap(seconds: float) -> str:
+from pathlib import Path
+def nap(until: str) -> str:
     """Sleep."""
-    time.sleep(seconds)
+    with open("napping", "a") as naps:
+        naps.write("x")
+    while not Path(until).exists():
+        time.sleep(0.02)
     return "slept"
 def boom() -> str:
     """Fail."""
@@ -285,12 +289,16 @@ def test_two_hundred_connections_lose_nothing(server):
 
 def test_calls_under_way_are_answered_when_the_server_is_stopped(files):
     server = Server(files, "--tools", "slow.py")
-    call = {"category": "functions", "tool_name": "slow", "api_name": "nap", "tool_input": '{"seconds": 2}'}
+    call = {"category": "functions", "tool_name": "slow", "api_name": "nap", "tool_input": '{"until": "morning"}'}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(server.post, call) for _ in range(6)]
-        time.sleep(1)
+        end = time.monotonic() + 60
+        while not (files / "napping").exists() or len((files / "napping").read_text()) < 6:
+            assert time.monotonic() < end, "not all calls came"
+            time.sleep(0.02)
         health = server.get("/health")[0]  # a slow tool holds nobody up
         server.process.send_signal(signal.SIGINT)
+        (files / "morning").touch()
         assert [one.result(30) for one in waiting] == [(200, {"error": "", "response": "slept"})] * 6 and health == 200
     assert server.process.wait(20) == 0
     with pytest.raises(OSError):

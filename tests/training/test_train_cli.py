@@ -97,14 +97,13 @@ def test_mistakes_are_one_line_with_a_hint_and_exit_2(past, material, tiny_model
 
 
 def test_kill_9_then_resume_publishes_one_run(begin, past, past_json, material, tiny_model):
-    words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 60, "--save-every", 5)
-    with begin(*words) as command:
-        until(lambda: list(material.glob("runs/.partial/*/state/checkpoint-*")))
-        command.kill()
+    words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 20, "--save-every", 5)
+    with begin(*words, env={"DYING": "past_hf.training.watch:Watch.on_log 8"}) as command:
+        assert command.wait().returncode == -signal.SIGKILL
     (partial,) = (material / "runs" / ".partial").iterdir()
     resumed = past(*words, "--resume", "--json")
     made = json.loads(resumed.stdout)
-    assert "going on from step " in resumed.stderr and "from step 0" not in resumed.stderr
+    assert "going on from step 5" in resumed.stderr
     assert made["run"] == partial.name and not partial.exists()
     assert past_json(*words, "--resume")["run"] == made["run"]  # nothing is done twice
 
@@ -138,9 +137,8 @@ def test_distill_makes_a_skill_of_disjoint_rounds_and_resumes_after_kill_9(begin
     assert warmed["metrics"]["examples"] == pairs  # the built-in format set stays out beside the user's own pairs
     base = warmed["outputs"]["model"]
     words = ("distill", "docs", "--questions", "questions.jsonl", "--base", base, "-o", "skill.safetensors")
-    with begin(*words) as command:
-        until(lambda: list(material.glob("runs/.partial/*/round1/sft/result.json")))
-        command.kill()
+    with begin(*words, env={"DYING": "pastcli.commands.distill:_stage 1"}) as command:
+        assert command.wait().returncode == -signal.SIGKILL
     (first,) = material.glob("runs/.partial/*/round1/sft/model/model.safetensors")
     stamp = first.stat().st_mtime_ns
     assert stamp and not (material / "skill.safetensors").exists()

@@ -12,7 +12,9 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import dying
 import psutil
 import pytest
 import torch
@@ -27,20 +29,20 @@ PATIENCE = 240
 
 @pytest.fixture
 def machines(workspace):
-    """`machines("sft", ..., each=look)` runs the same command as machine 0 and as machine 1, and gives both results.
+    """`machines("sft", ...)` runs the same command as machine 0 and as machine 1, and gives both results.
 
     A port that somebody else took between being found and being used is found anew; nothing outlives the test.
     """
     started = []
 
-    def call(*words, each=None):
+    def call(*words):
         for _ in range(5):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
             there = ("--machines", 2, "--main-process-ip", "127.0.0.1", "--main-process-port", port)
             both = [_begin(started, *words, *there, "--machine-rank", rank) for rank in (0, 1)]
-            ends = _ends(both, each)
+            ends = _ends(both)
             if not any("another process is utilizing it" in err for _, _, err in ends):
                 return ends
         raise AssertionError("no free port")
@@ -55,17 +57,15 @@ def machines(workspace):
 
 def _begin(started, *words):
     place = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process = psutil.Popen([sys.executable, "-m", "pastcli", *map(str, words), "--json"], **place)
+    program = [dying.__file__] if "DYING" in os.environ else ["-m", "pastcli"]
+    process = psutil.Popen([sys.executable, *program, *map(str, words), "--json"], **place)
     started.append(process)
     return process
 
 
-def _ends(both, each):
-    """(exit code, stdout, stderr) of each, after `each(processes)` was called until it said True."""
+def _ends(both):
+    """(exit code, stdout, stderr) of each."""
     end = time.monotonic() + PATIENCE
-    while each and not each(both) and any(process.poll() is None for process in both):
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.1)
     for process in both:
         try:
             process.wait(max(1.0, end - time.monotonic()))
@@ -79,15 +79,6 @@ def _family(process):
         return process.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-
-
-def worker(machine):
-    """The worker among a machine's descendants."""
-    for child in _family(machine):
-        words = child.cmdline()
-        if "past_hf.training.worker" in " ".join(words) and "accelerate.commands.launch" not in words:
-            return child
-    return None
 
 
 @pytest.fixture
@@ -113,15 +104,14 @@ def test_two_machines_make_one_run_with_the_numbers_of_one_process(machines, pas
 
 
 @pytest.mark.slow
-def test_kill_9_on_another_machine_is_told_by_both_and_resume_gives_the_same(machines, past, texts, workspace):
-    def kill(both):
-        log = workspace / "runs" / ".partial" / "two" / "log.jsonl"
-        if not log.is_file() or len(log.read_text().splitlines()) < 5:
-            return False
-        os.kill(worker(both[1]).pid, signal.SIGKILL)
-        return True
-
-    (code0, _, err0), (code1, _, err1) = machines(*texts, "--name", "two", each=kill)
+def test_kill_9_on_another_machine_is_told_by_both_and_resume_gives_the_same(
+    machines, past, texts, workspace, monkeypatch
+):
+    with monkeypatch.context() as dies:  # the worker of machine 1 does
+        dies.setenv("DYING", "past_hf.training.watch:Watch.on_log 5")
+        dies.setenv("DYING_RANK", "1")
+        dies.setenv("PYTHONPATH", str(Path(dying.__file__).parent))
+        (code0, _, err0), (code1, _, err1) = machines(*texts, "--name", "two")
     assert (code0, code1) == (1, 1)
     assert "worker 1: killed by SIGKILL on machine 1" in err0, err0
     assert "worker 1 was killed by SIGKILL" in err1, err1

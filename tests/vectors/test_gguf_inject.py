@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
+import dying
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
@@ -195,7 +192,7 @@ def test_identities_agree_across_formats(family):
     assert dataclasses.asdict(hf) == dataclasses.asdict(gguf)
 
 
-def test_kill_9_at_random_points_leaves_the_whole_file_or_none(make_tiny, tmp_path):
+def test_kill_9_at_any_point_leaves_the_whole_file_or_none(make_tiny, tmp_path):
     base = make_tiny(tmp_path / "base", hidden_size=256, intermediate_size=1024, num_hidden_layers=6)
     tuned = make_tiny(tmp_path / "tuned", hidden_size=256, intermediate_size=1024, num_hidden_layers=6, seed=1)
     extract_skill(base, tuned, tmp_path / "skill")
@@ -204,20 +201,19 @@ def test_kill_9_at_random_points_leaves_the_whole_file_or_none(make_tiny, tmp_pa
     before, whole = target.read_bytes(), (tmp_path / "whole.gguf").read_bytes()
     code = (
         "import sys; from pathlib import Path; from pastcli.vectors.inject import inject_skill\n"
-        "skill, target, out = map(Path, sys.argv[1:]); inject_skill([(skill, 1.0)], target, out)"
+        "skill, target, out = map(Path, sys.argv[1:]); begin(); inject_skill([(skill, 1.0)], target, out)"
     )
-    rng, midway = random.Random(0), 0
-    for attempt in range(8):
-        out = tmp_path / f"out{attempt}.gguf"
-        process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "skill", target, out])
-        while process.poll() is None and not any(tmp_path.glob(f".out{attempt}.gguf*")) and not out.exists():
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.03))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    words, rng, midway = (tmp_path / "skill", target), random.Random(0), 0
+    steps = dying.steps_of(code, *words, tmp_path / "counted.gguf")
+    points = [(step, 0.0) for step in range(1, steps + 1)] + [
+        (rng.randint(1, steps), rng.uniform(0, 0.05)) for _ in range(4)
+    ]
+    for number, (step, after) in enumerate(points):
+        out = tmp_path / f"out{number}.gguf"
+        assert dying.cut_short(code, *words, out, at=step, after=after) or after
         if out.exists():
             assert out.read_bytes() == whole
         else:
-            midway += 1
+            midway += any(tmp_path.glob(f".out{number}.gguf*"))
     assert midway >= 2, "no kill came in the middle of the work: the test has lost its point"
     assert target.read_bytes() == before

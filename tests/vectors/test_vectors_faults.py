@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
-import time
 
+import dying
 import numpy as np
 import pytest
 from past_hf.checkpoint import HFFormat
@@ -35,9 +34,10 @@ def models(tmp_path_factory):
 
 SCRIPT = """
 import sys, pathlib
+begin = globals().get("begin", lambda: None)
 from pastcli.vectors import extract_skill, inject_skill
 what, folder, out = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-print("ready", flush=True)
+begin()
 if what == "extract":
     extract_skill(folder / "sft", folder / "rl", out)
 else:
@@ -59,27 +59,19 @@ def content(path):
 
 
 @pytest.mark.parametrize("what", ["extract", "inject"])
-def test_kill_at_random_points_leaves_nothing_that_can_be_opened(models, tmp_path, what):
-    """Unless the kill came after the last byte: then all of it is there."""
-    rng = random.Random(what)
-    whole, longest, midway = None, 0.08, 0
-    for attempt in range(9):
-        out = tmp_path / f"out{attempt}"
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, what, models, out], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        process.stdout.readline()
-        if whole is not None:
-            while not out.exists() and process.poll() is None:
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, longest))
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
-        if whole is None:
-            whole = content(out)
-        elif opens(out):
+def test_kill_at_any_point_leaves_nothing_that_can_be_opened(models, tmp_path, what):
+    """At every step, and between them. Unless the kill came after the last byte: then all of it is there."""
+    rng, midway = random.Random(what), 0
+    steps = dying.steps_of(SCRIPT, what, models, tmp_path / "whole")
+    whole = content(tmp_path / "whole")
+    points = [(step, 0.0) for step in range(1, steps + 1)] + [
+        (rng.randint(1, steps), rng.uniform(0, 0.02)) for _ in range(4)
+    ]
+    for number, (step, after) in enumerate(points):
+        out = tmp_path / f"out{number}"
+        assert dying.cut_short(SCRIPT, what, models, out, at=step, after=after) or after
+        if opens(out):
             assert content(out) == whole
-            longest = max(longest * 0.7, 0.005)
         else:
             midway += out.exists()
     assert midway >= 2, "no kill came in the middle of the work: the test has lost its point"
