@@ -29,6 +29,7 @@ HARMLESS = (
     "LINES",
     "PYTHONPATH",
     "TENSORBOARD_",
+    "TORCHINDUCTOR_CACHE_DIR",
     "PWD",
     "OLDPWD",
     "SHLVL",
