@@ -236,10 +236,11 @@ def experimented(document: Mapping[str, Any], file: str) -> Closing | None:
     said = f"{arm} has {named} {levels[arm][figure]['mean']:.3f} where {other} has {levels[other][figure]['mean']:.3f}"
     if seeds < FEWEST_SEEDS:
         missing = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: add some to `seeds` in the file"
-        return Closing(f"{said}, over {seeds} seed(s). {missing}", f"past study run {file}")
-    low = found["low"]
-    if _number(low) and low > 0 and found.get("p_holm", found["p"]) < 1 - summary["confidence"]:
-        return Closing(f"{said}, over {counted(seeds, 'seeds')}: a gain", "past inspect")
+        return Closing(f"{said}, over {counted(seeds, 'seeds')}. {missing}", f"past study run {file}")
+    low, high = found["low"], found["high"]
+    if _number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
+        gains = low > 0
+        return Closing(f"{said}, over {counted(seeds, 'seeds')}: a {'gain' if gains else 'loss'}", "past inspect" if gains else "")
     seen = f"; a gain of {found['detectable']:.3f} would have been" if _number(found.get("detectable")) else ""
     return Closing(f"{said}, over {counted(seeds, 'seeds')}: no gain is shown{seen}")
 

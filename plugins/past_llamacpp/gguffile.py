@@ -43,10 +43,6 @@ class Tensor:
         """How many rows of `shape[-1]` values there are; quantisation never crosses a row."""
         return math.prod(self.shape[:-1])
 
-    @property
-    def row_bytes(self) -> int:
-        return self.nbytes // self.rows
-
 
 @dataclass(frozen=True)
 class Header:

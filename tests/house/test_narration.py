@@ -131,10 +131,12 @@ def test_inspect_lists_the_skills_of_a_workspace_and_what_they_were_measured_to_
         (3, 0.02, 0.01, "over 3 seeds: a gain", "past inspect"),
         (3, -0.02, 0.4, "no gain is shown; a gain of 0.070 would have been", ""),
         (3, 0.02, 0.2, "no gain is shown", ""),
+        (3, -0.1, 0.01, "over 3 seeds: a loss", ""),
     ],
 )
 def test_a_study_ends_with_what_its_test_carries(seeds, low, p, told, after):
-    f1 = {"by_seed": [{}] * seeds, "low": low, "p": p, "against": "SFT", "detectable": 0.07}
+    high = 0.06 if low is None or low > -0.1 else -0.01
+    f1 = {"by_seed": [{}] * seeds, "low": low, "high": high, "p": p, "against": "SFT", "detectable": 0.07}
     scores = {arm: {"f1": {"mean": mean}} for arm, mean in (("SFT", 0.1), ("SFT + skill", 0.15))}
     summary = {"confidence": 0.95, "scores": scores, "effects": {"SFT + skill": {"metrics": {"f1": f1}}}}
     document = {"study": {"arms": {"SFT + skill": {"test": True}}}, "summary": summary}

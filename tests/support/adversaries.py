@@ -83,10 +83,6 @@ def query_words(task, env, say=dump):
     return act(task, env, lambda p, n: typed(words_of(task)[n % len(words_of(task))], p), say)
 
 
-def query_numbers(task):
-    return [int(n) for n in re.findall(r"\b\d{1,9}\b", task.query)]
-
-
 def specifics(task, env, say=a_few):
     found = specifics_of(task)
     return act(task, env, lambda p, n: typed(found[n % len(found)], p), say)
