@@ -240,7 +240,9 @@ def experimented(document: Mapping[str, Any], file: str) -> Closing | None:
     low, high = found["low"], found["high"]
     if _number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
         gains = low > 0
-        return Closing(f"{said}, over {counted(seeds, 'seeds')}: a {'gain' if gains else 'loss'}", "past inspect" if gains else "")
+        return Closing(
+            f"{said}, over {counted(seeds, 'seeds')}: a {'gain' if gains else 'loss'}", "past inspect" if gains else ""
+        )
     seen = f"; a gain of {found['detectable']:.3f} would have been" if _number(found.get("detectable")) else ""
     return Closing(f"{said}, over {counted(seeds, 'seeds')}: no gain is shown{seen}")
 
