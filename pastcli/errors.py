@@ -37,6 +37,10 @@ class MismatchError(PastError):
     exit_code = 3
 
 
+class NoArithmeticError(MismatchError):
+    """Weights that nothing is added to here, though other programs may compute with them: of an unknown architecture, or quantised."""
+
+
 class GateError(PastError):
     """A threshold the user set was not met (exit code 4)."""
 

@@ -12,6 +12,7 @@ from ..config import EvalConfig
 from . import _estimates as estimates
 from . import _train
 from ._eval_models import Candidate
+from ._loading import check_model
 from ._precision import cast, tell_apart
 from ._retained import Measured
 
@@ -43,7 +44,7 @@ class Job:
 
     @property
     def last(self) -> str:
-        """The model that gates and closing words are about: the last one named."""
+        """The model that the gates are about: the last one named."""
         return [candidate.label for candidate in self.candidates if not candidate.retrieved][-1]
 
     def key(self) -> dict[str, Any]:
@@ -63,6 +64,11 @@ class Job:
         for number, candidate in enumerate(self.candidates, 1):
             run.add_input("model" if number == 1 else f"model{number}", candidate.path, label=candidate.label)
         run.add_inputs("corpus", self.documents)
+
+    def check(self) -> None:
+        """Raise what loading a model, or its first answer, would raise."""
+        for candidate in self.candidates:
+            check_model(self.plain, candidate.path)
 
     def plan(self) -> dict[str, Any]:
         """What a dry run shows."""
@@ -102,6 +108,7 @@ class Job:
         document["too_long"] = too_long
         for label, scores in document["models"].items():
             scores["retained"] = kept.found(label)
+            scores["role"] = next(candidate.role for candidate in self.candidates if candidate.label == label)
             scores["precision"] = run.manifest["metrics"].get(f"precision {label}", "unknown")
         models = {c.label: Path(c.path) for c in self.candidates if not c.retrieved}
         for label, left in cast(self.config, models, self.reference).items():

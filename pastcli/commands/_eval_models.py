@@ -24,12 +24,13 @@ BASELINES = ("retrieval",)
 @dataclass(frozen=True)
 class Candidate:
     """A model to be asked: its label, the name the user typed, and what the backend is given. With `retrieved` it has
-    passages before each question."""
+    passages before each question; `role` is what was injected into it, if anything (`_lineage.role`)."""
 
     label: str
     name: str
     path: str
     retrieved: Retrieved | None = field(default=None, compare=False)
+    role: str = field(default="", compare=False)
 
     def key(self) -> dict[str, str]:
         return {"label": self.label, "name": self.name, "path": self.path}
@@ -60,7 +61,7 @@ def candidates(typed: Sequence[str], local: bool) -> list[Candidate]:
         label = label or label_for(name, stage, control)
         if any(candidate.label == label for candidate in found):
             raise UsageError(f"two models are labelled {label!r}", "name them apart: --model LABEL=PATH")
-        found.append(Candidate(label, name, path))
+        found.append(Candidate(label, name, path, role=_lineage.role(Path(path)) if local else ""))
     return found
 
 

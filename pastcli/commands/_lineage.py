@@ -197,6 +197,18 @@ def base_model(sft: models.ModelRef, needed: bool = True) -> models.ModelRef | N
     return models.resolve(named)
 
 
+def role(path: Path) -> str:
+    """`skill` or `control` for a model that one was injected into, exported since or not; '' for any other."""
+    record, seen = runs.owner_of(path), set()
+    while record is not None and record.stage == "export" and record.id not in seen:
+        seen.add(record.id)
+        place = record.input("model")
+        record = runs.owner_of(Path(place)) if place else None
+    if record is None or record.stage != "inject":
+        return ""
+    return "skill" if record.manifest["config"].get("control", "none") in ("none", "") else "control"
+
+
 def began_from(sft: models.ModelRef, base: models.ModelRef) -> bool:
     """Whether the run that made `sft` is known to have started from the very bytes of `base`."""
     record = runs.owner_of(sft.path)

@@ -53,6 +53,16 @@ def adding(load: Load, backend: str, vectors: Skills) -> Load:
     return settled(load, lora=vectors)
 
 
+def check_vectors(vectors: Skills) -> None:
+    """Raise `MismatchError` for a skill that holds NaN or infinity; an adapter in a backend's own format is left to it."""
+    from ..vectors.checks import finite
+    from ..vectors.files.destination import form_of_suffix
+
+    for path, _ in vectors:
+        if form_of_suffix(path) is None:
+            finite.skill(path)
+
+
 def listed(vectors: Skills, base: str | None = None) -> dict[str, Any]:
     """What tells this work from that without the skills, or with another base named for adapters."""
     found = {"vectors": [[str(path.resolve()), factor] for path, factor in vectors]} if vectors else {}

@@ -16,6 +16,7 @@ from ..config import finite
 from ..errors import UsageError
 from ..files import write_lines
 from . import _options
+from ._weights import refuse_not_finite
 
 if TYPE_CHECKING:
     from ..config import IngestConfig, RlConfig, SftConfig
@@ -159,6 +160,17 @@ def train(
     write_lines(folder / "log.jsonl", result.log)
     shutil.rmtree(state, ignore_errors=True)
     return result
+
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def check_weights(model: Path, dry_run: bool) -> None:
+    """Raise `MismatchError` for a model that holds NaN or infinity: its loss would be none either. A config.json alone, without
+    weights, can be planned for."""
+    if dry_run and (model / "config.json").is_file() and not any(file for p in WEIGHTS for file in model.glob(p)):
+        return
+    refuse_not_finite(model)
 
 
 def joined(config: Any, as_json: bool) -> bool:

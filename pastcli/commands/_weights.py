@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 from .. import output
 
@@ -15,6 +16,14 @@ def weights_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     _say_if_slow()
     with output.progress(label, "M weights") as update:
         yield lambda done, total: update(done // 10**6, max(total // 10**6, 1))
+
+
+def refuse_not_finite(model: Path, base: Path | None = None) -> None:
+    """Raise `MismatchError` for a model that holds NaN or infinity; nothing is looked at twice (see `checks.finite`)."""
+    from ..vectors.checks import finite
+
+    with weights_progress("looking for NaN") as progress:
+        finite.model(model, base, progress)
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import api, hashing, models, output, registry
+from ._loading import check_model
 
 if TYPE_CHECKING:
     from ..config import GenerateConfig
@@ -18,9 +19,11 @@ def writer(model: str | None, backend: str) -> tuple[str, Path | None]:
     """(what stands for the model in the cache, its path on disk if it has one)."""
     if model is None:
         return "rules", None
-    if not getattr(registry.load("chat", backend), "local", True):
+    load = registry.load("chat", backend)
+    if not getattr(load, "local", True):
         return f"{backend}:{model}", None
     path = models.resolve(model).path
+    check_model(load, str(path))
     return hashing.hash_weights(path), path
 
 

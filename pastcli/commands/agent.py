@@ -32,7 +32,7 @@ from ._options import (
     show_plan,
     with_settings,
 )
-from ._skills import Scale, Vectors, add_inputs, adding, listed, skills
+from ._skills import Scale, Vectors, add_inputs, adding, check_vectors, listed, skills
 
 if TYPE_CHECKING:
     from ..agent.player import Result
@@ -120,7 +120,7 @@ def command(
     if dry_run:
         with runs.start("agent", config, extra=extra, **may) as run:
             _add_inputs(run, extra)
-            check_model(load, path, template)
+            _check(load, extra)
             show_plan(_plan(loaded, config, path), config, sources, as_json)
         return
     record = finished_before("agent", config, extra, resume)
@@ -138,6 +138,12 @@ def _add_inputs(run: runs.Run, extra: dict[str, Any]) -> None:
         if kind in extra:
             run.add_input(kind, extra[kind])
     add_inputs(run, [(Path(path), factor) for path, factor in extra.get("vectors", [])])
+
+
+def _check(load: Any, extra: dict[str, Any]) -> None:
+    """Raise what loading the model and its skills would raise, and of weights that are no numbers."""
+    check_model(load, extra["model"], Path(extra["template"]) if "template" in extra else None)
+    check_vectors([(Path(path), factor) for path, factor in extra.get("vectors", [])])
 
 
 def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
@@ -175,6 +181,7 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: ru
 
     with runs.start("agent", config, extra=extra, **may) as run, ExitStack() as stack:
         _add_inputs(run, extra)
+        _check(load, extra)
         judge = judge_named(config.judge)
         also = {name: judge_named(name) for name in config.also_judge}
         chat = stack.enter_context(closing(chat_of(load, extra["model"], config)))

@@ -96,6 +96,7 @@ def command(
             run.add_inputs(key, [path] if path is not None else [])
         run.add_inputs("documents", source)
         destination = run.external("skill", out) if out else run.dir / "skill.safetensors"
+        _train.check_weights(found.path, dry_run)
         if dry_run:
             _show_plan(rounds, sft, rl, as_json)
             return

@@ -14,7 +14,6 @@ from ..errors import GateError, UsageError
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._eval_job import Job
 from ._eval_models import BASELINES, Baseline, candidates
-from ._loading import check_model
 from ._options import (
     AllowStale,
     DryRun,
@@ -31,7 +30,7 @@ from ._options import (
     with_settings,
 )
 from ._precision import loader
-from ._skills import Scale, Vectors, add_inputs, adding, listed, skills
+from ._skills import Scale, Vectors, add_inputs, adding, check_vectors, listed, skills
 
 EXAMPLE = "Example: `past eval --model SFT=@sft --model SFT+skill=@inject --questions questions.jsonl --reference SFT`"
 
@@ -121,20 +120,15 @@ def command(
             job.add_inputs(run)
             add_inputs(run, added, base)
             figure = run.external("plot", plot) if plot else None
+            job.check()
+            check_vectors(added)
             if dry_run:
-                return _planned(job, sources, as_json)
+                return show_plan(job.plan(), config, sources, as_json)
             job.evaluate(run, figure)
         record = runs.read(run.final)
     results = json.loads((record.path / "results.json").read_text(encoding="utf-8"))
     _report(record, results, config, as_json)
     _gates(results, job.last, min_f1, min_gain, record.id)
-
-
-def _planned(job: Job, sources: dict[str, str] | None, as_json: bool) -> None:
-    """What would run, with models that are whole."""
-    for candidate in job.candidates:
-        check_model(job.plain, candidate.path)
-    show_plan(job.plan(), job.config, sources, as_json)
 
 
 def _check_plot(plot: Path | None) -> None:

@@ -27,7 +27,7 @@ from ._options import (
     show_run,
     with_settings,
 )
-from ._weights import weights_progress
+from ._weights import refuse_not_finite, weights_progress
 
 EXAMPLE = "Example: `past export --model @inject --to gguf --dtype q8_0 -o model.gguf`"
 
@@ -91,6 +91,7 @@ def command(
         add_input(run, base)
         kind, inside, folder = _form(config.to)
         destination = run.external(kind, out, folder=folder) if out else run.dir / inside
+        refuse_not_finite(found.path, known.path if known else None)
         if dry_run:
             room = disk(out or runs.workspace(), size_of(found.path))
             show_plan({"would_write": str(out or f"{inside} of a new run"), **room, **extra}, config, sources, as_json)

@@ -111,6 +111,7 @@ def command(
         for key, path in given.items():
             run.add_input(key, path)
         _adapter_base.add_input(run, base)
+        _train.check_weights(found.path, dry_run)
         if dry_run:
             _show_plan(found, source, rows, config, card, as_json, sources)
             return

@@ -93,6 +93,7 @@ def command(
             _train.add_base(run, "after", start)
         run.add_inputs("documents", [*docs, *_train.mixed(config, docs)])
         run.add_inputs("dev", [dev] if dev else [])
+        _train.check_weights(start.path, dry_run)
         if dry_run:
             _train.show_plan("sft", start, rows, config, card, as_json, sources, strict)
             return

@@ -17,6 +17,7 @@ from ..errors import UsageError
 from . import _adapter_base, _lineage
 from . import _estimates as estimates
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
+from ._loading import check_model
 from ._options import (
     TARGET,
     AllowStale,
@@ -100,7 +101,7 @@ def command(
                 run.add_input(kind, path)
             run.add_inputs("vector", [path for path, _ in vectors])
             check_fit([path for path, _ in vectors], model.path)
-            loader(config)
+            check_model(loader(config), str(model.path))
             if dry_run:
                 show_plan(_plan(config, scales, vectors, model.path, asked), config, sources, as_json)
                 return

@@ -14,7 +14,7 @@ from ..api import Checkpoint, TensorSpec
 from ..cards import shareable
 from ..errors import MismatchError, PastError
 from ..standing_in import trusted
-from .checks import compatibility, grid_noise
+from .checks import compatibility, finite, grid_noise
 from .deltas.compression import Form, compress
 from .deltas.delta import Delta, Only, blocks
 from .deltas.difference import AdapterDifference, Difference, difference
@@ -90,10 +90,11 @@ def extract_skill(
 
 
 def check_pair(sft: Path, rl: Path, *, allow_lossy: bool = False, assume_parent: bool = False) -> None:
-    """Open both models, headers and samples only; raises what `extract_skill` would raise before its first block."""
+    """Open both models; raises what `extract_skill` would raise of them, also where a weight is no number."""
     with difference(sft, rl, [] if assume_parent else None) as delta:
         if not delta.exact:
             grid_noise.check(delta.sft, delta.rl, allow_lossy)
+        delta.refuse_not_finite()
 
 
 def _shapes(model: Checkpoint) -> dict[str, list[int]]:
@@ -156,7 +157,7 @@ def _not_finite(difference: Difference, span: Span) -> MismatchError:
     for model in (difference.sft, difference.rl):
         for block in span.blocks():
             if not np.isfinite(model.read(span.spec.name, *block)).all():
-                return MismatchError(f"{model.path}: tensor {span.spec.name} holds NaN or infinity")
+                return finite.broken(model.path, span.spec.name)
     return MismatchError(f"tensor {span.spec.name}: the difference overflows float32")
 
 

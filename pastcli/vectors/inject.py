@@ -11,7 +11,7 @@ from typing import Any
 from ..api import Checkpoint
 from ..config import InjectConfig, validated
 from ..errors import MismatchError, UsageError
-from .checks import compatibility
+from .checks import compatibility, finite
 from .checks.survival import OWN, SKILL, Survival
 from .deltas import projection, scales
 from .deltas.application import Change, add, is_cast, own_change, unmeasured
@@ -97,11 +97,14 @@ def inject_skill(
 
 
 def check_fit(vectors: Sequence[Path], target: Path, base: Path | None = None) -> None:
-    """Open everything an injection reads, headers only; raises what `inject_skill` would raise before its first block."""
+    """Open everything an injection reads; raises what `inject_skill` would raise of it, also where a weight is no number."""
     with closing(open_model(target, base)) as model:
         for path in vectors:
             with closing(open_skill(path)) as skill:
                 compatibility.skill_fits(skill, model)
+    finite.model(target, base)
+    for path in vectors:
+        finite.skill(path)
 
 
 def _combined(skills: Sequence[Delta], weights: Sequence[float], options: InjectConfig) -> Delta:

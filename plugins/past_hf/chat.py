@@ -10,6 +10,7 @@ from typing import Any
 
 from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import ContextOverflow, UsageError
+from pastcli.vectors.checks import finite
 
 from .materialize import encode, load_model, load_tokenizer, working_dtype
 from .quiet import quiet
@@ -30,9 +31,10 @@ def load_chat(
 
 
 def check(path: Path, template: Path | None = None) -> None:
-    """Raise what `load_chat` would of a model whose tokenizer is missing or broken, without reading a weight."""
+    """Raise what `load_chat`, or the first answer, would of a model whose tokenizer is missing or broken, or that holds NaN."""
     if path.is_dir():  # a GGUF would have to be converted first
         load_tokenizer(path)
+    finite.model(path)
 
 
 load_chat.check = check  # type: ignore[attr-defined]  # what a dry run asks: would this model load?

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pastcli.api import Checkpoint, Identity, TensorSpec
-from pastcli.errors import MismatchError, UsageError
+from pastcli.errors import MismatchError, NoArithmeticError, UsageError
 from pastcli.files import read_json
 from pastcli.hashing import shapes_sha256
 from pastcli.vectors.checks.vocabulary import HEADS
@@ -222,7 +222,7 @@ class HFCheckpoint:
             raise MismatchError(f"{self.path} has no tensor {name}")
         dtype = self.shards[self._where[name]].entries[self._stored[name]].dtype
         if dtype not in arithmetic.STORAGE:
-            raise MismatchError(
+            raise NoArithmeticError(
                 f"{self.path}: tensor {name} is stored as {dtype}, on which no weight arithmetic is done"
             )
         return arithmetic.widen(self.raw(name, start, stop), dtype)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pastcli.errors import MismatchError, PastError
+from pastcli.errors import MismatchError, PastError, NoArithmeticError
 from pastcli.files import read_json
 from pastcli.hashing import tokens_sha256
 
@@ -64,7 +64,7 @@ _DEQUANTISE = {
 
 
 def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
-    """Raise `MismatchError` for a model whose stored weights are no numbers to add to, with the command that helps."""
+    """Raise `NoArithmeticError` for a model whose stored weights are no numbers to add to, with the command that helps."""
     settings = config.get("quantization_config")
     if not isinstance(settings, dict):
         return
@@ -77,7 +77,7 @@ def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
         if command
         else ("take the unquantised checkpoint that it was made from (its model card names it): hf download ORIGINAL")
     )
-    raise MismatchError(
+    raise NoArithmeticError(
         f"{path} is quantised ({method}): its stored weights are no numbers that a skill can be added to", hint
     )
 

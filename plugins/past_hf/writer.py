@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pastcli.api import TensorSpec
-from pastcli.errors import MismatchError, UsageError
+from pastcli.errors import UsageError
 from pastcli.files import write_json
+from pastcli.vectors.checks import finite
 from pastcli.vectors.files.safetensors import SafeWriter, header_text
 from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
@@ -77,9 +78,8 @@ class HFWriter:
             raw = self.template.raw(name, start, stop)
             made = arithmetic.recast(raw, spec.dtype, kind)
             if made is None:
-                finite = np.isfinite(arithmetic.widen(raw, spec.dtype)).all()
-                broken = MismatchError(f"{self.template.path}: tensor {name} holds NaN or infinity")
-                raise arithmetic.overflow(name) if finite else broken
+                sound = np.isfinite(arithmetic.widen(raw, spec.dtype)).all()
+                raise arithmetic.overflow(name) if sound else finite.broken(self.template.path, name)
             writer.write(self.template.stored_name(name), start, made)
 
     def _carry(self) -> None:

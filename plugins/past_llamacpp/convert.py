@@ -13,6 +13,7 @@ from pastcli import config as configs
 from pastcli.conversions import kept
 from pastcli.errors import UsageError
 from pastcli.hashing import hash_path
+from pastcli.vectors.checks import finite
 from pastcli.vectors.files import stream
 from pastcli.vectors.files.opening import format_of
 
@@ -72,6 +73,7 @@ def check(path: Path, template: Path | None = None) -> None:
             GGUFFormat().layout_for(checkpoint, template).close()
         finally:
             checkpoint.close()
+    finite.model(ref.path)
 
 
 def runnable_adapter(path: Path, base: Path, cache: Path | None = None) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pastcli.errors import MismatchError
+from pastcli.errors import MismatchError, NoArithmeticError
 from pastcli.words import counted
 
 from .families import ARCHITECTURES, EXPERTS, Family
@@ -24,9 +24,9 @@ _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
 def family(header: Header) -> Family:
-    """The family of a file; raises `MismatchError` for an architecture whose HF names are not known."""
+    """The family of a file; raises `NoArithmeticError` for an architecture whose HF names are not known."""
     if header.architecture not in ARCHITECTURES:
-        raise MismatchError(
+        raise NoArithmeticError(
             f"{header.path} has the architecture {header.architecture!r}, whose HF names are not known",
             f"supported: {', '.join(ARCHITECTURES)}",
         )
@@ -44,7 +44,7 @@ def class_name(header: Header) -> str:
 def hf_names(header: Header) -> dict[str, str]:
     """{HF name: GGUF name} of the file's tensors, in file order; the experts of a layer share one GGUF tensor.
 
-    Raises `MismatchError` for what has no HF name.
+    Raises `NoArithmeticError` for what has no HF name.
     """
     kind = family(header)
     to_hf = dict(_stems(header, kind))
@@ -54,7 +54,7 @@ def hf_names(header: Header) -> dict[str, str]:
         if stem in to_hf:
             found |= {f"{hf}.{suffix}": name for hf in to_hf[stem]}
         elif not HF_ONLY_IN_GGUF.match(name):
-            raise MismatchError(
+            raise NoArithmeticError(
                 f"{header.path}: the tensor {name} has no HF name in the architecture {header.architecture}",
                 f"supported are plain {', '.join(ARCHITECTURES)} models",
             )

@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from vectors_tools import moved, weights, write_model
+from vectors_tools import moved, read_model, weights, write_file, write_model
 
 
 @pytest.fixture
@@ -89,6 +89,10 @@ def ready(pair, past, tiny_model):
     (pair / "mine" / "photo.jpg").write_bytes(b"x")
     (pair / "base.gguf").write_bytes(b"GGUF")
     shutil.copytree(tiny_model, pair / "asked")
+    shutil.copytree(tiny_model, pair / "taught")
+    (pair / "taught" / "model.safetensors").unlink()
+    write_file(pair / "taught" / "model.safetensors", moved(read_model(tiny_model), 1, 1e-3))
+    past("extract", "--sft", "asked", "--rl", "taught", "-o", "asking.safetensors")
     return pair
 
 
@@ -99,7 +103,7 @@ def refusal(said):
 
 
 COMMANDS = {
-    "sweep": ("sweep", "--vector", "skill.safetensors", "--target", "sft", "--questions", "q.jsonl"),
+    "sweep": ("sweep", "--vector", "asking.safetensors", "--target", "asked", "--questions", "q.jsonl"),
     "probe": ("probe-orthogonality", "--base", "sft", "--sft", "sft", "--rl", "rl"),
     "ingest": ("ingest", "docs"),
     "agent": ("agent", "--tools", "tools.json", "--query", "2 + 2?", "--model", "m.json", "--backend", "echo"),

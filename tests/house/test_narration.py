@@ -7,7 +7,7 @@ import re
 
 import pytest
 from conftest import ROOT
-from vectors_tools import moved, weights, write_model
+from vectors_tools import moved, read_model, weights, write_file, write_model
 
 from pastcli import narration, runs
 from pastcli.words import counted
@@ -75,6 +75,54 @@ def test_eval_never_calls_an_unshown_difference_better_and_says_what_would_show_
     assert "needed" not in enough.judgement
     assert "skill is better than sft" in narration.evaluated(results(0.2, 0.05, 0.001)).judgement
     assert "skill is worse than sft" in narration.evaluated(results(-0.2, 0.05, 0.001)).judgement
+
+
+def several(**models):
+    """An evaluation of `sft` and others, each given as (role, gain in F1, its p)."""
+    document = results(0.0, 0.1, 1.0)
+    document["models"] = {"sft": {"f1": {"mean": 0.4}, "role": ""}}
+    document["differences"] = {}
+    for label, (role, mean, p) in models.items():
+        document["models"][label] = {"f1": {"mean": 0.4 + mean}, "role": role}
+        found = {"mean": mean, "low": mean - 0.02, "high": mean + 0.02, "p": p, "p_holm": p}
+        document["differences"][label] = {"f1": found}
+    return document
+
+
+def test_the_words_after_an_evaluation_are_about_the_skill_and_not_about_what_was_named_last():
+    told = narration.evaluated(several(skill=("skill", 0.2, 0.001), random=("control", 0.001, 0.9))).judgement
+    assert told.startswith("skill is better than sft: F1 +0.200") and told.endswith("The control random: F1 +0.001 [-0.019, +0.021], p 0.9")
+    too = narration.evaluated(several(format=("control", 0.19, 0.001), skill=("skill", 0.2, 0.001))).judgement
+    assert too.startswith("skill is better") and "The control format is better than sft too (F1 +0.190" in too
+    worse = narration.evaluated(several(skill=("skill", -0.2, 0.001), random=("control", 0.001, 0.9)))
+    assert worse.judgement.startswith("skill is worse than sft") and worse.next == ""
+
+
+def test_models_that_carry_no_skill_are_spoken_of_one_by_one():
+    told = narration.evaluated(several(base=("", -0.2, 0.001), other=("", 0.2, 0.001), zero=("control", 0.0, 1.0))).judgement
+    assert "base is worse than sft" in told and "other is better than sft" in told and "The control zero" in told
+    many = narration.evaluated(several(**{f"m{n}": ("", 0.2, 0.001) for n in range(5)})).judgement
+    assert "m2 is better" in many and "m3" not in many and "2 models more in the table" in many
+    alone = narration.evaluated(several(random=("control", 0.001, 0.9))).judgement
+    assert alone.startswith("random is not shown to be better than sft") and "The control" not in alone
+
+
+def test_which_model_carries_the_skill_is_known_by_what_made_it(past, past_json, workspace, make_tiny):
+    """Also where it was exported since, and whatever it is called or where it stands."""
+    base = make_tiny(workspace / "sft")
+    make_tiny(workspace / "rl")
+    tensors = moved(read_model(base), 1, 1e-2)
+    (workspace / "rl" / "model.safetensors").unlink()
+    write_file(workspace / "rl" / "model.safetensors", tensors)
+    past("extract", "--sft", "sft", "--rl", "rl", "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", "sft", "--name", "one")
+    past("inject", "--vector", "v.safetensors", "--target", "sft", "--name", "two", "--control", "random")
+    past("export", "--model", "one", "--to", "hf", "--name", "three")
+    (workspace / "q.jsonl").write_text('{"question": "Which river?", "answer": "fox"}\n')
+    asked = [word for name in ("A=sft", "B=three", "C=two", "D=rl") for word in ("--model", name)]
+    found = past_json("eval", "--questions", "q.jsonl", *asked, "--max-new-tokens", 1)
+    assert [one["role"] for one in found["models"].values()] == ["", "skill", "control", ""]
+    assert found["judgement"].startswith("B is not shown to be better than A") and "The control C" in found["judgement"]
 
 
 def test_a_difference_without_an_interval_is_told_without_one():

@@ -83,6 +83,8 @@ def measure(sft: Checkpoint, rl: Checkpoint, sample: int = SAMPLE) -> GridNoise 
     """Look at about `sample` elements of every tensor of both checkpoints; None when neither is on a 16-bit grid, or nothing differs."""
     specs = sft.specs()
     grids = [_grids(checkpoint, sample) for checkpoint in (sft, rl)]
+    if {*grids[0].values(), *grids[1].values()} <= {"F32"}:
+        return None
     signal = energy = 0.0
     seen = changed = single = 0
     coarsest = "F32"
@@ -100,7 +102,7 @@ def measure(sft: Checkpoint, rl: Checkpoint, sample: int = SAMPLE) -> GridNoise 
             changed + int(moved.sum()),
             single + int((np.abs(steps[moved]) == 1).sum()),
         )
-    if coarsest == "F32" or energy == 0.0:
+    if energy == 0.0:
         return None
     return GridNoise(coarsest, changed / seen, single / changed, float(np.sqrt(min(signal / energy, 1.0))))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...api import AddingWriter, Checkpoint, CheckpointWriter, TensorSpec
 from ...errors import GateError, MismatchError, UsageError
+from ..checks import finite
 from ..checks.survival import OWN, SKILL, WAY_OUT, Survival, lossy_tensors, sums_by_tensor, survivals
 from ..files.destination import Storage, form_of_suffix, writer_for
 from ..files.opening import Overlay
@@ -162,10 +163,10 @@ class _Adding:
         name = span.spec.name
         for start, stop in span.blocks():
             if not np.isfinite(self._model.read(name, start, stop)).all():
-                return MismatchError(f"{self._model.path}: tensor {name} holds NaN or infinity")
+                return finite.broken(self._model.path, name)
             for what, delta in changes.items():
                 if not np.isfinite(delta.block(name, start, stop)).all():
-                    return MismatchError(f"{what} holds NaN or infinity in tensor {name}")
+                    return finite.broken_change(what, name)
         return overflow(name)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...api import Adapter, Checkpoint, LowRank, StoredBits, TensorSpec
 from ...errors import MismatchError
-from ..checks import compatibility
+from ..checks import compatibility, finite
 from ..files.opening import base_path, format_of, open_model, refuse_tied
 from ..files.stream import Span, run, spans
 from ..numbers.lowrank import concatenated
@@ -50,6 +50,11 @@ class Difference:
         for _ in run(spans(self.specs().values()), compare, progress):
             pass
         return {name: spec for name, spec in self.specs().items() if name in found}
+
+    def refuse_not_finite(self) -> None:
+        """Raise `MismatchError`, naming model and tensor, for a weight that is no number."""
+        for model in (self.sft, self.rl):
+            finite.model(model.path)
 
     def _differs(self, name: str, start: int, stop: int) -> bool:
         """By bit patterns first, which nothing need be copied for. -0 is 0; what is not finite never equals."""
@@ -97,6 +102,11 @@ class AdapterDifference:
         return concatenated(
             [(adapter.factors(name), sign) for adapter, sign in self._adapters if name in adapter.specs()]
         )
+
+    def refuse_not_finite(self) -> None:
+        """The same of the factors, which refuse it when they are read: the layout's own weights stand in no change."""
+        for name in self._specs:
+            self.factors(name)
 
     def block(self, name: str, start: int, stop: int) -> np.ndarray:
         total = np.zeros(stop - start, np.float32)

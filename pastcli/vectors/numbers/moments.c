@@ -7,7 +7,7 @@
  */
 #include "kernels.h"
 
-enum { PAD = 32 };
+enum { PAD = 32, AHEAD = 2 };
 
 typedef struct {
     double aa, bb, ab, squares;
@@ -35,6 +35,14 @@ FOR_EACH_WIDTH static Products products(const float *restrict a, const float *re
     return sums;
 }
 
+static inline double total(const float *sums)
+{
+    double all = 0;
+    for (int j = 0; j < PAD; j++)
+        all += sums[j];
+    return all;
+}
+
 /* Sum of n float32, n a multiple of PAD: in float32 over a tile, which is far below what a control resolves. */
 FOR_EACH_WIDTH static double plain_sum(const float *restrict a, Py_ssize_t n)
 {
@@ -42,10 +50,7 @@ FOR_EACH_WIDTH static double plain_sum(const float *restrict a, Py_ssize_t n)
     for (Py_ssize_t begin = 0; begin < n; begin += PAD)
         for (int j = 0; j < PAD; j++)
             sum[j] += a[begin + j];
-    double total = 0;
-    for (int j = 0; j < PAD; j++)
-        total += sum[j];
-    return total;
+    return total(sum);
 }
 
 /* The last step of splitmix64 (Steele, Lea and Flood 2014): random bits out of a counter. */
@@ -58,35 +63,83 @@ static inline uint64_t mixed(uint64_t x)
     return x ^ (x >> 31);
 }
 
+/* A number with the sign that bit j says. */
+static inline float flipped(float number, uint32_t bits, int j)
+{
+    uint32_t value;
+    memcpy(&value, &number, 4);
+    value ^= (bits << (31 - j)) & 0x80000000u;
+    memcpy(&number, &value, 4);
+    return number;
+}
+
 /* The same with random signs: place p of the whole block takes bit p % 32 of the p / 32-th draw. */
 FOR_EACH_WIDTH static double signed_sum(const float *restrict a, Py_ssize_t n, uint64_t seed, uint64_t *draws)
 {
     float sum[PAD] = {0};
     for (Py_ssize_t begin = 0; begin < n; begin += PAD) {
         uint32_t bits = (uint32_t)(mixed(seed + ++*draws * 0x9E3779B97F4A7C15u) >> 32);
-        for (int j = 0; j < PAD; j++) {
-            uint32_t value;
-            float turned;
-            memcpy(&value, a + begin + j, 4);
-            value ^= (bits << (31 - j)) & 0x80000000u;
-            memcpy(&turned, &value, 4);
-            sum[j] += turned;
-        }
+        for (int j = 0; j < PAD; j++)
+            sum[j] += flipped(a[begin + j], bits, j);
     }
-    double total = 0;
-    for (int j = 0; j < PAD; j++)
-        total += sum[j];
-    return total;
+    return total(sum);
+}
+
+/* `products` of the first two changes, with what is asked of each alone, in one loop: the sums of one run beside those of another.
+ * Each is taken in the order of the functions around this one, so the bits are theirs. */
+FOR_EACH_WIDTH static Products both(const float *restrict a, const float *restrict b, Py_ssize_t n, uint64_t seed,
+                                    uint64_t *draws, double *plain, double *turned)
+{
+    double aa[LANES] = {0}, bb[LANES] = {0}, ab[LANES] = {0}, squares[LANES] = {0};
+    float first[PAD] = {0}, second[PAD] = {0}, signs[PAD] = {0};
+    for (Py_ssize_t begin = 0; begin < n; begin += PAD) {
+        uint32_t bits = (uint32_t)(mixed(seed + ++*draws * 0x9E3779B97F4A7C15u) >> 32);
+        for (int j = 0; j < PAD; j++) {
+            first[j] += a[begin + j];
+            second[j] += b[begin + j];
+            signs[j] += flipped(a[begin + j], bits, j);
+        }
+        for (int i = 0; i < PAD; i += LANES)
+            for (int j = 0; j < LANES; j++) {
+                double x = a[begin + i + j], y = b[begin + i + j], xy = x * y;
+                aa[j] += x * x;
+                bb[j] += y * y;
+                ab[j] += xy;
+                squares[j] += xy * xy;
+            }
+    }
+    Products sums = {0, 0, 0, 0};
+    for (int j = 0; j < LANES; j++) {
+        sums.aa += aa[j];
+        sums.bb += bb[j];
+        sums.ab += ab[j];
+        sums.squares += squares[j];
+    }
+    plain[0] += total(first);
+    plain[1] += total(second);
+    *turned += total(signs);
+    return sums;
 }
 
 typedef struct {
     const Side *sides;
     const int (*edges)[2];
-    int changes, packed;
-    Py_ssize_t columns;
+    int held, changes, packed;
+    Py_ssize_t columns, n;
     uint64_t seed, draws;
     double *gram, *squares, *rows, *sums, *signs;
 } Task;
+
+/* Ask memory for a tile of every side that will be worked on soon. */
+static void ask_for(const Task *task, Py_ssize_t start, Py_ssize_t n)
+{
+    for (int k = 0; k < task->held; k++) {
+        const Side *side = &task->sides[k];
+        const char *from = (const char *)side->view.buf + start * side->view.itemsize, *end = from + n * side->view.itemsize;
+        for (; from < end; from += 64)
+            __builtin_prefetch(from, 0, 2);
+    }
+}
 
 /* One tile of every change, padded with zeros; gives the padded length. */
 static Py_ssize_t tiles_at(const Task *task, Py_ssize_t start, Py_ssize_t n, float (*tiles)[STRIP])
@@ -108,15 +161,23 @@ static void one_row(Task *task, Py_ssize_t row)
     int changes = task->changes;
     for (Py_ssize_t start = 0; start < task->columns; start += STRIP) {
         Py_ssize_t n = task->columns - start < STRIP ? task->columns - start : STRIP;
+        Py_ssize_t soon = row * task->columns + start + AHEAD * STRIP;
+        if (soon + STRIP <= task->n)
+            ask_for(task, soon, STRIP);
         Py_ssize_t padded = tiles_at(task, row * task->columns + start, n, tiles);
-        for (int k = 0; k < changes; k++)
-            task->sums[k] += plain_sum(tiles[k], padded);
-        *task->signs += signed_sum(tiles[0], padded, task->seed, &task->draws);
-        if (changes == 1)
+        Products pair = {0};
+        if (changes > 1)
+            pair = both(tiles[0], tiles[1], padded, task->seed, &task->draws, task->sums, task->signs);
+        else {
+            task->sums[0] += plain_sum(tiles[0], padded);
+            *task->signs += signed_sum(tiles[0], padded, task->seed, &task->draws);
             task->gram[0] += products(tiles[0], tiles[0], padded).aa;
+        }
+        for (int k = 2; k < changes; k++)
+            task->sums[k] += plain_sum(tiles[k], padded);
         for (int i = 1; i < changes; i++)
             for (int j = 0; j < i; j++) {
-                Products found = products(tiles[j], tiles[i], padded);
+                Products found = i == 1 ? pair : products(tiles[j], tiles[i], padded);
                 whole[j][i] += found.ab;
                 task->squares[j * changes + i] += found.squares;
                 if (j == 0) /* each change's square once: its own with the first, the first's with the second */
@@ -173,6 +234,8 @@ PyObject *py_moments(PyObject *module, PyObject *args)
     for (int k = 0; k < held; k++)
         task.packed = task.packed && !sides[k].wide;
     task.seed = seed;
+    task.n = n;
+    task.held = held;
     task.changes = parse_edges(edges, held, parsed);
     if (task.changes >= 0 && (task.columns < 1 || n % task.columns))
         PyErr_Format(PyExc_ValueError, "%zd elements are no whole rows of %zd", n, task.columns);

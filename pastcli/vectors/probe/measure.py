@@ -39,10 +39,13 @@ def check(
     began_from_base: Collection[str] = (),
     allow_lossy: bool = False,
 ) -> list[str]:
-    """Open every model, headers and samples only; raises what `probe` would raise before its first block. The warnings."""
+    """Open every model; raises what `probe` would raise of them, also where a weight is no number. The warnings."""
     with ExitStack() as stack:
         changes = _opened(stack, base, sft, rl, target_sft, sft2, rl2)
-        return _checked(changes, began_from_base, allow_lossy).warnings
+        checked = _checked(changes, began_from_base, allow_lossy)
+        for change in changes.values():
+            change.refuse_not_finite()
+        return checked.warnings
 
 
 def _opened(
@@ -164,6 +167,8 @@ def rows(changes: Mapping[str, Any], seed: int, progress: Callable[[int, int], N
         arrays = readers.read(span.spec.name, span.start, span.stop)
         sums = moments(arrays, readers.edges, _row_length(span), _seed(seed, span))
         if not np.isfinite(sums.gram).all():
+            for change in changes.values():  # says which model
+                change.refuse_not_finite()
             raise MismatchError(f"tensor {span.spec.name} holds NaN or infinity in one of the models")
         return sums
 
