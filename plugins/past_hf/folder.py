@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pastcli.errors import MismatchError, PastError, NoArithmeticError
+from pastcli.errors import MismatchError, NoArithmeticError, PastError
 from pastcli.files import read_json
 from pastcli.hashing import tokens_sha256
 

@@ -121,7 +121,9 @@ def test_a_quantised_model_is_left_to_who_loads_it(workspace, past, tiny_model, 
     """Its weights are no numbers to look at; that is no reason to say they are none."""
     model = make_tiny(workspace / "packed")
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq", "bits": 4}}))
+    (model / "config.json").write_text(
+        json.dumps({**config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+    )
     (workspace / "q.jsonl").write_text('{"question": "Which river?", "answer": "fox"}\n')
     past("eval", "--questions", "q.jsonl", "--model", "packed", "--dry-run")
 

@@ -91,7 +91,9 @@ def several(**models):
 
 def test_the_words_after_an_evaluation_are_about_the_skill_and_not_about_what_was_named_last():
     told = narration.evaluated(several(skill=("skill", 0.2, 0.001), random=("control", 0.001, 0.9))).judgement
-    assert told.startswith("skill is better than sft: F1 +0.200") and told.endswith("The control random: F1 +0.001 [-0.019, +0.021], p 0.9")
+    assert told.startswith("skill is better than sft: F1 +0.200") and told.endswith(
+        "The control random: F1 +0.001 [-0.019, +0.021], p 0.9"
+    )
     too = narration.evaluated(several(format=("control", 0.19, 0.001), skill=("skill", 0.2, 0.001))).judgement
     assert too.startswith("skill is better") and "The control format is better than sft too (F1 +0.190" in too
     worse = narration.evaluated(several(skill=("skill", -0.2, 0.001), random=("control", 0.001, 0.9)))
@@ -99,7 +101,9 @@ def test_the_words_after_an_evaluation_are_about_the_skill_and_not_about_what_wa
 
 
 def test_models_that_carry_no_skill_are_spoken_of_one_by_one():
-    told = narration.evaluated(several(base=("", -0.2, 0.001), other=("", 0.2, 0.001), zero=("control", 0.0, 1.0))).judgement
+    told = narration.evaluated(
+        several(base=("", -0.2, 0.001), other=("", 0.2, 0.001), zero=("control", 0.0, 1.0))
+    ).judgement
     assert "base is worse than sft" in told and "other is better than sft" in told and "The control zero" in told
     many = narration.evaluated(several(**{f"m{n}": ("", 0.2, 0.001) for n in range(5)})).judgement
     assert "m2 is better" in many and "m3" not in many and "2 models more in the table" in many

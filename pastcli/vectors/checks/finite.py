@@ -23,7 +23,9 @@ Progress = Callable[[int, int], None]
 Read = Callable[[str, int, int], np.ndarray]
 
 
-HINT = "it cannot be trained, asked or added to: take it from where it was sound (an overflow in 16 bits makes infinities)"
+HINT = (
+    "it cannot be trained, asked or added to: take it from where it was sound (an overflow in 16 bits makes infinities)"
+)
 
 
 def broken(model: Path, tensor: str) -> MismatchError:
