@@ -15,6 +15,7 @@ from ._eval_models import Candidate
 from ._loading import check_model
 from ._precision import cast, tell_apart
 from ._retained import Measured
+from ._skills import Skills, add_inputs, check_vectors
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Question
@@ -59,16 +60,17 @@ class Job:
             **looked_up,
         }
 
-    def add_inputs(self, run: runs.Run) -> None:
+    def begin(self, run: runs.Run, added: Skills, base: str | None) -> None:
+        """Record what goes in, the skills `added` and a base named for adapters too; raise what loading a model, or its first
+        answer, would raise."""
         run.add_input("questions", self.questions)
         for number, candidate in enumerate(self.candidates, 1):
             run.add_input("model" if number == 1 else f"model{number}", candidate.path, label=candidate.label)
         run.add_inputs("corpus", self.documents)
-
-    def check(self) -> None:
-        """Raise what loading a model, or its first answer, would raise."""
+        add_inputs(run, added, base)
         for candidate in self.candidates:
             check_model(self.plain, candidate.path)
+        check_vectors(added)
 
     def plan(self) -> dict[str, Any]:
         """What a dry run shows."""

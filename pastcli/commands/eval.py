@@ -30,7 +30,7 @@ from ._options import (
     with_settings,
 )
 from ._precision import loader
-from ._skills import Scale, Vectors, add_inputs, adding, check_vectors, listed, skills
+from ._skills import Scale, Vectors, adding, listed, skills
 
 EXAMPLE = "Example: `past eval --model SFT=@sft --model SFT+skill=@inject --questions questions.jsonl --reference SFT`"
 
@@ -117,11 +117,8 @@ def command(
     if record is None:
         may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
         with runs.start("eval", config, extra=extra, **may) as run:
-            job.add_inputs(run)
-            add_inputs(run, added, base)
+            job.begin(run, added, base)
             figure = run.external("plot", plot) if plot else None
-            job.check()
-            check_vectors(added)
             if dry_run:
                 return show_plan(job.plan(), config, sources, as_json)
             job.evaluate(run, figure)
