@@ -24,12 +24,6 @@ WHOLE, MOST = 0.99, 0.9
 FEWEST_SEEDS = 3
 """With fewer the interval over seeds rests on one or no degree of freedom."""
 
-SHOWN = 0.05
-"""A difference whose p, corrected for all that were tested, is below this is called one."""
-
-MOST_TOLD = 3
-"""Models that the words after an evaluation speak of, one by one."""
-
 FEW_QUESTIONS = 20
 """Below this many questions only a gain of twenty points or more can be told from chance."""
 
@@ -88,7 +82,7 @@ def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) ->
     use = f"past inject --target {run['id']}" if has_skill else f"past rl --sft {run['id']} --questions questions.jsonl"
     if run["config"].get("phase") == "encoding":
         use = f"past sft DOCS --phase adaptation --after {run['id']}"
-    if not (_number(first) and _number(last)):
+    if not (number(first) and number(last)):
         return Closing(f"trained for {counted(metrics.get('steps', 0), 'steps')}", use)
     fell = f"the loss went from {first:.2f} to {last:.2f} in {counted(metrics['steps'], 'steps')}"
     if last > 0.8 * first:
@@ -115,10 +109,10 @@ def _dead(reward: float) -> tuple[str, str, str]:
 
 def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     first, last, dead = (metrics.get(name) for name in ("reward_first", "reward_last", "dead_groups"))
-    if not (_number(first) and _number(last)):
+    if not (number(first) and number(last)):
         return Closing(f"trained for {counted(metrics.get('steps', 0), 'steps')}; no reward was logged")
     rose = f"the mean reward went from {first:.2f} to {last:.2f}"
-    if _number(dead) and dead > MOSTLY_DEAD:
+    if number(dead) and dead > MOSTLY_DEAD:
         why, mend, again = _dead(last)
         return Closing(f"{dead:.0%} of the groups were dead ({rose}): {why}; {mend}", again)
     if last <= first + 0.01:
@@ -130,7 +124,7 @@ def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> 
 
 def _extract(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     kept = metrics.get("energy")
-    share = f", {kept:.1%} of its squared norm kept" if _number(kept) and kept < 1 else ""
+    share = f", {kept:.1%} of its squared norm kept" if number(kept) and kept < 1 else ""
     said = f"the skill changes {counted(metrics['tensors'], 'tensors')}, its norm is {metrics['norm']:.3g}{share}"
     return Closing(said, f"past inject --vector {_skill(run)}")
 
@@ -146,10 +140,10 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     ask = f"past eval --questions questions.jsonl --model sft=@sft --model sft+skill={run['id']}"
     if control not in ("none", ""):
         return Closing(f"this is the {control} control: the skill itself is not in it", ask)
-    if not _number(survival) or metrics.get("norm") == 0:
+    if not number(survival) or metrics.get("norm") == 0:
         return Closing("nothing of a skill was added: the model is the target itself", ask)
     own, mend = metrics.get("target_survival"), "--dtype f32 or --as adapter keeps all of it"
-    if survival >= WHOLE and _number(own) and own < WHOLE:
+    if survival >= WHOLE and number(own) and own < WHOLE:
         how = "most" if own >= MOST else "only a part"
         said = f"the whole skill is in the file, but {how} of what the target had learnt (survival {own:.3f})"
         return Closing(f"{said}; {mend}", ask)
@@ -161,7 +155,7 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
 
 def _export(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     size, kept = f"{metrics['bytes'] / 1e6:.0f} MB", metrics.get("survival_training")
-    if not _number(kept):
+    if not number(kept):
         return Closing(f"the model is in {size}")
     how = "all" if kept >= WHOLE else "most" if kept >= MOST else "only a part"
     return Closing(f"the model is in {size}; {how} of what its training changed survived (cosine {kept:.3f})")
@@ -192,63 +186,6 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool], Closin
 }
 
 
-def evaluated(results: Mapping[str, Any]) -> Closing:
-    """The words after `past eval`: what was asked about against the reference, and against the baseline if there is one; then
-    what its controls come to. By F1, corrected for all that were tested. `results` is the document of an eval run.
-    """
-    baseline, reference, tested = results.get("baseline") or {}, results["reference"], results["differences"]
-    models = [name for name in results["models"] if name != baseline.get("label")]
-    others = [name for name in models if name != reference]
-    controls = [name for name in others if results["models"][name].get("role") == "control"]
-    judged = _asked_about(results["models"], others, controls) or models[-1:]
-    said = []
-    for label in judged[:MOST_TOLD]:
-        if label in tested:
-            said.append(_compared(label, reference, tested[label]["f1"], results))
-        if baseline:
-            said.append(_compared(label, baseline["label"], baseline["differences"][label]["f1"], results))
-    more = len(judged) - MOST_TOLD
-    said += [f"{counted(more, 'models')} more in the table"] if more > 0 else []
-    said += [_beside(name, reference, tested[name]["f1"]) for name in controls if name not in judged]
-    if said:
-        return Closing(". ".join(said), "past runs list" if " is better than" in said[0] else "")
-    f1 = results["models"][models[-1]]["f1"]["mean"]
-    return Closing(f"{models[-1]} has F1 {f1:.3f}; a second --model would tell whether that is better than anything")
-
-
-def _asked_about(models: Mapping[str, Any], others: list[str], controls: list[str]) -> list[str]:
-    """Of the models other than the reference those that carry a skill; where none does all but the controls; else these."""
-    with_skill = [name for name in others if models[name].get("role") == "skill"]
-    return with_skill or [name for name in others if name not in controls] or others
-
-
-def _beside(control: str, reference: str, found: Mapping[str, Any]) -> str:
-    """What a control comes to, beside the skill."""
-    if found["p_holm"] < SHOWN and found["mean"] > 0:
-        return f"The control {control} is better than {reference} too ({_gain(found)}): the skill's part is what it adds to that"
-    return f"The control {control}: {_gain(found)}"
-
-
-def _gain(found: Mapping[str, Any]) -> str:
-    low, high = found["low"], found["high"]
-    interval = f" [{low:+.3f}, {high:+.3f}]" if _number(low) and _number(high) else ""
-    return f"F1 {found['mean']:+.3f}{interval}, p {found['p_holm']:.2g}"
-
-
-def _compared(label: str, reference: str, found: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """Better, worse, or not shown, in words. Where no difference is shown, how many questions would be needed to see five
-    points of F1: n = (1.96 + 0.84)² s² / 0.05², with s from the half-width of the paired interval.
-    """
-    gain = _gain(found)
-    if found["p_holm"] < SHOWN:
-        return f"{label} is {'better' if found['mean'] > 0 else 'worse'} than {reference}: {gain}"
-    units = results["documents"] if results["units"] == "documents" else results["questions"]
-    named = results["units"] if units != 1 else results["units"].removesuffix("s")
-    needed = _needed(found, units)
-    enough = f"; about {needed} {results['units']} would be needed to see +5 points" if needed else ""
-    return f"{label} is not shown to be better than {reference} on {units} {named}: {gain}{enough}"
-
-
 def experimented(document: Mapping[str, Any], file: str) -> Closing | None:
     """The words after `past study run` of `file`: the first arm that is a test, by F1, or of a study of tools by first-call
     recall; None where there is none yet."""
@@ -268,12 +205,12 @@ def experimented(document: Mapping[str, Any], file: str) -> Closing | None:
         missing = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: add some to `seeds` in the file"
         return Closing(f"{said}, over {counted(seeds, 'seeds')}. {missing}", f"past study run {file}")
     low, high = found["low"], found["high"]
-    if _number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
+    if number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
         gains = low > 0
         return Closing(
             f"{said}, over {counted(seeds, 'seeds')}: a {'gain' if gains else 'loss'}", "past inspect" if gains else ""
         )
-    seen = f"; a gain of {found['detectable']:.3f} would have been" if _number(found.get("detectable")) else ""
+    seen = f"; a gain of {found['detectable']:.3f} would have been" if number(found.get("detectable")) else ""
     return Closing(f"{said}, over {counted(seeds, 'seeds')}: no gain is shown{seen}")
 
 
@@ -296,16 +233,7 @@ def studied(metrics: Mapping[str, Any], command: str) -> Closing:
     return Closing(said, command)
 
 
-def _needed(found: Mapping[str, Any], units: int) -> int | None:
-    """Units for a power of 80 % at five points, from the width of the interval; None if what there is would do."""
-    if not (_number(found["low"]) and _number(found["high"])) or units < 2:
-        return None
-    spread = (found["high"] - found["low"]) / 2 / 1.96 * math.sqrt(units)
-    needed = math.ceil((1.96 + 0.84) ** 2 * spread**2 / 0.05**2)
-    return needed if needed > units else None
-
-
-def _number(value: Any) -> TypeGuard[float]:
+def number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 

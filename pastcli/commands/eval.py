@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import narration, output, runs
+from .. import output, runs, verdict
 from ..config import EvalConfig
 from ..errors import GateError, UsageError
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
@@ -147,7 +147,7 @@ def _reference(reference: str | None, labels: list[str], min_gain: float | None)
 def _report(record: runs.Record, results: dict[str, Any], config: EvalConfig, as_json: bool) -> None:
     from ._eval_show import show
 
-    end = narration.evaluated(results)
+    end = verdict.evaluated(results)
     document = {"run": record.id, "outputs": record.outputs(), **results, **vars(end)}
     output.emit(document, as_json, lambda: show(results, config.confidence))
     close(end, as_json)

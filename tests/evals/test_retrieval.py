@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pastcli import narration, qa
+from pastcli import qa, verdict
 from pastcli.api import Completion, Passage, Question, Sampling
 from pastcli.errors import ContextOverflow, UsageError
 from pastcli.evals.retrieval import Reading, retrieve
@@ -188,5 +188,5 @@ def test_words_on_both_sides():
             "differences": {"sft": {"f1": {**found, "mean": -0.1, "low": -0.15, "high": -0.05}}},
         },
     }
-    said = narration.evaluated(results).judgement
+    said = verdict.evaluated(results).judgement
     assert "sft is better than base" in said and "sft is worse than retrieval" in said

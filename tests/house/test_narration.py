@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from vectors_tools import moved, read_model, weights, write_file, write_model
 
-from pastcli import narration, runs
+from pastcli import narration, runs, verdict
 from pastcli.words import counted
 
 
@@ -69,12 +69,12 @@ def results(mean, half, p, questions=12):
 
 
 def test_eval_never_calls_an_unshown_difference_better_and_says_what_would_show_it():
-    end = narration.evaluated(results(0.03, 0.12, 0.6))
+    end = verdict.evaluated(results(0.03, 0.12, 0.6))
     assert "not shown to be better" in end.judgement and "about" in end.judgement and "needed" in end.judgement
-    enough = narration.evaluated(results(0.001, 0.01, 0.8, questions=4000))
+    enough = verdict.evaluated(results(0.001, 0.01, 0.8, questions=4000))
     assert "needed" not in enough.judgement
-    assert "skill is better than sft" in narration.evaluated(results(0.2, 0.05, 0.001)).judgement
-    assert "skill is worse than sft" in narration.evaluated(results(-0.2, 0.05, 0.001)).judgement
+    assert "skill is better than sft" in verdict.evaluated(results(0.2, 0.05, 0.001)).judgement
+    assert "skill is worse than sft" in verdict.evaluated(results(-0.2, 0.05, 0.001)).judgement
 
 
 def several(**models):
@@ -90,24 +90,24 @@ def several(**models):
 
 
 def test_the_words_after_an_evaluation_are_about_the_skill_and_not_about_what_was_named_last():
-    told = narration.evaluated(several(skill=("skill", 0.2, 0.001), random=("control", 0.001, 0.9))).judgement
+    told = verdict.evaluated(several(skill=("skill", 0.2, 0.001), random=("control", 0.001, 0.9))).judgement
     assert told.startswith("skill is better than sft: F1 +0.200") and told.endswith(
         "The control random: F1 +0.001 [-0.019, +0.021], p 0.9"
     )
-    too = narration.evaluated(several(format=("control", 0.19, 0.001), skill=("skill", 0.2, 0.001))).judgement
+    too = verdict.evaluated(several(format=("control", 0.19, 0.001), skill=("skill", 0.2, 0.001))).judgement
     assert too.startswith("skill is better") and "The control format is better than sft too (F1 +0.190" in too
-    worse = narration.evaluated(several(skill=("skill", -0.2, 0.001), random=("control", 0.001, 0.9)))
+    worse = verdict.evaluated(several(skill=("skill", -0.2, 0.001), random=("control", 0.001, 0.9)))
     assert worse.judgement.startswith("skill is worse than sft") and worse.next == ""
 
 
 def test_models_that_carry_no_skill_are_spoken_of_one_by_one():
-    told = narration.evaluated(
+    told = verdict.evaluated(
         several(base=("", -0.2, 0.001), other=("", 0.2, 0.001), zero=("control", 0.0, 1.0))
     ).judgement
     assert "base is worse than sft" in told and "other is better than sft" in told and "The control zero" in told
-    many = narration.evaluated(several(**{f"m{n}": ("", 0.2, 0.001) for n in range(5)})).judgement
+    many = verdict.evaluated(several(**{f"m{n}": ("", 0.2, 0.001) for n in range(5)})).judgement
     assert "m2 is better" in many and "m3" not in many and "2 models more in the table" in many
-    alone = narration.evaluated(several(random=("control", 0.001, 0.9))).judgement
+    alone = verdict.evaluated(several(random=("control", 0.001, 0.9))).judgement
     assert alone.startswith("random is not shown to be better than sft") and "The control" not in alone
 
 
@@ -133,12 +133,12 @@ def test_a_difference_without_an_interval_is_told_without_one():
     """One question has no interval."""
     document = results(0.3, 0.1, 1.0, questions=1)
     document["differences"]["skill"]["f1"].update(low=None, high=None)
-    assert "F1 +0.300, p 1" in narration.evaluated(document).judgement
+    assert "F1 +0.300, p 1" in verdict.evaluated(document).judgement
 
 
 def test_the_number_of_questions_needed_follows_from_the_spread():
     """s = 0.5 over 100 questions: half-width 1.96 s / 10 = 0.098; n = 7.84 * 0.25 / 0.0025 = 784."""
-    told = narration.evaluated(results(0.0, 0.098, 0.9, questions=100)).judgement
+    told = verdict.evaluated(results(0.0, 0.098, 0.9, questions=100)).judgement
     assert "about 784 questions" in told
 
 
