@@ -55,3 +55,8 @@ class Interrupted(PastError):
 
 class ContextOverflow(PastError):
     """A prompt longer than the model's context window; raised by chat backends, caught by the agent loop."""
+
+
+CRASHES = (Exception, SystemExit)
+"""What somebody else's code can end in: a reward, a tool, a check, a judge. `sys.exit()` in one would end the command with
+exit code 0, as if all had been done."""

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from .api import Reward
-from .errors import PastError
+from .errors import CRASHES, PastError
 from .words import counted
+
+LARGEST = 1e15
+"""The largest reward. Groups are compared in single precision by their spread, whose square must be a number."""
 
 Rewards = Sequence[tuple[str, float, Reward]]
 """(name, weight, reward) each."""
@@ -22,8 +25,10 @@ def graded(
     """The values of one reward. Raises `PastError` naming it for an exception or a malformed result: a failing
     reward is never scored as 0."""
     try:
-        values = list(function(prompts, completions, **columns))
-    except Exception as error:
+        # Lists of its own: one that changes what it is given must not change what others grade.
+        own = {key: list(column) if isinstance(column, list) else column for key, column in columns.items()}
+        values = list(function(list(prompts), list(completions), **own))
+    except CRASHES as error:
         raise PastError(
             f"reward {name!r} failed: {type(error).__name__}: {error}",
             "a failing reward is never scored as 0; return None for what cannot be graded",
@@ -33,6 +38,8 @@ def graded(
         raise PastError(f"reward {name!r} gave {len(values)} values for {counted(len(completions), 'answers')}")
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers):
         raise PastError(f"reward {name!r} gave something that is no finite number", "return floats, or None")
+    if any(abs(value) > LARGEST for value in numbers):
+        raise PastError(f"reward {name!r} gave {max(numbers, key=abs):.3g}", f"nothing beyond {LARGEST:.0g} can be told apart")
     return values
 
 

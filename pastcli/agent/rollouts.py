@@ -15,7 +15,7 @@ from typing import Any
 
 from ..api import Completion, Episode, Judge, Rollout, Step, Task, Timed, TokenModel, ToolEnv, Verdict
 from ..config import AgentConfig
-from ..errors import ContextOverflow, PastError
+from ..errors import CRASHES, ContextOverflow, PastError
 from .drivers import form_of
 from .episode import Turn, play
 from .figures import figures
@@ -176,7 +176,7 @@ def crashes_of(part: str) -> Iterator[None]:
         yield
     except PastError:
         raise
-    except Exception as error:
+    except CRASHES as error:
         raise PastError(
             f"{part} crashed: {type(error).__name__}: {error}",
             "no episode is scored for it; mend it, and --resume goes on from the last checkpoint",

@@ -207,6 +207,29 @@ def test_a_policy_that_cheats_is_paid_less_and_stopped_by_name(
 # ---------------------------------------------------------------- crashes
 
 
+class Leaves:
+    """Somebody else's code that ends the process as if all had been done."""
+
+    def __call__(self, *_):
+        raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "pastcli.tools.environments.simulator.SchemaSimulator.call",
+        "pastcli.tools.judging.rules.RulesJudge.judge",
+        "pastcli.tools.rewards.score",
+    ],
+)
+def test_code_that_exits_ends_no_training_as_if_it_were_done(run_here, workspace, model, monkeypatch, broken):
+    write(workspace / "tools.json", queries())
+    scripted(monkeypatch, right_or_wrong)
+    monkeypatch.setattr(broken, Leaves())
+    said = run_here("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--name", "broken", code=1)
+    assert "SystemExit: 0" in said and not (workspace / "runs" / "broken").exists()
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...api import Observation, Task, ToolSpec, ToolWarnings
-from ...errors import PastError, UsageError
+from ...errors import CRASHES, PastError, UsageError
 from ..formats.functions import shown_name
 from ..schemas import every, normalise, normalise_value
 from ..validate import check
@@ -65,7 +65,7 @@ class FunctionsEnv:
             return Observation(error, "")
         try:
             return Observation("", _plain(_run(function, given)))
-        except Exception as problem:  # the user's function may raise anything; it is what the model gets to see
+        except CRASHES as problem:  # the user's function may raise anything; it is what the model gets to see
             return Observation(f"{type(problem).__name__}: {problem}"[:1000], "")
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ def _module(path: Path) -> Any:
             try:
                 with contextlib.redirect_stdout(sys.stderr):
                     spec.loader.exec_module(module)
-            except (Exception, SystemExit) as error:
+            except CRASHES as error:
                 del sys.modules[name]
                 raise PastError(
                     f"{path} cannot be run: {type(error).__name__}: {error}", "run it with python first"

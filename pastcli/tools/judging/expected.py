@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...api import Episode, ExpectedCall, Verdict
-from ...errors import PastError, UsageError
+from ...errors import CRASHES, PastError, UsageError
 from .dates import clocks, dates
 from .facts import Facts
 from .sources import Said
@@ -124,7 +124,7 @@ def run_check(check: str, episode: Episode) -> tuple[bool, str]:
     function = load_check(check)
     try:
         said_so = function(episode)
-    except Exception as error:  # the user's code may fail in any way, and must not count as a wrong answer
+    except CRASHES as error:  # the user's code may fail in any way, and must not count as a wrong answer
         raise PastError(
             f"the check {check} crashed on query {episode.task.id}: {type(error).__name__}: {error}",
             "mend the check; --resume goes on where the run stopped",
@@ -146,5 +146,5 @@ def load_check(check: str) -> Callable[[Episode], Any]:
     try:
         spec.loader.exec_module(module)
         return getattr(module, name)
-    except Exception as error:
+    except CRASHES as error:
         raise UsageError(f"the check {check} cannot be loaded: {type(error).__name__}: {error}") from error
