@@ -39,7 +39,9 @@ def graded(
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers):
         raise PastError(f"reward {name!r} gave something that is no finite number", "return floats, or None")
     if any(abs(value) > LARGEST for value in numbers):
-        raise PastError(f"reward {name!r} gave {max(numbers, key=abs):.3g}", f"nothing beyond {LARGEST:.0g} can be told apart")
+        raise PastError(
+            f"reward {name!r} gave {max(numbers, key=abs):.3g}", f"nothing beyond {LARGEST:.0g} can be told apart"
+        )
     return values
 
 
