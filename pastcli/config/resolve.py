@@ -160,9 +160,11 @@ def decisive(config: Any) -> dict[str, Any]:
     off and off by default, so that a setting added later, off, leaves the names of earlier results as they were.
 
     A default that is not off stays in the name: when it changes, so does the name, but for one that says what it is `named`.
+    (One that decides nothing is in it as `named`, whatever its value, where names of earlier results have it.)
     """
-    fields = {one.name: one for one in dataclasses.fields(config) if one.metadata.get("decides", True)}
-    values = ((name, getattr(config, name), default_of(one)) for name, one in fields.items())
+    fields = {one.name: one for one in dataclasses.fields(config)}
+    deciding = [name for name, one in fields.items() if one.metadata.get("decides", True)]
+    values = ((name, getattr(config, name), default_of(fields[name])) for name in deciding)
     found = {name: value for name, value, default in values if value != default or value not in OFF}
     named = {name: one.metadata.get("named") for name, one in fields.items() if name not in found}
     return {**found, **{name: value for name, value in named.items() if value is not None}}

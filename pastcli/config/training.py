@@ -82,8 +82,10 @@ class TrainingConfig:
     sharding: str = setting(
         "none", "with several processes: a whole model in each (DDP), or one over all (FSDP2)", choices=("none", "full")
     )
-    watchdog: bool = setting(True, "stop a run that can no longer learn, and say why")
-    patience: int = setting(10, "steps without a signal before the watchdog stops a run", at_least=1)
+    watchdog: bool = setting(True, "stop a run that can no longer learn, and say why", decides=False, named=True)
+    patience: int = setting(
+        10, "steps without a signal before the watchdog stops a run", at_least=1, decides=False, named=10
+    )
     dev_every: int = setting(10, "steps between measures of --dev", at_least=1)
     report_to: list = setting(
         [], "also log to tensorboard, trackio, wandb or mlflow, if it is installed; may repeat", decides=False

@@ -159,6 +159,8 @@ def test_a_setting_added_later_and_off_leaves_the_names_of_results_alone():
     assert decisive(stage(lr=setting(1e-4, ""), trick=setting("", ""), more=setting(False, ""))) == decisive(was)
     assert decisive(stage(lr=setting(2e-4, ""))) != decisive(was)
     assert decisive(stage(lr=setting(1e-4, ""), often=setting(5, "", decides=False))) == decisive(was)
+    guard = make_dataclass("Stage", [("guard", bool, setting(True, "", decides=False, named=True))])
+    assert decisive(guard(guard=False)) == decisive(guard()) == {"guard": True}
     used = make_dataclass("Stage", [("lr", float, setting(1e-4, "")), ("trick", str, setting("", ""))])(trick="on")
     assert decisive(used) == {"lr": 1e-4, "trick": "on"}
     # a default that goes from on to off: what was named without a word was off, and off is now said

@@ -32,10 +32,13 @@ def dead_groups(log: Sequence[Step], patience: int) -> Reason | None:
     last = log[-patience:]
     if len(last) < patience or any(step.get("dead_groups", 0.0) < 1.0 for step in last):
         return None
-    rewards = [step["reward"] for step in last if "reward" in step]
-    mean = f" ({sum(rewards) / len(rewards):.3g} on average)" if rewards else ""
+    first, mean = (_mean([step.get("reward", 0.0) for step in steps]) for steps in (log[:patience], last))
+    what = f"in {patience} steps on end all answers to each question earned the same reward ({mean:.3g} on average"
+    if mean > 2 * first:
+        learned = "if that is all there is to earn, it has learned what this reward teaches; is it what you want? See rollouts.jsonl"
+        return f"{what}, {first:.3g} at first)", learned
     return (
-        f"in {patience} steps on end all answers to each question earned the same reward{mean}",
+        f"{what})",
         "see rollouts.jsonl: can the reward tell these answers apart? Then answers must differ more "
         "(--temperature, --num-generations) or be right sometimes (more SFT, the answer format)",
     )
@@ -81,6 +84,9 @@ Rule = Callable[[Sequence[Step], int], Reason | None]
 RULES: tuple[Rule, ...] = (not_finite, dead_groups, collapsed_entropy, exploding_length, repetition)
 
 
+RESOLUTION = torch.finfo(torch.float32).eps
+
+
 class Watchdog(TrainerCallback):
     """Asks the rules after every step, and every `patience` steps whether any weight has moved. Raises `PastError`."""
 
@@ -96,23 +102,42 @@ class Watchdog(TrainerCallback):
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict | None = None, model: Any = None, **_: Any
     ) -> None:
-        if not logs or "loss" not in logs:
-            return
+        if not logs or "loss" not in logs or not state.is_world_process_zero:
+            return  # of several processes the one that writes the log: it has written this step when it stops
         self.log.append(logged({**logs, "step": state.global_step}))
         for rule in self.rules:
             if reason := rule(self.log, self.patience):
                 self._stop(state.global_step, *reason)
         if len(self.log) % self.patience == 0:
             now = _samples(model)
-            if all(torch.equal(a, b) for a, b in zip(self.first, now, strict=True)):
+            if not moved(self.first, now):
                 self._stop(state.global_step, f"no weight moved in {self.patience} steps", "raise --lr")
             self.first = now
 
     def _stop(self, step: int, what: str, mend: str) -> None:
         raise PastError(
             f"stopped at step {step}, it cannot learn like this: {what}",
-            f"{mend}; --no-watchdog goes on regardless{self.kept}",
+            f"{mend}; --resume --no-watchdog goes on regardless{self.kept}",
         )
+
+
+def moved(before: Sequence[torch.Tensor], now: Sequence[torch.Tensor]) -> bool:
+    """Whether any tensor changed by more than float32 can tell of weights of its size, root mean squares compared.
+
+    Not every change counts: one of 1e-30 to a row of zeros (padding) is there in float32. A tensor that is near zero itself, as the
+    B of a LoRA or a bias when training begins, is held against a thousandth of what all are like. (What 16 bits hold changes
+    by more than this where it changes at all.)
+    """
+    overall = _rms(torch.cat([tensor.float() for tensor in before])) if before else 0.0
+    return any(
+        _rms(b.float() - a.float()) > RESOLUTION * max(_rms(a), 1e-3 * overall)
+        for a, b in zip(before, now, strict=True)
+        if a.numel()
+    )
+
+
+def _rms(tensor: torch.Tensor) -> float:
+    return tensor.double().square().mean().sqrt().item()
 
 
 def _samples(model: Any, size: int = 256) -> list[torch.Tensor]:
