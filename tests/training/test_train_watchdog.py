@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-REWARDS = '''
+REWARDS = """
 def flat(prompts, completions, **_):
     return [0.25] * len(completions)
 
@@ -20,7 +20,7 @@ def again(prompts, completions, **_):
 
 def letter(prompts, completions, **_):
     return [text.count("e") / max(len(text), 1) for text in completions]
-'''
+"""
 WORDS = "the quick brown fox jumps over lazy dog while seven wizards brew potions".split()
 
 
@@ -30,7 +30,9 @@ def answering(tiny_model, tmp_path_factory, past_in):
     folder = tmp_path_factory.mktemp("answering")
     ask = "Question: Which river {}?\nAnswer:"
     few = [(ask.format(i), " dog" if i % 2 else " fox") for i in range(8)]
-    many = [(ask.format(i % 8), " " + " ".join(WORDS[(i * j) % 13] for j in range(1, 9))) for i in range(1, 65) if i % 13]
+    many = [
+        (ask.format(i % 8), " " + " ".join(WORDS[(i * j) % 13] for j in range(1, 9))) for i in range(1, 65) if i % 13
+    ]
     for name, pairs, epochs in (("few", few, 40), ("many", many, 15)):
         rows = [json.dumps({"prompt": prompt, "completion": completion}) + "\n" for prompt, completion in pairs]
         (folder / f"{name}.jsonl").write_text("".join(rows))
@@ -57,8 +59,18 @@ def bent(workspace, monkeypatch):
 
 LENGTH = ("few", "length", ("--steps", 60, "--max-new-tokens", 40, "--lr", "2e-3", "--beta", 0), "answers grew from ")
 AGAIN = ("many", "again", ("--steps", 100, "--max-new-tokens", 20, "--lr", "4e-3"), "answers repeat themselves: ")
-ENTROPY = ("raw", "length", ("--steps", 100, "--max-new-tokens", 20, "--lr", "1e-2"), "the entropy of the answers fell from ")
-LEARNED = ("raw", "letter", ("--steps", 100, "--max-new-tokens", 8, "--lr", "2e-2"), "it has learned what this reward teaches")
+ENTROPY = (
+    "raw",
+    "length",
+    ("--steps", 100, "--max-new-tokens", 20, "--lr", "1e-2"),
+    "the entropy of the answers fell from ",
+)
+LEARNED = (
+    "raw",
+    "letter",
+    ("--steps", 100, "--max-new-tokens", 8, "--lr", "2e-2"),
+    "it has learned what this reward teaches",
+)
 FLAT = ("few", "flat", ("--steps", 30, "--max-new-tokens", 8, "--lr", "1e-3"), "the same reward (0.25 on average)")
 STILL = ("few", "length", ("--steps", 30, "--max-new-tokens", 8, "--lr", "1e-30"), "no weight moved in 4 steps")
 
@@ -95,7 +107,9 @@ def test_a_run_that_cannot_learn_is_stopped_by_what_it_suffers_from(
 
 
 @pytest.mark.parametrize("more", [(), ("--method", "lora", "--rank", 4)])
-def test_weights_that_do_not_move_stop_sft_and_the_same_command_goes_on_without_the_watchdog(past, workspace, answering, tiny_model, more):
+def test_weights_that_do_not_move_stop_sft_and_the_same_command_goes_on_without_the_watchdog(
+    past, workspace, answering, tiny_model, more
+):
     """A padding row of zeros moves by 1e-30, and so does the B of a LoRA."""
     words = ("sft", answering / "few.jsonl", "--base", tiny_model, "--mix", "none", "--epochs", 12, "--name", "still")
     words = (*words, "--patience", 4, "--save-every", 2, *more)
