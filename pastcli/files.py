@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -62,12 +63,22 @@ def read_lines(path: Path) -> list[Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; raises `MismatchError` if there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise MismatchError(f"{path} cannot be read: {reason(error)}") from None
     if not isinstance(value, dict):
         raise MismatchError(f"{path} is not a JSON object")
     return value
+
+
+def regular(path: Path) -> Path:
+    """`path`, unless a pipe, socket or device lies there: raises `OSError`. Opening a pipe waits for somebody to write, a device has
+    no end, and what they give once is not there for the hash of an input."""
+    kind = path.stat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        what = "a pipe" if stat.S_ISFIFO(kind) else "a socket" if stat.S_ISSOCK(kind) else "a device"
+        raise OSError(errno.EINVAL, f"it is {what}, not a file", str(path))
+    return path
 
 
 def exists(path: Path) -> bool:

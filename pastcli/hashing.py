@@ -18,6 +18,7 @@ from pathlib import Path
 from .api import TensorSpec
 from .cache import recall, remember
 from .environment import cores
+from .files import regular
 
 REMEMBERED = 1 << 20
 """Digests of files from this many bytes on are kept; smaller ones are read faster than looked up."""
@@ -132,7 +133,7 @@ def _read(file: Path, alone: bool) -> str:
     from blake3 import blake3
 
     digest = blake3(max_threads=1 if alone else blake3.AUTO)
-    with open(file, "rb", buffering=0) as handle:
+    with open(regular(file), "rb", buffering=0) as handle:
         piece = memoryview(bytearray(min(_ALONE if alone else _PIECE, max(1, os.fstat(handle.fileno()).st_size))))
         while count := handle.readinto(piece):
             digest.update(piece[:count])

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import runs
 from .cache import home, recall, remember
 from .errors import MismatchError, UsageError
-from .files import exists
+from .files import exists, regular
 from .hashing import hash_path, parts_of
 
 __all__ = ["ALIASES", "ModelRef", "gguf_template", "home", "read_note", "resolve", "write_note"]
@@ -198,7 +198,7 @@ def write_note(folder: Path, base: ModelRef, template: Path | None) -> None:
 def read_note(folder: Path) -> dict[str, str]:
     """What `write_note` left; {} if nothing."""
     try:
-        note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
+        note = json.loads(regular(folder / NOTE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return note if isinstance(note, dict) else {}

@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .errors import PastError, UsageError
+from .errors import PastError, UsageError, reason
+from .files import regular
 from .hashing import hash_path
 from .words import counted
 
@@ -129,14 +130,14 @@ def read(path: Path) -> Record:
         return Record(path, _parsed(file, now.st_ino, now.st_size, now.st_mtime_ns))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PastError(
-            f"{path} is not a readable run: {error}", "`past runs list` shows the runs of a workspace"
+            f"{path} is not a readable run: {reason(error)}", "`past runs list` shows the runs of a workspace"
         ) from error
 
 
 @lru_cache(maxsize=1 << 14)
 def _parsed(file: str, inode: int, size: int, modified: int) -> Mapping[str, Any]:
     """A manifest as it lies there: a command asks for the runs of its workspace a dozen times, and there may be thousands."""
-    manifest = json.loads(Path(file).read_text(encoding="utf-8"))
+    manifest = json.loads(regular(Path(file)).read_text(encoding="utf-8"))
     if not isinstance(manifest, dict):
         raise TypeError("not an object")
     if not all(isinstance(manifest[key], str) for key in ("id", "stage", "status")):

@@ -12,8 +12,8 @@ from typing import Any
 
 from . import output, publish
 from .destinations import Claim, allowed, claim
-from .errors import UsageError
-from .files import writable, write_json
+from .errors import UsageError, reason
+from .files import regular, writable, write_json
 from .hashing import hash_path
 from .lineage import refuse_stale
 from .records import Record, located, owner_of, runs_dir, stored, workspace
@@ -49,7 +49,10 @@ class Run:
         """
         entry: dict[str, Any] = {"path": str(path), **extra}
         if Path(path).exists():
-            place = Path(path).resolve()
+            try:
+                place = regular(Path(path)).resolve()
+            except OSError as error:
+                raise UsageError(f"{path} cannot be read: {reason(error)}", "copy what it gives into a file") from None
             entry["path"], entry["hash"] = stored(place, self.final), hash_path(place)
             before = self.manifest["inputs"].get(name, {}).get("hash", entry["hash"])
             if self.resumed and before != entry["hash"]:
@@ -83,10 +86,10 @@ class Run:
         return named
 
     def _check_lineage(self) -> None:
-        for reason in refuse_stale(self.inputs(), self.allow_stale):
-            if reason not in self.manifest["stale"]:
-                self.manifest["stale"].append(reason)
-                output.warn(f"{reason} (--allow-stale)")
+        for text in refuse_stale(self.inputs(), self.allow_stale):
+            if text not in self.manifest["stale"]:
+                self.manifest["stale"].append(text)
+                output.warn(f"{text} (--allow-stale)")
 
     def add_output(self, name: str, path: Path) -> None:
         """Declare a file or folder inside `dir` as a named output."""

@@ -11,7 +11,7 @@ import typer
 from .. import hashing, narration, output, runs
 from ..config import GenerateConfig
 from ..errors import UsageError
-from ..files import write_lines
+from ..files import writable, write_lines
 from . import _train
 from ._options import (
     AllowStale,
@@ -158,7 +158,7 @@ def _print_prompts(folder: Path, as_json: bool) -> None:
     from ..ingest.generate import KINDS
     from ..ingest.generate.kinds import prompt_text
 
-    folder.mkdir(parents=True, exist_ok=True)
+    writable(folder)
     written = []
     for kind in KINDS.values():
         file = folder / f"{kind.name}.txt"

@@ -15,6 +15,7 @@ from ..config.setting import checked, finite
 from ..config.study import STAGE_TABLES, TOP, Arm, Part, Phase, Vector
 from ..config.study_tools import Arm as ToolsArm
 from ..errors import UsageError, reason
+from ..files import regular
 
 SFT_LIKE = ("imitation", "format")
 """Tables whose stage is SFT."""
@@ -175,7 +176,7 @@ def added(arm: Arm | ToolsArm) -> list[tuple[str, float]]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     try:
-        return parse_toml(path.read_text(encoding="utf-8"), str(path))
+        return parse_toml(regular(path).read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path} cannot be read: {reason(error)}", "name a study file; `past study arms` prints a start"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..api import ToolDocument
-from ..errors import UsageError
+from ..errors import UsageError, reason
+from ..files import regular
 from .warnings import Warnings
 
 SUFFIXES = (".json", ".jsonl", ".yaml", ".yml")
@@ -22,11 +23,11 @@ MOST_NODES = 5_000_000
 def read(path: Path) -> ToolDocument:
     """One file, parsed. Raises `UsageError` if it is missing, empty or no JSON, JSONL or YAML."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = regular(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"no tools file {path}", "give a file of tools, a folder of them, or mcp.json") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"tools file {path} cannot be read: {error}", "expected JSON or YAML in UTF-8") from error
+        raise UsageError(f"tools file {path} cannot be read: {reason(error)}", "expected JSON or YAML in UTF-8") from error
     if not text.strip():
         raise UsageError(f"tools file {path} is empty")
     if path.suffix in (".yaml", ".yml"):

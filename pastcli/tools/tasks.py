@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..api import ExpectedCall, Task, ToolSpec
-from ..errors import UsageError
+from ..errors import UsageError, reason
+from ..files import regular
 from .judging.expected import load_check
 
 _KNOWN = {"id", "query", "expected_calls", "expected_answer", "check", "relevant"}
@@ -25,14 +26,14 @@ _KNOWN = {"id", "query", "expected_calls", "expected_answer", "check", "relevant
 def read_tasks(path: Path) -> list[dict[str, Any]]:
     """The entries of a tasks file. Raises `UsageError` for a file that is none."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular(path).read_text(encoding="utf-8-sig")
         try:
             entries = json.loads(text)
         except ValueError:
             entries = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"tasks file {path} cannot be read: {error}", "expected a JSON list or JSONL of queries"
+            f"tasks file {path} cannot be read: {reason(error)}", "expected a JSON list or JSONL of queries"
         ) from error
     entries = entries if isinstance(entries, list) else [entries]
     for number, entry in enumerate(entries, start=1):

@@ -21,6 +21,7 @@ from typing import Any
 
 from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import PastError, UsageError, reason
+from pastcli.files import regular
 
 
 def load_chat(path: str | Path, **options: Any) -> EchoChat:
@@ -109,7 +110,7 @@ class EchoChat:
 def _entries(path: Path) -> list[Any]:
     """The items of a JSON list, or the lines of a JSONL file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = regular(path).read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
             return [json.loads(line) for line in text.split("\n") if line.strip()]
         entries = json.loads(text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pastcli import models
 from pastcli.api import Checkpoint
 from pastcli.errors import MismatchError, UsageError
+from pastcli.files import regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ class GGUFFormat:
 
     def accepts(self, path: Path) -> bool:
         try:
-            with open(path, "rb") as file:
+            with open(regular(path), "rb") as file:
                 return file.read(4) == b"GGUF"
         except OSError:
             return False

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pastcli.errors import MismatchError
+from pastcli.errors import MismatchError, reason
+from pastcli.files import regular
 from pastcli.hashing import parts_of
 from pastcli.words import counted
 
@@ -95,7 +96,10 @@ def read_header(path: Path) -> Header:
 
 def _read_part(path: Path) -> Header:
     """One file's header."""
-    size = path.stat().st_size
+    try:
+        size = regular(path).stat().st_size
+    except OSError as error:
+        raise MismatchError(f"{path} cannot be read: {reason(error)}", "give a GGUF file") from None
     wanted = min(_FIRST_READ, size)
     with open(path, "rb") as file:
         while True:

@@ -1,0 +1,71 @@
+"""A path that a command takes may lead to a pipe or a device: it is refused at once, in one line, and never opened."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from vectors_tools import moved, weights, write_model
+
+AGENT = ("agent", "--query", "2 + 2?", "--backend", "echo")
+REFUSED = {
+    "settings": ("extract", "--sft", "sft", "--rl", "rl", "--config", "ODD"),
+    "an index of shards": ("extract", "--sft", "ODD_index", "--rl", "rl"),
+    "a template": ("inject", "--vector", "v.safetensors", "--target", "sft", "--template", "ODD", "-o", "x.gguf"),
+    "a template to export like": ("export", "--model", "sft", "--to", "gguf", "--template", "ODD"),
+    "tools to ingest": ("ingest", "--tools", "ODD"),
+    "tools to reinforce on": ("rl", "--sft", "sft", "--tools", "ODD"),
+    "tools to distil on": ("distill", "--tools", "ODD", "--base", "sft"),
+    "tools to serve": ("serve", "--tools", "ODD", "--dry-run"),
+    "tools of an agent": (*AGENT, "--tools", "ODD", "--model", "m.json"),
+    "tasks": ("agent", "--tools", "tools.json", "--tasks", "ODD", "--model", "m.json", "--backend", "echo"),
+    "a script of an agent": (*AGENT, "--tools", "tools.json", "--model", "ODD"),
+    "a script": ("eval", "--questions", "q.jsonl", "--model", "ODD", "--backend", "echo"),
+    "a study": ("study", "run", "ODD"),
+    "results": ("study", "report", "ODD"),
+    "a folder of prompts": ("generate", "a.txt", "--print-prompts", "ODD"),
+}
+
+
+@pytest.fixture
+def ready(workspace, past):
+    base = weights()
+    write_model(workspace / "sft", base)
+    write_model(workspace / "rl", moved(base, 1, 1e-3))
+    past("extract", "--sft", "sft", "--rl", "rl", "-o", "v.safetensors")
+    write_model(workspace / "ODD_index", base)
+    (workspace / "ODD_index" / "model.safetensors").unlink()
+    os.mkfifo(workspace / "ODD_index" / "model.safetensors.index.json")
+    os.mkfifo(workspace / "ODD")
+    (workspace / "a.txt").write_text("The bridge over the river was founded in 1843.")
+    (workspace / "q.jsonl").write_text(json.dumps({"question": "Which river?", "answer": "fox"}) + "\n")
+    (workspace / "m.json").write_text('["fox"]')
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    (workspace / "tools.json").write_text(json.dumps([tool]))
+    return workspace
+
+
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED)
+def test_a_pipe_nobody_writes_to_is_refused_and_not_waited_for(ready, past, words):
+    told = past(*words, code=None, timeout=120)
+    assert told.returncode in (2, 3) and "error:" in told.stderr and "--debug" not in told.stderr, told.stderr
+    assert not list((ready / "runs" / ".partial").glob("*"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [words for name, words in REFUSED.items() if name in ("settings", "tools of an agent", "a script", "a study", "results")],
+)
+def test_a_device_without_an_end_is_refused(ready, past, words):
+    told = past(*["/dev/zero" if word == "ODD" else word for word in words], code=2, timeout=120).stderr
+    assert "a device" in told and "--debug" not in told
+
+
+def test_a_pipe_in_the_place_of_a_file_that_is_looked_for_spoils_only_itself(ready, past):
+    """A run's manifest is skipped; settings that nobody named are still no settings to go on without."""
+    (ready / "runs" / "odd").mkdir()
+    os.mkfifo(ready / "runs" / "odd" / "manifest.json")
+    assert "extract" in past("runs", "list", timeout=120).stdout
+    os.mkfifo(ready / "past.toml")
+    assert "past.toml cannot be read" in past("ingest", "a.txt", code=2, timeout=120).stderr
