@@ -27,7 +27,9 @@ def read(path: Path) -> ToolDocument:
     except FileNotFoundError:
         raise UsageError(f"no tools file {path}", "give a file of tools, a folder of them, or mcp.json") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"tools file {path} cannot be read: {reason(error)}", "expected JSON or YAML in UTF-8") from error
+        raise UsageError(
+            f"tools file {path} cannot be read: {reason(error)}", "expected JSON or YAML in UTF-8"
+        ) from error
     if not text.strip():
         raise UsageError(f"tools file {path} is empty")
     if path.suffix in (".yaml", ".yml"):

@@ -55,7 +55,11 @@ def test_a_pipe_nobody_writes_to_is_refused_and_not_waited_for(ready, past, word
 
 @pytest.mark.parametrize(
     "words",
-    [words for name, words in REFUSED.items() if name in ("settings", "tools of an agent", "a script", "a study", "results")],
+    [
+        words
+        for name, words in REFUSED.items()
+        if name in ("settings", "tools of an agent", "a script", "a study", "results")
+    ],
 )
 def test_a_device_without_an_end_is_refused(ready, past, words):
     told = past(*["/dev/zero" if word == "ODD" else word for word in words], code=2, timeout=120).stderr
