@@ -542,6 +542,19 @@ def test_the_querys_own_value_is_used_or_nothing_was_done_with_it():
         movie = response["movies"][0]
         answer = f"{movie['title']} is of {movie['year']}."
         assert judged(query, [["movies", arguments, response]], answer, movies=optional) == label
+    beers = {"by_state": {"type": "string"}, "per_page": {"type": "integer"}}
+    asked = "Can you name a brewery of the state New York, 20 per page? URLs of VIPs are welcome."
+    for arguments, label in (
+        ({"by_state": "New York", "per_page": 20}, "Solved"),
+        ({"by_state": "New York"}, "Partially Solved"),  # how many at once changes no answer
+        ({"per_page": 20}, "Unsolved"),
+        ({}, "Unsolved"),
+    ):
+        assert judged(asked, [["breweries", arguments, {"name": "Amber Road"}]], "Amber Road.", breweries=beers) == label
+    units = {"city": {"type": "string"}, "units": {"type": "string", "enum": ["metric", "imperial"]}}
+    warm = ["weather", {"city": "Oslo"}, {"temperature": 3.5}]
+    asked = "What is the temperature for Oslo, imperial?"
+    assert judged(asked, [warm], "The temperature is 3.5.", weather=units) == "Partially Solved"
     quote = ["quote", {}, {"quote": "Well begun is half done."}]
     fan = "A quote, please; my favourite film is 'Silver Harbour'"
     assert judged(fan, [quote], "Well begun is half done.", quote={"mood": {"type": "string"}}) == "Solved"

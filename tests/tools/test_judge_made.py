@@ -8,9 +8,10 @@ from conftest import QUICKSTART, ROOT
 
 from pastcli.tools.environments.simulator import SchemaSimulator
 from pastcli.tools.judging.rules import rules
-from pastcli.tools.learning import queries, wording
-from pastcli.tools.learning.calls import invented
+from pastcli.tools.learning import calls, queries, wording
+from pastcli.tools.learning.calls import Call, invented
 from pastcli.tools.load import read_tools
+from pastcli.tools.validate import check
 
 DOCUMENTATION = {
     "toolbench": ROOT / "tests" / "data" / "documentation.json",
@@ -77,3 +78,30 @@ def test_their_wrong_twins_are_not(source):
             if rules.judge(run).label == "Solved":
                 solved.append((kind, one.task.query, run.steps[0].arguments, run.answer))
     assert len(counts) >= 5 and len(solved) <= 0.03 * sum(counts.values()), (counts, len(solved), solved[:12])
+
+
+def without_one(env, one, call):
+    """Runs of the same query whose call leaves out one optional value that it gives, and which tell what that call said."""
+    said = one.episode.answer.split(" is ")[0]
+    for parameter in call.spec.parameters:
+        rest = {name: value for name, value in call.arguments.items() if name != parameter.name}
+        if parameter.required or len(rest) == len(call.arguments) or check(call.spec, rest)[0]:
+            continue
+        less = Call(call.spec, rest, env.call(call.spec, rest))
+        told = dict(queries.askable(less, 1024)).get(said.removeprefix("The "))
+        if told is not None:
+            yield queries.solved(one.task, less, f"{said} is {wording.said(told)}.")
+
+
+def test_most_runs_that_leave_out_a_value_which_the_query_gives_are_not_solved(monkeypatch):
+    """Not all: whether a bare `2` or `plum` is an argument, only who knows the API can tell. Before `rules/10` all were."""
+    monkeypatch.setattr(calls, "OPTIONAL", 0.6)
+    count, solved = 0, []
+    for path in DOCUMENTATION.values():
+        env = SchemaSimulator(list(read_tools(path).specs))
+        for one, call, _ in made(path, 4):
+            for run in without_one(env, one, call):
+                count += 1
+                if rules.judge(run).label == "Solved":
+                    solved.append((one.task.query, call.arguments, run.steps[0].arguments))
+    assert count >= 30 and len(solved) <= 0.45 * count, (count, len(solved), solved[:12])

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from itertools import pairwise
 
-from ...api import Task, ToolSpec
+from ...api import Parameter, Task, ToolSpec
 from .claims import Reading, equal
 from .facts import Fact, Facts, is_envelope
-from .fit import fits, takes
+from .fit import fits, is_setting, near, takes
 from .focus import meant
 from .passing import CONTAINERS, IDENTITY
 from .requests import place_asked
 from .sources import Said
-from .spans import counts_things, is_quoted_in, specifics
+from .spans import counts_things, is_quoted_in, specifics, stands_alone
 from .stance import asked_whether
 from .text import STOPWORDS, content, phrase, plain, stem, stems, words
 
@@ -39,6 +39,9 @@ _BESIDES = frozenset(map(stem, "status state updated created modified timestamp 
 
 _HOW_MANY = frozenset(map(stem, "count limit size num n number quantity amount batch results max top".split()))
 """Words of a parameter for how many things are wanted."""
+
+_KIND = re.compile(r"URL|[A-Z]{2,}s")
+"""Names of kinds of things, not of a thing: "the URLs", "150 UUIDs"."""
 
 _RESULT = frozenset(map(stem, "result value answer output".split()))
 """Words of the field that a call is made for."""
@@ -184,39 +187,45 @@ def _names_someone(fact: Fact) -> bool:
     return isinstance(fact.value, str) and 0 < len(fact.content) <= 5 and not any(char.isdigit() for char in fact.text)
 
 
-@lru_cache(maxsize=512)
-def own_values(query: str) -> tuple[str, ...]:
-    """What a query gives to be worked with, and can mean nothing else: quoted texts, links and addresses, codes, long numbers."""
-    return tuple(text for text in specifics(query) if is_quoted_in(text, query) or _is_code(text))
-
-
-def _is_code(text: str) -> bool:
-    if "://" in text or "www." in text or "@" in text:
-        return True
-    figures = sum(char.isdigit() for char in text)
-    ordinal = re.fullmatch(r"\d+(?:st|nd|rd|th|s|km|m|kg|g|p|k|d)|covid-?19", plain(text))
-    mixed = figures > 0 and any(char.isalpha() for char in text) and " " not in text and ordinal is None
-    return mixed or figures >= 5
-
-
-def ignored(facts: Facts, given: Sequence[Said], specs: Sequence[ToolSpec]) -> str:
-    """The query's own value if no call that counts was made with anything that the query names and none was observed,
-    though the APIs have a parameter that could take it; else ''."""
+def left_unused(
+    facts: Facts, given: Sequence[Said], specs: Sequence[ToolSpec], filled: Mapping[tuple[str, str, str], Set[str]]
+) -> tuple[str, bool]:
+    """(a value of the query that no call was made with and none observed, though an API that was called has a parameter for it
+    that got nothing; whether that only says how something is to be done), or ('', False). `filled` are the names of the
+    arguments that each API got."""
     query = facts.asked.text
-    named = "".join(phrase(text) for spec in specs for text in (spec.tool, spec.api, spec.description[:400]))
-    own = [text for text in own_values(query) if phrase(text) not in named]
-    if (
-        not own
-        or any(_is_given(text, given) for text in specifics(query))
-        or any(_is_seen(text, facts) for text in own)
-    ):
-        return ""
+    told = [text for spec in specs for text in (spec.tool, spec.api, spec.description[:400])]
+    told += [text for spec in specs for p in spec.parameters for text in (p.name, p.raw_name, p.description[:200])]
+    documented = "".join(phrase(text) for text in told)
+    own = [text for text in map(_without_next_sentence, specifics(query)) if phrase(text) not in documented]
+    own = [text for text in own if not (_is_given(text, given) or _is_seen(text, facts) or _KIND.fullmatch(text))]
     for spec in specs:
-        for parameter in spec.parameters:
+        for parameter in spec.parameters if spec.key in filled else ():
+            if {parameter.name, parameter.raw_name} & filled[spec.key]:
+                continue
             for text in own:
-                if fits(text, parameter.name, parameter, query) and takes(parameter, text, query):
-                    return text
-    return ""
+                if _belongs(text, parameter, query):
+                    return text, is_setting(parameter)
+            for choice in parameter.enum or ():
+                if isinstance(choice, str) and stands_alone(choice, query) and not _is_given(choice, given):
+                    return choice, True
+    return "", False
+
+
+def _belongs(text: str, parameter: Parameter, query: str) -> bool:
+    """True if a value of the query is one for this parameter: it has its form, and stands alone or beside its name."""
+    if parameter.type in ("integer", "number") and not re.fullmatch(r"-?[\d.,]+", text):
+        return False
+    if not fits(text, parameter.name, parameter, query):
+        return False
+    alone = stands_alone(text, query) and not is_quoted_in(text, query)  # what is quoted may be by the way
+    return alone or takes(parameter, text, query) or near(text, parameter, query)
+
+
+def _without_next_sentence(text: str) -> str:
+    """A name without the capital word of another sentence: "New York. Can" is New York."""
+    name, _, word = text.rpartition(". ")
+    return name if name and word.lower() in STOPWORDS else text
 
 
 def _is_seen(text: str, facts: Facts) -> bool:

@@ -131,6 +131,11 @@ def _shape_fits(value: str, name: frozenset[str], parameter: Parameter | None) -
     return not ("://" in example and "." not in value)
 
 
+def near(value: str, parameter: Parameter, query: str) -> bool:
+    """True if the query says the value beside the parameter's name."""
+    return _near(value, named(parameter.name, parameter.raw_name), query)
+
+
 def _near(value: str, name: frozenset[str], query: str) -> bool:
     """True if the query says the value beside the parameter's name: "the coin bitcoin", "margarita cocktail"."""
     asked = stems(query)

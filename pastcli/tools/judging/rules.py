@@ -14,7 +14,7 @@ from typing import Any
 
 from ...api import Episode, Verdict
 from .arguments import counted, leaves
-from .asked import ignored, of_another_entry, off_topic, relevant, serves, unanswered, uncounted
+from .asked import left_unused, of_another_entry, off_topic, relevant, serves, unanswered, uncounted
 from .attribution import attributed, unrecognised
 from .binding import misbound
 from .checks import LONGEST, is_dump
@@ -48,6 +48,8 @@ class Evidence:
     """Relevant APIs whose values later calls were made with."""
     given: list[Said] = field(default_factory=list)
     """The arguments of calls that count."""
+    filled: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
+    """The names of the arguments that each relevant API got in them."""
     values: int = 0
     grounded: int = 0
 
@@ -56,7 +58,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/9"
+    version = "rules/10"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
@@ -101,6 +103,7 @@ def weigh(episode: Episode) -> Evidence:
             evidence.facts.add(response, places.get(spec.key, -1), step.arguments, spec.api, spec.tool or spec.category)
             evidence.given += [Said(str(leaf)) for leaf in leaves(step.arguments) if not isinstance(leaf, bool)]
             if spec.key in places:
+                evidence.filled.setdefault(spec.key, set()).update(step.arguments if isinstance(step.arguments, dict) else ())
                 evidence.called[places[spec.key]] = True
     return evidence
 
@@ -153,9 +156,6 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     if not served:
         why = f"leaves out what was asked: {left_out[0]}" if left_out else "repeats nothing that was asked for"
         return UNSOLVED, _short(f"the answer {why}")
-    unused = ignored(facts, evidence.given, relevant(episode.task))
-    if unused:
-        return UNSOLVED, _short(f"nothing was done with what the query gives: {unused}")
     novel = set(facts.novel)
     if len(reading.unsupported) > max(1, sum(fact in novel for fact in reading.used)):
         return UNSOLVED, _short(f"mostly without a source: {', '.join(reading.unsupported[:3])}")
@@ -222,6 +222,10 @@ def _graded(
         return PARTIALLY, f"the answer uses nothing that {len(silent)} of {apis} relevant APIs said"
     if left_out:
         return PARTIALLY, _short(f"the answer leaves out: {', '.join(left_out[:3])}")
+    unused, only_how = left_unused(facts, evidence.given, relevant(episode.task), evidence.filled)
+    if unused:
+        label = PARTIALLY if only_how else UNSOLVED
+        return label, _short(f"nothing was done with what the query gives: {unused}")
     many = uncounted(facts, evidence.given, relevant(episode.task))
     if many:
         return PARTIALLY, f"{many} were asked for, and no call said so"
