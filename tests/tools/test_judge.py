@@ -550,7 +550,9 @@ def test_the_querys_own_value_is_used_or_nothing_was_done_with_it():
         ({"per_page": 20}, "Unsolved"),
         ({}, "Unsolved"),
     ):
-        assert judged(asked, [["breweries", arguments, {"name": "Amber Road"}]], "Amber Road.", breweries=beers) == label
+        assert (
+            judged(asked, [["breweries", arguments, {"name": "Amber Road"}]], "Amber Road.", breweries=beers) == label
+        )
     units = {"city": {"type": "string"}, "units": {"type": "string", "enum": ["metric", "imperial"]}}
     warm = ["weather", {"city": "Oslo"}, {"temperature": 3.5}]
     asked = "What is the temperature for Oslo, imperial?"

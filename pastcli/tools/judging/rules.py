@@ -103,7 +103,9 @@ def weigh(episode: Episode) -> Evidence:
             evidence.facts.add(response, places.get(spec.key, -1), step.arguments, spec.api, spec.tool or spec.category)
             evidence.given += [Said(str(leaf)) for leaf in leaves(step.arguments) if not isinstance(leaf, bool)]
             if spec.key in places:
-                evidence.filled.setdefault(spec.key, set()).update(step.arguments if isinstance(step.arguments, dict) else ())
+                evidence.filled.setdefault(spec.key, set()).update(
+                    step.arguments if isinstance(step.arguments, dict) else ()
+                )
                 evidence.called[places[spec.key]] = True
     return evidence
 
