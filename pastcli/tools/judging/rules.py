@@ -14,7 +14,7 @@ from typing import Any
 
 from ...api import Episode, Verdict
 from .arguments import counted, leaves
-from .asked import left_unused, of_another_entry, off_topic, relevant, serves, unanswered, uncounted
+from .asked import of_another_entry, off_topic, relevant, serves, unanswered
 from .attribution import attributed, unrecognised
 from .binding import misbound
 from .checks import LONGEST, is_dump
@@ -29,6 +29,7 @@ from .sources import Said
 from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
 from .superlatives import wrong_end
 from .text import phrase, plain
+from .unused import left_unused, uncounted
 
 DUMP = "a dump of the observations, not an answer"
 SOLVED, PARTIALLY, UNSOLVED, UNGRADED = "Solved", "Partially Solved", "Unsolved", "Ungraded"
