@@ -7,10 +7,12 @@ it stays fast however many commands there are.
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -117,7 +119,7 @@ def past(
     debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error; anywhere on the line."),
 ) -> None:
     """Parametric Skill Transfer: teach a model documents, lift the skill of using them, add it anywhere."""
-    if workspace:
+    if workspace := workspace or os.environ.get("PAST_WORKSPACE", ""):
         if os.path.lexists(workspace) and not os.path.isdir(workspace):
             raise UsageError(
                 f"{workspace} is no folder: no workspace can be there", "-C DIR names a folder, there or to be made"
@@ -152,10 +154,20 @@ def main() -> None:
         message, hint, code = _told(error)
         if debug:
             traceback.print_exc()
-        output.error(message, hint)
+        _tell(sys.stderr, lambda: output.error(message, hint))
         if as_json and not output.emitted():
-            output.emit({"error": message, "hint": hint, "exit_code": code}, True)
+            _tell(sys.stdout, lambda: output.emit({"error": message, "hint": hint, "exit_code": code}, True))
+        _tell(sys.stdout, lambda: None)
         sys.exit(code)
+
+
+def _tell(stream: Any, say: Callable[[], None]) -> None:
+    """Where a stream takes nothing (a full disk, a reader that went away), the exit code alone says what happened."""
+    try:
+        say()
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _nothing_empty(words: list[str]) -> None:
@@ -174,6 +186,18 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, _CommandLineError):
         where = getattr(error, "ctx", None)
         return error.format_message(), f"try: {where.command_path} --help" if where else None, error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"no space left while writing{f': {error.filename}' if error.filename else ''}",
+            "free some space and run it again",
+            1,
+        )
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop from"):
+        return (
+            f"{str(error).removeprefix('Symlink loop from ')} is a link that leads back to itself",
+            "name the file",
+            2,
+        )
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror or error}{where}", "run again with --debug to see where", 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from vectors_tools import moved, weights, write_model
@@ -73,3 +75,42 @@ def test_a_pipe_in_the_place_of_a_file_that_is_looked_for_spoils_only_itself(rea
     assert "extract" in past("runs", "list", timeout=120).stdout
     os.mkfifo(ready / "past.toml")
     assert "past.toml cannot be read" in past("ingest", "a.txt", code=2, timeout=120).stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["runs", "list", "--json"], 1),
+        (["--version"], 1),
+        (["extract", "--sft", "nowhere", "--rl", "nowhere"], 2),
+        (["extract", "--sft", "nowhere", "--rl", "nowhere", "--json"], 2),
+        (["extract", "--nonsense", "--json"], 2),
+    ],
+)
+@pytest.mark.parametrize("full", ["stdout", "stderr", "both"])
+def test_a_stream_that_takes_nothing_changes_no_exit_code_of_an_error(workspace, words, code, full):
+    """A full disk behind `> out 2> log`: no Python error, and the other stream still says what is to be said."""
+    with open("/dev/full", "w") as nothing:
+        streams = {name: nothing if full in (name, "both") else subprocess.PIPE for name in ("stdout", "stderr")}
+        done = subprocess.run([sys.executable, "-m", "pastcli", *words], text=True, cwd=workspace, **streams)
+    said = (done.stdout or "") + (done.stderr or "")
+    assert "Traceback" not in said and "Exception ignored" not in said
+    if full == "stderr" and code == 1:
+        assert done.returncode == 0
+    else:
+        assert done.returncode == code, said
+    if full == "stdout":
+        assert "no space left" in said if code == 1 else "error:" in said or "No such option" in said
+    if full == "stderr" and "--json" in words and code == 2:
+        assert json.loads(done.stdout)["exit_code"] == 2
+
+
+def test_a_link_that_leads_back_to_itself_and_a_workspace_that_is_a_file(workspace, past):
+    (workspace / "round").symlink_to("about")
+    (workspace / "about").symlink_to("round")
+    (workspace / "q.jsonl").write_text('{"question": "When?", "answer": "1843"}\n')
+    for words in (["ingest", "round"], ["sft", "round", "--base", "smol", "--mix", "none"]):
+        told = past(*words, code=2).stderr
+        assert "unexpected" not in told and "round" in told
+    assert "no workspace can be there" in past("runs", "list", env={"PAST_WORKSPACE": "q.jsonl"}, code=2).stderr
