@@ -1,5 +1,19 @@
-"""`python -m pastcli` is `past`."""
+"""The entry point of `past` and of `python -m pastcli`."""
 
-from .cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """The command. Ctrl-C while it is still being imported ends it as quietly as it does later (`cli.main`)."""
+    try:
+        from .cli import main as command
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        sys.exit(130)
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -119,6 +119,10 @@ def past(
     debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error; anywhere on the line."),
 ) -> None:
     """Parametric Skill Transfer: teach a model documents, lift the skill of using them, add it anywhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder was removed", "change to one that is there") from None
     if workspace := workspace or os.environ.get("PAST_WORKSPACE", ""):
         if os.path.lexists(workspace) and not os.path.isdir(workspace):
             raise UsageError(

@@ -114,3 +114,19 @@ def test_a_link_that_leads_back_to_itself_and_a_workspace_that_is_a_file(workspa
         told = past(*words, code=2).stderr
         assert "unexpected" not in told and "round" in told
     assert "no workspace can be there" in past("runs", "list", env={"PAST_WORKSPACE": "q.jsonl"}, code=2).stderr
+
+
+def test_a_folder_that_was_removed_under_ones_feet(workspace):
+    (workspace / "here").mkdir()
+    script = f"cd here && rmdir ../here && {sys.executable} -m pastcli runs list"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=workspace)
+    assert done.returncode == 2 and "the current folder was removed" in done.stderr, done.stderr
+
+
+def test_ctrl_c_before_the_command_is_read_is_told_in_one_line(tmp_path):
+    """The first import that `cli` makes interrupts itself, which is as early as a hand can be."""
+    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)\n")
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from pastcli.__main__ import main; main()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 130 and done.stderr == "error: interrupted\n", done.stderr
