@@ -59,7 +59,7 @@ def summary(record: runs.Record) -> dict[str, Any]:
     log = curves.read_log(record.path / "log.jsonl")
     return {
         "run": record.id,
-        "status": "running" if runs.is_locked(record.path) else record.status,
+        "status": "running" if record.status != "complete" and runs.is_locked(record.path) else record.status,
         "step": log[-1]["step"] if log else 0,
         "tokens_per_second": log[-1].get("tokens_per_second") if log else None,
         "curves": {name: [entry[name] for entry in log if name in entry] for name in curves.drawn(log)},
