@@ -110,6 +110,13 @@ def test_two_processes_give_the_numbers_of_one(train, tmp_path, stage, sharding,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loss", ["dapo", "grpo", "dr_grpo"])
+def test_sharded_rl_gives_the_numbers_of_one_process(train, loss):
+    """`dapo` is what RL does by default; `grpo` takes the mean of each answer, `dr_grpo` divides by a length that never changes."""
+    agree(train("rl", loss=loss), train("rl", loss=loss, processes=2, sharding="full", batch_tokens=120))
+
+
+@pytest.mark.slow
 def test_a_packed_base_gives_two_processes_the_numbers_of_one(train, make_tiny, tmp_path):
     pytest.importorskip("bitsandbytes")
     wide = make_tiny(tmp_path / "wide", hidden_size=64, intermediate_size=128)
