@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ..training.layout import Layout, layout_of
 from . import fit, memory, probe
 from .memory import GB, Load
 from .shape import Shape, read_config, shape_of
+from .ways import ways
 from .work import Settings, Work, measured, sizes
 
 
@@ -50,7 +50,7 @@ def plan(
         context = getattr(config.get_text_config(), "max_position_embeddings", None)
         rows = fitting(list(rows), tokenizer, context, settings.max_new_tokens, strict)
     rows_are = sizes(rows, tokenizer, settings, strict)
-    settings = fit.with_batch_tokens(settings, machine, shape, rows_are, room, dtype)
+    asked, settings = settings, fit.with_batch_tokens(settings, machine, shape, rows_are, room, dtype)
     work = measured(rows_are, settings, machine)
     need, parts = _need(shape, settings, machine, work.load, dtype)
     found = {
@@ -69,7 +69,20 @@ def plan(
         "disk_gb": _disk(shape),
     }
     if not found["fits"]:
-        found["would_fit"] = ways(shape, settings, machine, work.load, dtype, room)
+
+        shapes = {settings.method: shape}
+
+        def peak(changed: Settings) -> float:
+            where = Machine(machine.cuda, layout_of(changed).processes, changed.sharding == "full")
+            if changed.method not in shapes:
+                shapes[changed.method] = shape_of(config, changed)
+            other = shapes[changed.method]
+            chosen = fit.with_batch_tokens(changed, where, other, rows_are, room, dtype)
+            return _need(other, chosen, where, measured(rows_are, chosen, where).load, dtype)[0]
+
+        used = min(settings.batch_tokens, work.load.rows * work.load.width)
+        small = max(work.load.width, used // 4)
+        found["would_fit"] = ways(asked, small if small < used else 0, machine.cuda, peak, room)
     if card_gb or not probing:
         return found
     return found | _time(config, shape, settings, machine, work, dtype, room)
@@ -120,41 +133,6 @@ def _disk(shape: Shape) -> dict[str, float]:
     checkpoint, result = 12 * trained, 4 * trained
     whole = (KEEP + 1) * checkpoint + result
     return {name: round(size / GB, 3) for name, size in zip(("checkpoint", "at_most"), (checkpoint, whole))}
-
-
-Way = tuple[str, dict[str, Any], Machine, Load]
-"""What to type, the settings that it changes, and the machine and load that these lead to."""
-
-
-def ways(
-    shape: Shape, settings: Settings, machine: Machine, load: Load, dtype: torch.dtype, room: float
-) -> list[dict[str, Any]]:
-    """Settings that would make it fit, one change at a time, then two; each with the peak it leads to."""
-    half = max(load.width, settings.batch_tokens // 4)
-    smaller = dataclasses.replace(load, rows=max(1, half // load.width), labels=min(load.labels, half))
-    small: Way = (f"--batch-tokens {half}", {"batch_tokens": half}, machine, smaller)
-    again: Way = ("--gradient-checkpointing on", {"gradient_checkpointing": "on"}, machine, load)
-    eight: Way = ("--optimizer adamw_8bit", {"optimizer": "adamw_8bit"}, machine, load)
-    four: Way = ("--quantize 4bit", {"quantize": "4bit"}, machine, load)
-    sharded: list[Way] = [
-        (f"--processes {n} --sharding full", {}, dataclasses.replace(machine, processes=n, sharded=True), load)
-        for n in (2, 4, 8, 16, 32, 64)
-        if machine.cuda and n > machine.processes
-    ]
-    found = []
-    adapter = dataclasses.replace(shape, lora=shape.lora or max(1, shape.parameters // 100))
-    more = ([eight] if machine.cuda else []) + ([four] if shape.lora and not settings.quantize else [])
-    for words, changes, where, what in [small, again, *more, *sharded]:
-        need, _ = _need(shape, dataclasses.replace(settings, **changes), where, what, dtype)
-        if need <= room:
-            found.append({"with": words, "peak_gb": round(need / GB, 1)})
-    if not shape.lora:
-        for words, changes, where, what in [("", {}, machine, load), small, again, four, *sharded]:
-            need, _ = _need(adapter, dataclasses.replace(settings, **changes), where, what, dtype)
-            if need <= room:
-                found.append({"with": f"--method lora {words}".strip(), "peak_gb": round(need / GB, 1)})
-                break
-    return found
 
 
 def _time(config: Any, shape: Shape, settings: Settings, machine: Machine, work: Work, dtype: Any, room: float) -> dict:

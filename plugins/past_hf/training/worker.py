@@ -130,6 +130,7 @@ def _work(stage: str, job: TrainJob, folder: Path, rank: int) -> None:
     quiet()
     import torch
 
+    from .layout import layout_of
     from .run import run
 
     if rank == 0:
@@ -139,7 +140,13 @@ def _work(stage: str, job: TrainJob, folder: Path, rank: int) -> None:
             progress.write(json.dumps([done, total, dict(metrics)]) + "\n")
 
         job = dataclasses.replace(job, progress=tell)
-    result = run(stage, job, int(os.environ.get("WORLD_SIZE", "1")))
+    processes, wanted = int(os.environ.get("WORLD_SIZE", "1")), layout_of(job.config).processes
+    if processes != wanted:
+        raise UsageError(
+            f"the launcher began {processes} of {wanted} processes",
+            f"{job.config.launch or 'accelerate'}: on processors, distributed_type MULTI_GPU with use_cpu true begins them by gloo",
+        )
+    result = run(stage, job, processes)
     if rank == 0:
         last = str(result.last) if result.last else ""
         write_json(folder / "result.json", {**dataclasses.asdict(result), "path": str(result.path), "last": last})
