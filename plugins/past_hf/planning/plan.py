@@ -69,7 +69,6 @@ def plan(
         "disk_gb": _disk(shape),
     }
     if not found["fits"]:
-
         shapes = {settings.method: shape}
 
         def peak(changed: Settings) -> float:
