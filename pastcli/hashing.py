@@ -26,6 +26,9 @@ REMEMBERED = 1 << 20
 SETTLED = 2.0
 """Seconds after its last change from which a file's digest is kept: the coarsest time stamps in use are that coarse."""
 
+FINE = 0.1
+"""The same for a file system whose stamps are finer than a second, and the stamp of a change that would come after."""
+
 _PIECE = 1 << 20
 """Bytes hashed at once: enough to share among cores, and still in their caches."""
 
@@ -117,16 +120,42 @@ def _digest(file: Path, alone: bool = False) -> str:
     before = file.stat()
     if before.st_size < REMEMBERED:
         return _read(file, alone)
-    state = f"{before.st_dev} {before.st_ino} {before.st_size} {before.st_mtime_ns} {before.st_ctime_ns}"
-    key = hashlib.sha256(state.encode()).hexdigest()[:40]
+    key = _key(before)
     if re.fullmatch(r"[0-9a-f]{64}", known := recall("digests", key)):
         return known
     digest = _read(file, alone)
     after = file.stat()
     stamps = [(stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for stat in (before, after)]
-    if stamps[0] == stamps[1] and time.time() - max(after.st_mtime, after.st_ctime) > SETTLED:
-        remember("digests", key, digest)
+    if stamps[0] == stamps[1]:
+        _read_here[_content(after)] = digest
+        if time.time() - max(after.st_mtime, after.st_ctime) > SETTLED:
+            remember("digests", key, digest)
     return digest
+
+
+def _key(state: os.stat_result) -> str:
+    """What a digest is remembered by: all that the file system says of the file."""
+    said = f"{state.st_dev} {state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+    return hashlib.sha256(said.encode()).hexdigest()[:40]
+
+
+def _content(state: os.stat_result) -> tuple[int, int, int, int]:
+    """What of it stays the same where a file is only given another name."""
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+_read_here: dict[tuple[int, int, int, int], str] = {}
+"""Digests of large files that this process has read."""
+
+
+def renamed(path: Path) -> None:
+    """Remember the digests of the files at `path` that this process read before they got this name: the next command need not
+    read them again. Only where the name came so long after the last byte that a change since would show by its time."""
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        state = file.stat()
+        digest = _read_here.get(_content(state))
+        if digest is not None and state.st_ctime - state.st_mtime > FINE and state.st_mtime_ns % 1_000_000_000:
+            remember("digests", _key(state), digest)
 
 
 def _read(file: Path, alone: bool) -> str:

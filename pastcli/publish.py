@@ -20,7 +20,7 @@ from . import output
 from .destinations import Claim, claim, lock_of
 from .errors import PastError, UsageError
 from .files import fingerprint, is_locked, locked, remove, size_of, sizes_in, sync_one, sync_tree, write_json
-from .hashing import hash_path
+from .hashing import hash_path, renamed
 from .outliving import remember
 from .records import Record, home_of, located, read, records, runs_dir, stored
 
@@ -92,6 +92,7 @@ def forward(folder: Path, manifest: dict[str, Any], claims: Iterable[Claim]) -> 
     for entry in external.values():
         _move(folder, entry)
     for entry in external.values():
+        renamed(_places(folder, entry)[0])
         remove(_places(folder, entry)[1])
     for held in claims:
         held.release()

@@ -131,3 +131,53 @@ def test_the_layout_s_hash_ignores_order_and_type_but_not_shape():
     assert shapes_sha256([a, b]) == same
     assert shapes_sha256([TensorSpec("a", (3, 2), "F32"), b]) != same
     assert shapes_sha256([TensorSpec("ab", (2, 3), "F32"), b]) != same
+
+
+def test_what_was_read_before_it_was_renamed_is_not_read_again(tmp_path, monkeypatch):
+    """The output of a command is the next one's input: a skill of four gigabytes was read once more for its hash."""
+    made, place = tmp_path / "made", tmp_path / "place"
+    made.write_bytes(os.urandom(2 << 20))
+    os.utime(made, ns=(1_700_000_000_123_456_789,) * 2)  # its last byte was written a while ago
+    digest = hash_path(made)
+    made.rename(place)
+    hashing.renamed(place)
+    reads = []
+    read = hashing._read
+    monkeypatch.setattr(hashing, "_read", lambda *words: reads.append(words) or read(*words))
+    monkeypatch.setattr(hashing, "_read_here", {})
+    assert hash_path(place) == digest and not reads
+    with open(place, "r+b") as handle:
+        handle.write(b"changed")
+    assert hash_path(place) != digest and len(reads) == 1
+
+
+@pytest.mark.parametrize("fine", [True, False])
+def test_what_was_written_as_it_was_renamed_is_read_again(tmp_path, monkeypatch, fine):
+    """Where a change since could have the same time stamp: right after writing, or by stamps of whole seconds."""
+    made, place = tmp_path / "made", tmp_path / "place"
+    made.write_bytes(os.urandom(2 << 20))
+    if not fine:
+        os.utime(made, ns=(1_700_000_000_000_000_000,) * 2)
+    else:
+        monkeypatch.setattr(hashing, "FINE", 1e9)
+    digest = hash_path(made)
+    made.rename(place)
+    hashing.renamed(place)
+    reads = []
+    read = hashing._read
+    monkeypatch.setattr(hashing, "_read", lambda *words: reads.append(words) or read(*words))
+    assert hash_path(place) == digest and len(reads) == 1
+
+
+def test_the_output_of_a_command_is_not_hashed_again_by_the_next(past, workspace, monkeypatch):
+    from vectors_tools import moved, weights, write_model
+
+    base = weights(hidden=128, vocab=2000)
+    write_model(workspace / "sft", base, vocab=2000)
+    write_model(workspace / "rl", moved(base, 1, 1e-3), vocab=2000)
+    past("extract", "--sft", "sft", "--rl", "rl", "-o", "v.safetensors")
+    state = (workspace / "v.safetensors").stat()
+    known = cache.recall("digests", hashing._key(state))
+    assert known == "" or f"blake3:{known}" == hash_path(workspace / "v.safetensors")
+    fine = state.st_ctime - state.st_mtime > hashing.FINE and state.st_mtime_ns % 1_000_000_000
+    assert bool(known) == bool(fine)
