@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import curves, output, runs
+from ..ancestry import status_of
 from ..errors import Interrupted, UsageError
 from ._options import Json, complete_run, is_finite
 
@@ -59,7 +60,7 @@ def summary(record: runs.Record) -> dict[str, Any]:
     log = curves.read_log(record.path / "log.jsonl")
     return {
         "run": record.id,
-        "status": "running" if record.status != "complete" and runs.is_locked(record.path) else record.status,
+        "status": "running" if record.status != "complete" and runs.is_locked(record.path) else status_of(record),
         "step": log[-1]["step"] if log else 0,
         "tokens_per_second": log[-1].get("tokens_per_second") if log else None,
         "curves": {name: [entry[name] for entry in log if name in entry] for name in curves.drawn(log)},

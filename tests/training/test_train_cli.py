@@ -101,6 +101,7 @@ def test_kill_9_then_resume_publishes_one_run(begin, past, past_json, material, 
     with begin(*words, env={"DYING": "past_hf.training.watch:Watch.on_log 8"}) as command:
         assert command.wait().returncode == -signal.SIGKILL
     (partial,) = (material / "runs" / ".partial").iterdir()
+    assert past_json("runs", "watch", partial.name)["status"] == "killed"
     resumed = past(*words, "--resume", "--json")
     made = json.loads(resumed.stdout)
     assert "going on from step 5" in resumed.stderr
