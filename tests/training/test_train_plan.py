@@ -94,7 +94,8 @@ def test_a_packed_base_is_what_four_bits_and_their_scales_take(planned):
     assert said["memory_gb"]["weights"] == pytest.approx(
         (linear * 4.127 / 8 + whole * 2 + said["trained"] * 4) / 1e9, rel=0.001
     )
-    assert any(way["with"] == "--method lora --quantize 4bit" for way in planned(QWEN_7B, card_gb=12)["would_fit"])
+    ways = [way["with"] for way in planned(QWEN_7B, card_gb=12)["would_fit"]]
+    assert ways[0] == "--method lora --rank 16 --quantize 4bit"
 
 
 def test_fsdp2_divides_what_a_weight_costs_by_the_processes(planned):
