@@ -7,7 +7,6 @@ it stays fast however many commands there are.
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import os
 import sys
@@ -183,6 +182,8 @@ def _nothing_empty(words: list[str]) -> None:
 
 def _told(error: BaseException) -> tuple[str, str | None, int]:
     """What is said of an error, what would mend it, and the exit code."""
+    from .files import is_full
+
     if isinstance(error, PastError):
         return error.message, error.hint, error.exit_code
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
@@ -190,7 +191,7 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, _CommandLineError):
         where = getattr(error, "ctx", None)
         return error.format_message(), f"try: {where.command_path} --help" if where else None, error.exit_code
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_full(error):
         return (
             f"no space left while writing{f': {error.filename}' if error.filename else ''}",
             "free some space and run it again",

@@ -175,14 +175,18 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the system said that there is no room left, on a disk or in a quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextlib.contextmanager
 def full_disk_named() -> Iterator[None]:
     """Libraries tell of a full disk in errors of their own; all become one."""
     try:
         yield
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or os.strerror(errno.ENOSPC) in str(error):
+        if is_full(error) or os.strerror(errno.ENOSPC) in str(error):
             raise PastError(
                 f"no space left while writing: {error}", "free some space and run the command again"
             ) from error

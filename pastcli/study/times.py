@@ -53,7 +53,8 @@ def estimate(node: Node, rates: Mapping[str, float]) -> float:
 def remaining(left: Sequence[Node], nodes: Sequence[Node], store: Store, jobs: int) -> float:
     """Seconds that `left` takes, `jobs` at a time. What was measured here was measured side by side, and what is assumed of
     a card too; on processors one stage alone is assumed to have all cores, so that two at once take twice as long."""
-    rates, shared = rates_of(nodes, store), set(PROCESSORS if has_card() else measured(nodes, store))
+    made = measured(nodes, store)
+    rates, shared = assumed(store.base_bytes) | made, set(PROCESSORS if has_card() else made)
     return sum(estimate(node, rates) / (jobs if node.stage in shared else 1) for node in left)
 
 

@@ -133,17 +133,22 @@ def test_the_layout_s_hash_ignores_order_and_type_but_not_shape():
     assert shapes_sha256([TensorSpec("ab", (2, 3), "F32"), b]) != same
 
 
+def hashed_then_renamed(made, place, monkeypatch):
+    """The digest of `made`, now at `place`, and what is read for a hash from then on."""
+    digest = hash_path(made)
+    made.rename(place)
+    hashing.renamed(place)
+    reads, read = [], hashing._read
+    monkeypatch.setattr(hashing, "_read", lambda *words: reads.append(words) or read(*words))
+    return digest, reads
+
+
 def test_what_was_read_before_it_was_renamed_is_not_read_again(tmp_path, monkeypatch):
     """The output of a command is the next one's input: a skill of four gigabytes was read once more for its hash."""
     made, place = tmp_path / "made", tmp_path / "place"
     made.write_bytes(os.urandom(2 << 20))
     os.utime(made, ns=(1_700_000_000_123_456_789,) * 2)  # its last byte was written a while ago
-    digest = hash_path(made)
-    made.rename(place)
-    hashing.renamed(place)
-    reads = []
-    read = hashing._read
-    monkeypatch.setattr(hashing, "_read", lambda *words: reads.append(words) or read(*words))
+    digest, reads = hashed_then_renamed(made, place, monkeypatch)
     monkeypatch.setattr(hashing, "_read_here", {})
     assert hash_path(place) == digest and not reads
     with open(place, "r+b") as handle:
@@ -160,12 +165,7 @@ def test_what_was_written_as_it_was_renamed_is_read_again(tmp_path, monkeypatch,
         os.utime(made, ns=(1_700_000_000_000_000_000,) * 2)
     else:
         monkeypatch.setattr(hashing, "FINE", 1e9)
-    digest = hash_path(made)
-    made.rename(place)
-    hashing.renamed(place)
-    reads = []
-    read = hashing._read
-    monkeypatch.setattr(hashing, "_read", lambda *words: reads.append(words) or read(*words))
+    digest, reads = hashed_then_renamed(made, place, monkeypatch)
     assert hash_path(place) == digest and len(reads) == 1
 
 

@@ -13,6 +13,19 @@ typedef struct {
     double aa, bb, ab, squares;
 } Products;
 
+/* The lanes of each sum, added up in their order. */
+static inline Products folded(const double *aa, const double *bb, const double *ab, const double *squares)
+{
+    Products sums = {0, 0, 0, 0};
+    for (int j = 0; j < LANES; j++) {
+        sums.aa += aa[j];
+        sums.bb += bb[j];
+        sums.ab += ab[j];
+        sums.squares += squares[j];
+    }
+    return sums;
+}
+
 /* Sums over n float32, n a multiple of LANES. */
 FOR_EACH_WIDTH static Products products(const float *restrict a, const float *restrict b, Py_ssize_t n)
 {
@@ -25,14 +38,7 @@ FOR_EACH_WIDTH static Products products(const float *restrict a, const float *re
             ab[j] += xy;
             squares[j] += xy * xy;
         }
-    Products sums = {0, 0, 0, 0};
-    for (int j = 0; j < LANES; j++) {
-        sums.aa += aa[j];
-        sums.bb += bb[j];
-        sums.ab += ab[j];
-        sums.squares += squares[j];
-    }
-    return sums;
+    return folded(aa, bb, ab, squares);
 }
 
 static inline double total(const float *sums)
@@ -108,17 +114,10 @@ FOR_EACH_WIDTH static Products both(const float *restrict a, const float *restri
                 squares[j] += xy * xy;
             }
     }
-    Products sums = {0, 0, 0, 0};
-    for (int j = 0; j < LANES; j++) {
-        sums.aa += aa[j];
-        sums.bb += bb[j];
-        sums.ab += ab[j];
-        sums.squares += squares[j];
-    }
     plain[0] += total(first);
     plain[1] += total(second);
     *turned += total(signs);
-    return sums;
+    return folded(aa, bb, ab, squares);
 }
 
 typedef struct {
