@@ -107,11 +107,20 @@ def _dead(reward: float) -> tuple[str, str, str]:
     return "the model hardly ever answers right", "give SFT more epochs", "past sft --epochs 12"
 
 
+def _met_again(metrics: Mapping[str, Any]) -> str:
+    """What a reward that rises on questions that come back has to be held against."""
+    passes, new = metrics.get("passes"), metrics.get("reward_last_new")
+    if not number(passes) or passes <= 1:
+        return ""
+    before = f", {new:.2f} by the end of their first time" if number(new) else ""
+    return f", each question met {passes:.1f} times{before}"
+
+
 def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     first, last, dead = (metrics.get(name) for name in ("reward_first", "reward_last", "dead_groups"))
     if not (number(first) and number(last)):
         return Closing(f"trained for {counted(metrics.get('steps', 0), 'steps')}; no reward was logged")
-    rose = f"the mean reward went from {first:.2f} to {last:.2f}"
+    rose = f"the mean reward went from {first:.2f} to {last:.2f}{_met_again(metrics)}"
     if number(dead) and dead > MOSTLY_DEAD:
         why, mend, again = _dead(last)
         return Closing(f"{dead:.0%} of the groups were dead ({rose}): {why}; {mend}", again)
@@ -119,6 +128,10 @@ def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> 
         return Closing(
             f"{rose}: nothing was learnt that could be lifted out; give it more --steps", _again(run, "steps")
         )
+    if number(passes := metrics.get("passes")) and passes > 1 and not number(metrics.get("dev_best")):
+        tell = "`past rl --dev FILE` tells" if "questions" in metrics else "only queries that it never met tell"
+        learnt = f"the model does better on what it practised; whether on anything else, {tell}"
+        return Closing(f"{rose}: {learnt}", "past extract -o skill.safetensors")
     return Closing(f"{rose}: the model learnt to answer better on the source", "past extract -o skill.safetensors")
 
 

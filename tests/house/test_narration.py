@@ -35,6 +35,19 @@ def run(stage, config=None, **metrics):
             "--steps 60",
         ),
         (run("rl", reward_first=0.2, reward_last=0.4, dead_groups=0.1), "answer better", "past extract"),
+        (
+            run("rl", reward_first=0.2, reward_last=0.4, reward_last_new=0.25, passes=4.25, dead_groups=0.1, questions=9),
+            "0.40, each question met 4.2 times, 0.25 by the end of their first time: the model does better on what it practised; "
+            "whether on anything else, `past rl --dev FILE` tells",
+            "past extract",
+        ),
+        (run("rl", reward_first=0.2, reward_last=0.4, passes=2.0, dead_groups=0.1), "queries that it never met", "past extract"),
+        (run("rl", reward_first=0.2, reward_last=0.4, passes=0.5, dead_groups=0.1), "learnt to answer better", "past extract"),
+        (
+            run("rl", reward_first=0.2, reward_last=0.4, passes=2.0, dev_best=0.3, dead_groups=0.1),
+            "learnt to answer better",
+            "past extract",
+        ),
         (run("rl", steps=3), "no reward was logged", ""),
         (run("extract", tensors=4, norm=1.25, energy=0.5), "50.0% of its squared norm kept", "past inject --vector"),
         (run("inject", survival=0.9996), "the whole skill is in the file", "past eval"),

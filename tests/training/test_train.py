@@ -127,6 +127,8 @@ def test_rl_raises_a_reachable_reward(hf, rl_job):
     first, last = result.log[:5], result.log[-5:]
     assert sum(entry["reward"] for entry in last) > sum(entry["reward"] for entry in first) + 0.2
     assert {"dead_groups", "completion_length", "lr", "tokens_per_second", "reward_std"} <= result.log[0].keys()
+    questions = len(rl_rows())
+    assert [entry["passes"] for entry in result.log] == [step * 5 / questions for step in range(1, 31)]
 
 
 @pytest.mark.parametrize("loss", ["dapo", "grpo", "bnpo", "dr_grpo"])

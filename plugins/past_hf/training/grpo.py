@@ -73,6 +73,12 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         self.model.train()
         return answers
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """`passes`: how often each question was drawn by now. Above 1, a reward that rises may be answers learnt by heart."""
+        if "loss" in logs:
+            self.extra["passes"] = self.state.global_step * self.job.config.prompts_per_step / len(self.rows)
+        super().log(logs, start_time)
+
     def _any_busy(self, busy: bool) -> bool:
         return bool(self.accelerator.reduce(torch.tensor(float(busy), device=self.args.device)).item())
 

@@ -36,6 +36,7 @@ _NAMES = {
     "entropy": "entropy",
     "rows": "rows",
     "rows_trained": "rows_trained",
+    "passes": "passes",
     "dev": "dev",
     "rollout_tokens": "rollout_tokens",
     "rollout_tokens_per_second": "rollout_tokens_per_second",
