@@ -14,7 +14,9 @@ from typing import Any
 
 from pastcli.stats import t_interval
 
-COLUMNS = "step reward reward_std dead_groups grad_norm entropy tokens seconds seconds_rollout seconds_train passes".split()
+COLUMNS = (
+    "step reward reward_std dead_groups grad_norm entropy tokens seconds seconds_rollout seconds_train passes".split()
+)
 ENDS = 10
 """Steps at either end of a run that its rise is told by."""
 

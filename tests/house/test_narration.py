@@ -36,13 +36,23 @@ def run(stage, config=None, **metrics):
         ),
         (run("rl", reward_first=0.2, reward_last=0.4, dead_groups=0.1), "answer better", "past extract"),
         (
-            run("rl", reward_first=0.2, reward_last=0.4, reward_last_new=0.25, passes=4.25, dead_groups=0.1, questions=9),
+            run(
+                "rl", reward_first=0.2, reward_last=0.4, reward_last_new=0.25, passes=4.25, dead_groups=0.1, questions=9
+            ),
             "0.40, each question met 4.2 times, 0.25 by the end of their first time: the model does better on what it practised; "
             "whether on anything else, `past rl --dev FILE` tells",
             "past extract",
         ),
-        (run("rl", reward_first=0.2, reward_last=0.4, passes=2.0, dead_groups=0.1), "queries that it never met", "past extract"),
-        (run("rl", reward_first=0.2, reward_last=0.4, passes=0.5, dead_groups=0.1), "learnt to answer better", "past extract"),
+        (
+            run("rl", reward_first=0.2, reward_last=0.4, passes=2.0, dead_groups=0.1),
+            "queries that it never met",
+            "past extract",
+        ),
+        (
+            run("rl", reward_first=0.2, reward_last=0.4, passes=0.5, dead_groups=0.1),
+            "learnt to answer better",
+            "past extract",
+        ),
         (
             run("rl", reward_first=0.2, reward_last=0.4, passes=2.0, dev_best=0.3, dead_groups=0.1),
             "learnt to answer better",
