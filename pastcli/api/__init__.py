@@ -39,6 +39,7 @@ from .checkpoints import (
     RunsModels,
     SingleFileFormat,
     StoredBits,
+    StoredFloats,
     TensorSpec,
 )
 from .documents import Passage, PassageStream, Question
@@ -84,6 +85,7 @@ __all__ = [
     "SingleFileFormat",
     "Step",
     "StoredBits",
+    "StoredFloats",
     "Task",
     "TensorSpec",
     "Timed",

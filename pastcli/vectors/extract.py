@@ -16,7 +16,7 @@ from ..errors import MismatchError, PastError
 from ..standing_in import trusted
 from .checks import compatibility, finite, grid_noise
 from .deltas.compression import Form, compress
-from .deltas.delta import Delta, Only, blocks
+from .deltas.delta import Delta, Only
 from .deltas.difference import AdapterDifference, Difference, difference
 from .files.skill_description import About, Part
 from .files.skill_writer import SkillWriter
@@ -116,11 +116,8 @@ def _write_dense(
     writer.reserve()
 
     def subtract(span: Span) -> float:
-        square = 0.0
-        for start, stop in span.blocks():
-            block = difference.block(span.spec.name, start, stop)
-            square += squared_norm(block)
-            writer.write(span.spec.name, start, block)
+        stored = difference.stored(span)
+        square = writer.subtract(span, *stored) if stored else _blockwise(difference, span, writer)
         if not math.isfinite(square):
             raise _not_finite(difference, span)
         return square
@@ -145,12 +142,17 @@ def _write_compressed(delta: Delta, form: Form, writer: SkillWriter, progress: P
 def _write_whole(delta: Delta, spec: TensorSpec, writer: SkillWriter) -> None:
     """A tensor that compression leaves alone (norms, biases, matrices too small to gain)."""
     writer.dense(spec)
+    writer.done(spec, math.sqrt(_blockwise(delta, Span(spec, 0, spec.numel), writer)))
+
+
+def _blockwise(delta: Delta, span: Span, writer: SkillWriter) -> float:
+    """Write a span of a dense part; the sum of its squares."""
     square = 0.0
-    for start, stop in blocks(spec):
-        block = delta.block(spec.name, start, stop)
+    for start, stop in span.blocks():
+        block = delta.block(span.spec.name, start, stop)
         square += squared_norm(block)
-        writer.write(spec.name, start, block)
-    writer.done(spec, math.sqrt(square))
+        writer.write(span.spec.name, start, block)
+    return square
 
 
 def _not_finite(difference: Difference, span: Span) -> MismatchError:

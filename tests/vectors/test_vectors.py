@@ -15,6 +15,7 @@ from pastcli.api import TensorSpec
 from pastcli.errors import GateError, MismatchError, PastError, UsageError
 from pastcli.vectors import extract_skill, inject_skill, open_skill
 from pastcli.vectors.checks import grid_noise
+from pastcli.vectors.deltas.difference import Difference
 from pastcli.vectors.files import stream
 from pastcli.vectors.files.skill_description import KEY
 from pastcli.vectors.numbers.arithmetic import narrow, widen
@@ -66,6 +67,23 @@ def test_every_output_is_the_correctly_rounded_sum(
     for name, got in read_model(folder / "out").items():
         exact = read["target"][name] + np.float32(scale) * (read["rl"][name] - read["sft"][name])
         assert np.array_equal(got, widen(narrow(exact.reshape(-1), kind), kind).reshape(got.shape)), name
+
+
+@pytest.mark.parametrize("sft_type", ["F32", "BF16", "F16"])
+@pytest.mark.parametrize("rl_type", ["F32", "BF16", "F16"])
+def test_the_skill_of_one_pass_is_that_of_blocks_to_the_last_byte(tmp_path, monkeypatch, sft_type, rl_type):
+    """Tensors of many spans, of odd widths, wider than a block, wider than a span; norms in the file included."""
+    shapes = {"model.embed_tokens.weight": (2500, 1027), "a.weight": (3, (1 << 17) + 5), "b.weight": (2, (1 << 21) + 9)}
+    rng, pool = np.random.default_rng(0), np.random.default_rng(1).standard_normal(1 << 23, dtype=np.float32)
+    models = {}
+    for name, kind in (("sft", sft_type), ("rl", rl_type)):
+        places = [(shape, rng.integers(0, 1 << 21)) for shape in (*shapes.values(), (7,))]
+        cut = [pool[place : place + np.prod(shape)].reshape(shape) for shape, place in places]
+        models[name] = write_model(tmp_path / name, dict(zip([*shapes, "model.norm.weight"], cut)), kind, shards=2)
+    extract_skill(models["sft"], models["rl"], tmp_path / "one", allow_lossy=True)
+    monkeypatch.setattr(Difference, "stored", lambda *_: None)
+    extract_skill(models["sft"], models["rl"], tmp_path / "other", allow_lossy=True)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
 @given(st.integers(0, 99), st.floats(1e-7, 1.0))

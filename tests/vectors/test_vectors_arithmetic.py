@@ -26,6 +26,7 @@ from pastcli.vectors.numbers.arithmetic import (
     recast,
     seeded,
     squared_norm,
+    subtract_to_file,
     widen,
 )
 
@@ -357,3 +358,57 @@ def test_adding_into_a_file_that_takes_nothing_is_an_error():
         add_to_file(file.fileno(), 0, "BF16", "BF16", raw, change)
     with pytest.raises(ValueError, match="as many float32 changes"):
         add_to_file(0, 0, "BF16", "BF16", raw, change[:7])
+
+
+def difference_by_numpy(after, before, ends):
+    """(bytes, sum of squares) of the difference as `extract` makes it where nothing is compiled but the inner products."""
+    with np.errstate(all="ignore"):
+        made = widen(after[1], after[0]) - widen(before[1], before[0])
+        square = 0.0
+        for start, stop in zip([0, *ends], ends):
+            if stop > start:
+                square += squared_norm(made[start:stop])
+    return made, square
+
+
+@needs_kernels
+@given(any_floats, any_floats, kinds, kinds, st.data())
+@settings(max_examples=400, deadline=None)
+def test_a_difference_in_one_pass_is_widening_and_subtracting(tmp_path_factory, one, other, after, before, data):
+    """Every float there is, at any offset, in any blocks; -0 stays -0, a NaN one, and the sum of squares is the same to the bit."""
+    size = min(one.size, other.size)
+    ends = [*sorted(data.draw(st.lists(st.integers(0, size), max_size=4))), size]
+    offset = data.draw(st.integers(0, 5000))
+    raw = stored_as(one[:size], after), stored_as(other[:size], before)
+    made, square = difference_by_numpy((after, raw[0]), (before, raw[1]), ends)
+    path = tmp_path_factory.mktemp("difference") / "out"
+    with open(path, "wb") as file:
+        found = subtract_to_file(file.fileno(), offset, (after, raw[0]), (before, raw[1]), ends)
+    stored = path.read_bytes()
+    assert stored[:offset] == bytes(offset) and same_bits(np.frombuffer(stored[offset:], np.float32), made)
+    assert found == square or not (math.isfinite(found) or math.isfinite(square))
+
+
+@needs_kernels
+@pytest.mark.parametrize("after", KINDS)
+@pytest.mark.parametrize("before", KINDS)
+@pytest.mark.parametrize("ends", [[1 << 17, 300_001], [3, 1027, 1027, 70_000, 299_999], [300_001]])
+def test_the_sum_of_squares_of_long_blocks_is_the_same_to_the_bit(tmp_path, after, before, ends):
+    """Blocks longer than what is written at once, of odd lengths, one of them empty; weights that are no multiple of a tile."""
+    rng = np.random.default_rng(ends[0])
+    raw = [(kind, narrow(rng.standard_normal(ends[-1], dtype=np.float32), kind)) for kind in (after, before)]
+    made, square = difference_by_numpy(*raw, ends)
+    with open(tmp_path / "out", "wb") as file:
+        assert subtract_to_file(file.fileno(), 8, *raw, ends) == square > 0
+    assert (tmp_path / "out").read_bytes() == bytes(8) + made.tobytes()
+
+
+@needs_kernels
+def test_a_difference_into_a_file_that_takes_nothing_or_of_what_does_not_fit_is_an_error():
+    raw = ("BF16", np.zeros(8, np.uint16))
+    with open(os.devnull, "rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
+        subtract_to_file(file.fileno(), 0, raw, raw, [8])
+    odd = ("F32", np.zeros(33, np.uint8)[1:].view(np.float32))
+    for other, ends in ((("BF16", raw[1][:7]), [8]), (raw, [4]), (raw, [9, 8]), (raw, [-1, 8]), (raw, []), (odd, [8])):
+        with pytest.raises(ValueError, match="aligned stored weights, as many on both sides"):
+            subtract_to_file(0, 0, raw, other, ends)

@@ -8,11 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from ...api import Adapter, Checkpoint, LowRank, StoredBits, TensorSpec
+from ...api import Adapter, Checkpoint, LowRank, StoredBits, StoredFloats, TensorSpec
 from ...errors import MismatchError
 from ..checks import compatibility, finite
 from ..files.opening import base_path, format_of, open_model, refuse_tied
 from ..files.stream import Span, run, spans
+from ..numbers.arithmetic import KINDS, Stored, compiled
 from ..numbers.lowrank import concatenated
 
 Progress = Callable[[int, int], None]
@@ -34,6 +35,15 @@ class Difference:
         block = self.rl.read(name, start, stop)
         block -= self.sft.read(name, start, stop)
         return block
+
+    def stored(self, span: Span) -> tuple[Stored, Stored] | None:
+        """RL and SFT as they are stored, of which `arithmetic.subtract_to_file` makes what `block` gives; None where it cannot."""
+        sft, rl, name = self.sft, self.rl, span.spec.name
+        types = rl.specs()[name].dtype, sft.specs()[name].dtype
+        if not isinstance(sft, StoredFloats) or not isinstance(rl, StoredFloats) or not compiled() or not KINDS.keys() >= {*types}:
+            return None
+        after, before = (model.stored(name, span.start, span.stop) for model in (rl, sft))
+        return (types[0], after), (types[1], before)
 
     def changed(self, progress: Progress | None = None) -> dict[str, TensorSpec]:
         """The tensors in which any two values differ. A tensor that changed is read up to there, another one whole."""

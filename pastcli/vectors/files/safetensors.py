@@ -13,7 +13,7 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 
 from ...errors import MismatchError, PastError
 from ...files import claim, read_at
-from ..numbers.arithmetic import Sums, add_to_file
+from ..numbers.arithmetic import Stored, Sums, add_to_file, subtract_to_file
 from .memory_map import Mapped
 
 ITEM_BYTES = {
@@ -225,6 +225,10 @@ class SafeWriter:
         `arithmetic.add_to_file`."""
         dtype = self._entries[name][0]
         return add_to_file(self._fd, self._offsets[name] + start * ITEM_BYTES[dtype], source, dtype, raw, change)
+
+    def write_difference(self, name: str, start: int, after: Stored, before: Stored, ends: Sequence[int]) -> float:
+        """Store float32 items from `start` on that are `after` - `before`; see `arithmetic.subtract_to_file`."""
+        return subtract_to_file(self._fd, self._offsets[name] + start * ITEM_BYTES["F32"], after, before, ends)
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write the header; from here on the file is a safetensors file."""

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from ...api import LowRank, TensorSpec
+from ..numbers.arithmetic import Stored
 from . import skill_description as description
 from .safetensors import SafeWriter
 from .skill import F32, I32, I64
 from .skill_description import About, Part
+from .stream import Span
 
 
 class SkillWriter:
@@ -32,6 +34,11 @@ class SkillWriter:
 
     def write(self, name: str, start: int, block: np.ndarray) -> None:
         self._file.write(name, start, block)
+
+    def subtract(self, span: Span, after: Stored, before: Stored) -> float:
+        """Write a span of a dense part that is `after` - `before`; the sum of its squares, block by block."""
+        ends = [stop - span.start for _, stop in span.blocks()]
+        return self._file.write_difference(span.spec.name, span.start, after, before, ends)
 
     def done(self, spec: TensorSpec, norm: float) -> None:
         self._parts[spec.name] = Part(_f32(spec), "dense", norm)

@@ -1,12 +1,10 @@
 /* Adding a change to weights stored as floats, from stored bytes to stored bytes in one pass, with the sums that say how much
  * of it is stored: into an array, or straight into a file.
  */
-#define _FILE_OFFSET_BITS 64
 #include "floats.h"
 #include "kernels.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
     TILE = 1024,     /* elements whose sums are taken together */
@@ -58,14 +56,11 @@ ADDER(f16, uint16_t, f32, float)
 ADDER(f16, uint16_t, bf16, uint16_t)
 ADDER(f16, uint16_t, f16, uint16_t)
 
-enum { F32, BF16, F16, KINDS };
-
 static const Adder ADDERS[KINDS][KINDS] = {
     {add_f32_f32, add_f32_bf16, add_f32_f16},
     {add_bf16_f32, add_bf16_bf16, add_bf16_f16},
     {add_f16_f32, add_f16_bf16, add_f16_f16},
 };
-static const Py_ssize_t BYTES[KINDS] = {4, 2, 2};
 
 /* The sums of a tile that holds a NaN once more, so that it is stored as one: only bfloat16 has lost it. */
 static void restore_nans(int source, int target, const char *raw, const float *change, uint16_t *out)
@@ -110,21 +105,8 @@ static void add(int source, int target, const char *raw, const float *change, ch
     }
 }
 
-/* All bytes to where they belong; the error's number, or 0. */
-static int put(int fd, const char *bytes, size_t size, off_t offset)
-{
-    while (size) {
-        ssize_t done = pwrite(fd, bytes, size, offset);
-        if (done < 0 && errno != EINTR)
-            return errno;
-        if (done > 0)
-            bytes += done, offset += done, size -= (size_t)done;
-    }
-    return 0;
-}
-
 /* As `add`, piece by piece into a file. */
-static int add_to_file(int source, int target, const char *raw, const float *change, int fd, off_t offset, Py_ssize_t n,
+static int add_to_file(int source, int target, const char *raw, const float *change, int fd, int64_t offset, Py_ssize_t n,
                        double *sums)
 {
     void *room = NULL;
@@ -215,7 +197,7 @@ PyObject *py_add_to_file(PyObject *module, PyObject *args)
         return NULL;
     if (terms.changes) {
         Py_BEGIN_ALLOW_THREADS
-        failed = add_to_file(source, target, terms.raw.buf, terms.change.buf, fd, (off_t)offset, terms.n, sums);
+        failed = add_to_file(source, target, terms.raw.buf, terms.change.buf, fd, (int64_t)offset, terms.n, sums);
         Py_END_ALLOW_THREADS
         errno = failed;
         if (failed)

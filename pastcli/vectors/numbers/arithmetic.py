@@ -85,6 +85,9 @@ def gram(arrays: Sequence[np.ndarray], edges: Sequence[tuple[int, int]]) -> np.n
     return np.array([[np.dot(a, b) for a in rows] for b in rows]).reshape(count, count)
 
 
+Stored = tuple[str, np.ndarray]
+"""The type of some stored weights, and the weights in it (1-D, of the numpy type that `STORAGE` names)."""
+
 KINDS = {"F32": 0, "BF16": 1, "F16": 2}
 """The float types that `add_stored` knows, by their numbers in compiled code."""
 
@@ -109,6 +112,18 @@ def add_to_file(fd: int, offset: int, source: str, target: str, raw: np.ndarray,
     raw, change = np.ascontiguousarray(raw), np.ascontiguousarray(change)
     aa, ab, bb = _kernels.add_to_file(KINDS[source], KINDS[target], raw, change, fd, offset)
     return Sums(aa, bb, ab)
+
+
+def subtract_to_file(
+    fd: int, offset: int, after: Stored, before: Stored, ends: Sequence[int]
+) -> float:
+    """Stored weights `after` - `before` as float32 written to an open file from byte `offset` on; the
+    sum of squares of the difference, as `squared_norm` gives it of each block and a sum over blocks, of which `ends` says
+    where each ends. Only where `compiled()`, and for types of `KINDS`.
+    """
+    assert _kernels is not None, "subtract_to_file is for compiled kernels"
+    (one, raw), (other, base) = after, before
+    return _kernels.subtract_to_file(KINDS[one], raw, KINDS[other], base, np.array(ends, np.int64), fd, offset)
 
 
 def recast(raw: np.ndarray, source: str, target: str) -> np.ndarray | None:

@@ -45,6 +45,19 @@ class Kernels(Protocol):
     ) -> tuple[float, float, float]:
         """See `arithmetic.add_to_file`; a.a, a.b and b.b."""
 
+    def subtract_to_file(
+        self,
+        after: int,
+        raw_after: np.ndarray,
+        before: int,
+        raw_before: np.ndarray,
+        ends: np.ndarray,
+        fd: int,
+        offset: int,
+        /,
+    ) -> float:
+        """See `arithmetic.subtract_to_file`"""
+
     def requantize(
         self, source: Codec, target: Codec, raw: np.ndarray, change: np.ndarray, out: np.ndarray, /
     ) -> tuple[float, float, float]:

@@ -208,6 +208,9 @@ static PyMethodDef methods[] = {
      "b.b of the changes asked for and made. Kinds: 0 F32, 1 BF16, 2 F16."},
     {"add_to_file", py_add_to_file, METH_VARARGS,
      "add_to_file(source, target, raw, change, fd, offset): the same, written to a file from byte `offset` on."},
+    {"subtract_to_file", py_subtract_to_file, METH_VARARGS,
+     "subtract_to_file(after, raw_after, before, raw_before, ends, fd, offset): stored weights of two kinds (0 F32, 1 BF16,\n"
+     "2 F16), their float32 difference written to a file from byte `offset` on; its sum of squares, block by block of `ends`."},
     {"requantize", py_requantize, METH_VARARGS,
      "requantize(source, target, raw, change, out): stored weights plus changes, stored again; a.a, a.b and b.b of the\n"
      "changes asked for and made, NaN if a sum is not finite. Codecs: (widen, narrow, number, values, bytes)."},

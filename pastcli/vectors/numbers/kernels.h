@@ -20,6 +20,11 @@
 
 enum { LANES = 8, STRIP = 1024, MOST = 8 };
 
+/* How weights may be stored, as `arithmetic.KINDS` numbers it, and in how many bytes. */
+enum { F32, BF16, F16, KINDS };
+
+static const Py_ssize_t BYTES[KINDS] = {4, 2, 2};
+
 /* One side of a block: float32, or bfloat16 bit patterns. */
 typedef struct {
     Py_buffer view;
@@ -72,10 +77,14 @@ void subtract(const float *after, const float *before, float *to, Py_ssize_t n);
 /* n bfloat16 into float32. */
 void widen_bf16(const void *from, void *to, int64_t n);
 
+/* All bytes to where they belong in a file; the error's number, or 0. */
+int put(int fd, const void *bytes, size_t size, int64_t offset);
+
 PyObject *py_widen(PyObject *module, PyObject *args);
 PyObject *py_narrow(PyObject *module, PyObject *args);
 PyObject *py_add(PyObject *module, PyObject *args);
 PyObject *py_add_to_file(PyObject *module, PyObject *args);
+PyObject *py_subtract_to_file(PyObject *module, PyObject *args);
 PyObject *py_requantize(PyObject *module, PyObject *args);
 PyObject *py_moments(PyObject *module, PyObject *args);
 
