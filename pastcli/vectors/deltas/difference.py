@@ -40,7 +40,12 @@ class Difference:
         """RL and SFT as they are stored, of which `arithmetic.subtract_to_file` makes what `block` gives; None where it cannot."""
         sft, rl, name = self.sft, self.rl, span.spec.name
         types = rl.specs()[name].dtype, sft.specs()[name].dtype
-        if not isinstance(sft, StoredFloats) or not isinstance(rl, StoredFloats) or not compiled() or not KINDS.keys() >= {*types}:
+        if (
+            not isinstance(sft, StoredFloats)
+            or not isinstance(rl, StoredFloats)
+            or not compiled()
+            or not KINDS.keys() >= {*types}
+        ):
             return None
         after, before = (model.stored(name, span.start, span.stop) for model in (rl, sft))
         return (types[0], after), (types[1], before)

@@ -114,9 +114,7 @@ def add_to_file(fd: int, offset: int, source: str, target: str, raw: np.ndarray,
     return Sums(aa, bb, ab)
 
 
-def subtract_to_file(
-    fd: int, offset: int, after: Stored, before: Stored, ends: Sequence[int]
-) -> float:
+def subtract_to_file(fd: int, offset: int, after: Stored, before: Stored, ends: Sequence[int]) -> float:
     """Stored weights `after` - `before` as float32 written to an open file from byte `offset` on; the
     sum of squares of the difference, as `squared_norm` gives it of each block and a sum over blocks, of which `ends` says
     where each ends. Only where `compiled()`, and for types of `KINDS`.

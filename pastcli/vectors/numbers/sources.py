@@ -6,7 +6,17 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-NAMES = ("kernels.c", "floats.c", "adding.c", "subtracting.c", "putting.c", "requantize.c", "moments.c", "kernels.h", "floats.h")
+NAMES = (
+    "kernels.c",
+    "floats.c",
+    "adding.c",
+    "subtracting.c",
+    "putting.c",
+    "requantize.c",
+    "moments.c",
+    "kernels.h",
+    "floats.h",
+)
 
 
 def digest(folder: str | Path) -> str:
