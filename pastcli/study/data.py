@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import config as configs
-from .. import qa
+from .. import output, qa
 from ..api import Passage, Question
 from ..config.study import Part
 from ..errors import UsageError
 from ..ingest import read_documents, read_questions
+from ..words import counted
 from .records import rows_of, title, titles_of, used
 from .spec import Study
 
@@ -150,7 +151,7 @@ def _taken(
     files = places(study, part.questions) if part.questions else documents
     asked = [question for file in files for question in read_questions(file)]
     names = {passage.doc for passage in read_documents(documents)}
-    asked = [question for question in asked if question.answers and (not chosen or question.doc in names)]
+    asked = _about(names, [question for question in asked if question.answers], bool(chosen), shown)
     if part.per_document:
         asked = _at_most(asked, part.per_document)
     if not asked:
@@ -159,6 +160,20 @@ def _taken(
     if len({question.id for question in asked}) < len(asked):
         raise UsageError(f"two questions on {shown} have one id", "give every question an id of its own")
     return documents, asked, titles_of(chosen)
+
+
+def _about(names: set[str], asked: list[Question], records: bool, shown: str) -> list[Question]:
+    """The questions on these documents: one on a document that nobody learns measures nothing. Where files and questions
+    are named apart and no question's `doc` is a document's, all of them are taken for theirs."""
+    here = [question for question in asked if question.doc in names]
+    if records or len(here) == len(asked):
+        return here
+    if not here:
+        output.warn(f"no question names one of the documents of {shown} as its `doc`: all are taken to be about them")
+        return asked
+    left = f"{len(asked) - len(here)} of {counted(len(asked), 'questions')}"
+    output.warn(f"{left} are on documents that are not among {shown}, and are left out")
+    return here
 
 
 def places(study: Study, names: str | Sequence[str]) -> list[Path]:
