@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from . import qa
@@ -39,32 +39,50 @@ class Conversation:
             self.said.append(Message("assistant", "".join(pieces)))
 
     def _pieces(self, prompt: str) -> Iterator[str]:
+        """What is shown of the answer, piece by piece. Where an answer ends is the backend's to say (its end token, a stop
+        string); what of it counts is `_shown`'s, whether it came at once or in chunks."""
+        shown = ""
+        for whole in self._growing(prompt):
+            settled = _shown(whole, self.form)
+            if len(settled) > len(shown):
+                yield settled[len(shown) :]
+                shown = settled
+
+    def _growing(self, prompt: str) -> Iterator[str]:
+        """The answer as far as it is made, without what ended it."""
         sampling = replace(self.sampling, stop=qa.STOP) if self.form == "qa" else self.sampling
         if not isinstance(self.model, TokenModel):
-            yield _text(self.model.complete([prompt], sampling)[0], self.form)
+            yield self.model.complete([prompt], sampling)[0].text
             return
         ids, left, chunk = self.model.encode(prompt, special=True), sampling.max_tokens, 0
-        shown, made = "", list[int]()
+        made = list[int]()
         while left > 0 and len(ids) + len(made) < self.model.context:
             # Each chunk continues the one before with a seed of its own, so that sampling does not repeat itself.
             seed = None if sampling.seed is None else sampling.seed + chunk
             wanted = replace(sampling, max_tokens=min(CHUNK, left), seed=seed)
             answer = self.model.complete_tokens([[*ids, *made]], [wanted])[0]
+            if answer.finish == "stop":
+                yield self._ended(made, answer)
+                return
             if not answer.token_ids:
                 return
             made += answer.token_ids
-            whole = self.model.decode(made)
-            for stop in sampling.stop:
-                whole = whole.split(stop, 1)[0] if whole.strip() else whole
-            whole = whole.lstrip() if self.form == "qa" else whole
-            settled = whole if answer.finish == "stop" else whole.removesuffix("\N{REPLACEMENT CHARACTER}")
-            if len(settled) > len(shown):
-                yield settled[len(shown) :]
-                shown = settled
-            if answer.finish == "stop":
-                return
+            # Half of a character waits for its other half.
+            yield self.model.decode(made).removesuffix("\N{REPLACEMENT CHARACTER}")
             left, chunk = left - len(answer.token_ids), chunk + 1
 
+    def _ended(self, made: Sequence[int], last: Completion) -> str:
+        """The whole answer. `token_ids` of a completion may hold the end token or go on behind a stop string; its text does not."""
+        kept = list(last.token_ids)
+        while kept and not last.text.startswith(self._text(kept)):
+            kept.pop()
+        return self._text([*made, *kept]) + last.text[len(self._text(kept)) :]
 
-def _text(answer: Completion, form: str) -> str:
-    return qa.first_line(answer.text) if form == "qa" else answer.text.strip()
+    def _text(self, ids: Sequence[int]) -> str:
+        assert isinstance(self.model, TokenModel)
+        return self.model.decode(ids) if ids else ""
+
+
+def _shown(text: str, form: str) -> str:
+    """What of a text is the answer: of a closed-book one what `past eval` grades."""
+    return qa.first_line(text) if form == "qa" else text.strip()

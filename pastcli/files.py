@@ -9,13 +9,13 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import MismatchError, PastError, UsageError, reason
+from .regular import regular
 
 
 def write_json(path: Path, data: Any, sync: bool = False) -> None:
@@ -69,16 +69,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MismatchError(f"{path} is not a JSON object")
     return value
-
-
-def regular(path: Path) -> Path:
-    """`path`, unless a pipe, socket or device lies there: raises `OSError`. Opening a pipe waits for somebody to write, a device has
-    no end, and what they give once is not there for the hash of an input."""
-    kind = path.stat().st_mode
-    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-        what = "a pipe" if stat.S_ISFIFO(kind) else "a socket" if stat.S_ISSOCK(kind) else "a device"
-        raise OSError(errno.EINVAL, f"it is {what}, not a file", str(path))
-    return path
 
 
 def exists(path: Path) -> bool:

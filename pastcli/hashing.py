@@ -18,7 +18,7 @@ from pathlib import Path
 from .api import TensorSpec
 from .cache import recall, remember
 from .environment import cores
-from .files import regular
+from .regular import oddity, regular
 
 REMEMBERED = 1 << 20
 """Digests of files from this many bytes on are kept; smaller ones are read faster than looked up."""
@@ -111,7 +111,7 @@ def _known(file: Path, alone: bool = False) -> str:
 
 def _is_file(path: Path) -> bool:
     with contextlib.suppress(PermissionError):  # in a folder that can be listed and not entered
-        return path.is_file()
+        return path.is_file() and not oddity(path)
     return True
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from . import runs
 from .cache import home, recall, remember
-from .errors import MismatchError, UsageError
-from .files import exists, regular
+from .errors import MismatchError, UsageError, reason
+from .files import exists
 from .hashing import hash_path, parts_of
+from .regular import regular
 
 __all__ = ["ALIASES", "ModelRef", "gguf_template", "home", "read_note", "resolve", "write_note"]
 
@@ -75,6 +76,10 @@ def resolve(name: str | Path) -> ModelRef:
 
 def _local(name: str, path: Path) -> ModelRef:
     if path.is_file():
+        try:
+            regular(path)
+        except OSError as error:
+            raise MismatchError(f"{path} is not a model file: {reason(error)}", "expected a GGUF file") from error
         with open(path, "rb") as handle:
             if handle.read(4) == b"GGUF":
                 return ModelRef(name, parts_of(path)[0], "gguf")

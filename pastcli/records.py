@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PastError, UsageError, reason
-from .files import regular
 from .hashing import hash_path
+from .regular import regular
 from .words import counted
 
 

@@ -13,10 +13,11 @@ from typing import Any
 from . import output, publish
 from .destinations import Claim, allowed, claim
 from .errors import UsageError, reason
-from .files import regular, writable, write_json
+from .files import writable, write_json
 from .hashing import hash_path
 from .lineage import refuse_stale
 from .records import Record, located, owner_of, runs_dir, stored, workspace
+from .regular import regular
 from .standing_in import trusted
 
 

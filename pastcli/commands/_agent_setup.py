@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import models, output, registry, runs
 from ..config import AgentConfig
 from ..errors import MismatchError, PastError, UsageError
+from ..regular import oddity
 from ._lineage import model_of, newest
 from ._loading import settled
 
@@ -113,7 +114,7 @@ def _transcript(given: Path) -> Path:
         found = given if given.is_file() else runs.find(str(given)).output("transcript")
     except PastError:
         found = None
-    if found is None or not found.is_file():
+    if found is None or not found.is_file() or oddity(found):
         raise UsageError(f"no transcript {given}", "give a `past agent` run, or its transcript.jsonl")
     return found
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import models, output, runs
 from ..errors import UsageError
 from . import _lineage
+from ._skills import Skills, named
 
 if TYPE_CHECKING:
     from ..api import ChatModel, Completes, Question
@@ -43,8 +44,8 @@ class Candidate:
         return chat if self.retrieved is None else Reading(chat, self.retrieved)
 
 
-def candidates(typed: Sequence[str], local: bool) -> list[Candidate]:
-    """`[LABEL=]PATH` words, or the newest run that made a model. Raises `UsageError` if two labels are the same, or one is
+def candidates(typed: Sequence[str], local: bool, added: Skills) -> list[Candidate]:
+    """`[LABEL=]PATH` words, or the newest run that made a model; all with the skills `added`. Raises `UsageError` if two labels are the same, or one is
     empty."""
     from ..evals import label_for
 
@@ -58,10 +59,11 @@ def candidates(typed: Sequence[str], local: bool) -> list[Candidate]:
         path = str(models.resolve(name).path) if local else name
         owner = runs.owner_of(Path(path)) if local else None
         stage, control = (owner.stage, owner.manifest["config"].get("control", "none")) if owner else ("", "none")
-        label = label or label_for(name, stage, control)
+        label = label or named(label_for(name, stage, control), added)
         if any(candidate.label == label for candidate in found):
             raise UsageError(f"two models are labelled {label!r}", "name them apart: --model LABEL=PATH")
-        found.append(Candidate(label, name, path, role=_lineage.role(Path(path)) if local else ""))
+        role = _lineage.role(Path(path)) if local else ""
+        found.append(Candidate(label, name, path, role=role or ("skill" if added else "")))
     return found
 
 

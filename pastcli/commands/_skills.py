@@ -40,6 +40,17 @@ def skills(texts: Sequence[str] | None, scale: float) -> Skills:
     return found
 
 
+def named(name: str, vectors: Skills) -> str:
+    """What a model with these skills in it is called: never what it is called without them."""
+    return " + ".join([name, *(_called(path) if scale == 1.0 else f"{scale:g} * {_called(path)}" for path, scale in vectors)])
+
+
+def _called(path: Path) -> str:
+    """A skill by the run that made it: all of these have the same file name."""
+    owner = runs.owner_of(path)
+    return owner.id if owner else path.name
+
+
 def adding(load: Load, backend: str, vectors: Skills) -> Load:
     """The backend's `load` with skills added to whatever it loads; raises `UsageError` if it cannot add any."""
     if not vectors:

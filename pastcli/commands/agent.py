@@ -32,7 +32,7 @@ from ._options import (
     show_plan,
     with_settings,
 )
-from ._skills import Scale, Vectors, add_inputs, adding, check_vectors, listed, skills
+from ._skills import Scale, Skills, Vectors, add_inputs, adding, check_vectors, listed, named, skills
 
 if TYPE_CHECKING:
     from ..agent.player import Result
@@ -137,13 +137,17 @@ def _add_inputs(run: runs.Run, extra: dict[str, Any]) -> None:
     for kind in ("tools", "tasks", "model", "template", "base"):
         if kind in extra:
             run.add_input(kind, extra[kind])
-    add_inputs(run, [(Path(path), factor) for path, factor in extra.get("vectors", [])])
+    add_inputs(run, _vectors(extra))
+
+
+def _vectors(extra: dict[str, Any]) -> Skills:
+    return [(Path(path), factor) for path, factor in extra.get("vectors", [])]
 
 
 def _check(load: Any, extra: dict[str, Any]) -> None:
     """Raise what loading the model and its skills would raise, and of weights that are no numbers."""
     check_model(load, extra["model"], Path(extra["template"]) if "template" in extra else None)
-    check_vectors([(Path(path), factor) for path, factor in extra.get("vectors", [])])
+    check_vectors(_vectors(extra))
 
 
 def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
@@ -191,7 +195,7 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: ru
             transcript.begin(header(extra, config, env, judge))
             results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, watch)
             others = judged_again(run, results, also)
-            _write(run, results, loaded, config, env, unlike(chat), others)
+            _write(run, results, loaded, config, env, unlike(chat), others, _vectors(extra))
     return runs.read(run.final)
 
 
@@ -203,6 +207,7 @@ def _write(
     env: Any,
     reasons: list[str],
     others: dict[str, dict[str, Any]],
+    vectors: Skills,
 ) -> None:
     """Transcript, summary and ToolEval files as outputs of the run."""
     from ..agent.summary import summarise
@@ -232,7 +237,7 @@ def _write(
     export(
         results,
         run.dir / "tooleval",
-        _file_name(run.manifest["inputs"]["model"]["path"]),
+        _file_name(run.manifest["inputs"]["model"]["path"], vectors),
         Path(run.manifest["inputs"]["tools"]["path"]).stem,
     )
     for name, file in (
@@ -245,13 +250,15 @@ def _write(
     run.metrics(**summary)
 
 
-def _file_name(model: str) -> str:
-    """A model's name as a folder: the last part of its path; of one behind a server the name behind `#`, or where it is."""
+def _file_name(model: str, vectors: Skills) -> str:
+    """A model's name as a folder: the run that made it (every run calls its model `model`), else the last part of its path; of
+    one behind a server the name behind `#`, or where it is. With what was added to it."""
     import re
 
+    owner = runs.owner_of(Path(model))
     where, _, name = model.partition("#") if "://" in model else ("", "", model.rstrip("/").rsplit("/", 1)[-1])
-    name = name.rsplit("/", 1)[-1] or where.partition("://")[2].rstrip("/")
-    return re.sub(r"[^\w.+-]+", "_", name) or "model"
+    name = owner.id if owner else name.rsplit("/", 1)[-1] or where.partition("://")[2].rstrip("/")
+    return re.sub(r"[^\w.+-]+", "_", named(name, vectors).replace(" ", "")) or "model"
 
 
 def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,11 +48,31 @@ def command(
     Models that were trained here are asked as they learnt it (Question: ... Answer:), others through their chat template;
     --prompt says otherwise. With --vector a skill is added first; the model's own files stay as they are.
     """
-    found = [_lineage.newest_model().name if model is None else model, *(compare or [])]
+    asked = _asked([_lineage.newest_model().name if model is None else model, *(compare or [])], vector, config.scale)
     with ExitStack() as stack:
-        talks = {name: _open(name, config, vector if number == 0 else None, stack) for number, name in enumerate(found)}
+        talks = {label: _open(label, name, config, added, stack) for label, (name, added) in asked.items()}
         answers = [_answer(line, talks, as_json) for line in _questions(question, as_json)]
     output.emit(answers[0] if question is not None else answers, as_json, lambda: None)
+
+
+def _asked(names: Sequence[str], vectors: list[str] | None, scale: float) -> dict[str, tuple[str, list[str]]]:
+    """{what it is called: (model, skills added to it)}. The first model has the skills, and is called so; raises `UsageError` for
+    one that is named twice."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for number, name in enumerate(names):
+        added = vectors or [] if number == 0 else []
+        label = " + ".join([name, *(_skill_named(text, scale) for text in added)])
+        if label in found:
+            raise UsageError(f"{label} is asked twice", "leave one out; --vector adds its skill to --model alone")
+        found[label] = (name, added)
+    return found
+
+
+def _skill_named(text: str, scale: float) -> str:
+    """A skill as it was typed, with the whole scale it is added at."""
+    factor = parse_vector(text)[1]
+    name = text if factor == 1.0 else text.rpartition(":")[0]
+    return name if factor * scale == 1.0 else f"{factor * scale:g} * {name}"
 
 
 def _questions(question: str | None, as_json: bool) -> Iterator[str]:
@@ -71,7 +91,7 @@ def _questions(question: str | None, as_json: bool) -> Iterator[str]:
             yield line.strip()
 
 
-def _open(name: str, config: AskConfig, vectors: list[str] | None, stack: ExitStack) -> Conversation:
+def _open(label: str, name: str, config: AskConfig, vectors: list[str], stack: ExitStack) -> Conversation:
     """A model ready to talk, with the skills in it that were asked for."""
     load, path, form = _backend(name, config)
     if vectors:
@@ -83,7 +103,7 @@ def _open(name: str, config: AskConfig, vectors: list[str] | None, stack: ExitSt
             path, vectors, config, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="past-ask-")))
         )
     chat = stack.enter_context(closing(load(path or name)))
-    output.note(f"{name}: {'the closed-book prompt' if form == 'qa' else 'its chat template'}")
+    output.note(f"{label}: {'the closed-book prompt' if form == 'qa' else 'its chat template'}")
     return Conversation(chat, form, Sampling(config.max_new_tokens, config.temperature, seed=config.seed))
 
 

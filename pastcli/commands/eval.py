@@ -106,7 +106,7 @@ def command(
     added, plain = skills(vector, scale), loader(config)
     load = adding(plain, config.backend, added)
     local = getattr(load, "local", True)
-    found = candidates(model or [], local)
+    found = candidates(model or [], local, added)
     reference = _reference(reference, [candidate.label for candidate in found], min_gain)
     documents = wanted.documents() if baseline else []
     if baseline:

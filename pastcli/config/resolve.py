@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, reason
+from ..regular import regular
 from .setting import checked, default_of
 from .stages import STAGES
 from .training import preset
@@ -112,10 +113,8 @@ def load_file(path: Path) -> dict[str, dict[str, Any]]:
 
     if not path.exists():
         raise UsageError(f"no configuration file {path}", "check the path after --config")
-    if not (path.is_file() or path.is_dir()):  # a pipe waits for somebody to write, and a device has no end
-        raise UsageError(f"{path} cannot be read: it is a pipe or a device, not a file", "expected TOML in UTF-8")
     try:
-        tables = tomli.loads(path.read_text(encoding="utf-8"))
+        tables = tomli.loads(regular(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {reason(error)}", "expected TOML in UTF-8") from error
     for stage, table in tables.items():

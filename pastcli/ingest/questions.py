@@ -11,6 +11,7 @@ from typing import Any
 from .. import output
 from ..api import Question
 from ..errors import UsageError
+from ..regular import oddity
 from .faults import Faults
 from .rows import records
 
@@ -50,6 +51,8 @@ def read_questions(path: Path, strict: bool = False) -> list[Question]:
     """
     if not path.is_file():
         raise UsageError(f"no questions file {path}", LIKE)
+    if kind := oddity(path):
+        raise UsageError(f"{path} is {kind}, not a file of questions", LIKE)
     faults = Faults(strict)
     found: dict[tuple[str, str], Question] = {}
     used: Counter[str] = Counter()

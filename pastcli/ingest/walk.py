@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,10 @@ from pathlib import Path
 
 from .. import runs
 from ..errors import UsageError
+from ..regular import oddity
 from .readers import ACCEPTED
 
 STDIN = Path("-")
-
-_KINDS = (
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 @dataclass(frozen=True)
@@ -95,12 +88,12 @@ def _problem(file: Path, relative: str) -> str:
     """Why this is no file to open; '' if it is one. Found out without opening it."""
     try:
         relative.encode("utf-8")
-        mode = file.stat().st_mode
+        kind = oddity(file)
     except UnicodeEncodeError:
         return "its name is not UTF-8"
     except OSError as error:
         return str(error.strerror)
-    return next((f"{kind}, not a file" for is_kind, kind in _KINDS if is_kind(mode)), "")
+    return f"{kind}, not a file" if kind else ""
 
 
 def from_stdin(path: Path) -> Path:

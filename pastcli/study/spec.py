@@ -15,7 +15,7 @@ from ..config.setting import checked, finite
 from ..config.study import STAGE_TABLES, TOP, Arm, Part, Phase, Vector
 from ..config.study_tools import Arm as ToolsArm
 from ..errors import UsageError, reason
-from ..files import regular
+from ..regular import regular
 
 SFT_LIKE = ("imitation", "format")
 """Tables whose stage is SFT."""

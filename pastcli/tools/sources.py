@@ -11,7 +11,7 @@ from typing import Any
 
 from ..api import ToolDocument
 from ..errors import UsageError, reason
-from ..files import regular
+from ..regular import regular
 from .warnings import Warnings
 
 SUFFIXES = (".json", ".jsonl", ".yaml", ".yml")

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..api import ExpectedCall, Task, ToolSpec
 from ..errors import UsageError, reason
-from ..files import regular
+from ..regular import regular
 from .judging.expected import load_check
 
 _KNOWN = {"id", "query", "expected_calls", "expected_answer", "check", "relevant"}

@@ -21,7 +21,7 @@ from typing import Any
 
 from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import PastError, UsageError, reason
-from pastcli.files import regular
+from pastcli.regular import regular
 
 
 def load_chat(path: str | Path, **options: Any) -> EchoChat:

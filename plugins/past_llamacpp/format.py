@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pastcli import models
 from pastcli.api import Checkpoint
 from pastcli.errors import MismatchError, UsageError
-from pastcli.files import regular
+from pastcli.regular import regular
 
 if TYPE_CHECKING:
     import numpy as np

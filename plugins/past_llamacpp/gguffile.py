@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pastcli.errors import MismatchError, reason
-from pastcli.files import regular
 from pastcli.hashing import parts_of
+from pastcli.regular import regular
 from pastcli.words import counted
 
 MAGIC = b"GGUF"

@@ -58,6 +58,37 @@ def test_the_length_limit_holds_over_all_pieces():
     assert "".join(Conversation(Tokens("x" * 100), "chat", Sampling(max_tokens=21)).ask("Say x")) == "x" * 21
 
 
+class Ending(Tokens):
+    """One that gives its end token among the tokens, and decodes it as text, as transformers do."""
+
+    def complete_tokens(self, prompts, samplings):
+        done = super().complete_tokens(prompts, samplings)[0]
+        text = done.text.split("$", 1)[0]
+        return [Completion(text, done.finish if text == done.text else "stop", token_ids=done.token_ids[: len(text) + 1])]
+
+
+@pytest.mark.parametrize("form", ["chat", "qa"])
+@pytest.mark.parametrize("text", ["$", "Yes$", "In 1843$", "a chunk.$", "More than a chunk or two of text.$", "x  $"])
+def test_what_ends_an_answer_is_no_part_of_it(form, text):
+    talk = Conversation(Ending(text), form, Sampling(256))
+    assert "".join(talk.ask("When?")) == text.removesuffix("$").strip()
+    if form == "chat":
+        assert talk.said[-1].content == text.removesuffix("$").strip()
+
+
+def test_a_stop_inside_a_token_keeps_what_stands_before_it():
+    """`.\\n` may be one token: the answer still ends in its full stop."""
+
+    class Words(Tokens):
+        def decode(self, ids):
+            return "".join({1: "In 1843", 2: ".\\n"}.get(one, "?") for one in ids)
+
+        def complete_tokens(self, prompts, samplings):
+            return [Completion("In 1843.", "stop", token_ids=(1, 2))]
+
+    assert "".join(Conversation(Words(""), "qa", Sampling(256)).ask("When?")) == "In 1843."
+
+
 def test_a_closed_book_answer_is_its_first_line():
     talk = Conversation(Tokens(" 1843\nQuestion: and then?"), "qa", Sampling(256))
     assert "".join(talk.ask("When?")) == "1843" and talk.model.prompts == ["Question: When?\nAnswer:"]
@@ -94,6 +125,7 @@ def test_piped_lines_are_asked_one_by_one(script):
 
 
 def test_a_skill_cannot_be_added_to_a_model_that_is_elsewhere(script, past):
+    (script / "s.safetensors").touch()
     done = past("ask", "Who?", "--model", "one.json", "--backend", "echo", "--vector", "s.safetensors", code=2)
     assert "no skill can be added" in done.stderr
 
@@ -103,5 +135,46 @@ def test_a_real_model_is_asked_and_a_skill_changes_what_computes(make_tiny, work
     past("extract", "--sft", base, "--rl", rl, "-o", "skill.safetensors")
     words = ["ask", "Which river?", "--prompt", "qa", "--max-new-tokens", 12, "--temperature", 1, "--model", base]
     plain, other = past_json(*words, "--compare", rl)["answers"].values()
-    with_skill = past_json(*words, "--vector", "skill.safetensors")["answers"][str(base)]
+    with_skill = past_json(*words, "--vector", "skill.safetensors")["answers"][f"{base} + skill.safetensors"]
     assert with_skill == other != plain
+
+
+def test_a_model_with_a_skill_and_the_same_without_are_two(make_tiny, workspace, past_json, past):
+    base, rl = make_tiny(workspace / "base"), make_tiny(workspace / "rl", seed=1)
+    past("extract", "--sft", base, "--rl", rl, "-o", "skill.safetensors")
+    words = ["ask", "Which river?", "--prompt", "qa", "--max-new-tokens", 12, "--temperature", 1]
+    words += ["--model", "base", "--vector", "skill.safetensors"]
+    found = past_json(*words, "--compare", "base", "--compare", "rl")["answers"]
+    assert list(found) == ["base + skill.safetensors", "base", "rl"]
+    assert found["base + skill.safetensors"] == found["rl"] != found["base"]
+    shown = past(*words, "--compare", "base").stdout
+    assert "base + skill.safetensors:\n" in shown and "\nbase:\n" in shown
+    halved = past_json(*words, "--scale", 0.5, "--compare", "base")
+    assert list(halved["answers"]) == ["base + 0.5 * skill.safetensors", "base"]
+    twice = past_json(*words[:-1], "skill.safetensors:2", "--scale", 0.5)
+    assert list(twice["answers"]) == ["base + skill.safetensors"]
+
+
+def test_the_same_model_twice_is_refused(script, past):
+    words = ["ask", "Who?", "--model", "one.json", "--compare", "one.json", "--backend", "echo"]
+    assert "one.json is asked twice" in past(*words, code=2).stderr
+
+
+@pytest.fixture(scope="module")
+def asked(warmed, make_tiny, tmp_path_factory):
+    """The same trained model as a folder and as a GGUF, by backend."""
+    from gguf_tools import reference_gguf
+
+    return {"hf": warmed, "llamacpp": reference_gguf(warmed, tmp_path_factory.mktemp("asked") / "warm.gguf")}
+
+
+@pytest.mark.parametrize("backend", ["hf", "llamacpp"])
+def test_what_is_asked_and_what_is_graded_are_the_same_words(asked, workspace, past, past_json, backend):
+    """The model ends its answers with its end token, which is no part of them on a terminal, as JSON, or in `past eval`."""
+    (workspace / "q.jsonl").write_text(json.dumps({"question": "Which river 1?", "answer": "dog"}) + "\n")
+    found = past_json("eval", "--questions", "q.jsonl", "--model", f"m={asked[backend]}", "--backend", backend)
+    rows = (workspace / "runs" / found["run"] / "answers" / "1.jsonl").read_text()
+    assert json.loads(rows)["prediction"] == "dog"
+    words = ["ask", "Which river 1?", "--prompt", "qa", "--model", asked[backend]]
+    assert past(*words).stdout == "dog\n"
+    assert list(past_json(*words)["answers"].values()) == ["dog"]

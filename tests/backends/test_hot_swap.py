@@ -118,7 +118,14 @@ def test_the_commands_take_skills_at_run_time(zoo, skills, past, past_json):
     assert [factor for _, factor in header["vectors"]] == [0.8, 0.4]
     shown = past_json("runs", "show", run["run"])
     assert shown["inputs"]["vector2"]["scale"] == 0.4
-    past("eval", "--model", sft, "--questions", "q.jsonl", "--vector", skills[0], "--scale", "0.8")
+    (answers,) = Path(run["outputs"]["tooleval"]).glob("*/tools.json")
+    first, second = (skill.name for skill in skills)  # made in the workspace of another test
+    assert answers.parent.name == f"{gguf.name}+0.8_{first}+0.4_{second}", "ToolEval would take it for the model without"
+    asked = past_json("eval", "--model", sft, "--questions", "q.jsonl", "--vector", skills[0], "--scale", "0.8")
+    assert list(asked["models"]) == [f"sft + 0.8 * {first}"], "it would be taken for the model without"
+    assert asked["models"][f"sft + 0.8 * {first}"]["role"] == "skill"
+    named = past_json("eval", "--model", f"mine={sft}", "--questions", "q.jsonl", "--vector", skills[0])
+    assert list(named["models"]) == ["mine"]
     Path("script.json").write_text('["x"]')
     told = past(*ask, "--backend", "echo", "--model", "script.json", "--vector", skills[0], code=2).stderr
     assert "cannot add a skill" in told

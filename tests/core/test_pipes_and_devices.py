@@ -130,3 +130,34 @@ def test_ctrl_c_before_the_command_is_read_is_told_in_one_line(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 130 and done.stderr == "error: interrupted\n", done.stderr
+
+
+KERNEL = {
+    **{name: words for name, words in REFUSED.items() if "index" not in name and "prompts" not in name},
+    "documents": ("ingest", "ODD"),
+    "documents to learn": ("sft", "ODD", "--base", "sft"),
+    "documents of a study": ("study", "init", "ODD"),
+    "questions": ("eval", "--questions", "ODD", "--model", "sft"),
+    "a model": ("ask", "Who?", "--model", "ODD"),
+    "a model to extract from": ("extract", "--sft", "sft", "--rl", "ODD"),
+    "a skill": ("inject", "--vector", "ODD", "--target", "sft"),
+    "a transcript": ("agent", "--replay", "ODD"),
+}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="Linux alone has these")
+@pytest.mark.parametrize("words", KERNEL.values(), ids=KERNEL)
+def test_what_the_kernel_makes_as_it_is_read_is_no_file(ready, past, words):
+    """/proc/kmsg is one of them: it calls itself a regular file of no bytes, and whoever reads it waits for ever."""
+    for odd in ("/proc/version", "/proc/kmsg"):
+        told = past(*[odd if word == "ODD" else word for word in words], code=None, timeout=60)
+        assert told.returncode in (2, 3) and "error:" in told.stderr and "--debug" not in told.stderr, told.stderr
+    assert not list((ready / "runs" / ".partial").glob("*"))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/kmsg"), reason="Linux alone has it")
+def test_one_link_into_the_kernel_spoils_only_itself(ready, past):
+    (ready / "docs").mkdir()
+    (ready / "docs" / "good.txt").write_text("The bridge over the river was founded in 1843.")
+    (ready / "docs" / "log.txt").symlink_to("/proc/kmsg")
+    assert "log.txt: made by the kernel as it is read, not a file" in past("ingest", "docs", timeout=60).stderr

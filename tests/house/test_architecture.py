@@ -15,7 +15,7 @@ from conftest import ROOT
 STAGES = {"ingest", "rewards", "evals", "tools", "agent", "vectors"}
 ROOMS = ("numbers", "files", "checks", "deltas", "probe")
 """The rooms of `pastcli.vectors`, each of which uses only those before it; the commands beside them use all."""
-LOWEST = {"errors", "api", "config", "__init__"}
+LOWEST = {"errors", "regular", "api", "config", "__init__"}
 HEAVY = (
     "torch",
     "transformers",
