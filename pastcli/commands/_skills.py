@@ -42,7 +42,9 @@ def skills(texts: Sequence[str] | None, scale: float) -> Skills:
 
 def named(name: str, vectors: Skills) -> str:
     """What a model with these skills in it is called: never what it is called without them."""
-    return " + ".join([name, *(_called(path) if scale == 1.0 else f"{scale:g} * {_called(path)}" for path, scale in vectors)])
+    return " + ".join(
+        [name, *(_called(path) if scale == 1.0 else f"{scale:g} * {_called(path)}" for path, scale in vectors)]
+    )
 
 
 def _called(path: Path) -> str:

@@ -64,7 +64,9 @@ class Ending(Tokens):
     def complete_tokens(self, prompts, samplings):
         done = super().complete_tokens(prompts, samplings)[0]
         text = done.text.split("$", 1)[0]
-        return [Completion(text, done.finish if text == done.text else "stop", token_ids=done.token_ids[: len(text) + 1])]
+        return [
+            Completion(text, done.finish if text == done.text else "stop", token_ids=done.token_ids[: len(text) + 1])
+        ]
 
 
 @pytest.mark.parametrize("form", ["chat", "qa"])

@@ -120,7 +120,9 @@ def test_the_commands_take_skills_at_run_time(zoo, skills, past, past_json):
     assert shown["inputs"]["vector2"]["scale"] == 0.4
     (answers,) = Path(run["outputs"]["tooleval"]).glob("*/tools.json")
     first, second = (skill.name for skill in skills)  # made in the workspace of another test
-    assert answers.parent.name == f"{gguf.name}+0.8_{first}+0.4_{second}", "ToolEval would take it for the model without"
+    assert answers.parent.name == f"{gguf.name}+0.8_{first}+0.4_{second}", (
+        "ToolEval would take it for the model without"
+    )
     asked = past_json("eval", "--model", sft, "--questions", "q.jsonl", "--vector", skills[0], "--scale", "0.8")
     assert list(asked["models"]) == [f"sft + 0.8 * {first}"], "it would be taken for the model without"
     assert asked["models"][f"sft + 0.8 * {first}"]["role"] == "skill"
