@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pastcli import output
+from pastcli import output, write_back
 from pastcli.api import Checkpoint
 from pastcli.errors import MismatchError, PastError, UsageError
 from pastcli.vectors.numbers.arithmetic import Sums, compiled, requantize
@@ -41,6 +41,7 @@ class GGUFWriter:
         metadata = header.raw_metadata if dtype == "auto" else patch_file_type(header.raw_metadata, dtype)
         self._temporary = out.with_name(f".{out.name}.writing")
         self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        write_back.start(self._fd)
         self._lock, self._written = threading.Lock(), dict.fromkeys(layout.names, 0)
         self._held: dict[str, tuple[np.ndarray, int]] = {}
         try:
@@ -154,6 +155,7 @@ class GGUFWriter:
 
     def close(self) -> None:
         if self._fd >= 0:
+            write_back.stop(self._fd)
             os.close(self._fd)
             self._fd = -1
             self._temporary.unlink(missing_ok=True)

@@ -128,7 +128,13 @@ def test_short_reads_and_writes_are_continued(models, tmp_path, monkeypatch):
 
 
 ELSEWHERE = """
-import mmap, os, sys
+import ctypes, mmap, os, sys
+class Elsewhere(ctypes.CDLL):
+    def __getattr__(self, name):
+        if name == "sync_file_range":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+ctypes.CDLL = Elsewhere
 for module, name in ((os, "sched_getaffinity"), (os, "posix_fallocate"), (os, "preadv"), (mmap, "MADV_DONTNEED")):
     delattr(module, name)
 from pastcli import cli

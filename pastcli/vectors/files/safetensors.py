@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import write_back
 from ...errors import MismatchError, PastError
 from ...files import claim, read_at
 from ..numbers.arithmetic import Stored, Sums, add_to_file, subtract_to_file
@@ -209,8 +210,9 @@ class SafeWriter:
             self._end += _bytes_of(dtype, shape)
 
     def reserve(self) -> None:
-        """Claim the disk space of all tensors added so far."""
+        """Claim the disk space of all tensors added so far; what is written from now on goes to the disk meanwhile."""
         claim(self._fd, self._end)
+        write_back.start(self._fd)
 
     def write(self, name: str, start: int, block: np.ndarray) -> None:
         """Store items from `start` on; `block` is 1-D and of the tensor's stored type."""
@@ -242,5 +244,6 @@ class SafeWriter:
 
     def close(self) -> None:
         if self._fd >= 0:
+            write_back.stop(self._fd)
             os.close(self._fd)
             self._fd = -1
