@@ -105,27 +105,32 @@ class WorkingWeights:
 
 
 class _TokenLogProbs(torch.autograd.Function):
-    """log softmax(hidden @ weight.T / temperature) at the targets, and the entropy (not differentiable).
+    """log softmax(hidden @ weight.T / temperature) at the targets, and the entropy (not differentiable; empty if not asked for).
 
-    The fp32 logits live for `ROWS` rows only; kept for the backward pass is d logp / d logits in the working type.
+    The fp32 probabilities live for `ROWS` rows only; kept for the backward pass is - d logp / d logits in the working type.
     """
 
     @staticmethod
-    def forward(ctx, hidden, weight, targets, temperature):
+    def forward(ctx, hidden, weight, targets, temperature, entropies_too):
         count = len(targets)
         logps = hidden.new_empty(count, dtype=torch.float32)
-        entropies = torch.empty_like(logps)
+        entropies = hidden.new_empty(count if entropies_too else 0, dtype=torch.float32)
         slopes = hidden.new_empty(count, weight.shape[0])
         for start in range(0, count, ROWS):
             part = slice(start, start + ROWS)
             target = targets[part, None]
-            logits = (hidden[part] @ weight.T).float().div_(temperature)
-            log_total = logits.logsumexp(1, keepdim=True)
-            logps[part] = (logits.gather(1, target) - log_total)[:, 0]
-            probabilities = (logits - log_total).exp_()
-            entropies[part] = log_total[:, 0] - torch.linalg.vecdot(probabilities, logits)
+            logits = hidden[part] @ weight.T
+            if temperature != 1.0:
+                logits = logits.float().div_(temperature)
+            probabilities = logits.softmax(1, dtype=torch.float32)
+            # The largest probability is at least 1 / V, so its logarithm gives the normaliser to float32's last bits.
+            largest, where = logits.max(1, keepdim=True)
+            log_total = largest.float() - probabilities.gather(1, where).log_()
+            logps[part] = (logits.gather(1, target).float() - log_total)[:, 0]
+            if entropies_too:
+                entropies[part] = log_total[:, 0] - torch.linalg.vecdot(probabilities, logits.float())
             # The target's 1 - p is formed in fp32: it is what is left to learn when p is near 1.
-            slopes[part] = probabilities.neg_().scatter_add_(1, target, torch.ones_like(target, dtype=torch.float32))
+            slopes[part] = probabilities.scatter_add_(1, target, torch.full_like(log_total, -1.0))
         ctx.save_for_backward(hidden, weight, slopes)
         ctx.temperature = temperature
         ctx.mark_non_differentiable(entropies)
@@ -134,9 +139,9 @@ class _TokenLogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient, _):
         hidden, weight, slopes = ctx.saved_tensors
-        scaled = slopes * (gradient / ctx.temperature).to(slopes.dtype)[:, None]
-        of_weight = scaled.T @ hidden if ctx.needs_input_grad[1] else None
-        return scaled @ weight, of_weight, None, None
+        each = (gradient / -ctx.temperature)[:, None]  # scales a row of `hidden`, which is shorter than one of `slopes`
+        of_weight = slopes.T @ (hidden * each).to(hidden.dtype) if ctx.needs_input_grad[1] else None
+        return ((slopes @ weight) * each).to(hidden.dtype), of_weight, None, None, None
 
 
 def _plain_head(model: Any, ids: torch.Tensor) -> bool:
@@ -172,9 +177,10 @@ def token_logprobs(
     wanted: torch.Tensor,
     temperature: float = 1.0,
     previous: torch.Tensor | None = None,
+    entropies_too: bool = True,
     **reading: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability and entropy (nats) of the tokens where `wanted`, given all tokens before them.
+    """Log-probability and entropy (nats; or nothing of it) of the tokens where `wanted`, given all tokens before them.
 
     `input_ids` (B, L) is padded on the right, so causal attention needs no mask; `wanted` (B, L) is boolean and
     False in column 0. Both results are (N,) fp32 in row-major order of `wanted`. Rows that hold several sequences come
@@ -187,13 +193,15 @@ def token_logprobs(
     if _plain_head(model, input_ids[:1, :4]):
         head = model.get_output_embeddings()
         hidden = model.base_model(input_ids=input_ids, use_cache=False, **reading).last_hidden_state
-        return _TokenLogProbs.apply(hidden[rows, before], head.weight, targets, temperature)
+        return _TokenLogProbs.apply(hidden[rows, before], head.weight, targets, temperature, entropies_too)
     if getattr(model.config.get_text_config(), "output_router_logits", False):
         reading["output_router_logits"] = False  # a loss over the experts, which knows nothing of packed rows
     logits = model(input_ids=input_ids, use_cache=False, **reading).logits[rows, before].float() / temperature
     log_probabilities = logits.log_softmax(1)
-    entropies = -(log_probabilities.exp() * log_probabilities).sum(1).detach()
-    return log_probabilities.gather(1, targets[:, None])[:, 0], entropies
+    logps = log_probabilities.gather(1, targets[:, None])[:, 0]
+    if not entropies_too:
+        return logps, logps.new_empty(0)
+    return logps, -(log_probabilities.exp() * log_probabilities).sum(1).detach()
 
 
 def pad_right(rows: list[list[int]], value: int, to: torch.device | None = None) -> torch.Tensor:

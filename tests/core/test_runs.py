@@ -456,6 +456,28 @@ def test_versions_are_those_that_the_packages_give():
     assert all(found[name] == version(name) for name in found if name != "past")
 
 
+def test_of_a_package_that_is_there_twice_the_version_is_of_the_one_that_is_imported(tmp_path, monkeypatch):
+    for folder, name, text in (
+        ("first", "Llama.Cpp_Python-0.9.dist-info/METADATA", "Metadata-Version: 2.1\nVersion: 0.9+own\n\nVersion: 7\n"),
+        ("second", "llama_cpp_python-1.0.dist-info/METADATA", "Version: 1.0\n"),
+        ("second", "gguf-2.egg-info/PKG-INFO", "Version: 2\n"),
+        ("second", "trl-3.dist-info/RECORD", "left behind by an uninstall\n"),
+    ):
+        file = tmp_path / folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.setattr("sys.path", [str(tmp_path / "not there"), *(str(tmp_path / name) for name in ("first", "second"))])
+    assert environment.versions() == {"past": pastcli.__version__, "llama-cpp-python": "0.9+own", "gguf": "2"}
+
+
+def test_a_command_that_makes_a_run_does_not_import_what_reads_all_metadata(workspace):
+    """30 ms of each command, and no more of them than other imports of that size."""
+    (workspace / "a.txt").write_text("The river Oder flows north.\n")
+    words = [sys.executable, "-X", "importtime", "-m", "pastcli", "ingest", "a.txt"]
+    done = subprocess.run(words, cwd=workspace, capture_output=True, text=True, check=True)
+    assert "pastcli.runs" in done.stderr and "importlib.metadata" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "broken", [{"outputs": []}, {"inputs": None}, {"metrics": 3}, {"config": "x"}, {"parents": {}}]
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
+import psutil
 import pytest
 import torch
 
@@ -104,6 +106,27 @@ def test_a_run_that_cannot_learn_is_stopped_by_what_it_suffers_from(
     assert [entry["step"] for entry in log] == list(range(1, step + 1))
     assert step == 4 if reward == "flat" or "1e-30" in how else 8 <= step < 100
     assert not list((workspace / "runs").glob("rl*")) and past_json("runs", "watch")["step"] == step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model, reward, how, said", [pytest.param(*AGAIN, id="again"), pytest.param(*ENTROPY, id="entropy")]
+)
+def test_two_processes_that_were_stopped_together_go_on_without_the_watchdog(
+    past, past_json, workspace, tiny_model, answering, bent, model, reward, how, said
+):
+    """The rule is asked by one process of two: the other ends with it, and neither is there when the next two begin."""
+    start = tiny_model if model == "raw" else answering / "runs" / model / "model"
+    words = ("rl", "--sft", start, *bent, "--reward", reward, *how, "--processes", 2, "--save-every", 4)
+    assert said in past(*words, code=1).stderr
+    partial = workspace / "runs" / ".partial" / "bent"
+    stopped = json.loads((partial / "log.jsonl").read_text().splitlines()[-1])["step"]
+    assert not [one for one in psutil.process_iter(["cmdline"]) if str(partial) in " ".join(one.info["cmdline"] or [])]
+    went_on = past(*words, "--resume", "--no-watchdog")
+    saved = int(re.search(r"going on from step (\d+)", went_on.stderr)[1])
+    assert 0 < saved <= stopped and saved % 4 == 0
+    log = [json.loads(line)["step"] for line in (workspace / "runs" / "bent" / "log.jsonl").read_text().splitlines()]
+    assert log == list(range(1, 101)) and past_json("runs", "show", "bent")["metrics"]["steps"] == 100
 
 
 @pytest.mark.parametrize("more", [(), ("--method", "lora", "--rank", 4)])

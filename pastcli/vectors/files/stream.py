@@ -6,18 +6,16 @@ cache. Cuts depend on shapes alone, so sums come out the same for any number of 
 
 from __future__ import annotations
 
-import ctypes
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeVar
 
 import numpy as np
 
 from ...api import TensorSpec
-from ...environment import cores
+from ...environment import cores, keep_freed_memory
 
 Result = TypeVar("Result")
 
@@ -90,7 +88,7 @@ def run(
     """
     total, done = sum(task.stop - task.start for task in tasks), 0
     count = min(threads(), max(1, MOST_HELD // max(held, 1)))
-    _keep_freed_memory()
+    keep_freed_memory(64 << 20, 256 << 20)  # without it, mapping took four fifths of the time of an injection
     with ThreadPoolExecutor(count) as pool:
         waiting: deque[tuple[Span, Future[Result]]] = deque()
         try:
@@ -112,17 +110,6 @@ def _quietly(work: Callable[[Span], Result], task: Span) -> Result:
     """NaN, infinity and overflow are looked for in the sums; numpy need not warn of them."""
     with np.errstate(over="ignore", invalid="ignore"):
         return work(task)
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Tell glibc not to give every freed block back to the kernel: mapping and zeroing it again for the next one
-    took four fifths of the time of an injection."""
-    m_trim_threshold, m_mmap_threshold = -1, -3
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(m_mmap_threshold, 64 << 20)
-        mallopt(m_trim_threshold, 256 << 20)
 
 
 def _tell(progress: Callable[[int, int], None] | None, done: int, task: Span, total: int) -> int:

@@ -12,6 +12,7 @@ import torch
 from transformers import set_seed
 
 from pastcli import api, output
+from pastcli.environment import keep_freed_memory
 from pastcli.errors import PastError, UsageError
 
 from ..materialize import load_tokenizer
@@ -29,6 +30,8 @@ BUILD = {"sft": sft.build, "rl": grpo.build}
 def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     """Train as `job` says; with several processes each calls this, and rank 0 writes the result."""
     config, machine = job.config, Machine.here(job.config, processes)
+    if machine.tuned:
+        keep_freed_memory(2**30, 2**31 - 1)  # a twentieth of the step was the kernel's zeroing of pages
     if machine.sharded and not machine.cuda:
         shard_on_processors()
     set_seed(config.seed)

@@ -194,7 +194,7 @@ class TunedSft(Sft):
     def _logprobs(self, part: dict[str, torch.Tensor]) -> torch.Tensor:
         wanted = part["labels"] != IGNORED
         wanted[:, 0] = False
-        return token_logprobs(self.model, part["input_ids"], wanted)[0].sum()
+        return token_logprobs(self.model, part["input_ids"], wanted, entropies_too=False)[0].sum()
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # transformers guesses from one padded batch; `past` counts tokens and seconds itself
