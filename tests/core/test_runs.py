@@ -466,7 +466,9 @@ def test_of_a_package_that_is_there_twice_the_version_is_of_the_one_that_is_impo
         file = tmp_path / folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    monkeypatch.setattr("sys.path", [str(tmp_path / "not there"), *(str(tmp_path / name) for name in ("first", "second"))])
+    monkeypatch.setattr(
+        "sys.path", [str(tmp_path / "not there"), *(str(tmp_path / name) for name in ("first", "second"))]
+    )
     assert environment.versions() == {"past": pastcli.__version__, "llama-cpp-python": "0.9+own", "gguf": "2"}
 
 
