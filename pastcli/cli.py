@@ -87,6 +87,16 @@ class LazyGroup(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         return name, _load(name) if command is not None and name else None, rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Nothing of ours leaves a command by `sys.exit`: a plugin that does would end it as if all had been done."""
+        try:
+            return super().invoke(ctx)
+        except SystemExit as error:
+            raise PastError(
+                f"code that is not past's own ended the command: SystemExit: {error}",
+                "a plugin, a reward or a tool called sys.exit; --debug shows where",
+            ) from error
+
 
 app = typer.Typer(
     name="past",

@@ -6,6 +6,9 @@ a hint and an exit code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PastError(Exception):
     """Something the user can understand and mend: one line what, one line how (exit code 1)."""
@@ -60,3 +63,14 @@ class ContextOverflow(PastError):
 CRASHES = (Exception, SystemExit)
 """What somebody else's code can end in: a reward, a tool, a check, a judge. `sys.exit()` in one would end the command with
 exit code 0, as if all had been done."""
+
+
+@contextmanager
+def crashes_of(part: str, hint: str = "mend it, and run again") -> Iterator[None]:
+    """A crash of somebody else's code as one line that names the part: `PastError`. Errors of ours pass."""
+    try:
+        yield
+    except PastError:
+        raise
+    except CRASHES as error:
+        raise PastError(f"{part} crashed: {type(error).__name__}: {error}", hint) from error

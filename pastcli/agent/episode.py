@@ -19,6 +19,7 @@ from .forms import Form
 from .grammar import grammar
 from .parse import Said
 from .prompts import FINISH, GIVE_ANSWER, GIVE_UP
+from .strangers import observed
 from .tokens import Prompt
 
 STUCK = 3
@@ -117,7 +118,7 @@ def called(action: str, arguments: Any, task: Task, env: ToolEnv) -> tuple[str, 
     if spec is None:
         names = ", ".join([*(spec.name for spec in task.tools), FINISH])
         return "unknown", Observation(f"unknown function {json.dumps(action)}; the functions are: {names}", "")
-    observation = plain(env.call(spec, arguments))
+    observation = plain(observed(env, spec, arguments))
     return ("invalid" if observation.error else "ok"), observation
 
 

@@ -12,6 +12,7 @@ from ..config import AgentConfig
 from ..errors import ContextOverflow
 from .episode import Turn, plain, play
 from .forms import Form
+from .strangers import judged, observed
 from .tokens import TokenLine, takes_tokens
 from .transcript import EndOfTranscript, Key, Transcript
 from .watch import Unwatched, Watch
@@ -133,7 +134,7 @@ class Player:
             cast.transcript.contradicts(number, old, new)
         spec = next((spec for spec in task.tools if spec.name == step.action), None)
         if cast.check_env and spec is not None and step.outcome in ("ok", "invalid") and step.observation is not None:
-            now = plain(cast.env.call(spec, step.arguments))
+            now = plain(observed(cast.env, spec, step.arguments))
             if now != step.observation:
                 cast.transcript.contradicts(number, _shown(step.observation), _shown(now))
 
@@ -147,13 +148,13 @@ class Player:
         if end is None:
             if cast.transcript.replay:
                 raise EndOfTranscript("the transcript ends here")
-            verdict = cast.judge.judge(episode)
+            verdict = judged(cast.judge, episode)
             cast.transcript.write({"event": "end", **self._where, **_conclusion(episode, verdict)})
         else:
             label, reason = end["verdict"]["label"], end["verdict"]["reason"]
             details = {name: value for name, value in end["verdict"].items() if name not in ("label", "reason")}
             verdict = Verdict(label, reason, details)
-            again = cast.judge.judge(episode) if cast.check_judge else verdict
+            again = judged(cast.judge, episode) if cast.check_judge else verdict
             now, old = _conclusion(episode, again), {name: end.get(name) for name in ("status", "answer", "verdict")}
             if now != old:
                 cast.transcript.contradicts(self._memory.end_line, old, now)

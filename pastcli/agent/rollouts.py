@@ -7,20 +7,21 @@ turns are asked. Nothing is recorded: a step that was killed is played again, fr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..api import Completion, Episode, Judge, Rollout, Step, Task, Timed, TokenModel, ToolEnv, Verdict
 from ..config import AgentConfig
-from ..errors import CRASHES, ContextOverflow, PastError
+from ..errors import ContextOverflow
 from .drivers import form_of
 from .episode import Turn, play
 from .figures import figures
 from .forms import Form
 from .player import Result
+from .strangers import judged
 from .tokens import TokenLine
 
 AT_ONCE = 16
@@ -92,7 +93,7 @@ class ToolEpisodes:
             self._parts = self.opened()
         env, judge = self._parts
         config, form = replace(self.config, seed=seed), form_of(self.config)
-        lanes = [Lane(model, self.tasks[key], attempt, config, form, _Named(env)) for key, attempt in asked]
+        lanes = [Lane(model, self.tasks[key], attempt, config, form, env) for key, attempt in asked]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             while live := [lane for lane in lanes if lane.turn is not None]:
                 replies = _ask(model, live)
@@ -140,8 +141,7 @@ def _judged(judge: Judge, episodes: Sequence[Episode], pool: ThreadPoolExecutor)
     first = dict(zip(reversed(said), reversed(episodes), strict=True))
 
     def one(episode: Episode) -> Verdict:
-        with crashes_of(f"judge {getattr(judge, 'name', '')!r}"):
-            return judge.judge(episode)
+        return judged(judge, episode)
 
     verdicts = dict(zip(first, pool.map(one, first.values()), strict=True))
     return [verdicts[key] for key in said]
@@ -153,34 +153,6 @@ def _what_was_done(episode: Episode) -> str:
         for step in episode.steps
     ]
     return json.dumps([episode.task.id, episode.status, episode.answer, steps])
-
-
-class _Named:
-    """Tools whose crash says whose it was."""
-
-    def __init__(self, env: ToolEnv):
-        self._env = env
-
-    def call(self, spec: Any, arguments: Any) -> Any:
-        with crashes_of(f"environment {getattr(self._env, 'name', type(self._env).__name__)!r}"):
-            return self._env.call(spec, arguments)
-
-    def close(self) -> None:
-        """It belongs to the training, not to an episode."""
-
-
-@contextmanager
-def crashes_of(part: str) -> Iterator[None]:
-    """A crash as one line that names the part: what nobody answered or judged must not be learned from."""
-    try:
-        yield
-    except PastError:
-        raise
-    except CRASHES as error:
-        raise PastError(
-            f"{part} crashed: {type(error).__name__}: {error}",
-            "no episode is scored for it; mend it, and --resume goes on from the last checkpoint",
-        ) from error
 
 
 def _forget(step: Step) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..api import Task, ToolEnv, ToolFormat, ToolSpec
 from ..api.tools import Key
-from ..errors import UsageError
+from ..errors import UsageError, crashes_of
 from . import environments, formats, names, sources
 from .warnings import Warnings
 
@@ -57,7 +57,8 @@ def read_tools(path: Path, strict: bool = False) -> ToolSet:
     asked: list[Task] = []
     if owner is not None:
         name, plugin = owner
-        kind, read = plugin.NAME, plugin.tools(path, warnings)
+        with crashes_of(f"environment {plugin.NAME!r}"):
+            kind, read = plugin.NAME, plugin.tools(path, warnings)
     else:
         name = environments.DEFAULT
         kind, asked, read = _from_files(path, warnings)
@@ -82,8 +83,10 @@ def open_environment(found: ToolSet, path: Path, name: str = "", **options: obje
     """
     brought = {id(task) for task in found.brought}
     asked = [task.query for task in found.tasks if id(task) not in brought]
-    opened = environments.load(name or found.environment).open
-    return opened(path, found.specs, found.brought, **{"asked": asked, **options})
+    name = name or found.environment
+    opened = environments.load(name).open
+    with crashes_of(f"environment {name!r}"):
+        return opened(path, found.specs, found.brought, **{"asked": asked, **options})
 
 
 def _from_files(path: Path, warnings: Warnings) -> tuple[str, list[Task], list[ToolSpec]]:

@@ -16,7 +16,7 @@ from pastcli.agent.tooleval import tooleval
 from pastcli.agent.transcript import Transcript
 from pastcli.api import Completion, Observation, Parameter, Task, ToolSpec, object_schema
 from pastcli.config import AgentConfig
-from pastcli.errors import ContextOverflow, MismatchError
+from pastcli.errors import ContextOverflow, MismatchError, PastError
 from pastcli.tools.environments.simulator import SchemaSimulator
 from pastcli.tools.judging.rules import rules
 
@@ -213,7 +213,7 @@ def test_a_crash_of_a_tool_stops_the_run():
         def call(self, spec, arguments):
             raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(PastError, match="environment 'Broken' crashed: ZeroDivisionError"):
         play(CALL, env=Broken())
 
 

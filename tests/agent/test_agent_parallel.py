@@ -18,7 +18,7 @@ from pastcli.agent.drivers import run_tasks
 from pastcli.agent.transcript import Transcript
 from pastcli.api import Completion, Observation, Verdict
 from pastcli.config import AgentConfig
-from pastcli.errors import ContextOverflow
+from pastcli.errors import ContextOverflow, PastError
 from pastcli.tools.load import load_tools
 
 EPISODES = 100
@@ -215,7 +215,7 @@ def test_a_crash_in_one_lane_stops_the_run_and_keeps_what_is_recorded(tmp_path, 
                 raise ZeroDivisionError
             return super().call(spec, arguments)
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(PastError, match="crashed: ZeroDivisionError"):
         play(tmp_path, tasks, Batching(script(20)), 8, Broken())
     again = Batching(script(20))
     assert len(play(tmp_path, tasks, again, 8)) == 20

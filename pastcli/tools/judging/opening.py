@@ -6,7 +6,7 @@ from typing import Any
 
 from ... import registry
 from ...api import Judge
-from ...errors import UsageError
+from ...errors import UsageError, crashes_of
 from ...votes import loaded
 from .llm import Preference
 
@@ -20,7 +20,8 @@ def open_judge(name: str, backend: str, model: str, votes: int) -> Judge:
     if not hasattr(judge, "open"):
         return judge
     chat, identity = loaded(backend, model) if model else (None, "")
-    return judge.open(chat, identity, votes)
+    with crashes_of(f"judge {name!r}"):
+        return judge.open(chat, identity, votes)
 
 
 def open_preference(backend: str, model: str) -> Preference:
