@@ -199,32 +199,39 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool], Closin
 }
 
 
-def experimented(document: Mapping[str, Any], file: str) -> Closing | None:
-    """The words after `past study run` of `file`: the first arm that is a test, by F1, or of a study of tools by first-call
-    recall; None where there is none yet."""
+def figure_of(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, str]:
+    """(the level of every arm, the figure a study is told by, what it is called): F1, or of a study of tools first-call recall."""
+    if "levels" in summary:
+        return summary["levels"], "first_call_recall", "first-call recall"
+    return summary["scores"], "f1", "F1"
+
+
+def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: str = "") -> Closing | None:
+    """The words after `past study run` of `file`: the first arm that is a test; None where there is none yet. `ask` is the command
+    that asks the model that was tested, `take` what makes a file of it; '' where it is not there any more."""
     summary, arms = document["summary"], document["study"].get("arms", {})
     tests = [arm for arm, one in summary.get("effects", {}).items() if arms.get(arm, {}).get("test")]
     if not tests:
         return None
-    of_tools = "levels" in summary
-    levels, effect = summary["levels" if of_tools else "scores"], summary["effects"][tests[0]]
-    figure, named = ("first_call_recall", "first-call recall") if of_tools else ("f1", "F1")
-    found = (effect if of_tools else effect["metrics"]).get(figure)
+    effect = summary["effects"][tests[0]]
+    levels, figure, named = figure_of(summary)
+    found = effect.get("metrics", effect).get(figure)
     if found is None or found["against"] not in levels:
         return None
     arm, other, seeds = tests[0], found["against"], len(found["by_seed"])
     said = f"{arm} has {named} {levels[arm][figure]['mean']:.3f} where {other} has {levels[other][figure]['mean']:.3f}"
+    said += f", over {counted(seeds, 'seeds')}"
+    kept = f". To take it along: {take}" if take else ""
     if seeds < FEWEST_SEEDS:
-        missing = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: add some to `seeds` in the file"
-        return Closing(f"{said}, over {counted(seeds, 'seeds')}. {missing}", f"past study run {file}")
+        wanted = ", ".join(map(str, range(FEWEST_SEEDS)))
+        more = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: write `seeds = [{wanted}]` into {file} and run it again"
+        return Closing(f"{said}. {more}{kept}", ask or f"past study run {file}")
     low, high = found["low"], found["high"]
     if number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
         gains = low > 0
-        return Closing(
-            f"{said}, over {counted(seeds, 'seeds')}: a {'gain' if gains else 'loss'}", "past inspect" if gains else ""
-        )
+        return Closing(f"{said}: a {'gain' if gains else 'loss'}{kept}", ask or ("past inspect" if gains else ""))
     seen = f"; a gain of {found['detectable']:.3f} would have been" if number(found.get("detectable")) else ""
-    return Closing(f"{said}, over {counted(seeds, 'seeds')}: no gain is shown{seen}")
+    return Closing(f"{said}: no gain is shown{seen}{kept}", ask)
 
 
 def studied(metrics: Mapping[str, Any], command: str) -> Closing:

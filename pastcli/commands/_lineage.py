@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, overload
 
-from .. import models, output, runs
+from .. import measured, models, output, runs
 from ..errors import MismatchError, PastError, UsageError
 from ..hashing import is_hash_of
 
 
-def newest(*stages: str, made: tuple[str, ...], hint: str) -> runs.Record:
-    """The newest run of `stages` that made one of the outputs `made`, and still has it."""
+def newest(*stages: str, made: tuple[str, ...], hint: str, but: Collection[str] = ()) -> runs.Record:
+    """The newest run of `stages`, `but` these, that made one of the outputs `made`, and still has it."""
     for record in reversed(runs.records()):
-        if record.stage in stages and any((path := record.output(name)) is not None and path.exists() for name in made):
+        if (
+            record.stage in stages
+            and record.id not in but
+            and any((path := record.output(name)) is not None and path.exists() for name in made)
+        ):
             return record
     raise UsageError(f"no {' or '.join(stages)} run in this workspace", hint)
 
@@ -23,16 +28,19 @@ def newest(*stages: str, made: tuple[str, ...], hint: str) -> runs.Record:
 def ancestor(record: runs.Record, stage: str) -> runs.Record | None:
     """The nearest run of `stage` that `record` descends from."""
     known = {known.id: known for known in runs.records()}
-    queue, seen = deque(record.parents), set()
+    return next((known[name] for name in _ancestors(record) if known[name].stage == stage), None)
+
+
+def _ancestors(record: runs.Record) -> Iterator[str]:
+    """The runs that `record` descends from, nearest first."""
+    known = {known.id: known for known in runs.records()}
+    queue, seen = deque(record.parents), set[str]()
     while queue:
-        parent = known.get(queue.popleft())
-        if parent is None or parent.id in seen:
-            continue
-        if parent.stage == stage:
-            return parent
-        seen.add(parent.id)
-        queue.extend(parent.parents)
-    return None
+        name = queue.popleft()
+        if name not in seen and name in known:
+            seen.add(name)
+            yield name
+            queue.extend(known[name].parents)
 
 
 def model(name: str | Path) -> models.ModelRef:
@@ -48,11 +56,31 @@ def model_of(record: runs.Record, why: str) -> models.ModelRef:
 
 
 def newest_model() -> models.ModelRef:
-    """The model of the newest run that made one."""
+    """The model of the newest run that made one. Of what a study made, the models that its vectors were taken from are steps on the
+    way, made last or not: nobody means these."""
     hint = "give --model PATH, or `past sft` first"
     record = newest("inject", "rl", "sft", made=models.MODEL_OUTPUTS, hint=hint)
-    output.note(f"model: {record.id}, the newest run that made one")
+    if not _of_study(record):
+        output.note(f"model: {record.id}, the newest run that made one")
+        return models.resolve(record.id)
+    with suppress(UsageError):
+        record = newest("inject", "rl", "sft", made=models.MODEL_OUTPUTS, hint=hint, but=_steps())
+    found = measured.tested(model=record.id)
+    skills = " ".join(f"--vector {vector}" for vector in found[1]) if found else ""
+    with_skill = f"; a study tested it with {skills}" if skills else ""
+    output.note(f"model: {record.id}, the newest that no vector was taken from{with_skill}")
     return models.resolve(record.id)
+
+
+def _steps() -> set[str]:
+    """The runs of studies that vectors were taken from."""
+    parents = {parent for one in runs.records() if one.stage in ("extract", "distill") for parent in one.parents}
+    return {one.id for one in runs.records() if one.id in parents and _of_study(one)}
+
+
+def _of_study(record: runs.Record) -> bool:
+    """Whether a study made this run: its log lies among the study's."""
+    return (runs.runs_dir() / ".study" / "logs" / f"{record.id}.log").is_file()
 
 
 def rl_and_sft(sft: str | None, rl: str | None) -> tuple[models.ModelRef, models.ModelRef]:
@@ -133,7 +161,9 @@ def target_for(skills: list[Path]) -> models.ModelRef:
         if source is not None:
             sources |= {source.id, *phases_before(source)}
     found = [record for record in reversed(runs.records()) if record.stage == "sft"]
-    for record in [r for r in found if r.id not in sources] + found:
+    # Nor one that was trained on from a source, or that a study took a vector from: the practice beside RL, made last.
+    others = [one for one in found if one.id not in sources | _steps() and not sources & set(_ancestors(one))]
+    for record in others + found:
         return model_of(record, "target")
     raise UsageError("no sft run in this workspace to inject into", "run `past sft`, or name a model: --target PATH")
 

@@ -8,8 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from .. import output, runs
+from .. import measured, output, runs
 from ..errors import PastError
+from ..words import counted
 
 
 def listed() -> list[dict[str, Any]]:
@@ -19,7 +20,9 @@ def listed() -> list[dict[str, Any]]:
         path = record.output("skill")
         if path is None or not path.is_file():
             continue
-        found.append({"run": record.id, "path": str(path), **_described(path), "measured": list(_measured(record))})
+        about = _described(path)
+        told = [*_measured(record), *map(_told, measured.of_vector(record))]
+        found.append({"run": record.id, "path": str(path), **about, "measured": told})
     return found
 
 
@@ -31,9 +34,43 @@ def _described(path: Path) -> dict[str, Any]:
         with closing(open_skill(path)) as skill:
             identity = skill.about.identity
             fits = f"{identity.architecture}, {identity.vocab_size} tokens"
-            return {"norm": skill.norm, "fits": fits, "warnings": len(skill.about.warnings)}
+            by = (skill.about.training or {}).get("stage", "")
+            return {"learnt_by": by, "norm": skill.norm, "fits": fits, "warnings": len(skill.about.warnings)}
     except PastError as error:
-        return {"norm": None, "fits": f"unreadable: {error.message}", "warnings": 0}
+        return {"learnt_by": "", "norm": None, "fits": f"unreadable: {error.message}", "warnings": 0}
+
+
+LEARNT_BY = {
+    "rl": "a skill, learnt by RL",
+    "distill": "a skill, learnt by RL in rounds",
+    "sft": "no skill but a control: learnt by SFT, without RL",
+}
+"""What a vector is by the stage that trained it, as `past inspect` says it."""
+
+KINDS = {
+    "imitation": "practice: SFT on the questions and answers that RL would have had",
+    "format": "the form of answers alone",
+}
+"""What a study calls its controls."""
+
+
+def _told(arm: dict[str, Any]) -> dict[str, Any]:
+    """An arm of a study as one measurement of a vector."""
+    wanted = (
+        "study",
+        "results",
+        "kind",
+        "vector",
+        "arm",
+        "test",
+        "scale",
+        "reference",
+        "metric",
+        "level",
+        "reference_level",
+        "seeds",
+    )
+    return {**{name: arm[name] for name in wanted}, "gain": arm["gain"]}
 
 
 def _measured(maker: runs.Record) -> Iterator[dict[str, Any]]:
@@ -66,11 +103,26 @@ def show(skills: list[dict[str, Any]]) -> None:
         norm = f"|v| {skill['norm']:.3g}" if skill["norm"] is not None else "?"
         warned = f", {skill['warnings']} warning(s)" if skill["warnings"] else ""
         output.line(f"  {norm}, for {skill['fits']}{warned}", label=skill["path"] + "\n")
+        kind = next((KINDS[one["kind"]] for one in skill["measured"] if one.get("kind") in KINDS), "")
+        what = LEARNT_BY.get(skill["learnt_by"], "")
+        output.line(f"  {what} ({kind})" if what and kind else f"  {what}") if what else None
         for one in skill["measured"]:
-            gain = one["f1"]
-            interval = f"[{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain["low"] is not None else ""
-            output.line(
-                f"  F1 {gain['mean']:+.3f} {interval} over {one['reference']} (p {gain['p_holm']:.2g}, {one['eval']})"
-            )
+            output.line(_in_study(one) if "study" in one else _in_eval(one))
         if not skill["measured"]:
             output.line("  not measured yet: inject it, then `past eval --model sft=@sft --model sft+skill=@inject`")
+
+
+def _in_eval(one: dict[str, Any]) -> str:
+    gain = one["f1"]
+    interval = f"[{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain["low"] is not None else ""
+    return f"  F1 {gain['mean']:+.3f} {interval} over {one['reference']} (p {gain['p_holm']:.2g}, {one['eval']})"
+
+
+def _in_study(one: dict[str, Any]) -> str:
+    """What an arm with the vector came to: the level, the gain with its interval over seeds, or that there is none."""
+    gain, seeds = one["gain"], one["seeds"]
+    p = gain["p_holm"] if gain["p_holm"] is not None else gain["p"]
+    over = f"{counted(seeds, 'seeds')}, p {p:.2g}" if seeds > 1 else "one seed: no interval, no claim"
+    interval = f" [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain["low"] is not None else ""
+    levels = f"{one['metric']} {one['level']:.3f} where {one['reference']} has {one['reference_level']:.3f}"
+    return f"  {one['arm']}: {levels} ({gain['mean']:+.3f}{interval}, {over}; {one['results']})"

@@ -19,6 +19,7 @@ from ..errors import UsageError
 from . import _lineage
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._options import Json, complete_model, with_settings
+from ._skills import Skills
 from .inject import parse_vector
 
 EXAMPLE = 'Example: `past ask "Who built the lighthouse at Skelvik?" --model @inject --compare @sft`'
@@ -55,22 +56,22 @@ def command(
     output.emit(answers[0] if question is not None else answers, as_json, lambda: None)
 
 
-def _asked(names: Sequence[str], vectors: list[str] | None, scale: float) -> dict[str, tuple[str, list[str]]]:
+def _asked(names: Sequence[str], vectors: list[str] | None, scale: float) -> dict[str, tuple[str, Skills]]:
     """{what it is called: (model, skills added to it)}. The first model has the skills, and is called so; raises `UsageError` for
     one that is named twice."""
-    found: dict[str, tuple[str, list[str]]] = {}
+    found: dict[str, tuple[str, Skills]] = {}
     for number, name in enumerate(names):
-        added = vectors or [] if number == 0 else []
-        label = " + ".join([name, *(_skill_named(text, scale) for text in added)])
+        typed = vectors or [] if number == 0 else []
+        added = [parse_vector(text) for text in typed]
+        label = " + ".join([name, *(_skill_named(text, it[1], scale) for text, it in zip(typed, added, strict=True))])
         if label in found:
             raise UsageError(f"{label} is asked twice", "leave one out; --vector adds its skill to --model alone")
         found[label] = (name, added)
     return found
 
 
-def _skill_named(text: str, scale: float) -> str:
+def _skill_named(text: str, factor: float, scale: float) -> str:
     """A skill as it was typed, with the whole scale it is added at."""
-    factor = parse_vector(text)[1]
     name = text if factor == 1.0 else text.rpartition(":")[0]
     return name if factor * scale == 1.0 else f"{factor * scale:g} * {name}"
 
@@ -91,7 +92,7 @@ def _questions(question: str | None, as_json: bool) -> Iterator[str]:
             yield line.strip()
 
 
-def _open(label: str, name: str, config: AskConfig, vectors: list[str], stack: ExitStack) -> Conversation:
+def _open(label: str, name: str, config: AskConfig, vectors: Skills, stack: ExitStack) -> Conversation:
     """A model ready to talk, with the skills in it that were asked for."""
     load, path, form = _backend(name, config)
     if vectors:
@@ -120,12 +121,12 @@ def _backend(name: str, config: AskConfig) -> tuple[Any, Path | None, str]:
     return registry.load("chat", backend), found.path, form
 
 
-def _injected(path: Path, vectors: list[str], config: AskConfig, folder: Path) -> Path:
+def _injected(path: Path, vectors: Skills, config: AskConfig, folder: Path) -> Path:
     """The model with the skills added, in a folder that goes away with the talk; float32, so that all of them is there."""
     from ..vectors.inject import inject_skill
 
     out = folder / ("model.gguf" if path.is_file() else "model")
-    made = inject_skill([parse_vector(text) for text in vectors], path, out, scale=config.scale)
+    made = inject_skill(vectors, path, out, scale=config.scale)
     for warning in made.warnings:
         output.warn(warning)
     output.note(f"survival of the skill in the model asked: {made.survival.cosine:.3f}")

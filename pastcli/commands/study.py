@@ -72,10 +72,27 @@ def run(
         output.emit(plan(study, runs.workspace(), seed or (), jobs), as_json)
         return
     document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or ())
-    end = narration.experimented(document, shlex.quote(str(file)))
+    end = narration.experimented(document, shlex.quote(str(file)), **_commands_for(folder))
     shown = {**document["summary"], **(vars(end) if end else {})}
     output.emit(shown, as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
     close(end, as_json)
+
+
+def _commands_for(folder: Path) -> dict[str, str]:
+    """How the model that a study tested is asked, and what makes a file of it: injected models are removed once they were asked."""
+    from ..measured import tested
+
+    found = tested(folder)
+    if found is None:
+        return {}
+    name, vectors, scale = found
+    skills = [word for vector in vectors for word in ("--vector", vector)]
+    skills += ["--scale", f"{scale:g}"] if scale != 1.0 else []
+    here = [] if runs.workspace().resolve() == Path.cwd() else ["-C", os.path.relpath(runs.workspace())]
+    ask = shlex.join(["past", *here, "ask", "--model", name, *skills])
+    made = f"{shlex.join(['past', *here, 'inject', '--target', name, *skills])}, then " if skills else ""
+    export = ["export", "--to", "gguf", *([] if skills else ["--model", name])]
+    return {"ask": ask, "take": f"{made}{shlex.join(['past', *here, *export])}"}
 
 
 def _kind_of(file: Path) -> tuple[Any, Any, Any]:

@@ -13,7 +13,7 @@ from .. import config as configs
 from .. import environment, output
 from ..config.study import STAGE_TABLES, Vector
 from ..hashing import hash_path
-from . import report, sequences
+from . import measured, report, sequences
 from .data import places
 from .effects import summarise
 from .execute import make, needed
@@ -88,6 +88,7 @@ def run(
     wanted = len(graph.nodes(seeds))
     output.note(f"{study.title}: {wanted - len(left)} of {wanted} results are here already")
     facts = _facts(study, graph)
+    made = measured.made_of(graph.asked, workspace)
     items = {about: _items(study, graph, about) for about in dict.fromkeys(one.about for one in graph.asked)}
 
     def write() -> dict[str, Any]:
@@ -98,6 +99,7 @@ def run(
         document["summary"] = summarise(document)
         document["summary"]["sentences"] = sentences(document, document["summary"])
         report.write(document, out)
+        measured.keep(document, made, out, workspace)
         return document
 
     try:

@@ -202,7 +202,13 @@ def test_inspect_lists_the_skills_of_a_workspace_and_what_they_were_measured_to_
 @pytest.mark.parametrize(
     ("seeds", "low", "p", "told", "after"),
     [
-        (1, None, 0.01, "3 seeds are the fewest that carry a claim", "past study run s.toml"),
+        (
+            1,
+            None,
+            0.01,
+            "carry a claim: write `seeds = [0, 1, 2]` into s.toml and run it again",
+            "past study run s.toml",
+        ),
         (3, 0.02, 0.01, "over 3 seeds: a gain", "past inspect"),
         (3, -0.02, 0.4, "no gain is shown; a gain of 0.070 would have been", ""),
         (3, 0.02, 0.2, "no gain is shown", ""),
@@ -219,6 +225,11 @@ def test_a_study_ends_with_what_its_test_carries(seeds, low, p, told, after):
     assert "SFT + skill has F1 0.150 where SFT has 0.100" in end.judgement and told in end.judgement
     assert end.next == after
     assert narration.experimented({"study": {"arms": {}}, "summary": summary}, "s.toml") is None
+    there = narration.experimented(document, "s.toml", "past ask --model m --vector v", "past export")
+    assert (
+        there.next == "past ask --model m --vector v"
+        and there.judgement == f"{end.judgement}. To take it along: past export"
+    )
 
 
 def test_one_is_told_as_one(past, workspace):

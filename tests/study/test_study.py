@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +32,46 @@ def study(workspace, warmed):
     (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
     (workspace / "study.toml").write_text(STUDY.format(base=warmed))
     return workspace
+
+
+PRACTICE = """
+[vectors.practice]
+kind = "imitation"
+[arms."SFT + practice"]
+sft = { mix = ["none"] }
+add = ["practice"]
+"""
+
+
+@pytest.mark.timeout(1200)
+def test_after_a_study_a_newcomer_is_told_what_was_measured_and_what_to_ask(past, past_json, study, monkeypatch):
+    """`past inspect` tells skill from practice and what each came to; `next:` asks the model that was tested, of which no run
+    is left; no step on the way to a vector is taken for the newest model, also in a copy of the workspace."""
+    (study / "study.toml").write_text((study / "study.toml").read_text() + PRACTICE)
+    done = past("study", "run", "study.toml", timeout=1000)
+    found = {one["learnt_by"]: one for one in past_json("inspect")}
+    assert set(found) == {"rl", "sft"}
+    results = json.loads((study / "studies" / "study" / "results.json").read_text())
+    for by, arm in (("rl", "SFT + v"), ("sft", "SFT + practice")):
+        (one,) = found[by]["measured"]
+        effect = results["summary"]["effects"][arm]["metrics"]["f1"]
+        assert (one["arm"], one["reference"], one["gain"]["mean"]) == (arm, "SFT", effect["mean"])
+        assert (one["seeds"], one["gain"]["low"], one["results"]) == (1, None, "studies/study")
+    shown = past("inspect").stdout
+    assert "a skill, learnt by RL" in shown and "no skill but a control: learnt by SFT" in shown
+    assert "one seed: no interval, no claim" in shown and "not measured" not in shown
+    steps = {parent for one in found.values() for parent in past_json("runs", "show", one["run"])["parents"]}
+    (target,) = (path.name for path in (study / "runs").glob("sft-*") if path.name not in steps)
+    after = next(line for line in done.stderr.splitlines() if line.startswith("next: "))
+    assert after == f"next: past ask --model {target} --vector {found['rl']['run']}"
+    shutil.copytree(study, study.parent / "copied")
+    monkeypatch.chdir(study.parent / "copied")
+    shutil.rmtree(study / "runs")
+    words = ["--max-new-tokens", 4]
+    assert past("ask", "Which river?", *shlex.split(after)[3:], *words).returncode == 0
+    assert f"model: {target}, " in past("ask", "Which river?", *words).stderr
+    assert "no claim; studies/study" in past("inspect").stdout
+    assert f"target: {target}" in past("inject", "--vector", found["rl"]["run"]).stderr
 
 
 @pytest.mark.timeout(1200)

@@ -209,6 +209,13 @@ def test_a_skill_made_before_is_tried_and_every_step_can_be_typed(
     assert "already finished" in past(*sft[1:]).stderr
     results = json.loads((workspace / "studies" / "manuals" / "results.json").read_text())
     assert results["study"]["vectors"]["skill"]["file_hash"] and results["study"]["source"]["counts"]["documents"] == 0
+    (model,) = (path.name for path in (workspace / "runs").glob("sft-*"))
+    after = next(line for line in done.stderr.splitlines() if line.startswith("next: "))
+    assert after == f"next: past ask --model {model} --vector skill.safetensors"
+    assert f"To take it along: past inject --target {model} --vector skill.safetensors, then past export" in done.stderr
+    assert past("ask", "Which river?", *shlex.split(after)[3:], "--max-new-tokens", 4).returncode == 0
+    told = past("ask", "Which river?", "--max-new-tokens", 4).stderr
+    assert f"model: {model}" in told and "tested it with --vector skill.safetensors" in told
 
 
 def test_a_skill_of_another_base_is_refused(past, manuals, make_tiny, skill, workspace):

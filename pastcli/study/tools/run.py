@@ -11,6 +11,7 @@ from typing import Any
 from ... import config as configs
 from ... import environment, output
 from ...config.study_tools import STAGE_TABLES
+from .. import measured
 from ..execute import make, needed
 from ..store import Store, float32_bytes
 from ..times import duration, remaining
@@ -63,11 +64,12 @@ def run(
     left = needed(nodes, store)
     out.mkdir(parents=True, exist_ok=True)
     output.note(f"{study.title}: {len(nodes) - len(left)} of {len(nodes)} results are here already")
-    facts = _facts(study, graph)
+    facts, made = _facts(study, graph), measured.made_of(graph.asked, workspace)
 
     def write() -> dict[str, Any]:
         document = report.with_summary({**facts, "compute": compute(graph, store), "arms": collect(graph, store)})
         report.write(document, out)
+        measured.keep(document, made, out, workspace)
         return document
 
     if left and not collect_only:
