@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from ..errors import UsageError
 from ..words import counted
 from . import _study_init
 from ._options import DryRun, Json, close
+
+if TYPE_CHECKING:
+    from ..study.node import Given
 
 EXAMPLE = "Example: `past study run squad.toml`"
 
@@ -69,9 +72,9 @@ def run(
     if unknown := set(seed or ()) - set(study.seeds):
         raise UsageError(f"the study has no seed {unknown.pop()}", f"its seeds: {', '.join(map(str, study.seeds))}")
     if dry_run:
-        output.emit(plan(study, runs.workspace(), seed or (), jobs), as_json)
+        output.emit(plan(study, runs.workspace(), seed or (), jobs, _check), as_json)
         return
-    document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or ())
+    document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or (), _check)
     end = narration.experimented(document, shlex.quote(str(file)), **_commands_for(folder))
     shown = {**document["summary"], **(vars(end) if end else {})}
     output.emit(shown, as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
@@ -93,6 +96,17 @@ def _commands_for(folder: Path) -> dict[str, str]:
     made = f"{shlex.join(['past', *here, 'inject', '--target', name, *skills])}, then " if skills else ""
     export = ["export", "--to", "gguf", *([] if skills else ["--model", name])]
     return {"ask": ask, "take": f"{made}{shlex.join(['past', *here, *export])}"}
+
+
+def _check(given: Given) -> None:
+    """Look at the weights that the study begins with, and whether its skills fit them, before anything is trained."""
+    from ..vectors.checks import finite
+    from ..vectors.inject import check_fit
+
+    for model in given.models:
+        finite.model(model)
+    for base in given.bases if given.skills else ():
+        check_fit(given.skills, base)
 
 
 def _kind_of(file: Path) -> tuple[Any, Any, Any]:

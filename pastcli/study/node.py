@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from .. import __version__
@@ -73,6 +74,33 @@ class Nodes:
 def once(nodes: Iterable[Node]) -> list[Node]:
     """These and all they grow from, each once, parents first."""
     return list({node.key: node for one in nodes for node in one.all()}.values())
+
+
+@dataclass(frozen=True)
+class Given:
+    """Models that were there before, those of them that skills are added to or whose descendants they are, and skill files."""
+
+    models: list[Path]
+    bases: list[Path]
+    skills: list[Path]
+
+
+def given(nodes: Iterable[Node]) -> Given:
+    """What some nodes read that no study makes."""
+    read = dict.fromkeys((role, it) for node in nodes for role, it in node.inputs if isinstance(it, Path))
+
+    def of(*roles: str) -> list[Path]:
+        return list(dict.fromkeys(it for role, it in read if role in roles))
+
+    return Given(of("base", "target", "model"), of("base", "target"), of("vector"))
+
+
+Check = Callable[[Given], None]
+"""Raises `MismatchError` where a stage would of what is given to it, however late it comes."""
+
+
+def unchecked(given: Given) -> None:
+    """Whoever makes the stages finds out."""
 
 
 @dataclass(frozen=True)

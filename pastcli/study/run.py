@@ -18,7 +18,7 @@ from .data import places
 from .effects import summarise
 from .execute import make, needed
 from .graph import Graph
-from .node import Node
+from .node import Check, Node, given, unchecked
 from .sentences import sentences
 from .spec import DEFAULTS, Study
 from .store import Store, float32_bytes
@@ -31,13 +31,16 @@ KEPT = ("sft", "rl", "extract")
 COLUMNS = ("prediction", "exact", "contains", "f1", "tokens", "finish")
 
 
-def plan(study: Study, workspace: Path, seeds: Collection[int] = (), jobs: int = 1) -> dict[str, Any]:
+def plan(
+    study: Study, workspace: Path, seeds: Collection[int] = (), jobs: int = 1, check: Check = unchecked
+) -> dict[str, Any]:
     """What would be made, for some of the seeds or all: nodes by stage, time and disk. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph = Graph(study, Path(scratch))
         store = Store(workspace, float32_bytes(graph.base))
         nodes = graph.nodes()
         left = needed(graph.nodes(seeds), store)
+        check(given(left))
         rates = rates_of(nodes, store)
         seconds = round(remaining(left, nodes, store, jobs))
         stages = dict.fromkeys(node.stage for node in left)
@@ -76,6 +79,7 @@ def run(
     collect_only: bool = False,
     lean: bool = False,
     seeds: Collection[int] = (),
+    check: Check = unchecked,
 ) -> dict[str, Any]:
     """Make what is missing (of some `seeds`, or all), and write `results.json`, the table and the plot into `out` as
     arms become complete; with `collect_only` of what is there already, also while another process is at it."""
@@ -84,6 +88,8 @@ def run(
     store.base_bytes = float32_bytes(graph.base)
     nodes = graph.nodes()
     left = needed(graph.nodes(seeds), store)
+    if not collect_only:
+        check(given(left))
     out.mkdir(parents=True, exist_ok=True)
     wanted = len(graph.nodes(seeds))
     output.note(f"{study.title}: {wanted - len(left)} of {wanted} results are here already")

@@ -88,6 +88,39 @@ def test_a_skill_that_is_no_number_is_refused_by_both(ready, past, command):
     assert refusal(planned) == refusal(real) and "the skill holds NaN or infinity in tensor" in planned
 
 
+STUDY = """
+title = "T"
+base = "{base}"
+seeds = [0]
+[target]
+documents = "a.txt"
+questions = "q.jsonl"
+[vectors.v]
+kind = "file"
+file = "{skill}"
+[arms.SFT]
+model = "sft"
+[arms."SFT + v"]
+model = "{model}"
+add = ["v"]
+"""
+
+
+@pytest.mark.parametrize("model", ["sft", "base"])
+@pytest.mark.parametrize("broken", ["base", "vector", "another base"])
+def test_a_study_is_refused_for_what_it_begins_with_before_anything_is_made(ready, past, make_tiny, model, broken):
+    """Models and skills that it names; in the words of the stage that would stop hours later."""
+    (ready / "broken.safetensors").write_bytes(read_skill(ready / "skill.safetensors"))
+    make_tiny(ready / "other", seed=77)
+    base = {"base": "bad", "vector": "base", "another base": "other"}[broken]
+    skill = "broken.safetensors" if broken == "vector" else "skill.safetensors"
+    (ready / "study.toml").write_text(STUDY.format(base=ready / base, skill=skill, model=model))
+    planned, real = (past("study", "run", "study.toml", *more, code=3).stderr for more in (["--dry-run"], []))
+    wanted = {"base": f"tensor {UP} holds NaN", "vector": "the skill holds NaN", "another base": "another base than"}
+    assert refusal(planned) == refusal(real) and wanted[broken] in planned, planned
+    assert not (ready / "studies").exists() and not list((ready / "runs").glob("sft-*"))
+
+
 def read_skill(path):
     """The file with infinity as its very last weight."""
     return path.read_bytes()[:-4] + np.float32(np.inf).tobytes()

@@ -13,6 +13,7 @@ from ... import environment, output
 from ...config.study_tools import STAGE_TABLES
 from .. import measured
 from ..execute import make, needed
+from ..node import Check, given, unchecked
 from ..store import Store, float32_bytes
 from ..times import duration, remaining
 from . import report
@@ -22,13 +23,16 @@ from .spec import ToolsStudy
 ENTRY = ("figures", "recall", "retained", "injection", "tokens", "samples", "seconds")
 
 
-def plan(study: ToolsStudy, workspace: Path, seeds: Collection[int] = (), jobs: int = 1) -> dict[str, Any]:
+def plan(
+    study: ToolsStudy, workspace: Path, seeds: Collection[int] = (), jobs: int = 1, check: Check = unchecked
+) -> dict[str, Any]:
     """What would be made, for some of the seeds or all: nodes by stage, and the time. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph, store = Graph(study, Path(scratch)), Store(workspace)
         store.base_bytes = float32_bytes(graph.base)
         nodes = graph.nodes(seeds)
         left = needed(nodes, store)
+        check(given(left))
         seconds = round(remaining(left, graph.nodes(), store, jobs))
         return {
             "title": study.title,
@@ -53,6 +57,7 @@ def run(
     collect_only: bool = False,
     lean: bool = False,
     seeds: Collection[int] = (),
+    check: Check = unchecked,
 ) -> dict[str, Any]:
     """Make what is missing (of some `seeds`, or all), and write `results.json` and the tables into `out` after every arm; with `collect_only` of
     what is there already, also while another process is at it."""
@@ -62,6 +67,8 @@ def run(
     store.base_bytes = float32_bytes(graph.base)
     nodes = graph.nodes(seeds)
     left = needed(nodes, store)
+    if not collect_only:
+        check(given(left))
     out.mkdir(parents=True, exist_ok=True)
     output.note(f"{study.title}: {len(nodes) - len(left)} of {len(nodes)} results are here already")
     facts, made = _facts(study, graph), measured.made_of(graph.asked, workspace)
