@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from .suggestions import Behind, doubled, repeated
 from .words import counted
 
 MOSTLY_DEAD = 0.7
@@ -36,10 +37,14 @@ class Closing:
     next: str = ""
 
 
-def closing(manifest: Mapping[str, Any], has_skill: bool = False) -> Closing | None:
-    """The closing words of a run, None for a stage that has none; `has_skill`: the workspace has one to inject."""
-    tell = _STAGES.get(manifest["stage"])
-    return tell(manifest, manifest["metrics"], has_skill) if tell else None
+def closing(manifest: Mapping[str, Any], has_skill: bool = False, behind: Behind = Behind()) -> Closing | None:
+    """The closing words of a run, None for a stage that has none; `has_skill`: the workspace has one to inject; `behind`: what
+    the run came of."""
+    stage, metrics = manifest["stage"], manifest["metrics"]
+    if stage in _BY_ORIGIN:
+        return _BY_ORIGIN[stage](manifest, metrics, has_skill, behind)
+    tell = _STAGES.get(stage)
+    return tell(manifest, metrics, has_skill) if tell else None
 
 
 def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
@@ -77,34 +82,42 @@ def _generate(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: boo
     )
 
 
-def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _sft(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     first, last = metrics.get("loss_first"), metrics.get("loss_last")
-    use = f"past inject --target {run['id']}" if has_skill else f"past rl --sft {run['id']} --questions questions.jsonl"
-    if run["config"].get("phase") == "encoding":
-        use = f"past sft DOCS --phase adaptation --after {run['id']}"
+    use = _after_sft(run, has_skill, behind)
     if not (number(first) and number(last)):
         return Closing(f"trained for {counted(metrics.get('steps', 0), 'steps')}", use)
     fell = f"the loss went from {first:.2f} to {last:.2f} in {counted(metrics['steps'], 'steps')}"
     if last > 0.8 * first:
         return Closing(
-            f"{fell}: hardly anything was learnt; give it more --epochs or a higher --lr", _again(run, "epochs")
+            f"{fell}: hardly anything was learnt; give it more --epochs or a higher --lr", doubled(run, "epochs")
         )
     if last > 0.5 * first:
         return Closing(f"{fell}: part of the texts is learnt; more --epochs would hold more of it", use)
     return Closing(f"{fell}: the texts are learnt; whether their facts can be asked for, `past eval` tells", use)
 
 
-def _dead(reward: float) -> tuple[str, str, str]:
+def _after_sft(run: Mapping[str, Any], has_skill: bool, behind: Behind) -> str:
+    if run["config"].get("phase") == "encoding":
+        return f"past sft DOCS --phase adaptation --after {run['id']}"
+    if has_skill:
+        return f"past inject --target {run['id']}"
+    if behind.of_target and behind.corpus:
+        return f"past sft {behind.corpus} --mix none"  # the source first: RL practises there
+    if behind.tests or behind.practice:
+        return f"past rl --sft {run['id']} --tools {behind.practice or behind.tests}"
+    return f"past rl --sft {run['id']} --questions questions.jsonl"
+
+
+def _dead(run: Mapping[str, Any], reward: float, behind: Behind) -> tuple[str, str, str]:
     """(why all answers to a question earn the same, what mends it, the command) by what they earn."""
     if reward > 0.8:
         return "nearly every answer is right already", "ask harder questions", ""
     if reward > 0.3:
-        return (
-            "the answers to a question are right or wrong together",
-            "let them differ more",
-            "past rl --temperature 1.3",
-        )
-    return "the model hardly ever answers right", "give SFT more epochs", "past sft --epochs 12"
+        again = repeated("rl", run.get("argv", ()), temperature=1.3)
+        return "the answers to a question are right or wrong together", "let them differ more", again
+    again = repeated("sft", behind.sft, epochs=12)
+    return "the model hardly ever answers right", "give SFT more epochs", again
 
 
 def _met_again(metrics: Mapping[str, Any]) -> str:
@@ -116,17 +129,17 @@ def _met_again(metrics: Mapping[str, Any]) -> str:
     return f", each question met {passes:.1f} times{before}"
 
 
-def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     first, last, dead = (metrics.get(name) for name in ("reward_first", "reward_last", "dead_groups"))
     if not (number(first) and number(last)):
         return Closing(f"trained for {counted(metrics.get('steps', 0), 'steps')}; no reward was logged")
     rose = f"the mean reward went from {first:.2f} to {last:.2f}{_met_again(metrics)}"
     if number(dead) and dead > MOSTLY_DEAD:
-        why, mend, again = _dead(last)
+        why, mend, again = _dead(run, last, behind)
         return Closing(f"{dead:.0%} of the groups were dead ({rose}): {why}; {mend}", again)
     if last <= first + 0.01:
         return Closing(
-            f"{rose}: nothing was learnt that could be lifted out; give it more --steps", _again(run, "steps")
+            f"{rose}: nothing was learnt that could be lifted out; give it more --steps", doubled(run, "steps")
         )
     if number(passes := metrics.get("passes")) and passes > 1 and not number(metrics.get("dev_best")):
         tell = "`past rl --dev FILE` tells" if "questions" in metrics else "only queries that it never met tell"
@@ -148,9 +161,11 @@ def _distill(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool
     )
 
 
-def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     control, survival = run["config"].get("control", "none"), metrics.get("survival")
     ask = f"past eval --questions questions.jsonl --model sft=@sft --model sft+skill={run['id']}"
+    if behind.tests:
+        ask = f"past agent --tools {behind.tests} --model {run['id']}"
     if control not in ("none", ""):
         return Closing(f"this is the {control} control: the skill itself is not in it", ask)
     if not number(survival) or metrics.get("norm") == 0:
@@ -189,13 +204,16 @@ def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) 
 _STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool], Closing]] = {
     "ingest": _ingest,
     "generate": _generate,
-    "sft": _sft,
-    "rl": _rl,
     "extract": _extract,
     "distill": _distill,
-    "inject": _inject,
     "export": _export,
     "sweep": _sweep,
+}
+
+_BY_ORIGIN: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool, Behind], Closing]] = {
+    "sft": _sft,
+    "rl": _rl,
+    "inject": _inject,
 }
 
 
@@ -255,11 +273,6 @@ def studied(metrics: Mapping[str, Any], command: str) -> Closing:
 
 def number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _again(run: Mapping[str, Any], name: str) -> str:
-    """The same stage with twice of a setting."""
-    return f"past {run['stage']} --{name} {2 * run['config'].get(name, 1):g}"
 
 
 def _skill(run: Mapping[str, Any]) -> str:

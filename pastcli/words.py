@@ -1,4 +1,4 @@
-"""Numbers of things as one says them."""
+"""Numbers of things, and times, as one says them."""
 
 from __future__ import annotations
 
@@ -12,3 +12,11 @@ def counted(count: int, things: str) -> str:
         before, gap, last = things.rpartition(" ")
         things = before + gap + SINGULARS.get(last, last.removesuffix("s"))
     return f"{count:,} {things}"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `3 min`, `2 h 05 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

@@ -17,6 +17,7 @@ import typer
 from .. import config as configs
 from .. import models, narration, output, runs
 from ..errors import PastError
+from ._behind import behind
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -212,7 +213,7 @@ def show_run(record: runs.Record, as_json: bool) -> None:
         "metrics": metrics,
         "seconds": record.manifest["seconds"],
     }
-    end = narration.closing(record.manifest, has_skill=_skill_elsewhere(record))
+    end = narration.closing(record.manifest, has_skill=_skill_elsewhere(record), behind=behind(record))
 
     def human() -> None:
         flat = {"run": record.id, **outputs, **metrics, "seconds": record.manifest["seconds"]}

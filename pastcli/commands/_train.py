@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import adapters, api, cards, models, output, qa, registry, runs
+from .. import adapters, api, cards, models, output, qa, registry, runs, words
 from .. import config as configs
 from ..config import finite
 from ..errors import UsageError
@@ -226,10 +226,20 @@ def show_plan(
         for title in ("memory_gb", "disk_gb", "seconds"):
             if isinstance(document.get(title), dict):
                 output.table(title, ["", ""], list(document[title].items()), boxed=False)
+        if between := document.get("seconds_between"):
+            least, most = (words.duration(seconds) for seconds in between)
+            output.line(f"it takes {least} to {most}{_company(document['others_at_work'])}")
         for way in document.get("would_fit", []):
             output.line(f"would fit: {way['with']} ({way['peak_gb']} GB)")
 
     _options.show_plan(document, config, sources, as_json, human)
+
+
+def _company(others: float) -> str:
+    """What makes the range wide, where somebody else is at work."""
+    if others < 0.1:
+        return ""
+    return f": others use {others:.0%} of the processors now; the less they do, the sooner it is done"
 
 
 def record(run: runs.Run, result: api.TrainResult) -> None:

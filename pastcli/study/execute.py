@@ -13,11 +13,12 @@ from .. import config as configs
 from .. import output, runs
 from ..errors import Interrupted, PastError
 from ..files import read_lines, write_json
+from ..words import duration
 from .claims import claimed, in_turn
 from .command import passing, run_past
 from .node import Node
 from .store import ASKED, Store
-from .times import duration, remaining
+from .times import remaining
 
 PATIENCE = 3
 """Failures after which a study begins nothing more: by then it is the disk or the card, and not one training."""

@@ -23,7 +23,7 @@ from .sentences import sentences
 from .spec import DEFAULTS, Study
 from .store import Store, float32_bytes
 from .strata import overlap, strata
-from .times import duration, mean_seconds, rates_of, remaining
+from .times import mean_seconds, rates_of, told
 
 KEPT = ("sft", "rl", "extract")
 """Stages whose results stay, each of the size of a float32 model; injected models are removed when they were asked."""
@@ -42,7 +42,6 @@ def plan(
         left = needed(graph.nodes(seeds), store)
         check(given(left))
         rates = rates_of(nodes, store)
-        seconds = round(remaining(left, nodes, store, jobs))
         stages = dict.fromkeys(node.stage for node in left)
         return {
             "title": study.title,
@@ -52,8 +51,7 @@ def plan(
             "target": _asked_about(graph.target.counts),
             "done": len(graph.nodes(seeds)) - len(left),
             "to_make": {stage: sum(node.stage == stage for node in left) for stage in stages},
-            "time_about": duration(seconds) if left else "none",
-            "seconds_about": seconds,
+            **told(left, nodes, store, jobs),
             "tokens_per_second": {stage: round(rate, 1) for stage, rate in rates.items()},
             "disk_gb_about": round(sum(node.stage in KEPT for node in left) * float32_bytes(graph.base) / 1e9, 1),
         }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..environment import has_card
+from ..environment import cores, has_card
+from ..words import duration
 from .node import Node
 from .store import RATED_BYTES, Store
 
@@ -16,6 +19,9 @@ CARD = {"generate": 250.0, "sft": 6000.0, "rl": 1600.0, "distill": 1600.0, "answ
 
 CARD_BYTES = 3e10
 """Size in float32 up to which a card is assumed to be as fast: smaller models leave most of it idle."""
+
+GUESSED, ONCE = 2.0, 1.3
+"""Factors by which a stage may be slower or faster than what is assumed of it, and at least than what was measured."""
 
 FIXED = 20.0
 """Seconds that any command takes beside its tokens: imports, reading and writing a model."""
@@ -30,14 +36,18 @@ def assumed(base_bytes: float, card: bool | None = None) -> dict[str, float]:
 
 def measured(nodes: Sequence[Node], store: Store) -> dict[str, float]:
     """Tokens a second of the stages of which something was made before."""
-    rates = {}
-    for stage in PROCESSORS:
-        counted = (node for node in nodes if node.stage == stage and node.work and store.done(node))
-        made = [(node.work, store.seconds(node)) for node in counted]
-        spent = sum(max(1.0, seconds - FIXED / 2) for _, seconds in made if seconds)
-        if spent:
-            rates[stage] = sum(work for work, seconds in made if seconds) / spent
-    return rates
+    return {
+        stage: sum(work for work, _ in made) / sum(spent for _, spent in made)
+        for stage in PROCESSORS
+        if (made := _made(stage, nodes, store))
+    }
+
+
+def _made(stage: str, nodes: Sequence[Node], store: Store) -> list[tuple[float, float]]:
+    """(tokens, seconds beside what any command takes) of the nodes of a stage that are done."""
+    counted = (node for node in nodes if node.stage == stage and node.work and store.done(node))
+    found = [(node.work, store.seconds(node)) for node in counted]
+    return [(work, max(1.0, seconds - FIXED / 2)) for work, seconds in found if seconds]
 
 
 def rates_of(nodes: Sequence[Node], store: Store) -> dict[str, float]:
@@ -58,6 +68,34 @@ def remaining(left: Sequence[Node], nodes: Sequence[Node], store: Store, jobs: i
     return sum(estimate(node, rates) / (jobs if node.stage in shared else 1) for node in left)
 
 
+def between(left: Sequence[Node], nodes: Sequence[Node], store: Store, jobs: int) -> tuple[float, float]:
+    """(least, most) seconds that `left` takes: as fast and as slow as its stages were here, where nothing was made yet by
+    `GUESSED`; and slower by what now waits for the processors besides, which a card does not care about."""
+    waiting = 0.0 if has_card() else os.getloadavg()[0] / cores()
+    least = most = 0.0
+    for stage in dict.fromkeys(node.stage for node in left):
+        seconds = remaining([node for node in left if node.stage == stage], nodes, store, jobs)
+        made = _made(stage, nodes, store)
+        rates = [work / spent for work, spent in made]
+        mean = sum(work for work, _ in made) / sum(spent for _, spent in made) if made else 0.0
+        fast, slow = (max(rates) / mean, mean / min(rates)) if made else (GUESSED, GUESSED)
+        least += seconds / max(fast, ONCE)
+        most += seconds * max(slow, ONCE)
+    return least, most * (1 + waiting)
+
+
+def told(left: Sequence[Node], nodes: Sequence[Node], store: Store, jobs: int) -> dict[str, Any]:
+    """The time of a plan, for people and in figures."""
+    seconds, (least, most) = remaining(left, nodes, store, jobs), between(left, nodes, store, jobs)
+    if not left:
+        return {"time_about": "none", "seconds_about": 0, "seconds_between": [0, 0]}
+    return {
+        "time_about": f"{duration(seconds)} ({duration(least)} to {duration(most)})",
+        "seconds_about": round(seconds),
+        "seconds_between": [round(least), round(most)],
+    }
+
+
 def mean_seconds(nodes: Sequence[Node], store: Store) -> dict[str, float]:
     """What one run of each stage took here: the cost of an update beside that of RL."""
     made: dict[str, list[float]] = {}
@@ -66,8 +104,3 @@ def mean_seconds(nodes: Sequence[Node], store: Store) -> dict[str, float]:
         if seconds:
             made.setdefault(node.stage, []).append(seconds)
     return {stage: round(sum(found) / len(found), 1) for stage, found in made.items()}
-
-
-def duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{max(1, minutes)} min"

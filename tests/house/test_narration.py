@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from vectors_tools import moved, read_model, weights, write_file, write_model
 
-from pastcli import narration, runs, verdict
+from pastcli import narration, runs, suggestions, verdict
 from pastcli.words import counted
 
 
@@ -77,6 +77,31 @@ def test_each_outcome_has_its_own_sentence(manifest, told, after):
 def test_after_sft_the_skill_is_injected_if_there_is_one():
     manifest = run("sft", loss_first=3.0, loss_last=0.5, steps=9)
     assert narration.closing(manifest, has_skill=True).next == "past inject --target sft-1"
+
+
+@pytest.mark.parametrize(
+    ("argv", "again"),
+    [
+        (["/bin/past", "sft", "my docs/", "--epochs=3", "--name", "a", "--base", "smol"], "sft 'my docs/' --base smol"),
+        (["pastcli", "sft", "a.md", "--epochs", "3", "--resume", "--name=a", "--json"], "sft a.md"),
+        (["past", "-C", "ws", "sft", "a.md", "--force", "--lr", "1e-3"], "-C ws sft a.md --lr 1e-3"),
+        (["pytest", "-q"], "sft"),
+        ([], "sft"),
+    ],
+)
+def test_what_is_to_be_done_again_names_what_it_was_done_with(argv, again):
+    """`past rl --steps 60` was suggested: "no questions given"."""
+    assert suggestions.repeated("sft", argv, epochs=6) == f"past {again} --epochs 6"
+    end = narration.closing({**run("sft", {"epochs": 3}, loss_first=3.0, loss_last=2.9, steps=9), "argv": argv})
+    assert end.next == f"past {again} --epochs 6"
+
+
+def test_after_rl_that_hardly_ever_earned_the_sft_run_is_repeated_as_it_was_typed():
+    dead = run("rl", reward_first=0.02, reward_last=0.03, dead_groups=0.81)
+    behind = suggestions.Behind(sft=("past", "sft", "corpus.jsonl", "--mix", "none", "--name", "one"))
+    assert narration.closing(dead, behind=behind).next == "past sft corpus.jsonl --mix none --epochs 12"
+    together = {**run("rl", reward_first=0.5, reward_last=0.5, dead_groups=0.9), "argv": ["past", "rl", "--tools", "t"]}
+    assert narration.closing(together).next == "past rl --tools t --temperature 1.3"
 
 
 def results(mean, half, p, questions=12):

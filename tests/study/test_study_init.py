@@ -54,6 +54,8 @@ def test_a_folder_is_divided_by_document_and_the_study_is_planned(past, past_jso
         assert {row["doc"] for row in asked} == own and len(asked) == 2 * len(own)
     planned = json.loads(past("study", "run", "--dry-run", "--json").stdout)
     assert planned["seconds_about"] == made["seconds_about"] > 0 and planned["seeds"] == [0, 1, 2]
+    least, most = planned["seconds_between"]
+    assert least < 0.6 * planned["seconds_about"] and most > 1.9 * planned["seconds_about"], "nothing was measured yet"
     assert planned["target"] == {
         "documents with questions": len(parts["target"] | parts["dev"]),
         "questions": 2 * len(parts["target"] | parts["dev"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 from rl_tools import act, finish, queries, scripted, write
@@ -444,6 +445,37 @@ def test_distill_on_tools_makes_a_skill_for_a_model_that_only_read_other_tools(
     calls = ("--tools", "target.json", "--backend", "hf", "--prompt", "brief", "--max-turns", 1, "--max-new-tokens", 8)
     run = past_json("agent", *calls, "--model", "able")
     assert run["queries"] == 2 and run["episodes"] == 2
+
+
+@pytest.mark.timeout(900)
+def test_each_command_of_the_way_of_tools_ends_with_one_that_works_as_typed(past_json, workspace, model, noise):
+    """SFT on lessons of tools ended with `past rl --questions questions.jsonl`, which there are none of."""
+    trains = [{**one, "query": f"By train: {one['query']}"} for one in queries("Trains", "Velmora", count=2, first=50)]
+    write(workspace / "tools.json", [*three_tools(), *trains])
+    little = {
+        "sft": ("--base", model, "--epochs", 4, "--lr", "3e-3", "--precision", "fp32"),
+        "rl": ("--steps", 1, "--prompts-per-step", 2, "--num-generations", 4, "--lr", "1e-3", "--precision", "fp32",
+               "--tool-reward", "noise", "--prompt", "brief", "--max-turns", 1, "--turn-tokens", 8),
+        "agent": ("--backend", "hf", "--prompt", "brief", "--max-turns", 1, "--max-new-tokens", 8),
+    }  # fmt: skip
+
+    def typed(line, *more):
+        words = shlex.split(line)[1:]
+        return past_json(*words, *little.get(words[0], ()), *more, env=noise)
+
+    lessons = typed("past ingest --tools tools.json --target Trains --prompt brief --examples 1 --name lessons")
+    source = typed(lessons["next"], "--name", "source")
+    assert source["next"] == "past rl --sft source --tools runs/lessons/queries.json"
+    practised = typed(source["next"], "--name", "practised")
+    assert practised["next"].startswith(("past extract", "past rl --sft source --tools runs/lessons/queries.json"))
+    target = "past sft runs/lessons/target_corpus.jsonl --mix none"
+    assert typed(target, "--name", "early")["next"] == "past sft runs/lessons/corpus.jsonl --mix none"
+    assert typed("past extract -o skill.safetensors")["next"].startswith("past inject --vector")
+    injected = typed(typed(target, "--name", "target")["next"], "--name", "able")
+    assert injected["next"] == "past agent --tools runs/lessons/target_test_queries.json --model able"
+    played = typed(injected["next"])
+    assert played["episodes"] >= 1
+    assert typed("past runs show able")["id"] == "able"
 
 
 # ---------------------------------------------------------------- the real small model

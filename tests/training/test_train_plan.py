@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -234,6 +235,38 @@ def test_the_probe_finds_a_line_and_keeps_to_its_time(monkeypatch, fixed, each):
     assert found == pytest.approx(whole, rel=1e-6) or (found > whole and 3 * (fixed + each) > 4.0), (found, whole)
 
 
+@pytest.mark.parametrize(
+    "own, others, threads, alone",
+    [
+        (1.0, 0.0, 2, 1.0),  # idle, both cores at work
+        (0.6, 0.0, 2, 1.0),  # idle, a stretch on one core: nobody is in the way
+        (0.5, 0.5, 2, 0.5),  # as much again if the others go
+        (0.5, 0.5, 1, 1.0),  # one core is all it takes, and it has it
+        (0.25, 0.75, 1, 0.5),
+        (0.2, 0.8, 2, 0.2),
+    ],
+)
+def test_a_time_is_a_range_from_alone_on_the_machine_to_what_the_probe_met(monkeypatch, own, others, threads, alone):
+    from past_hf.planning import company
+
+    monkeypatch.setattr(company, "cores", lambda: 2)
+    met = company.Company(own=own, others=others, threads=threads)
+    met.repeated([1.0, 1.0, 4.0])
+    assert met.between(60.0) == pytest.approx((60 * alone / company.ERROR, 120 * company.ERROR))
+    assert company.Company().between(60.0) == pytest.approx((60 / company.ERROR, 60 * company.ERROR))
+
+
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_dry_run_tells_a_range_of_time_and_who_else_is_at_work(past, past_json, workspace, tiny_model, stage):
+    rows = [{"question": f"Which river {n}?", "answer": "fox"} for n in range(8)]
+    (workspace / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ("--sft", tiny_model, "--questions", "rows.jsonl") if stage == "rl" else ("rows.jsonl", "--base", tiny_model)
+    said = past_json(stage, *given, "--dry-run")
+    least, most = said["seconds_between"]
+    assert least < said["seconds"]["all"] < most and 0 <= said["others_at_work"] <= 1
+    assert re.search(r"it takes \d+ (s|min|h) .*to \d+ (s|min|h)", past(stage, *given, "--dry-run").stdout)
+
+
 def test_dry_run_prints_the_plan_of_a_config_without_weights(past, past_json, workspace):
     (workspace / "big").mkdir()
     (workspace / "big" / "config.json").write_text(json.dumps(QWEN_7B))
@@ -321,7 +354,7 @@ said = plan(stage, model, rows, config)
 job = TrainJob(model, folder / "rows.jsonl", folder / "out", folder / "state", config, rewards=rewards)
 made = getattr(HFTrainer(), stage)(job)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-print(json.dumps([said["memory_gb"]["peak"], peak, said["seconds"]["all"], made.seconds]))
+print(json.dumps([said["memory_gb"]["peak"], peak, said["seconds"]["all"], made.seconds, *said["seconds_between"]]))
 """
 
 
@@ -336,8 +369,11 @@ def test_the_planned_peak_and_time_are_those_of_the_training(tmp_path, stage, ho
     busy = os.getloadavg()[0] > os.cpu_count() / 2
     words = [sys.executable, "-c", MEASURED, str(tmp_path), stage, json.dumps(how)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    planned, measured, told, took = json.loads(done.stdout.splitlines()[-1])
-    print(f"{stage} {how}: planned {planned:.2f} GB and {told:.0f} s, measured {measured:.2f} GB and {took:.0f} s")
+    planned, measured, told, took, least, most = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{stage} {how}: planned {planned:.2f} GB and {told:.0f} s ({least:.0f} to {most:.0f}), "
+        f"measured {measured:.2f} GB and {took:.0f} s"
+    )
     assert planned == pytest.approx(measured, rel=0.2)
     if busy:
         pytest.skip("the peak is as planned; time was not compared: others were at work on this machine")

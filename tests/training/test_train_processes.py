@@ -260,6 +260,13 @@ def test_the_error_of_a_worker_is_the_error_of_the_run(train, workers):
     assert not workers.alive()
 
 
+def test_what_the_first_worker_warns_of_comes_with_what_mends_it(train, capsys):
+    train("sft", processes=2, epochs=1, max_length=9)
+    told = capsys.readouterr().err
+    assert "warning: skipped: 1 of 26 examples are longer than 9 tokens" in told
+    assert told.count("  hint: raise --max-length") == 1
+
+
 def test_a_run_that_is_written_does_not_fail_by_what_its_workers_leave_behind(train, tmp_path, monkeypatch):
     monkeypatch.setenv("LEFT_BY", str(tmp_path / "left"))
     assert train("rl", steps=1, processes=2, reward=leaving_an_abort_behind).steps == 1

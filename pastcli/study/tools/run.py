@@ -15,7 +15,7 @@ from .. import measured
 from ..execute import make, needed
 from ..node import Check, given, unchecked
 from ..store import Store, float32_bytes
-from ..times import duration, remaining
+from ..times import told
 from . import report
 from .graph import Graph
 from .spec import ToolsStudy
@@ -33,7 +33,6 @@ def plan(
         nodes = graph.nodes(seeds)
         left = needed(nodes, store)
         check(given(left))
-        seconds = round(remaining(left, graph.nodes(), store, jobs))
         return {
             "title": study.title,
             "seeds": list(seeds or study.seeds),
@@ -44,8 +43,7 @@ def plan(
             "to_make": {
                 stage: sum(node.stage == stage for node in left) for stage in dict.fromkeys(node.stage for node in left)
             },
-            "time_about": duration(seconds) if left else "none",
-            "seconds_about": seconds,
+            **told(left, graph.nodes(), store, jobs),
         }
 
 

@@ -19,6 +19,7 @@ from ..training.checkpoints import KEEP
 from ..training.examples import fitting
 from ..training.layout import Layout, layout_of
 from . import fit, memory, probe
+from .company import Company
 from .memory import GB, Load
 from .shape import Shape, read_config, shape_of
 from .ways import ways
@@ -140,7 +141,8 @@ def _time(config: Any, shape: Shape, settings: Settings, machine: Machine, work:
     three = (shape.parameters - (shape.layers - 3) * shape.largest_layer) * 20
     if machine.processes > 1 or three > room / 2 or settings.quantize:
         return {"seconds": None}
-    speed = probe.measure(config, settings, work.load, dtype, machine.attention)
+    company = Company(threads=torch.get_num_threads())
+    speed = probe.measure(config, settings, work.load, dtype, machine.attention, company)
 
     def whole(pair: tuple[float, float]) -> float:
         return pair[0] + pair[1] * shape.layers
@@ -152,7 +154,9 @@ def _time(config: Any, shape: Shape, settings: Settings, machine: Machine, work:
         "optimiser": work.steps * whole(speed.update),
         "rollout": rollouts,
     }
+    whole_of = sum(parts.values())
     return {
-        "seconds": {name: round(value, 1) for name, value in parts.items() if value}
-        | {"all": round(sum(parts.values()), 1)}
+        "seconds": {name: round(value, 1) for name, value in parts.items() if value} | {"all": round(whole_of, 1)},
+        "seconds_between": [round(value, 1) for value in company.between(whole_of)],
+        "others_at_work": round(company.others, 2),
     }

@@ -13,6 +13,7 @@ import torch
 from ..compute import WorkingWeights, device, token_logprobs
 from ..generation import generate
 from ..training.lora import lora_config
+from .company import Company
 from .memory import Load
 
 SECONDS = 10.0
@@ -31,13 +32,19 @@ class Speed:
     decode: Line
 
 
-def measure(model_config: Any, settings: Any, load: Load, dtype: torch.dtype, attention: str) -> Speed:
+def measure(
+    model_config: Any, settings: Any, load: Load, dtype: torch.dtype, attention: str, company: Company
+) -> Speed:
     """Time the model with one and with three layers, with made-up weights; what is between them is three layers less one.
 
-    Where the whole load would take longer than there is time, fewer rows are timed, and the rest follows by a line.
+    Where the whole load would take longer than there is time, fewer rows are timed, and the rest follows by a line. `company`
+    learns who else was at work meanwhile, and how calls of the same work differed.
     """
     end = time.perf_counter() + SECONDS
-    small, large = (_timed(_cut(model_config, layers), settings, load, dtype, attention, end) for layers in (1, 3))
+    with company:
+        small, large = (
+            _timed(_cut(model_config, layers), settings, load, dtype, attention, end, company) for layers in (1, 3)
+        )
     slopes = [max(0.0, (b - a) / 2) for a, b in zip(small, large, strict=True)]
     fixed = [max(0.0, a - slope) for a, slope in zip(small, slopes, strict=True)]
     return Speed(*zip(fixed, slopes, strict=True))
@@ -52,7 +59,9 @@ def _cut(model_config: Any, layers: int) -> Any:
     return config
 
 
-def _timed(config: Any, settings: Any, load: Load, dtype: torch.dtype, attention: str, end: float) -> list[float]:
+def _timed(
+    config: Any, settings: Any, load: Load, dtype: torch.dtype, attention: str, end: float, company: Company
+) -> list[float]:
     model = _made(config, settings, attention)
     trained = [one for one in model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=True)
@@ -76,7 +85,10 @@ def _timed(config: Any, settings: Any, load: Load, dtype: torch.dtype, attention
         model.train()
 
     left = 4 if load.decoded else 2  # what is still to be timed with this many layers, in parts of the time left
-    took = [_rows(backward, load.rows, _share(end, config, left)), _best(optimizer.step, _share(end, config, left - 1))]
+    took = [
+        _rows(backward, load.rows, _share(end, config, left)),
+        _best(optimizer.step, _share(end, config, left - 1), company),
+    ]
     if not load.decoded:
         return [*took, 0.0]
     few = min(FEW, load.new)
@@ -126,12 +138,15 @@ def _rows(work: Callable[[int], Any], rows: int, seconds: float) -> float:
     return took + slope * (rows - many)
 
 
-def _best(work: Callable[[], Any], seconds: float) -> float:
-    """The fastest of as many calls as fit into `seconds`: other work on the machine only adds."""
+def _best(work: Callable[[], Any], seconds: float, company: Company) -> float:
+    """The fastest of as many calls as fit into `seconds`: other work on the machine only adds. The first warms up."""
     end = time.perf_counter() + seconds
-    best = _once(work)
+    best, later = _once(work), []
     while time.perf_counter() + best < end:
-        best = min(best, _once(work))
+        later.append(_once(work))
+        best = min(best, later[-1])
+    if len(later) > 1:
+        company.repeated(later)
     return best
 
 

@@ -19,6 +19,8 @@ from pastcli.errors import PastError
 from pastcli.runs import write_json
 
 KEEP = 2
+GOING_ON = "going on from step "
+"""How a resumed training says where it begins; of several processes the launcher passes it on."""
 _SEAL = "complete.json"
 _SHARE = 0.05
 """Of a training's time, what checkpoints may take where their interval is chosen by time."""
@@ -27,7 +29,7 @@ _SHARE = 0.05
 class Saver(TrainerCallback):
     """Asks for a checkpoint every `every` steps, or with 0 every `minutes`, less often where writing one takes long.
 
-    With several processes rank 0's clock decides for all.
+    With several processes rank 0 decides for all, by its clock and the disk that it sees.
     """
 
     def __init__(self, trainer: Any, every: int, minutes: float):
@@ -41,10 +43,11 @@ class Saver(TrainerCallback):
             control.should_save = state.global_step % self.every == 0
             return
         waited = time.monotonic() - self._last
-        due = torch.tensor(float(waited >= max(self.seconds, self.cost / _SHARE)), device=args.device)
-        if args.world_size > 1:
-            torch.distributed.broadcast(due, 0)
-        control.should_save = bool(due.item()) and self._room()
+        due = waited >= max(self.seconds, self.cost / _SHARE) and self._room()
+        decided = torch.tensor(float(due), device=args.device)
+        if args.world_size > 1:  # also of the room: where one saw less of it than the others, they would wait for each other
+            torch.distributed.broadcast(decided, 0)
+        control.should_save = bool(decided.item())
 
     def _room(self) -> bool:
         """Whether the disk takes one more checkpoint: without room the training goes on unprotected, and says so once."""

@@ -20,6 +20,7 @@ from typing import Any
 from pastcli import api, errors, output
 from pastcli.errors import PastError, UsageError
 
+from .checkpoints import GOING_ON
 from .layout import Layout, command, environment
 from .worker import JOB, JOINED, tell
 
@@ -101,7 +102,7 @@ def _ended(launcher: subprocess.Popen) -> Iterator[None]:
 
 
 def _follow(launcher: subprocess.Popen, folder: Path, job: api.TrainJob) -> None:
-    """Until the workers end: pass on rank 0's progress and its warnings."""
+    """Until the workers end: pass on rank 0's progress, its warnings with what mends them, and where it goes on from."""
     progress, notes = _Tail(folder / "progress.jsonl"), _Tail(folder / "rank0.log")
     while True:
         ended = launcher.poll() is not None
@@ -111,6 +112,8 @@ def _follow(launcher: subprocess.Popen, folder: Path, job: api.TrainJob) -> None
         for line in notes.lines():
             if line.startswith("warning: "):
                 output.warn(line.removeprefix("warning: "))
+            elif line.startswith(("  hint: ", GOING_ON)):
+                output.note(line)
         if ended:
             return
         time.sleep(0.1)

@@ -18,7 +18,7 @@ from pastcli.errors import PastError, UsageError
 from ..materialize import load_tokenizer
 from . import grpo, sft, tool_grpo
 from .arguments import Machine, common, shard_on_processors
-from .checkpoints import newest_whole
+from .checkpoints import GOING_ON, newest_whole
 from .held_out import BEST, NOTE, read_best
 from .packing import load
 from .saving import gathered, save, weights_hash
@@ -46,7 +46,7 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     checkpoint = newest_whole(job.state) if job.resume else None
     if job.resume and trainer.args.should_save:
         step = checkpoint.name.split("-")[1] if checkpoint else "0: no checkpoint had been written"
-        output.note(f"going on from step {step}")
+        output.note(f"{GOING_ON}{step}")
     if job.resume:
         purge_curves(trainer, int(checkpoint.name.split("-")[1]) if checkpoint else 0)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

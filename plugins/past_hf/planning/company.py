@@ -1,0 +1,61 @@
+"""Who else is at work on this machine while a probe runs, and how much that stretches: a time becomes a range."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import psutil
+
+from pastcli.environment import cores
+
+ERROR = 1.3
+"""Factor by which a training was slower or faster than its plan on an idle machine (tests/training/test_train_plan.py holds 2)."""
+
+
+@dataclass
+class Company:
+    """Within the block: the processor time of this process and of all others, and how calls of the same work differ.
+
+    `stretch` is how much longer the repeated calls took in all than if each had been as fast as its fastest.
+    """
+
+    best: float = 0.0
+    taken: float = 0.0
+    own: float = 0.0
+    others: float = 0.0
+    """Of all cores, 0 to 1."""
+    threads: int = 1
+    """Cores that this process computes on where they are free."""
+    _began: list[float] = field(default_factory=list)
+
+    def __enter__(self) -> Company:
+        self._began = [time.perf_counter(), time.process_time(), _busy()]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wall, own, busy = (now - then for now, then in zip((time.perf_counter(), time.process_time(), _busy()), self._began))
+        whole = max(wall, 1e-9) * cores()
+        self.own = min(1.0, own / whole)
+        self.others = min(1.0, max(0.0, busy - own) / whole)
+
+    def repeated(self, seconds: list[float]) -> None:
+        self.best += min(seconds) * len(seconds)
+        self.taken += sum(seconds)
+
+    @property
+    def stretch(self) -> float:
+        return self.taken / self.best if self.best else 1.0
+
+    def between(self, seconds: float) -> tuple[float, float]:
+        """(least, most) that work takes which the probe, by its fastest calls, puts at `seconds`: alone on the machine if the others
+        go, and as slow as all its calls were if they stay."""
+        could = min(self.threads / cores(), self.own + self.others)
+        alone = min(1.0, self.own / could) if self.own else 1.0
+        return seconds * alone / ERROR, seconds * self.stretch * ERROR
+
+
+def _busy() -> float:
+    """Seconds of all processors spent at work since the machine began."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
