@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from .suggestions import Behind, doubled, repeated
+from .suggestions import NOTHING, Behind, doubled, repeated
 from .words import counted
 
 MOSTLY_DEAD = 0.7
@@ -37,7 +37,7 @@ class Closing:
     next: str = ""
 
 
-def closing(manifest: Mapping[str, Any], has_skill: bool = False, behind: Behind = Behind()) -> Closing | None:
+def closing(manifest: Mapping[str, Any], has_skill: bool = False, behind: Behind = NOTHING) -> Closing | None:
     """The closing words of a run, None for a stage that has none; `has_skill`: the workspace has one to inject; `behind`: what
     the run came of."""
     stage, metrics = manifest["stage"], manifest["metrics"]

@@ -25,6 +25,9 @@ class Behind:
     sft: tuple[str, ...] = ()
 
 
+NOTHING = Behind()
+
+
 def repeated(stage: str, argv: Sequence[str], **changed: Any) -> str:
     """The command line `argv` (program first) again with some settings changed, under a name of its own; just the stage with
     them where `argv` is not a command of that stage."""
