@@ -260,7 +260,9 @@ def test_a_time_is_a_range_from_alone_on_the_machine_to_what_the_probe_met(monke
 def test_dry_run_tells_a_range_of_time_and_who_else_is_at_work(past, past_json, workspace, tiny_model, stage):
     rows = [{"question": f"Which river {n}?", "answer": "fox", "text": f"River {n} is long."} for n in range(8)]
     (workspace / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    given = ("--sft", tiny_model, "--questions", "rows.jsonl") if stage == "rl" else ("rows.jsonl", "--base", tiny_model)
+    given = (
+        ("--sft", tiny_model, "--questions", "rows.jsonl") if stage == "rl" else ("rows.jsonl", "--base", tiny_model)
+    )
     said = past_json(stage, *given, "--dry-run")
     least, most = said["seconds_between"]
     assert least < said["seconds"]["all"] < most and 0 <= said["others_at_work"] <= 1

@@ -34,7 +34,9 @@ class Company:
         return self
 
     def __exit__(self, *_: object) -> None:
-        wall, own, busy = (now - then for now, then in zip((time.perf_counter(), time.process_time(), _busy()), self._began))
+        wall, own, busy = (
+            now - then for now, then in zip((time.perf_counter(), time.process_time(), _busy()), self._began)
+        )
         whole = max(wall, 1e-9) * cores()
         self.own = min(1.0, own / whole)
         self.others = min(1.0, max(0.0, busy - own) / whole)

@@ -45,7 +45,9 @@ class Saver(TrainerCallback):
         waited = time.monotonic() - self._last
         due = waited >= max(self.seconds, self.cost / _SHARE) and self._room()
         decided = torch.tensor(float(due), device=args.device)
-        if args.world_size > 1:  # also of the room: where one saw less of it than the others, they would wait for each other
+        if (
+            args.world_size > 1
+        ):  # also of the room: where one saw less of it than the others, they would wait for each other
             torch.distributed.broadcast(decided, 0)
         control.should_save = bool(decided.item())
 
