@@ -7,6 +7,7 @@ than its figures carry, and says what would mend a result that is not good enoug
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -182,11 +183,17 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool,
 
 
 def _export(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
-    size, kept = f"{metrics['bytes'] / 1e6:.0f} MB", metrics.get("survival_training")
+    kept = metrics.get("survival_training")
+    kind, entry = next(iter(run.get("outputs", {}).items()), ("model", {}))
+    where = os.path.normpath(os.path.join("runs", run["id"], entry.get("path", kind)))
+    said = f"the model is in {where}, {metrics['bytes'] / 1e6:.0f} MB"
+    use = f"past ask --model {run['id']}"
+    if kind == "ollama":
+        use = f"ollama create my-model -f {shlex.quote(where + '/Modelfile')}"
     if not number(kept):
-        return Closing(f"the model is in {size}")
+        return Closing(said, use)
     how = "all" if kept >= WHOLE else "most" if kept >= MOST else "only a part"
-    return Closing(f"the model is in {size}; {how} of what its training changed survived (cosine {kept:.3f})")
+    return Closing(f"{said}; {how} of what its training changed survived (cosine {kept:.3f})", use)
 
 
 def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:

@@ -68,7 +68,7 @@ def command(
     Adapters are merged. What a cast to fewer bits leaves of the model's training is measured and said. See docs/SERVING.md.
     """
     found = _lineage.model(model) if model else _lineage.newest_model()
-    known = _lineage.model(base) if base else _lineage.base_model(found, needed=False)
+    known = _lineage.model(base) if base else _lineage.base_model(found, needed=False) or _lineage.origin(found)
     template = template or models.gguf_template(found.path)
     if config.to != "hf" and template is None and found.path.suffix != ".gguf":
         raise UsageError(f"no GGUF of the base model of {found.path} is known", "name one with --template")

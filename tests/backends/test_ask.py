@@ -180,3 +180,11 @@ def test_what_is_asked_and_what_is_graded_are_the_same_words(asked, workspace, p
     words = ["ask", "Which river 1?", "--prompt", "qa", "--model", asked[backend]]
     assert past(*words).stdout == "dog\n"
     assert list(past_json(*words)["answers"].values()) == ["dog"]
+
+
+def test_no_bar_of_a_library_runs_into_a_log(asked, workspace):
+    """transformers draws one of its own while it reads a GGUF."""
+    words = [sys.executable, "-m", "pastcli", "ask", "Which river 1?", "--model", asked["llamacpp"], "--backend", "hf"]
+    environment = {**os.environ, "PAST_HOME": str(workspace / "home")}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "it/s" not in done.stderr and "%|" not in done.stderr, done.stderr

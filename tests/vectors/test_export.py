@@ -52,3 +52,20 @@ def test_an_adapter_is_merged(pair, past_json):
 def test_gguf_needs_a_template_and_says_so(pair, past):
     done = past("export", "--model", "sft", "--to", "gguf", "-o", "m.gguf", code=2)
     assert "no GGUF of the base model" in done.stderr and "--template" in done.stderr and not (pair / "m.gguf").exists()
+
+
+def test_the_words_after_it_say_where_the_model_is_and_what_to_do_with_it(pair, past_json):
+    made = past_json("export", "--model", "sft", "--to", "hf", "-o", "out")
+    assert "the model is in out, " in made["judgement"] and made["next"] == f"past ask --model {made['run']}"
+    inside = past_json("export", "--model", "sft", "--to", "hf", "--name", "kept")
+    assert "the model is in runs/kept/model, " in inside["judgement"] and inside["next"] == "past ask --model kept"
+
+
+def test_of_an_injected_model_it_is_measured_too_what_a_cast_leaves(pair, past, past_json, warmed, tiny_model):
+    """Its base is that of the SFT run it grew from."""
+    (pair / "c.jsonl").write_text('{"text": "The bridge over the river was founded in 1843."}\n')
+    past("sft", "c.jsonl", "--base", tiny_model, "--mix", "none", "--epochs", 1, "--name", "learnt")
+    past("extract", "--sft", tiny_model, "--rl", warmed, "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", "learnt", "--name", "both")
+    made = past_json("export", "--model", "both", "--to", "hf", "--dtype", "bf16", "-o", "small")
+    assert 0.5 < made["metrics"]["survival_training"] < 1
