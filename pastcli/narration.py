@@ -184,8 +184,9 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool,
 
 def _export(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
     kept = metrics.get("survival_training")
-    kind, entry = next(iter(run.get("outputs", {}).items()), ("model", {}))
-    where = os.path.normpath(os.path.join("runs", run["id"], entry.get("path", kind)))
+    outputs: Mapping[str, Any] = run.get("outputs") or {"model": {"path": "model"}}
+    kind = next(iter(outputs))
+    where = os.path.normpath(os.path.join("runs", run["id"], outputs[kind]["path"]))
     said = f"the model is in {where}, {metrics['bytes'] / 1e6:.0f} MB"
     use = f"past ask --model {run['id']}"
     if kind == "ollama":
