@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pastcli import models
+from pastcli import models, runs
 from pastcli.agent.forms import React
 from pastcli.agent.served import Served, unlike
 from pastcli.agent.tokens import TokenLine
@@ -119,7 +119,8 @@ def test_the_commands_take_skills_at_run_time(zoo, skills, past, past_json):
     shown = past_json("runs", "show", run["run"])
     assert shown["inputs"]["vector2"]["scale"] == 0.4
     (answers,) = Path(run["outputs"]["tooleval"]).glob("*/tools.json")
-    first, second = (skill.name for skill in skills)  # made in the workspace of another test
+    owners = [(runs.owner_of(skill), skill) for skill in skills]  # a skill is called by its run, if that is of this workspace
+    first, second = (owner.id if owner else skill.name for owner, skill in owners)
     assert answers.parent.name == f"{gguf.name}+0.8_{first}+0.4_{second}", (
         "ToolEval would take it for the model without"
     )
