@@ -119,7 +119,9 @@ def test_the_commands_take_skills_at_run_time(zoo, skills, past, past_json):
     shown = past_json("runs", "show", run["run"])
     assert shown["inputs"]["vector2"]["scale"] == 0.4
     (answers,) = Path(run["outputs"]["tooleval"]).glob("*/tools.json")
-    owners = [(runs.owner_of(skill), skill) for skill in skills]  # a skill is called by its run, if that is of this workspace
+    owners = [
+        (runs.owner_of(skill), skill) for skill in skills
+    ]  # a skill is called by its run, if that is of this workspace
     first, second = (owner.id if owner else skill.name for owner, skill in owners)
     assert answers.parent.name == f"{gguf.name}+0.8_{first}+0.4_{second}", (
         "ToolEval would take it for the model without"
