@@ -116,9 +116,9 @@ class StoredBits(Protocol):
 class StoredFloats(Protocol):
     """What a `Checkpoint` may also have, so that a difference goes from stored bytes to stored bytes in one pass."""
 
-    def stored(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Elements [start, stop) of a tensor of floats in the type that its spec names, bfloat16 as its bit patterns (uint16):
-        1-D, perhaps read-only, of any length: it lies in the page cache, not in memory of this process."""
+    def stored_floats(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Elements [start, stop): what `read` gives, but in the type that the tensor's spec names, bfloat16 as its bit patterns
+        (uint16). 1-D, perhaps read-only, of any length: it lies in the page cache, not in memory of this process."""
 
 
 @runtime_checkable

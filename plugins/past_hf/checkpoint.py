@@ -227,7 +227,7 @@ class HFCheckpoint:
             )
         return arithmetic.widen(self.raw(name, start, stop), dtype)
 
-    def stored(self, name: str, start: int, stop: int) -> np.ndarray:
+    def stored_floats(self, name: str, start: int, stop: int) -> np.ndarray:
         """As `raw`, of a tensor of floats, but read-only and where they lie in the page cache (`SafeReader.view`)."""
         reader = self.shards[self._where[name]]
         key = self._stored[name]

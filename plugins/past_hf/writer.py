@@ -66,7 +66,7 @@ class HFWriter:
         source, target = self._specs[name].dtype, self._types[name]
         if self.rounding != "nearest" or not arithmetic.compiled() or not {source, target} <= arithmetic.KINDS.keys():
             return None
-        raw = self.template.stored(name, start, start + change.size)
+        raw = self.template.stored_floats(name, start, start + change.size)
         writer = self._writers[self.template.shard_of(name)]
         sums = writer.write_sum(self.template.stored_name(name), start, source, raw, change)
         return sums.aa, sums.ab, sums.bb

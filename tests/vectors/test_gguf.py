@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import architectures
+import gguf_reference
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, quants
@@ -20,6 +22,7 @@ from past_llamacpp.gguflayout import pack_metadata, write_layout
 
 from pastcli import models
 from pastcli.errors import MismatchError, PastError, UsageError
+from pastcli.vectors import extract_skill, open_skill
 
 FORMAT = GGUFFormat()
 ALL_TYPES = [
@@ -328,3 +331,20 @@ def test_overlapping_and_misplaced_tensors_are_refused(tmp_path):
         (tmp_path / "x.gguf").write_bytes(data)
         with pytest.raises(MismatchError, match=problem):
             FORMAT.open(tmp_path / "x.gguf")
+
+
+@pytest.mark.parametrize("name", ["Gemma 2", "GPT-2", "Llama 3"])
+def test_a_skill_out_of_a_gguf_is_that_out_of_the_directory(tmp_path, tiny_tokenizer, name):
+    """Bytes of a GGUF are no weights yet: norms are stored with 1 added, matrices transposed, rows of heads permuted."""
+    sft, rl = (architectures.make(name, tmp_path / f"m{seed}", tiny_tokenizer, seed) for seed in (1, 2))
+    for seed, hf in ((1, sft), (2, rl)):
+        gguf_reference.reference(name, hf, tmp_path / f"{seed}.gguf")
+    extract_skill(sft, rl, tmp_path / "skill")
+    wanted = open_skill(tmp_path / "skill")
+    for before, after in ((sft, "2.gguf"), ("1.gguf", rl), ("1.gguf", "2.gguf")):
+        extract_skill(tmp_path / before, tmp_path / after, tmp_path / "again")
+        found = open_skill(tmp_path / "again")
+        assert found.parts.keys() == wanted.parts.keys()
+        for tensor in wanted.parts:
+            np.testing.assert_allclose(found.block(tensor), wanted.block(tensor), atol=2e-6, err_msg=tensor)
+        (tmp_path / "again").unlink()

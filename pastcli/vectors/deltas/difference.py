@@ -47,7 +47,7 @@ class Difference:
             or not KINDS.keys() >= {*types}
         ):
             return None
-        after, before = (model.stored(name, span.start, span.stop) for model in (rl, sft))
+        after, before = (model.stored_floats(name, span.start, span.stop) for model in (rl, sft))
         return (types[0], after), (types[1], before)
 
     def changed(self, progress: Progress | None = None) -> dict[str, TensorSpec]:
