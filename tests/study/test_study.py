@@ -34,6 +34,22 @@ def study(workspace, warmed):
     return workspace
 
 
+@pytest.mark.parametrize(
+    "results", sorted((ROOT / "docs" / "results").glob("*/results.json")), ids=lambda p: p.parent.name
+)
+def test_of_every_published_study_it_can_be_told_what_its_runs_were_measured_to_do(results):
+    """Whatever its kind: arms of documents and of tools, factors, scales chosen by dev questions, vectors never declared."""
+    from pastcli.study.measured import told
+
+    document = json.loads(results.read_text(encoding="utf-8"))
+    arms = document["study"]["arms"]
+    made = {arm: {"0": {"1": {"models": ["m"], "vectors": ["v"] * len(arms[arm]["add"])}}} for arm in document["arms"]}
+    found = told(document, made)
+    assert any(arm["test"] for arm in found["arms"])
+    assert all(name in found["vectors"] and factor for arm in found["arms"] for name, factor in arm["add"])
+    assert all(len(arm["add"]) == len(arm["runs"]["0"]["vectors"]) for arm in found["arms"])
+
+
 PRACTICE = """
 [vectors.practice]
 kind = "imitation"
