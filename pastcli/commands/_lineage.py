@@ -60,7 +60,7 @@ def newest_model() -> models.ModelRef:
     way, made last or not: nobody means these."""
     hint = "give --model PATH, or `past sft` first"
     record = newest("inject", "rl", "sft", made=models.MODEL_OUTPUTS, hint=hint)
-    if not _of_study(record):
+    if not of_study(record):
         output.note(f"model: {record.id}, the newest run that made one")
         return models.resolve(record.id)
     with suppress(UsageError):
@@ -75,10 +75,10 @@ def newest_model() -> models.ModelRef:
 def _steps() -> set[str]:
     """The runs of studies that vectors were taken from."""
     parents = {parent for one in runs.records() if one.stage in ("extract", "distill") for parent in one.parents}
-    return {one.id for one in runs.records() if one.id in parents and _of_study(one)}
+    return {one.id for one in runs.records() if one.id in parents and of_study(one)}
 
 
-def _of_study(record: runs.Record) -> bool:
+def of_study(record: runs.Record) -> bool:
     """Whether a study made this run: its log lies among the study's."""
     return (runs.runs_dir() / ".study" / "logs" / f"{record.id}.log").is_file()
 

@@ -11,6 +11,7 @@ from typing import Any
 from .. import measured, output, runs
 from ..errors import PastError
 from ..words import counted
+from . import _lineage
 
 
 def listed() -> list[dict[str, Any]]:
@@ -22,7 +23,8 @@ def listed() -> list[dict[str, Any]]:
             continue
         about = _described(path)
         told = [*_measured(record), *map(_told, measured.of_vector(record))]
-        found.append({"run": record.id, "path": str(path), **about, "measured": told})
+        by_study = _lineage.of_study(record)
+        found.append({"run": record.id, "path": str(path), **about, "by_study": by_study, "measured": told})
     return found
 
 
@@ -108,7 +110,9 @@ def show(skills: list[dict[str, Any]]) -> None:
         output.line(f"  {what} ({kind})" if what and kind else f"  {what}") if what else None
         for one in skill["measured"]:
             output.line(_in_study(one) if "study" in one else _in_eval(one))
-        if not skill["measured"]:
+        if not skill["measured"] and skill["by_study"]:
+            output.line("  made by a study that has not left word of it here: `past study run FILE --collect` does")
+        elif not skill["measured"]:
             output.line("  not measured yet: inject it, then `past eval --model sft=@sft --model sft+skill=@inject`")
 
 

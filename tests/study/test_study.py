@@ -80,6 +80,10 @@ def test_after_a_study_a_newcomer_is_told_what_was_measured_and_what_to_ask(past
     (target,) = (path.name for path in (study / "runs").glob("sft-*") if path.name not in steps)
     after = next(line for line in done.stderr.splitlines() if line.startswith("next: "))
     assert after == f"next: past ask --model {target} --vector {found['rl']['run']}"
+    shutil.rmtree(study / "runs" / ".study" / "measured")  # as a version before this one left it
+    assert "`past study run FILE --collect` does" in past("inspect").stdout
+    past("study", "run", "study.toml", "--collect")
+    assert past("inspect").stdout == shown
     shutil.copytree(study, study.parent / "copied")
     monkeypatch.chdir(study.parent / "copied")
     shutil.rmtree(study / "runs")
