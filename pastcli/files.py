@@ -177,9 +177,10 @@ def full_disk_named() -> Iterator[None]:
         yield
     except Exception as error:
         if is_full(error) or os.strerror(errno.ENOSPC) in str(error):
-            raise PastError(
-                f"no space left while writing: {error}", "free some space and run the command again"
-            ) from error
+            again = "free some space and run the command again"
+            if isinstance(error, PastError) and "space" in (error.hint or ""):
+                again = error.hint or again  # who knows what can be resumed says so
+            raise PastError(f"no space left while writing: {error}", again) from error
         raise
 
 

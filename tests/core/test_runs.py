@@ -16,6 +16,7 @@ import pytest
 import pastcli
 from pastcli import config, environment, records, runs
 from pastcli.errors import Interrupted, PastError, UsageError
+from pastcli.files import full_disk_named
 
 CONFIG = config.IngestConfig()
 
@@ -446,6 +447,21 @@ def test_a_named_run_is_found_by_its_name_and_replaced_only_by_force(workspace):
     assert [record.id for record in runs.records()] == ["mine"]
     with pytest.raises(UsageError, match="cannot be the name"):
         named("../three", "three")
+
+
+@pytest.mark.parametrize(
+    "error, hint",
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "free some space and run the command again"),
+        (RuntimeError("serializing: No space left on device (os error 28)"), "free some space and run the command again"),
+        (PastError("a checkpoint: No space left on device", "free some space, then --resume"), "free some space, then --resume"),
+    ],
+)
+def test_a_full_disk_keeps_the_word_of_what_can_be_resumed(error, hint):
+    """A training whose second checkpoint found no room was said to be begun again."""
+    with pytest.raises(PastError, match="no space left while writing") as caught, full_disk_named():
+        raise error
+    assert caught.value.hint == hint
 
 
 def test_versions_are_those_that_the_packages_give():

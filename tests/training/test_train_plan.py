@@ -219,6 +219,8 @@ class Clock:
     def perf_counter(self):
         return self.now
 
+    process_time = perf_counter
+
     def work(self, rows):
         self.now += self.fixed + self.each * rows
 
@@ -236,23 +238,25 @@ def test_the_probe_finds_a_line_and_keeps_to_its_time(monkeypatch, fixed, each):
 
 
 @pytest.mark.parametrize(
-    "own, others, threads, alone",
+    "own, others, threads, alone, waited",
     [
-        (1.0, 0.0, 2, 1.0),  # idle, both cores at work
-        (0.6, 0.0, 2, 1.0),  # idle, a stretch on one core: nobody is in the way
-        (0.5, 0.5, 2, 0.5),  # as much again if the others go
-        (0.5, 0.5, 1, 1.0),  # one core is all it takes, and it has it
-        (0.25, 0.75, 1, 0.5),
-        (0.2, 0.8, 2, 0.2),
+        (1.0, 0.0, 2, 1.0, 1.0),  # idle, both cores at work
+        (0.6, 0.0, 2, 1.0, 1.0),  # idle, a stretch on one core: nobody is in the way
+        (0.5, 0.5, 2, 0.5, 1.0),  # half as long if the others go
+        (0.5, 0.5, 1, 1.0, 1.0),  # one core is all it takes, and it has it
+        (0.25, 0.75, 1, 1.0, 2.0),  # its seconds are a processor's: twice as many pass
+        (0.2, 0.8, 2, 0.5, 2.5),
     ],
 )
-def test_a_time_is_a_range_from_alone_on_the_machine_to_what_the_probe_met(monkeypatch, own, others, threads, alone):
+def test_a_time_is_a_range_from_alone_on_the_machine_to_what_the_probe_met(
+    monkeypatch, own, others, threads, alone, waited
+):
     from past_hf.planning import company
 
     monkeypatch.setattr(company, "cores", lambda: 2)
     met = company.Company(own=own, others=others, threads=threads)
     met.repeated([1.0, 1.0, 4.0])
-    assert met.between(60.0) == pytest.approx((60 * alone / company.ERROR, 120 * company.ERROR))
+    assert met.between(60.0) == pytest.approx((60 * alone / company.ERROR, 120 * waited * company.ERROR))
     assert company.Company().between(60.0) == pytest.approx((60 / company.ERROR, 60 * company.ERROR))
 
 

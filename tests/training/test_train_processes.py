@@ -147,9 +147,10 @@ class Workers:
         self.folder, self.monkeypatch = folder, monkeypatch
 
     @contextlib.contextmanager
-    def one_dies(self, rank, step, suspends=False):
-        """kill -9 of that worker by itself, when it has logged that step; `suspends`: the launcher learns of it when it goes on."""
-        told = {"DYING": f"past_hf.training.watch:Watch.on_log {step}", "DYING_RANK": str(rank)}
+    def one_dies(self, rank, step, suspends=False, place="past_hf.training.watch:Watch.on_log"):
+        """kill -9 of that worker by itself, when it has logged that step, or come so often out of another `place`; `suspends`: the
+        launcher learns of it when it goes on."""
+        told = {"DYING": f"{place} {step}", "DYING_RANK": str(rank)}
         with self.monkeypatch.context() as until_then:
             for name, value in {**told, **({"DYING_SUSPENDS": "1"} if suspends else {})}.items():
                 until_then.setenv(name, value)
@@ -193,6 +194,29 @@ def test_kill_9_of_a_worker_ends_all_and_resume_gives_the_same(train, workers, t
     assert [entry["step"] for entry in resumed.log] == list(range(1, resumed.steps + 1))
     written = [json.loads(line) for line in (folder / "watch" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in written] == list(range(1, resumed.steps + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "place, calls, checkpoints",
+    [
+        ("past_hf.training.run:load", 1, 0),  # before the first step
+        ("transformers.trainer:Trainer._save_rng_state", 2, 1),  # while a checkpoint is written
+        ("past_hf.training.run:gathered", 1, 4),  # after the last step
+        ("past_hf.training.run:run", 1, 4),  # when all is written, and the other waits
+    ],
+    ids=["loading", "checkpoint", "gathering", "end"],
+)
+def test_kill_9_at_an_odd_moment_leaves_what_resume_makes_the_same_of(train, workers, tmp_path, place, calls, checkpoints):
+    folder, every = tmp_path / "killed", STAGES["sft"][0].save_every
+    with workers.one_dies(1, calls, place=place), pytest.raises(PastError, match="worker 1 was killed by SIGKILL"):
+        train("sft", folder, processes=2)
+    assert not workers.alive()
+    seen = []
+    resumed = train("sft", folder, True, lambda *told: seen.append(told[0]), processes=2)
+    assert seen[0] == 1 + every * checkpoints and (resumed.steps - 1) // every == 4
+    agree(train("sft"), resumed)
+    assert sorted(path.name for path in (folder / "state").glob(".partial*")) == []
 
 
 @pytest.mark.slow

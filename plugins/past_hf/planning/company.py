@@ -50,11 +50,12 @@ class Company:
         return self.taken / self.best if self.best else 1.0
 
     def between(self, seconds: float) -> tuple[float, float]:
-        """(least, most) that work takes which the probe, by its fastest calls, puts at `seconds`: alone on the machine if the others
-        go, and as slow as all its calls were if they stay."""
+        """(least, most) that work takes which the probe puts at `seconds`: alone on the machine if the others go; if they stay, as
+        slow as all calls were beside the fastest, and waiting for a processor as this process did."""
         could = min(self.threads / cores(), self.own + self.others)
-        alone = min(1.0, self.own / could) if self.own else 1.0
-        return seconds * alone / ERROR, seconds * self.stretch * ERROR
+        alone = max(1 / self.threads, min(1.0, self.own / could)) if self.own else 1.0
+        waited = max(1.0, 1 / (self.own * cores())) if self.own else 1.0
+        return seconds * alone / ERROR, seconds * self.stretch * waited * ERROR
 
 
 def _busy() -> float:
