@@ -453,8 +453,14 @@ def test_a_named_run_is_found_by_its_name_and_replaced_only_by_force(workspace):
     "error, hint",
     [
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "free some space and run the command again"),
-        (RuntimeError("serializing: No space left on device (os error 28)"), "free some space and run the command again"),
-        (PastError("a checkpoint: No space left on device", "free some space, then --resume"), "free some space, then --resume"),
+        (
+            RuntimeError("serializing: No space left on device (os error 28)"),
+            "free some space and run the command again",
+        ),
+        (
+            PastError("a checkpoint: No space left on device", "free some space, then --resume"),
+            "free some space, then --resume",
+        ),
     ],
 )
 def test_a_full_disk_keeps_the_word_of_what_can_be_resumed(error, hint):

@@ -207,7 +207,9 @@ def test_kill_9_of_a_worker_ends_all_and_resume_gives_the_same(train, workers, t
     ],
     ids=["loading", "checkpoint", "gathering", "end"],
 )
-def test_kill_9_at_an_odd_moment_leaves_what_resume_makes_the_same_of(train, workers, tmp_path, place, calls, checkpoints):
+def test_kill_9_at_an_odd_moment_leaves_what_resume_makes_the_same_of(
+    train, workers, tmp_path, place, calls, checkpoints
+):
     folder, every = tmp_path / "killed", STAGES["sft"][0].save_every
     with workers.one_dies(1, calls, place=place), pytest.raises(PastError, match="worker 1 was killed by SIGKILL"):
         train("sft", folder, processes=2)
