@@ -5,19 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from agent_tools import call, finish, queries
 
-API = {
-    "category_name": "Ferries",
-    "tool_name": "Skelvik",
-    "api_name": "Get Fare",
-    "api_description": "d",
-    "method": "GET",
-    "required_parameters": [{"name": "sailing", "type": "STRING", "description": "", "default": ""}],
-    "optional_parameters": [],
-    "template_response": {"fare": "float"},
-}
-CALL = ' Ask.\nAction: get_fare_for_skelvik\nAction Input: {"sailing": "SK-1"}'
-FINISH = ' Done.\nAction: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "3.5"}'
 SOURCE = """
 import sys
 from pastcli.api import Observation, Verdict
@@ -71,9 +60,8 @@ ENDS = {"exit": "sys.exit(0)", "exit with a text": "sys.exit('bye')", "error": "
 @pytest.fixture
 def agent(past, workspace):
     """`past agent` on one query whose tools and judge are the package's, which ends so at one place."""
-    rows = [{"query": "Fare?", "query_id": 1, "api_list": [API], "relevant APIs": [["Skelvik", "Get Fare"]]}]
-    (workspace / "tools.json").write_text(json.dumps(rows))
-    replies = [{"match": r'"fare": \d', "reply": FINISH}, {"match": ".", "reply": CALL}]
+    (workspace / "tools.json").write_text(json.dumps(queries(1)))
+    replies = [{"match": r'"fare": \d', "reply": finish("3.5")}, {"match": ".", "reply": call("SK-1")}]
     (workspace / "script.json").write_text(json.dumps(replies))
     info = workspace / "site" / "stranger-1.0.dist-info"
     info.mkdir(parents=True)
@@ -83,14 +71,14 @@ def agent(past, workspace):
         "[past.chat]\nstranger = stranger:load_chat\n"
     )
 
-    def call(place, how, *more, code):
+    def run(place, how, *more, code):
         ends = {f"at_{name}": ENDS[how] if name == place else "pass" for name in ("call", "open", "judge")}
         (workspace / "site" / "stranger.py").write_text(SOURCE.format(**ends))
         words = ("agent", "--tools", "tools.json", "--backend", "echo", "--model", "script.json")
         parts = ("--environment", "stranger", "--judge", "stranger")
         return past(*words, *parts, *more, code=code, env={"PYTHONPATH": str(workspace / "site")})
 
-    return call
+    return run
 
 
 @pytest.mark.parametrize("how", ENDS)
