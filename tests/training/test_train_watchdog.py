@@ -59,8 +59,11 @@ def bent(workspace, monkeypatch):
             "--precision", "fp32", "--schedule", "constant", "--name", "bent")  # fmt: skip
 
 
-LENGTH = ("few", "length", ("--steps", 60, "--max-new-tokens", 40, "--lr", "2e-3", "--beta", 0), "answers grew from ")
-AGAIN = ("many", "again", ("--steps", 100, "--max-new-tokens", 20, "--lr", "4e-3"), "answers repeat themselves: ")
+HACKED = "answers grew from |answers repeat themselves: "
+"""A model this small gets longer by saying the same again: which of the two is seen first hangs on the last bits of its sums.
+The rules one by one: test_train_watch.py."""
+LENGTH = ("few", "length", ("--steps", 60, "--max-new-tokens", 40, "--lr", "2e-3", "--beta", 0), HACKED)
+AGAIN = ("many", "again", ("--steps", 100, "--max-new-tokens", 20, "--lr", "4e-3"), HACKED)
 ENTROPY = (
     "raw",
     "length",
@@ -73,7 +76,7 @@ LEARNED = (
     ("--steps", 100, "--max-new-tokens", 8, "--lr", "2e-2"),
     "it has learned what this reward teaches",
 )
-FLAT = ("few", "flat", ("--steps", 30, "--max-new-tokens", 8, "--lr", "1e-3"), "the same reward (0.25 on average)")
+FLAT = ("few", "flat", ("--steps", 30, "--max-new-tokens", 8, "--lr", "1e-3"), r"the same reward \(0.25 on average\)")
 STILL = ("few", "length", ("--steps", 30, "--max-new-tokens", 8, "--lr", "1e-30"), "no weight moved in 4 steps")
 
 
@@ -95,7 +98,7 @@ def test_a_run_that_cannot_learn_is_stopped_by_what_it_suffers_from(
     start = tiny_model if model == "raw" else answering / "runs" / model / "model"
     words = ("rl", "--sft", start, *bent, "--reward", reward, *how)
     error = past(*words, "--processes", processes, code=1).stderr
-    assert said in error and "--resume --no-watchdog goes on regardless" in error and "Traceback" not in error
+    assert re.search(said, error) and "--resume --no-watchdog goes on regardless" in error and "Traceback" not in error
     partial = workspace / "runs" / ".partial" / "bent"
     log, rollouts = (
         [json.loads(line) for line in (partial / name).read_text().splitlines()]
@@ -118,7 +121,7 @@ def test_two_processes_that_were_stopped_together_go_on_without_the_watchdog(
     """The rule is asked by one process of two: the other ends with it, and neither is there when the next two begin."""
     start = tiny_model if model == "raw" else answering / "runs" / model / "model"
     words = ("rl", "--sft", start, *bent, "--reward", reward, *how, "--processes", 2, "--save-every", 4)
-    assert said in past(*words, code=1).stderr
+    assert re.search(said, past(*words, code=1).stderr)
     partial = workspace / "runs" / ".partial" / "bent"
     stopped = json.loads((partial / "log.jsonl").read_text().splitlines()[-1])["step"]
     assert not [one for one in psutil.process_iter(["cmdline"]) if str(partial) in " ".join(one.info["cmdline"] or [])]
