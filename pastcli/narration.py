@@ -41,14 +41,11 @@ class Closing:
 def closing(manifest: Mapping[str, Any], has_skill: bool = False, behind: Behind = NOTHING) -> Closing | None:
     """The closing words of a run, None for a stage that has none; `has_skill`: the workspace has one to inject; `behind`: what
     the run came of."""
-    stage, metrics = manifest["stage"], manifest["metrics"]
-    if stage in _BY_ORIGIN:
-        return _BY_ORIGIN[stage](manifest, metrics, has_skill, behind)
-    tell = _STAGES.get(stage)
-    return tell(manifest, metrics, has_skill) if tell else None
+    tell = _STAGES.get(manifest["stage"])
+    return tell(manifest, manifest["metrics"], has_skill, behind) if tell else None
 
 
-def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _ingest(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     if "apis" in metrics:
         return _lessons(run, metrics)
     skipped = metrics.get("skipped", 0)
@@ -70,7 +67,7 @@ def _lessons(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Closing:
     return Closing(f"{made}, {asked}{silent}", "past sft --mix none")
 
 
-def _generate(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _generate(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     kept = metrics["texts"] + metrics["pairs"]
     lost = f"; {metrics['rejected']} were rejected" if metrics["rejected"] else ""
     if not kept:
@@ -149,14 +146,14 @@ def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, beh
     return Closing(f"{rose}: the model learnt to answer better on the source", "past extract -o skill.safetensors")
 
 
-def _extract(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _extract(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     kept = metrics.get("energy")
     share = f", {kept:.1%} of its squared norm kept" if number(kept) and kept < 1 else ""
     said = f"the skill changes {counted(metrics['tensors'], 'tensors')}, its norm is {metrics['norm']:.3g}{share}"
     return Closing(said, f"past inject --vector {_skill(run)}")
 
 
-def _distill(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _distill(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     return Closing(
         f"{counted(run['config']['rounds'], 'rounds')} made one skill", f"past inject --vector {_skill(run)}"
     )
@@ -182,7 +179,7 @@ def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool,
     return Closing(f"{how} the skill survived the stored type (survival {survival:.3f}); {mend}", ask)
 
 
-def _export(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _export(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     kept = metrics.get("survival_training")
     outputs: Mapping[str, Any] = run.get("outputs") or {"model": {"path": "model"}}
     kind = next(iter(outputs))
@@ -197,7 +194,7 @@ def _export(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool)
     return Closing(f"{said}; {how} of what its training changed survived (cosine {kept:.3f})", use)
 
 
-def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) -> Closing:
+def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     scale = metrics.get("best_scale")
     if scale is None:
         scale = metrics.get("unlabelled_scale", 0.0)
@@ -209,19 +206,16 @@ def _sweep(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool) 
     return Closing(f"λ = {scale:g} scored best, {held_out}", f"past inject --scale {scale:g}")
 
 
-_STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool], Closing]] = {
+_STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool, Behind], Closing]] = {
     "ingest": _ingest,
     "generate": _generate,
-    "extract": _extract,
-    "distill": _distill,
-    "export": _export,
-    "sweep": _sweep,
-}
-
-_BY_ORIGIN: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool, Behind], Closing]] = {
     "sft": _sft,
     "rl": _rl,
+    "extract": _extract,
+    "distill": _distill,
     "inject": _inject,
+    "export": _export,
+    "sweep": _sweep,
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..api import Completion, Episode, Judge, Rollout, Step, Task, Timed, TokenModel, ToolEnv, Verdict
@@ -139,11 +140,7 @@ def _judged(judge: Judge, episodes: Sequence[Episode], pool: ThreadPoolExecutor)
     """A verdict for each episode; a policy that has settled says the same again and again, and that is judged once."""
     said = [_what_was_done(episode) for episode in episodes]
     first = dict(zip(reversed(said), reversed(episodes), strict=True))
-
-    def one(episode: Episode) -> Verdict:
-        return judged(judge, episode)
-
-    verdicts = dict(zip(first, pool.map(one, first.values()), strict=True))
+    verdicts = dict(zip(first, pool.map(partial(judged, judge), first.values()), strict=True))
     return [verdicts[key] for key in said]
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 from .. import runs
 from ..suggestions import Behind
+from ._lineage import ancestors
 
 
 def behind(record: runs.Record) -> Behind:
     """The lessons, queries and SFT run that are nearest behind a run, itself included."""
-    line = list(_nearest_first(record))
+    line = [record, *ancestors(record)]
     sft = next((tuple(one.manifest.get("argv", ())) for one in line if one.stage == "sft"), ())
     for one in line:
         if one.stage == "ingest" and one.input("tools"):
@@ -23,18 +23,6 @@ def behind(record: runs.Record) -> Behind:
         if tools := one.input("tools"):
             return Behind("", _shown(Path(tools)), _shown(Path(tools)), False, sft)
     return Behind(sft=sft)
-
-
-def _nearest_first(record: runs.Record) -> Iterator[runs.Record]:
-    known = {known.id: known for known in runs.records()}
-    queue, seen = deque([record]), {record.id}
-    while queue:
-        one = queue.popleft()
-        yield one
-        for parent in one.parents:
-            if parent in known and parent not in seen:
-                seen.add(parent)
-                queue.append(known[parent])
 
 
 def _documents(record: runs.Record) -> Iterator[str]:

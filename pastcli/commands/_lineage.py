@@ -27,11 +27,10 @@ def newest(*stages: str, made: tuple[str, ...], hint: str, but: Collection[str] 
 
 def ancestor(record: runs.Record, stage: str) -> runs.Record | None:
     """The nearest run of `stage` that `record` descends from."""
-    known = {known.id: known for known in runs.records()}
-    return next((known[name] for name in _ancestors(record) if known[name].stage == stage), None)
+    return next((one for one in ancestors(record) if one.stage == stage), None)
 
 
-def _ancestors(record: runs.Record) -> Iterator[str]:
+def ancestors(record: runs.Record) -> Iterator[runs.Record]:
     """The runs that `record` descends from, nearest first."""
     known = {known.id: known for known in runs.records()}
     queue, seen = deque(record.parents), set[str]()
@@ -39,7 +38,7 @@ def _ancestors(record: runs.Record) -> Iterator[str]:
         name = queue.popleft()
         if name not in seen and name in known:
             seen.add(name)
-            yield name
+            yield known[name]
             queue.extend(known[name].parents)
 
 
@@ -74,8 +73,9 @@ def newest_model() -> models.ModelRef:
 
 def _steps() -> set[str]:
     """The runs of studies that vectors were taken from."""
-    parents = {parent for one in runs.records() if one.stage in ("extract", "distill") for parent in one.parents}
-    return {one.id for one in runs.records() if one.id in parents and of_study(one)}
+    known = runs.records()
+    parents = {parent for one in known if one.stage in ("extract", "distill") for parent in one.parents}
+    return {one.id for one in known if one.id in parents and of_study(one)}
 
 
 def of_study(record: runs.Record) -> bool:
@@ -162,7 +162,8 @@ def target_for(skills: list[Path]) -> models.ModelRef:
             sources |= {source.id, *phases_before(source)}
     found = [record for record in reversed(runs.records()) if record.stage == "sft"]
     # Nor one that was trained on from a source, or that a study took a vector from: the practice beside RL, made last.
-    others = [one for one in found if one.id not in sources | _steps() and not sources & set(_ancestors(one))]
+    passed = sources | _steps()
+    others = [one for one in found if one.id not in passed and sources.isdisjoint(it.id for it in ancestors(one))]
     for record in others + found:
         return model_of(record, "target")
     raise UsageError("no sft run in this workspace to inject into", "run `past sft`, or name a model: --target PATH")

@@ -46,21 +46,9 @@ typedef void (*Adder)(const void *raw, const float *change, void *out, const cha
         sum_lanes(&lanes, sums);                                                                                        \
     }
 
-ADDER(f32, float, f32, float)
-ADDER(f32, float, bf16, uint16_t)
-ADDER(f32, float, f16, uint16_t)
-ADDER(bf16, uint16_t, f32, float)
-ADDER(bf16, uint16_t, bf16, uint16_t)
-ADDER(bf16, uint16_t, f16, uint16_t)
-ADDER(f16, uint16_t, f32, float)
-ADDER(f16, uint16_t, bf16, uint16_t)
-ADDER(f16, uint16_t, f16, uint16_t)
+FOR_EACH_PAIR(ADDER)
 
-static const Adder ADDERS[KINDS][KINDS] = {
-    {add_f32_f32, add_f32_bf16, add_f32_f16},
-    {add_bf16_f32, add_bf16_bf16, add_bf16_f16},
-    {add_f16_f32, add_f16_bf16, add_f16_f16},
-};
+static const Adder ADDERS[KINDS][KINDS] = TABLE_OF(add);
 
 /* The sums of a tile that holds a NaN once more, so that it is stored as one: only bfloat16 has lost it. */
 static void restore_nans(int source, int target, const char *raw, const float *change, uint16_t *out)

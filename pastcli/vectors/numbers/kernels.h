@@ -25,6 +25,23 @@ enum { F32, BF16, F16, KINDS };
 
 static const Py_ssize_t BYTES[KINDS] = {4, 2, 2};
 
+/* A function for each pair of them, made by the macro `MAKE(one, One, other, Other)`, and the table of these by kinds. */
+#define FOR_EACH_PAIR(MAKE)                                                                                             \
+    MAKE(f32, float, f32, float)                                                                                        \
+    MAKE(f32, float, bf16, uint16_t)                                                                                    \
+    MAKE(f32, float, f16, uint16_t)                                                                                     \
+    MAKE(bf16, uint16_t, f32, float)                                                                                    \
+    MAKE(bf16, uint16_t, bf16, uint16_t)                                                                                \
+    MAKE(bf16, uint16_t, f16, uint16_t)                                                                                 \
+    MAKE(f16, uint16_t, f32, float)                                                                                     \
+    MAKE(f16, uint16_t, bf16, uint16_t)                                                                                 \
+    MAKE(f16, uint16_t, f16, uint16_t)
+
+#define TABLE_OF(name)                                                                                                  \
+    {{name##_f32_f32, name##_f32_bf16, name##_f32_f16},                                                                 \
+     {name##_bf16_f32, name##_bf16_bf16, name##_bf16_f16},                                                              \
+     {name##_f16_f32, name##_f16_bf16, name##_f16_f16}}
+
 /* One side of a block: float32, or bfloat16 bit patterns. */
 typedef struct {
     Py_buffer view;

@@ -41,21 +41,9 @@ typedef double (*Subtracter)(const void *after, const void *before, float *to, c
         return square;                                                                                                  \
     }
 
-SUBTRACTER(f32, float, f32, float)
-SUBTRACTER(f32, float, bf16, uint16_t)
-SUBTRACTER(f32, float, f16, uint16_t)
-SUBTRACTER(bf16, uint16_t, f32, float)
-SUBTRACTER(bf16, uint16_t, bf16, uint16_t)
-SUBTRACTER(bf16, uint16_t, f16, uint16_t)
-SUBTRACTER(f16, uint16_t, f32, float)
-SUBTRACTER(f16, uint16_t, bf16, uint16_t)
-SUBTRACTER(f16, uint16_t, f16, uint16_t)
+FOR_EACH_PAIR(SUBTRACTER)
 
-static const Subtracter SUBTRACTERS[KINDS][KINDS] = {
-    {subtract_f32_f32, subtract_f32_bf16, subtract_f32_f16},
-    {subtract_bf16_f32, subtract_bf16_bf16, subtract_bf16_f16},
-    {subtract_f16_f32, subtract_f16_bf16, subtract_f16_f16},
-};
+static const Subtracter SUBTRACTERS[KINDS][KINDS] = TABLE_OF(subtract);
 
 /* One side of the difference as it is stored. */
 typedef struct {
