@@ -7,7 +7,11 @@
  */
 #include "kernels.h"
 
-enum { PAD = 32, AHEAD = 2 };
+enum {
+    PAD = 32,
+    AHEAD = 2, /* tiles that memory is asked for in advance */
+    LINE = 64, /* bytes that it gives at once */
+};
 
 typedef struct {
     double aa, bb, ab, squares;
@@ -91,15 +95,47 @@ FOR_EACH_WIDTH static double signed_sum(const float *restrict a, Py_ssize_t n, u
     return total(sum);
 }
 
+typedef struct {
+    const Side *sides;
+    const int (*edges)[2];
+    int held, changes, packed;
+    Py_ssize_t columns, n;
+    uint64_t seed, draws;
+    double *gram, *squares, *rows, *sums, *signs;
+} Task;
+
+/* Memory that will be worked on soon: of a tile of every side, whose first element is `start`, streams of one line for every PAD
+ * elements; float32 has two. Gives their number, 0 beyond the last whole tile. */
+static int soon_at(const Task *task, Py_ssize_t start, const char **streams)
+{
+    int count = 0;
+    for (int k = 0; start + STRIP <= task->n && k < task->held; k++) {
+        const char *tile = (const char *)task->sides[k].view.buf + start * task->sides[k].view.itemsize;
+        for (Py_ssize_t byte = 0; byte < STRIP * task->sides[k].view.itemsize; byte += STRIP / PAD * LINE)
+            streams[count++] = tile + byte;
+    }
+    return count;
+}
+
+/* Ask memory for one line of every stream: among the sums of PAD elements, for if all lines were asked for at once the processor
+ * would wait for them with its sums. */
+static inline void ask_for(const char *const *streams, int count, Py_ssize_t line)
+{
+    for (int k = 0; k < count; k++)
+        __builtin_prefetch(streams[k] + line * LINE);
+}
+
 /* `products` of the first two changes, with what is asked of each alone, in one loop: the sums of one run beside those of another.
  * Each is taken in the order of the functions around this one, so the bits are theirs. */
-FOR_EACH_WIDTH static Products both(const float *restrict a, const float *restrict b, Py_ssize_t n, uint64_t seed,
-                                    uint64_t *draws, double *plain, double *turned)
+FOR_EACH_WIDTH static Products both(Task *task, const float *restrict a, const float *restrict b, Py_ssize_t n,
+                                    const char *const *streams, int count)
 {
     double aa[LANES] = {0}, bb[LANES] = {0}, ab[LANES] = {0}, squares[LANES] = {0};
     float first[PAD] = {0}, second[PAD] = {0}, signs[PAD] = {0};
+    uint64_t seed = task->seed, draws = task->draws;
     for (Py_ssize_t begin = 0; begin < n; begin += PAD) {
-        uint32_t bits = (uint32_t)(mixed(seed + ++*draws * 0x9E3779B97F4A7C15u) >> 32);
+        ask_for(streams, count, begin / PAD);
+        uint32_t bits = (uint32_t)(mixed(seed + ++draws * 0x9E3779B97F4A7C15u) >> 32);
         for (int j = 0; j < PAD; j++) {
             first[j] += a[begin + j];
             second[j] += b[begin + j];
@@ -114,30 +150,11 @@ FOR_EACH_WIDTH static Products both(const float *restrict a, const float *restri
                 squares[j] += xy * xy;
             }
     }
-    plain[0] += total(first);
-    plain[1] += total(second);
-    *turned += total(signs);
+    task->draws = draws;
+    task->sums[0] += total(first);
+    task->sums[1] += total(second);
+    *task->signs += total(signs);
     return folded(aa, bb, ab, squares);
-}
-
-typedef struct {
-    const Side *sides;
-    const int (*edges)[2];
-    int held, changes, packed;
-    Py_ssize_t columns, n;
-    uint64_t seed, draws;
-    double *gram, *squares, *rows, *sums, *signs;
-} Task;
-
-/* Ask memory for a tile of every side that will be worked on soon. */
-static void ask_for(const Task *task, Py_ssize_t start, Py_ssize_t n)
-{
-    for (int k = 0; k < task->held; k++) {
-        const Side *side = &task->sides[k];
-        const char *from = (const char *)side->view.buf + start * side->view.itemsize, *end = from + n * side->view.itemsize;
-        for (; from < end; from += 64)
-            __builtin_prefetch(from, 0, 2);
-    }
 }
 
 /* One tile of every change, padded with zeros; gives the padded length. */
@@ -155,19 +172,20 @@ static Py_ssize_t tiles_at(const Task *task, Py_ssize_t start, Py_ssize_t n, flo
 
 static void one_row(Task *task, Py_ssize_t row)
 {
-    float tiles[MOST][STRIP];
+    _Alignas(LINE) float tiles[MOST][STRIP];
     double whole[MOST][MOST] = {{0}};
     int changes = task->changes;
     for (Py_ssize_t start = 0; start < task->columns; start += STRIP) {
         Py_ssize_t n = task->columns - start < STRIP ? task->columns - start : STRIP;
-        Py_ssize_t soon = row * task->columns + start + AHEAD * STRIP;
-        if (soon + STRIP <= task->n)
-            ask_for(task, soon, STRIP);
-        Py_ssize_t padded = tiles_at(task, row * task->columns + start, n, tiles);
+        Py_ssize_t here = row * task->columns + start, padded = tiles_at(task, here, n, tiles);
+        const char *streams[2 * MOST];
+        int count = soon_at(task, here + AHEAD * STRIP, streams);
         Products pair = {0};
         if (changes > 1)
-            pair = both(tiles[0], tiles[1], padded, task->seed, &task->draws, task->sums, task->signs);
+            pair = both(task, tiles[0], tiles[1], padded, streams, count);
         else {
+            for (int line = 0; line < STRIP / PAD; line++)
+                ask_for(streams, count, line);
             task->sums[0] += plain_sum(tiles[0], padded);
             *task->signs += signed_sum(tiles[0], padded, task->seed, &task->draws);
             task->gram[0] += products(tiles[0], tiles[0], padded).aa;
