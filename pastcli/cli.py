@@ -149,6 +149,8 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by the caller (`past runs list >&-`)
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open as long as the process
         getattr(sys, name).reconfigure(errors="backslashreplace")  # a file name may be no UTF-8, a terminal no Unicode
+    # OpenBLAS's threads, there as soon as numpy is, wait for work in a busy loop: for 0.07 s of processor time when there is none.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "14")
     if not (sys.stderr and sys.stderr.isatty()):
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of libraries, into a log; read when they are imported
     if len(sys.argv) == 3 and sys.argv[1] in ("--show-completion", "--install-completion"):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from .environment import metadata_field
 from .errors import PastError, UsageError
+from .installed import entry_points
 
 GROUPS = {
     "trainer": "past.trainers",
@@ -37,13 +37,8 @@ class Plugin:
 
 @cache
 def _all() -> tuple[Plugin, ...]:
-    from importlib.metadata import entry_points
-
-    installed, found = entry_points(), []  # read once: asking group by group would read every package's list each time
-    for role, group in GROUPS.items():
-        for point in installed.select(group=group):
-            owner = metadata_field(point.dist, "Name") if point.dist is not None else "?"
-            found.append(Plugin(role, point.name, point.value, owner))
+    roles = {group: role for role, group in GROUPS.items()}
+    found = [Plugin(roles[one.group], one.name, one.value, one.distribution) for one in entry_points(list(roles))]
     # The same distribution can be seen twice on sys.path (an editable install beside its checkout).
     return tuple(dict.fromkeys(found))
 

@@ -213,18 +213,24 @@ def _models(
 
 
 def _show(measured: Probe, places: dict[str, str]) -> None:
-    from ..vectors.probe import geometry_report, interference, report, subspaces
+    from ..vectors.probe import report
 
     title, columns, cells, colour = report.heat_map(measured, "sft_rl")
     output.table(title, columns, cells, style=colour, boxed=False)
     output.table("whole model", report.TABLE, report.table(measured))
     if measured.subspaces:
+        from ..vectors.probe import subspaces
+
         rows = [(name, *values.values()) for name, values in subspaces.summary(measured.subspaces).items()]
         output.table("top singular subspaces, mean over matrices", ("measure", "found", "by chance", "ratio"), rows)
     if measured.interference:
+        from ..vectors.probe import interference
+
         output.table("on real inputs", ("measure", "value"), interference.summary(measured.interference).items())
     output.line(report.verdict(measured))
     if measured.geometry is not None:
+        from ..vectors.probe import geometry_report
+
         output.table("the updates in the weights", *geometry_report.table(measured.geometry))
         output.line(geometry_report.sentence(measured.geometry))
     if "figures" in places:

@@ -6,13 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from pastcli import registry
+from pastcli import installed, registry
 from pastcli.api import ChatModel, Message, Sampling
 from pastcli.errors import MismatchError, PastError, UsageError
 
@@ -273,3 +274,29 @@ def test_what_the_builtin_formats_offer_beyond_the_minimum_is_named_in_api():
     assert isinstance(gguf, api.SingleFileFormat)
     for form in (hf, lora, registry.load("checkpoint", "memory")):
         assert not isinstance(form, api.SingleFileFormat)  # `-o x.hf` is a directory, not a file of a format `hf`
+
+
+def test_packages_are_found_as_importlib_metadata_finds_them(site, monkeypatch):
+    """Also where two folders have one package, names are spelt otherwise, and files hold comments and groups of others."""
+    add_package(site, "Odd.Name", "", "# by hand\n\n[past.rewards]\none = a.b:c\ntwo=d:e [extra]\n[others]\nx = y\n")
+    behind = site / "behind"
+    behind.mkdir()
+    add_package(behind, "odd_name", "", "[past.rewards]\nhidden = f:g\n")
+    add_package(behind, "nameless", "", "[past.judges]\nthree = h:i\n")
+    (behind / "nameless-1.0.dist-info" / "METADATA").unlink()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(behind), str(site / "nowhere")])
+    groups = sorted(registry.GROUPS.values())
+    read = installed.entry_points(groups)
+    assert installed._all_in_folders()
+    assert sorted(read, key=repr) == sorted(dict.fromkeys(installed._by_library(groups)), key=repr)
+    names = {one.name for one in read}
+    assert names >= {"one", "two", "three"} and names.isdisjoint({"hidden", "x"})
+    assert {one.distribution for one in read} >= {"pastcli", "Odd.Name", "?"}
+
+
+def test_packages_in_an_archive_are_found_by_the_library(site, monkeypatch):
+    with zipfile.ZipFile(site / "packed.zip", "w") as archive:
+        archive.writestr("packed-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: packed\nVersion: 1.0\n")
+        archive.writestr("packed-1.0.dist-info/entry_points.txt", "[past.rewards]\nfour = j:k\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site / "packed.zip")])
+    assert installed.EntryPoint("past.rewards", "four", "j:k", "packed") in installed.entry_points(["past.rewards"])

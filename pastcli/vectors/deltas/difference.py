@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -151,8 +152,7 @@ def difference(sft: Path, rl: Path, unproven: list[str] | None = None) -> Pair:
     """
     after = format_of(rl).open(rl)
     if not isinstance(after, Adapter):
-        after.close()
-        return Difference(open_model(sft), open_model(rl))
+        return _subtracted(sft, after)
     base, before = base_path(after), format_of(sft).open(sft)
     if base is not None and base == sft.resolve():
         before.close()
@@ -173,4 +173,15 @@ def difference(sft: Path, rl: Path, unproven: list[str] | None = None) -> Pair:
         )
     before.close()
     after.close()
-    return Difference(open_model(sft), open_model(rl))
+    return _subtracted(sft, open_model(rl))
+
+
+def _subtracted(sft: Path, rl: Checkpoint) -> Difference:
+    """The model at `sft` taken from one that is open, which is closed if they do not fit together."""
+    with ExitStack() as stack:
+        stack.callback(rl.close)
+        before = open_model(sft)
+        stack.callback(before.close)
+        made = Difference(before, rl)
+        stack.pop_all()
+        return made

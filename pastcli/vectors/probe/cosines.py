@@ -11,15 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..checks.grid_noise import GridNoise
 from ..numbers.moments import Moments
-from .geometry import Geometry
-from .interference import Interference
 from .places import grouped
-from .subspaces import Overlap
+
+if TYPE_CHECKING:
+    from .geometry import Geometry
+    from .interference import Interference
+    from .subspaces import Overlap
 
 PAIRS = {
     "sft_rl": ("sft", "rl", "SFT change and RL change"),

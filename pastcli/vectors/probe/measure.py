@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,11 +18,10 @@ from ..deltas.difference import difference
 from ..files.opening import format_of, open_model
 from ..files.stream import Span, run, spans
 from ..numbers.moments import Moments, moments
-from . import geometry as geometries
 from .cosines import Probe, Row
-from .geometry import Geometry
-from .interference import Meter
-from .subspaces import overlaps
+
+if TYPE_CHECKING:
+    from .geometry import Geometry, Reader
 
 NOISE_SAMPLE = 1 << 12
 """Entries of each tensor in which grid noise is looked for: a model has hundreds of tensors, and this stays cheap."""
@@ -105,12 +104,16 @@ def probe(
         measured = _checked(changes, began_from_base, allow_lossy)
         measured.rows = rows(changes, seed, progress)
         if subspaces:
+            from .subspaces import overlaps
+
             measured.subspaces = dict(overlaps(changes["sft"], changes["rl"], subspaces, seed, progress))
         if geometry:
             paths = {"base": base, "sft": sft, "rl": rl} | ({"target_sft": target_sft} if target_sft else {})
             models = {name: stack.enter_context(closing(open_model(Path(path)))) for name, path in paths.items()}
             measured.geometry = updates_of(models, geometry, seed, progress)
         if texts:
+            from .interference import Meter
+
             meter = Meter(changes["sft"], changes["rl"])
             form = format_of(sft)
             if not isinstance(form, RunsModels):
@@ -126,15 +129,17 @@ def updates_of(
     models: Mapping[str, Checkpoint], rank: int, seed: int, progress: Callable[[int, int], None] | None
 ) -> Geometry:
     """Geometry of SFT, of RL, of the target's SFT, and of SFT with the skill added: the target's, else the source's."""
-    readers: dict[str, geometries.Reader] = {name: model.read for name, model in models.items()}
+    from .geometry import measure
+
+    readers: dict[str, Reader] = {name: model.read for name, model in models.items()}
     updates = {"sft": ("base", "sft"), "rl": ("sft", "rl"), "sft_skill": ("base", "rl")}
     if "target_sft" in models:
         updates |= {"target_sft": ("base", "target_sft"), "sft_skill": ("base", "target_skill")}
         readers["target_skill"] = _injected(models["target_sft"], models["sft"], models["rl"])
-    return geometries.measure(readers, updates, models["base"].specs(), rank, seed, progress)
+    return measure(readers, updates, models["base"].specs(), rank, seed, progress)
 
 
-def _injected(target: Checkpoint, sft: Checkpoint, rl: Checkpoint) -> geometries.Reader:
+def _injected(target: Checkpoint, sft: Checkpoint, rl: Checkpoint) -> Reader:
     """target + (rl - sft), as `inject` would make it in float32."""
 
     def read(name: str, start: int, stop: int) -> np.ndarray:

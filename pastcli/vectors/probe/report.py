@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from . import geometry_report, interference, subspaces
 from .cosines import PAIRS, Cosine, Probe, cosine, random_direction, shuffled
 from .places import kind_of, layer_of, short
 
@@ -33,16 +32,22 @@ def to_dict(probe: Probe) -> dict[str, Any]:
             key: {name: _dict(cosine(row, pair)) for name, pair in probe.pairs().items()} for key, row in rows.items()
         }
     if probe.subspaces:
+        from . import subspaces
+
         document["subspaces"] = {
             **subspaces.summary(probe.subspaces),
             "matrices": {k: vars(v) for k, v in probe.subspaces.items()},
         }
     if probe.interference:
+        from . import interference
+
         document["interference"] = {
             **interference.summary(probe.interference),
             "by_layer": {k: vars(v) for k, v in probe.interference.items()},
         }
     if probe.geometry is not None:
+        from . import geometry_report
+
         document["geometry"] = geometry_report.to_dict(probe.geometry)
     return document
 
@@ -98,9 +103,11 @@ def verdict(probe: Probe) -> str:
             "; rounding of the stored weights has changed these cosines: it makes all of them smaller, and pushes that of "
             "SFT and RL towards -0.5, because the rounding of the SFT model stands in both changes"
         )
-    real = interference.summary(probe.interference)
-    if not real:
+    if not probe.interference:
         return text + ". This is about weights, not yet about outputs on real inputs (--activations)."
+    from . import interference
+
+    real = interference.summary(probe.interference)
     return (
         text + f". On real inputs, their mean taken out, the two changes of a layer's output have cosine "
         f"{real['mean']:+.4f} on average (chance ±{real['chance']:.1e}), at most {real['largest']:+.4f}."
