@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from . import output
-from .errors import PastError, UsageError
+from .errors import PastError, UsageError, said
 
 _CommandLineError: Any = typer.BadParameter.__mro__[2]
 """What Typer raises for a command line it cannot read. Its own copy of Click has no public name for the class."""
@@ -220,4 +220,4 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror or error}{where}", "run again with --debug to see where", 1
-    return f"{type(error).__name__}: {error}", "this is unexpected; run again with --debug to see where", 1
+    return said(error), "this is unexpected; run again with --debug to see where", 1

@@ -28,6 +28,15 @@ def reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)[:120]
 
 
+SAID = 300
+"""Characters of what strange code says when it fails that are passed on: some says all that it was given."""
+
+
+def said(error: BaseException) -> str:
+    """An exception of strange code in one short line, its type first."""
+    return f"{type(error).__name__}: {' '.join(str(error)[: 4 * SAID].split())[:SAID]}"
+
+
 class UsageError(PastError):
     """Wrong flags, configuration or input that was never usable (exit code 2)."""
 
@@ -73,4 +82,4 @@ def crashes_of(part: str, hint: str = "mend it, and run again") -> Iterator[None
     except PastError:
         raise
     except CRASHES as error:
-        raise PastError(f"{part} crashed: {type(error).__name__}: {error}", hint) from error
+        raise PastError(f"{part} crashed: {said(error)}", hint) from error

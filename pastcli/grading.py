@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .api import Reward
-from .errors import CRASHES, PastError
+from .errors import CRASHES, PastError, said
 from .words import counted
 
 LARGEST = 1e15
@@ -30,7 +30,7 @@ def graded(
         values = list(function(list(prompts), list(completions), **own))
     except CRASHES as error:
         raise PastError(
-            f"reward {name!r} failed: {type(error).__name__}: {error}",
+            f"reward {name!r} failed: {said(error)}",
             "a failing reward is never scored as 0; return None for what cannot be graded",
         ) from error
     numbers = [value for value in values if value is not None]

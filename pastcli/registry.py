@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from .errors import PastError, UsageError
+from .errors import PastError, UsageError, said
 from .installed import entry_points
 
 GROUPS = {
@@ -82,7 +82,5 @@ def _import(plugin: Plugin) -> Any:
             missing = error.name.split(".")[0]
             mend = f"it needs the Python module {missing}, which is not installed: pip install {missing}"
         raise PastError(
-            f"the {plugin.role} plugin {plugin.name!r} of {plugin.distribution} cannot be imported: "
-            f"{type(error).__name__}: {error}",
-            mend,
+            f"the {plugin.role} plugin {plugin.name!r} of {plugin.distribution} cannot be imported: {said(error)}", mend
         ) from error

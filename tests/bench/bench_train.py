@@ -31,7 +31,7 @@ from pastcli.ingest import read_documents, read_questions, training_texts  # noq
 
 REWARDS = (("f1", 0.5), ("contains", 0.25), ("exact_match", 0.25))
 AT_ONCE = 8
-"""Rows of TRL's default batch; past's step is as many tokens."""
+"""Rows of TRL's default batch; past takes as many steps."""
 
 
 class Taken:
@@ -115,12 +115,22 @@ def loss_of(model: Any, tokenizer: Any, held_out: Sequence[str]) -> float:
     return float(torch.cat(found).mean())
 
 
+def step_tokens(lengths: Sequence[int]) -> int:
+    """The least budget by which past takes no more steps than TRL: the same rows in as many updates."""
+    from past_hf.training.plans import sft_plan
+
+    tokens, steps = AT_ONCE * round(statistics.mean(lengths)), -(-len(lengths) // AT_ONCE)
+    while len(sft_plan(lengths, SftConfig(epochs=1, step_tokens=tokens))) > steps:
+        tokens += AT_ONCE
+    return tokens
+
+
 def sft_past(rows: Sequence[str], held_out: Sequence[str], lr: float) -> Taken:
     import torch
     from past_hf.materialize import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(smol())
-    tokens = AT_ONCE * round(statistics.mean(len(tokenizer(row)["input_ids"]) + 1 for row in rows))
+    tokens = step_tokens([len(tokenizer(row)["input_ids"]) + 1 for row in rows])
     config = SftConfig(epochs=1, lr=lr, schedule="constant", warmup=0.0, step_tokens=tokens, save_every=10**6)
     with Taken() as taken:
         result = ours("sft", smol(), [{"text": row} for row in rows], config)

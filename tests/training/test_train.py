@@ -211,6 +211,15 @@ def test_a_bad_reward_stops_the_run_and_is_named(hf, rl_job, function, message):
         hf.rl(dataclasses.replace(rl_job, rewards=[("bad", 1.0, function)]))
 
 
+def test_a_reward_that_fails_with_all_it_was_given_is_one_short_line(hf, rl_job):
+    def talkative(prompts, completions, **_):
+        raise ValueError("\n".join(["no such column", *prompts] * 100))
+
+    with pytest.raises(PastError, match="reward 'bad' failed: ValueError: no such column") as caught:
+        hf.rl(dataclasses.replace(rl_job, rewards=[("bad", 1.0, talkative)]))
+    assert len(caught.value.message) < 400 and "\n" not in caught.value.message
+
+
 def test_kl_term_keeps_the_model_nearer_to_its_start(hf, rl_job, tiny_model, tmp_path):
     start = load_file(tiny_model / "model.safetensors")
 
@@ -356,10 +365,14 @@ def test_schedules_rise_to_one_and_end_where_they_should(steps, warmup, kind):
     assert all(b <= a + 1e-9 for a, b in zip(factors[rise - 1 :], factors[rise:]))
 
 
-def test_token_logprobs_equal_a_plain_softmax_and_its_gradient(tiny_model):
+@pytest.mark.parametrize("part", [8192, 100])
+def test_token_logprobs_equal_a_plain_softmax_and_its_gradient(tiny_model, monkeypatch, part):
+    """Also where the words do not come out even in the parts in which the output layer's gradient is formed."""
+    from past_hf import compute
     from past_hf.compute import WorkingWeights, token_logprobs
     from transformers import AutoModelForCausalLM
 
+    monkeypatch.setattr(compute, "PART", part)
     ids = torch.randint(3, 300, (5, 17), generator=torch.Generator().manual_seed(0))
     wanted = torch.rand(5, 17, generator=torch.Generator().manual_seed(1)) < 0.4
     wanted[:, 0] = False

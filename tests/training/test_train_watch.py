@@ -84,6 +84,14 @@ def test_a_constant_reward_stops_the_command_and_leaves_the_answers_to_look_at(p
     assert seen["step"] == 3 and seen["curves"]["dead_groups"] == [1.0] * 3 and seen["rollouts"]
 
 
+def test_a_reward_that_can_grade_nothing_is_named_for_it(rl):
+    def blind(prompts, completions, **_):
+        return [None] * len(completions)
+
+    with pytest.raises(PastError, match="in 4 steps on end no reward could grade any answer"):
+        rl(blind, steps=50, patience=4)
+
+
 def test_nan_stops_at_once(tmp_path, tiny_model):
     from past_hf.training import HFTrainer
 
@@ -114,6 +122,10 @@ def test_rules_fire_on_what_they_name_and_on_nothing_else():
     assert fired(ending(completion_length=40.0, clipped=0.1)) == []
     assert fired(ending(repetition=0.8)) == ["repetition"]
     assert fired(ending(grad_norm=float("nan"))) == ["not_finite"]
+    blind = [{key: value for key, value in step.items() if key != "reward"} for step in healthy]
+    assert fired(blind) == ["ungraded"] and fired([*blind, healthy[-1]]) == []
+    texts = [{"loss": 1.0, "grad_norm": 1.0}] * 20  # of SFT, which has no answers
+    assert fired(texts) == []
 
 
 def test_held_out_questions_choose_the_result_and_the_last_is_kept(rl, tmp_path):
@@ -217,6 +229,12 @@ def test_a_reporter_that_is_not_installed_is_named(rl):
     with pytest.raises(UsageError, match="--report-to flyte") as caught:
         rl(report_to=["flyte"])
     assert "pip install flyte" in caught.value.hint
+
+
+def test_a_reporter_that_nobody_knows_is_no_package_to_install(rl):
+    with pytest.raises(UsageError, match="nothing known reports to 'tensorbord'") as caught:
+        rl(report_to=["tensorbord"])
+    assert "tensorboard" in caught.value.hint and "install" not in caught.value.hint
 
 
 def test_runs_watch_shows_curves_times_and_answers(past, past_json, workspace, tiny_model):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...api import Observation, Task, ToolSpec, ToolWarnings
-from ...errors import CRASHES, PastError, UsageError
+from ...errors import CRASHES, PastError, UsageError, said
 from ..formats.functions import shown_name
 from ..schemas import every, normalise, normalise_value
 from ..validate import check
@@ -94,9 +94,7 @@ def _module(path: Path) -> Any:
                     spec.loader.exec_module(module)
             except CRASHES as error:
                 del sys.modules[name]
-                raise PastError(
-                    f"{path} cannot be run: {type(error).__name__}: {error}", "run it with python first"
-                ) from error
+                raise PastError(f"{path} cannot be run: {said(error)}", "run it with python first") from error
             finally:  # what it imports later is still found, but never in place of anybody else's module
                 sys.path.remove(str(path.parent))
                 sys.path.append(str(path.parent))

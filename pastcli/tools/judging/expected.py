@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...api import Episode, ExpectedCall, Verdict
-from ...errors import CRASHES, PastError, UsageError
+from ...errors import CRASHES, PastError, UsageError, said
 from .dates import clocks, dates
 from .facts import Facts
 from .sources import Said
@@ -126,7 +126,7 @@ def run_check(check: str, episode: Episode) -> tuple[bool, str]:
         said_so = function(episode)
     except CRASHES as error:  # the user's code may fail in any way, and must not count as a wrong answer
         raise PastError(
-            f"the check {check} crashed on query {episode.task.id}: {type(error).__name__}: {error}",
+            f"the check {check} crashed on query {episode.task.id}: {said(error)}",
             "mend the check; --resume goes on where the run stopped",
         ) from error
     held, why = said_so if isinstance(said_so, tuple) else (said_so, "the check does not hold")
@@ -147,4 +147,4 @@ def load_check(check: str) -> Callable[[Episode], Any]:
         spec.loader.exec_module(module)
         return getattr(module, name)
     except CRASHES as error:
-        raise UsageError(f"the check {check} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise UsageError(f"the check {check} cannot be loaded: {said(error)}") from error

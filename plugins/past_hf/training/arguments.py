@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 
 from pastcli import api
+from pastcli.config import nearest
 from pastcli.errors import UsageError
 
 from ..compute import compute_dtype
@@ -101,13 +102,17 @@ def needs_bitsandbytes(option: str) -> None:
 
 
 def _reporters(config: Any, folder: Path | None) -> list[str]:
-    """transformers' own callbacks of `--report-to`. Raises `UsageError` naming the package that one of them lacks."""
+    """transformers' own callbacks of `--report-to`. Raises `UsageError` for a name that none has, and naming
+    the package that one of them lacks."""
     if not config.report_to:
         return ["none"]
     from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
     present = set(get_available_reporting_integrations())
     for name in config.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise UsageError(f"--report-to: nothing known reports to {name!r}", nearest(name, INTEGRATION_TO_CALLBACK))
         if name not in present:
             raise UsageError(f"--report-to {name}: its package is not installed", f"pip install {name}")
     if folder is not None:

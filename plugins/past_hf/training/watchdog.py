@@ -44,6 +44,17 @@ def dead_groups(log: Sequence[Step], patience: int) -> Reason | None:
     )
 
 
+def ungraded(log: Sequence[Step], patience: int) -> Reason | None:
+    """No reward could grade any answer, `patience` steps long."""
+    last = log[-patience:]
+    if len(last) < patience or any("dead_groups" not in step or "reward" in step for step in last):
+        return None
+    return (
+        f"in {patience} steps on end no reward could grade any answer",
+        "a reward gives None for these: see rollouts.jsonl; do the questions hold what it compares answers with?",
+    )
+
+
 def collapsed_entropy(log: Sequence[Step], patience: int) -> Reason | None:
     """The answers' entropy is below a hundredth of where it began: sampling draws the same answer again and again."""
     rows = [step["entropy"] for step in log if "entropy" in step and "reward" in step]
@@ -81,7 +92,7 @@ def repetition(log: Sequence[Step], patience: int) -> Reason | None:
 
 
 Rule = Callable[[Sequence[Step], int], Reason | None]
-RULES: tuple[Rule, ...] = (not_finite, dead_groups, collapsed_entropy, exploding_length, repetition)
+RULES: tuple[Rule, ...] = (not_finite, ungraded, dead_groups, collapsed_entropy, exploding_length, repetition)
 
 
 RESOLUTION = torch.finfo(torch.float32).eps
