@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import compileall
 import json
 import os
 import shutil
@@ -27,6 +28,13 @@ QUICKSTART = ROOT / "examples" / "quickstart"
 
 WORDS = """the quick brown fox jumps over a lazy dog while seven wizards brew potions in Velmora Question Answer
 Thought Action Input Observation Finish system user assistant what who where when which river bridge founded 1843"""
+
+
+def pytest_configure(config):
+    """The bytecode that pip gives an installed package: where PYTHONDONTWRITEBYTECODE is set, every command would compile it anew."""
+    if not hasattr(config, "workerinput"):
+        for package in ("pastcli", "plugins"):
+            compileall.compile_dir(ROOT / package, quiet=2)
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 
 HARMLESS = (
@@ -226,16 +227,28 @@ def load() -> None:
 
     (pyarrow's allocator has one, and starts it again in the child.)
     """
+    import blake3  # noqa: F401
     import datasets  # noqa: F401
+    import gguf  # noqa: F401
+    import jsonschema  # noqa: F401
+    import openai  # noqa: F401
     import peft  # noqa: F401
+    import rich.console
+    import rich.live
+    import rich.progress
+    import rich.table  # noqa: F401
     import safetensors.torch  # noqa: F401
     import transformers
     import trl
+    import typer.main
+    import typer.rich_utils  # noqa: F401
 
     for name in ("AutoModelForCausalLM", "AutoTokenizer", "LlamaForCausalLM", "PreTrainedTokenizerFast", "Trainer"):
         getattr(transformers, name)
     for name in ("GRPOTrainer", "GRPOConfig", "SFTTrainer", "SFTConfig"):
         getattr(trl, name)
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False  # what is to be done at the end for these libraries takes longer than most commands
     threads = [Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
     if len([name for name in threads if name != "jemalloc_bg_thd"]) > 1:
         raise RuntimeError(f"threads run after the imports: {threads}")
