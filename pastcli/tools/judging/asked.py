@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from ...api import Task, ToolSpec
 from .claims import Reading
-from .facts import Fact, Facts, is_envelope
+from .fact import Fact
+from .facts import Facts, is_envelope
 from .focus import meant
 from .passing import CONTAINERS, IDENTITY
 from .requests import place_asked

@@ -12,7 +12,8 @@ from dataclasses import replace
 from ...api import Task
 from .asked import ANYBODYS, wanted
 from .claims import Reading
-from .facts import Fact, Facts, keyed
+from .fact import Fact
+from .facts import Facts, keyed
 from .fit import CHATTER
 from .text import content, phrase, plain, sentences, stem, stems
 

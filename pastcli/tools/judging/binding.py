@@ -10,7 +10,8 @@ from . import names
 from .asked import GENERIC
 from .claims import equal, mentions
 from .dates import clocks, dates
-from .facts import Fact, Facts, keyed
+from .fact import Fact
+from .facts import Facts, keyed
 from .numbers import Number, numbers
 from .text import clauses, phrase, plain, stem, stems
 from .units import same_dimension

@@ -8,7 +8,8 @@ import re
 from typing import Any
 
 from .asked import lies_in_asked, wanted
-from .facts import Fact, Facts
+from .fact import Fact
+from .facts import Facts
 from .focus import meant
 from .text import plain, stem
 

@@ -10,7 +10,8 @@ from . import names
 from .codes import as_observed, unknown_codes
 from .computed import computed, equations
 from .dates import Clock, Date, clocks, dates
-from .facts import Fact, Facts
+from .fact import Fact
+from .facts import Facts
 from .numbers import Number, degrees_of_none, numbers
 from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
 from .units import same_dimension, unit_of

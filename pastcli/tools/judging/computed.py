@@ -9,11 +9,14 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from .facts import Fact, Facts, keyed
+from .fact import Fact
+from .facts import Facts, keyed
 from .numbers import Number, numbers
-from .text import plain
+from .text import plain, stem
 from .units import same_dimension
 
+_NOTE = re.compile(r"\s?\([^()\d]*\)")
+"""What a term is, in brackets: 412.35 (groceries)."""
 _RESULT = re.compile(r"(?:=|≈|\b(?:is|are|makes|gives)\b) ?[$€£]?(-?\d[\d,]{0,20}(?:\.\d{1,20})?)")
 _TERMS = re.compile(r"[-+]?[(\d][-+*/×x÷·−().,\d$€£% ]*\Z")
 _LONGEST = 160
@@ -40,12 +43,12 @@ def equations(answer: str, facts: Facts) -> tuple[list[str], set[str]]:
     """(equations that do not hold, numbers as written in those that hold over known operands)."""
     wrong: list[str] = []
     shown: set[str] = set()
+    answer = _NOTE.sub("", answer)
     for match in _RESULT.finditer(answer):
         terms = _TERMS.search(answer, max(match.start() - _LONGEST, 0), match.start())
         left = terms[0].strip() if terms else ""
-        if not re.search(r"[-+*/×x÷·−]", left[1:]) or re.fullmatch(
-            r"\d{1,4} ?[-−/] ?\d{1,4}(?: ?[-−/] ?\d{1,4})?", left
-        ):
+        span = re.fullmatch(r"\d{1,4} ?[-−/] ?\d{1,4}(?: ?[-−/] ?\d{1,4})?", left) and match[0][0] not in "=≈"
+        if not re.search(r"[-+*/×x÷·−]", left[1:]) or span:
             continue  # a range or a date is no equation
         value, claimed = _evaluate(left), numbers(match[1], apart=False)
         if value is None or not claimed:
@@ -113,9 +116,60 @@ def computed(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact
                     number.is_rounding_of(known.value / factor) for known in fact.numbers[:1]
                 ):
                     return {fact}
-    return _between(number, facts) or _days_between(number, facts) or _derived(number, said, facts)
+    return (
+        _change(number, said, facts)
+        or _weighted(number, facts)
+        or _between(number, facts)
+        or _days_between(number, facts)
+        or _derived(number, said, facts)
+    )
 
 
+_RISES = re.compile(
+    r"\b(?:gr[eo]w\w*|ris(?:e|en|es|ing)|rose|increas\w*|gain\w*|up|more|higher|larger|taller|longer|growth|expensive)\b"
+)
+_FALLS = re.compile(
+    r"\b(?:fell|fall\w*|declin\w*|decreas\w*|drop\w*|down|less|fewer|lower|cheaper|smaller|shorter|reduc\w*|loss|lost)\b"
+)
+
+
+def _change(number: Number, said: str, facts: Facts) -> set[Fact] | None:
+    """Two values of one field, or two fields of one record, of which one is so many per cent more, or less, than the other."""
+    rises, falls = _RISES.search(said), _FALLS.search(said)
+    if number.kind != "percent" or not (rises or falls):
+        return None
+    groups: dict[object, list[Fact]] = {}
+    for fact in facts.facts[:_MOST_PAIRS]:
+        if fact.numbers:
+            groups.setdefault(fact.key, []).append(fact)
+            groups.setdefault(fact.record, []).append(fact)
+    for held in groups.values():
+        for one, other in itertools.combinations(held, 2):
+            low, high = sorted((one.numbers[0].value, other.numbers[0].value))
+            if low <= 0 or low == high or one.unit != other.unit:
+                continue
+            if (rises and number.is_rounding_of(100 * (high - low) / low)) or (
+                falls and number.is_rounding_of(100 * (high - low) / high)
+            ):
+                return {one, other}
+    return None
+
+
+def _weighted(number: Number, facts: Facts) -> set[Fact] | None:
+    """What so many of each come to: two adults and one child at the prices of an `adult` and a `child`."""
+    asked = plain(facts.asked.text)
+    many = {stem(after[1]): n.value for n in facts.asked.numbers if (after := _NEXT_WORD.match(asked, n.span[1]))}
+    records: dict[object, list[Fact]] = {}
+    for fact in facts.facts:
+        if fact.key and fact.key[-1] in many and fact.numbers:
+            records.setdefault(fact.record, []).append(fact)
+    for held in records.values():
+        if len(held) > 1 and number.is_rounding_of(sum(many[f.key[-1]] * f.numbers[0].value for f in held)):
+            return set(held)
+    return None
+
+
+_NEXT_WORD = re.compile(r"\s([^\W\d_]+)")
 _DERIVES = re.compile(r"\b(times|twice|margin|difference|each|per|total|altogether|together|combined|pay|tax|save)\b")
 _FEW = 40
 """Observed numbers among which two are looked for that make another."""
@@ -137,7 +191,9 @@ def _derived(number: Number, said: str, facts: Facts) -> set[Fact] | None:
             made = [100 * a / b] if 0 < a < b else []
         elif 0 < b < 1:
             made += [a * (1 + b), a * (1 - b)]  # a rate on top, or off
-        if any(abs(value) > 1e-9 and value not in (a, b) and number.is_rounding_of(value) for value in made):
+        if number.is_rounding_of(a) or number.is_rounding_of(b):  # one of them, in another unit: derived from nothing
+            continue
+        if any(abs(value) > 1e-9 and number.is_rounding_of(value) for value in made):
             return {fact for fact in (one, other) if fact is not None}
     return None
 

@@ -11,6 +11,10 @@ from .text import plain
 
 _MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = "(?P<m>" + "|".join(rf"{name}|{name[:3]}{'t?' if name[:3] == 'sep' else ''}" for name in _MONTHS) + r")\b\.?"
+_MONTHS_OF_ONE_YEAR = (
+    rf"\b{_MONTH}\s*(?:and|or|to|-|,)\s*(?:in\s+)?{_MONTH.replace('?P<m>', '?P<m2>')}\s+(?P<y>\d{{4}})\b"
+)
+"""March and April 2024."""
 _DAY = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?:,?\s+(?:of\s+)?(?P<y>\d{4}))?"
 _FORMS = tuple(
@@ -23,12 +27,13 @@ _FORMS = tuple(
         rf"\b{_DAY}\s+(?:of\s+)?{_MONTH}{_YEAR}",
         rf"\b{_MONTH}\s+{_DAY}\s*(?:to|-|until|till|through|and)\s*(?P<d2>\d{{1,2}})(?:st|nd|rd|th)?{_YEAR}(?!\d|:)",
         rf"\b{_MONTH}\s+{_DAY}{_YEAR}(?!\d|:)",
+        _MONTHS_OF_ONE_YEAR,
         rf"\b{_MONTH}\s+(?P<y>\d{{4}})\b",
         r"\b(?P<y>\d{4})-(?P<m>0[1-9]|1[0-2])\b",
     )
 )
 _TIME = re.compile(
-    r"(?<![\d:.])(?P<h>\d{1,2})(?::(?P<min>\d\d))?(?::\d\d(?:\.\d+)?)?\s*(?P<half>[ap]\.?\s?m\b\.?)?(?![\d:%])"
+    r"(?<![\d:.])(?P<h>\d{1,2})(?::(?P<min>\d\d)(?!\.\d))?(?::\d\d(?:\.\d+)?)?\s*(?P<half>[ap]\.?\s?m\b\.?)?(?![\d:%])"
 )
 _RANGE_HALF = re.compile(r"\s*(?:to|-|until|till|and)\s*\d{1,2}(?::\d\d)?\s*(?P<half>[ap])\.?\s?m\b")
 _SPOKEN_HOUR = re.compile(
@@ -106,6 +111,10 @@ def dates(text: str) -> list[Date]:
     return sorted(found, key=lambda date: date.span)
 
 
+def _month(name: str) -> int:
+    return next(n for n, month in enumerate(_MONTHS, 1) if month.startswith(name[:3]))
+
+
 def _readings(match: re.Match[str]) -> Iterator[Date]:
     parts = match.groupdict()
     year = int(parts["y"]) if parts.get("y") else None
@@ -115,11 +124,13 @@ def _readings(match: re.Match[str]) -> Iterator[Date]:
                 yield Date(year, month, day, match.span())
         return
     name = parts["m"]
-    month = int(name) if name.isdigit() else next(n for n, m in enumerate(_MONTHS, 1) if m.startswith(name[:3]))
+    month = int(name) if name.isdigit() else _month(name)
     if not 1 <= month <= 12:
         return
     if parts.get("d") is None:
         yield Date(year, month, None, match.span())
+    if parts.get("m2"):
+        yield Date(year, _month(parts["m2"]), None, match.span())
     for key in ("d", "d2"):
         if parts.get(key) and 1 <= int(parts[key]) <= 31:
             yield Date(year, month, int(parts[key]), match.span())

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from .dates import Clock, Date, clocks, dates
-from .numbers import Number, numbers
+from .fact import Fact, Place
 from .requests import Request, request
 from .sources import Said
-from .text import content, phrase, plain, stem, stems, words
-from .units import HUNDREDTHS, unit_of_key
+from .tables import Table, tables
+from .text import plain, stem, stems, words
+from .units import HUNDREDTHS
 
 MOST = 4000
 """Values looked at in one response; beyond, an answer can hardly be about them."""
@@ -21,65 +21,6 @@ MOST = 4000
 _META = frozenset(
     "status code message msg success ok found error errors page pages total limit offset count version timestamp".split()
 )
-
-
-_HOURS = re.compile(r"(\d{1,2})\s?[-–]\s?(\d{1,2})")
-"""Opening hours in short: 10-14."""
-LASTING = frozenset(map(stem, "length duration runtime elapsed lasts".split()))
-"""Words of fields that say how long something takes."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One value inside a response.
-
-    `key` are the stems of its field's name, `record` the place of the list element or object that holds it, `api` which
-    of the relevant APIs said it (-1: another one).
-    """
-
-    value: Any
-    key: tuple[str, ...]
-    name: str
-    record: tuple[str | int, ...]
-    api: int
-
-    @cached_property
-    def unit(self) -> str:
-        return unit_of_key(words(self.name))
-
-    @cached_property
-    def text(self) -> str:
-        return str(self.value)
-
-    @cached_property
-    def phrase(self) -> str:
-        return phrase(self.text)
-
-    @cached_property
-    def content(self) -> list[str]:
-        return content(self.text)
-
-    @cached_property
-    def numbers(self) -> list[Number]:
-        """The value as numbers, or those written in its text."""
-        if isinstance(self.value, bool):
-            return []
-        if isinstance(self.value, (int, float)):
-            return [Number(float(self.value), unit=self.unit)]
-        if self.clocks and set(self.key) & LASTING:  # a length of 18:24 is no time of day
-            return [Number(float(min(clock.minutes)), unit="min") for clock in self.clocks]
-        return [n if n.unit else Number(n.value, n.step, n.kind, self.unit, span=n.span) for n in numbers(self.text)]
-
-    @cached_property
-    def dates(self) -> list[Date]:
-        return dates(self.text) if isinstance(self.value, str) else []
-
-    @cached_property
-    def clocks(self) -> list[Clock]:
-        hours = _HOURS.fullmatch(self.text) if isinstance(self.value, str) else None
-        if hours and any(stem(word) == "hour" for part in self.record if isinstance(part, str) for word in words(part)):
-            return [Clock(frozenset({60 * int(hour) % 1440})) for hour in hours.groups()]
-        return clocks(self.text) if isinstance(self.value, str) else []
 
 
 @dataclass
@@ -97,9 +38,11 @@ class Facts:
     """What the calls said themselves, up to the last response."""
     repeated: set[Fact] = field(default_factory=set)
     """What a tool says that was told to it before: it tells nothing."""
-    elements: dict[tuple[str | int, ...], list[Fact]] = field(default_factory=dict)
+    elements: dict[Place, list[Fact]] = field(default_factory=dict)
     """The values in each element of a list, at whatever depth."""
 
+    nulls: list[Place] = field(default_factory=list)
+    """Where there was nothing: `delivered_at` of what was not delivered."""
     names: list[str] = field(default_factory=list)
     """What the API of each response is called."""
     tools: set[str] = field(default_factory=set)
@@ -118,11 +61,16 @@ class Facts:
             said = self.given_to.setdefault(api, set())
             said |= {word for value in arguments.values() for word in words(str(value))}
             self.given |= {(tuple(map(stem, words(name))), plain(str(value))) for name, value in arguments.items()}
-        for place, value in _walk(response, (), self.lengths, api):
+        leaves = list(_walk(response, (), self.lengths, api))
+        measures = {place[:-1]: str(value) for place, value in leaves if place and place[-1] in ("unit", "units")}
+        self.nulls += [(len(self.responses), *place) for place, value in leaves if value is None]
+        for place, value in leaves:
+            if value is None:
+                continue
             name = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
             record = place[:-1] if place and isinstance(place[-1], str) else place
             key = tuple(map(stem, words(name)))
-            fact = Fact(value, key, name, (len(self.responses), *record), api)
+            fact = Fact(value, key, name, (len(self.responses), *record), api, measures.get(record, ""))
             self.facts.append(fact)
             if (key, plain(fact.text)) in self.given:
                 self.repeated.add(fact)
@@ -178,7 +126,7 @@ class Facts:
         return fact.key[0] in self.asked.words and len(fact.record) == max(len(other.record) for other in same)
 
     @cached_property
-    def records(self) -> dict[tuple[str | int, ...], list[Fact]]:
+    def records(self) -> dict[Place, list[Fact]]:
         """The elements of lists of objects that have a name: their fields, by place."""
         found = self.elements
         named = {
@@ -187,6 +135,11 @@ class Facts:
             if any(isinstance(f.value, str) and f.phrase.strip() for f in fields)
         }
         return {place: fields for place, fields in found.items() if place in named and len(fields) > 1}
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """What was observed of several things beside one another."""
+        return tables(self.facts, self.elements, self.names, self.arguments, self.asked)
 
     def echoes(self, fact: Fact) -> bool:
         """True if the query already said this value, or a call did under this name."""
@@ -250,11 +203,9 @@ def _holds_objects(response: dict[str, Any]) -> bool:
     return any(isinstance(value, (dict, list)) and value for value in response.values())
 
 
-def _walk(
-    value: Any, place: tuple[str | int, ...], lengths: list[tuple[int, int]], api: int
-) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """(place, value) of every leaf, depth first, at most `MOST`; list lengths on the way."""
-    pending: list[tuple[tuple[str | int, ...], Any]] = [(place, value)]
+def _walk(value: Any, place: Place, lengths: list[tuple[int, int]], api: int) -> Iterator[tuple[Place, Any]]:
+    """(place, value) of every leaf, depth first, at most `MOST`, nulls among them; list lengths on the way."""
+    pending: list[tuple[Place, Any]] = [(place, value)]
     count = 0
     while pending and count < MOST:
         here, item = pending.pop()
@@ -263,7 +214,7 @@ def _walk(
         elif isinstance(item, list):
             lengths.append((len(item), api))
             pending.extend(((*here, index), inner) for index, inner in reversed(list(enumerate(item))))
-        elif item is not None and item != "":
+        elif item != "":
             count += 1
             yield here, item
 

@@ -104,7 +104,9 @@ def has_shape(value: str, name: frozenset[str]) -> bool:
         return False
     if name & {"id", "ids", "uuid", "guid"} and not figures and len(value.split()) > 3:
         return False  # a sentence about an identifier is none
-    if name & {"url", "link", "website", "uri", "href", "domain", "host"} and not set(value) & set("./:"):
+    if name & {"url", "link", "website", "uri", "href", "domain"} and not set(value) & set("./:"):
+        return False
+    if "host" in name and not (figures or set(value) & set("./:-_")):  # a machine may be called web-1
         return False
     if (
         name & {"date", "day", "datetime", "checkin", "checkout"}

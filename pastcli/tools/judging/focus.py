@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from .facts import LASTING, Fact, Facts
+from .fact import LASTING, Fact
+from .facts import Facts
 from .text import plain, stem, words
 
 _MEANT = (

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from datetime import date as day_of
 
 from .dates import Date, clocks, dates
-from .facts import Fact, Facts
+from .fact import Fact
+from .facts import Facts
 from .stance import affirms, denies
 from .text import plain, stem
 

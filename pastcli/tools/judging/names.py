@@ -22,12 +22,25 @@ _BESIDE = {
     "czech republic": "CZ",
     "turkey": "TR",
     "uae": "AE",
+    "ivory coast": "CI",
+    "burma": "MM",
+    "macedonia": "MK",
+    "swaziland": "SZ",
+    "cape verde": "CV",
+    "east timor": "TL",
 }
 _DEMONYMS = """american US british GB english GB scottish GB french FR german DE austrian AT swiss CH italian IT spanish ES portuguese PT dutch NL belgian BE danish DK
 swedish SE norwegian NO finnish FI icelandic IS irish IE polish PL czech CZ slovak SK hungarian HU romanian RO bulgarian BG greek GR turkish TR russian RU ukrainian UA
 croatian HR serbian RS slovenian SI estonian EE latvian LV lithuanian LT canadian CA mexican MX brazilian BR argentinian AR argentine AR chilean CL colombian CO peruvian PE
 australian AU chinese CN japanese JP korean KR indian IN pakistani PK indonesian ID thai TH vietnamese VN filipino PH malaysian MY israeli IL egyptian EG moroccan MA kenyan KE
 nigerian NG"""
+_STATES = """alabama AL alaska AK arizona AZ arkansas AR california CA colorado CO connecticut CT delaware DE florida FL georgia GA hawaii HI idaho ID illinois IL
+indiana IN iowa IA kansas KS kentucky KY louisiana LA maine ME maryland MD massachusetts MA michigan MI minnesota MN mississippi MS missouri MO montana MT
+nebraska NE nevada NV new_hampshire NH new_jersey NJ new_mexico NM new_york NY north_carolina NC north_dakota ND ohio OH oklahoma OK oregon OR pennsylvania PA
+rhode_island RI south_carolina SC south_dakota SD tennessee TN texas TX utah UT vermont VT virginia VA washington WA west_virginia WV wisconsin WI wyoming WY
+ontario ON quebec QC british_columbia BC alberta AB manitoba MB saskatchewan SK nova_scotia NS new_brunswick NB
+hamburg HH bremen HB bavaria BY bayern BY saxony SN hesse HE thuringia TH new_south_wales NSW victoria VIC queensland QLD tasmania TAS"""
+"""States and provinces by the codes that addresses give them."""
 _MONEY = {
     "dollar": "USD",
     "dollars": "USD",
@@ -116,6 +129,10 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
         money = {f"currency:{one}" for one in get_territory_currencies(code)}
         for coin in _COINS.split():
             by_name.setdefault(f"{name} {coin}", set()).update(money)
+    told = _STATES.split()
+    for name, code in zip(told[::2], told[1::2], strict=True):
+        by_name.setdefault(name.replace("_", " "), set()).add(f"state:{code}")
+        by_code.setdefault(code.casefold(), set()).add(f"state:{code}")
     for name, codes in _COLOURS.items():
         for code in codes.split():
             by_name.setdefault(name, set()).add(f"colour:{code}")

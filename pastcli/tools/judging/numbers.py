@@ -55,8 +55,12 @@ _AND_PART = re.compile(
     rf"\b(?P<n>an?|\d{{1,2}}|{'|'.join(_WORDS)})\s+(?P<unit>[a-z]+)\s+and\s+(?:an?\s+|(?P<three>three)\s+)?(?P<part>half|quarters?)\b"
 )
 _TWO_UNITS = re.compile(
-    r"(?<![\w.])(?P<a>\d{1,3})\s?(?P<u>w(?:eeks?)?|d(?:ays?)?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?)\.?,?\s?(?:and\s)?(?P<b>\d{1,2})(?:\s?(?P<v>days?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?))?(?![\w.])"
+    r"(?<![\w.])(?P<a>\d{1,3}|an?|one|two|three)\s?(?P<u>w(?:eeks?)?|d(?:ays?)?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?)\.?,?\s?(?:and\s)?(?P<b>\d{1,2}(?:\.\d+)?)(?:\s?(?P<v>days?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?))?(?![\w.])"
 )
+_LAP = re.compile(r"(?<![\d:.])(?P<min>\d{1,2}):(?P<s>[0-5]\d\.\d+)(?![\d:])")
+"""The time of a lap: 1:15.484."""
+VERSION = re.compile(r"(?<![\w.])v?\d+(?:\.\d+){2,}(?:[-+]?[a-z]\w*)?(?![\w])")
+"""3.10.0b1 is no number, nor is 8.8.8.8."""
 _UNIT_AFTER = re.compile(r"\s?-?(?:°\s?)?([a-z/]+)")
 _LOOSE = re.compile(
     r"\b(about|around|roughly|approximately|approx|nearly|almost|some|over|under|circa|ca|just|close to|(?:more|less|fewer) than|at least|up to)\W*$|[~≈]\s*$"
@@ -105,6 +109,7 @@ def numbers(text: str, apart: bool = True) -> list[Number]:
     """Every number in a text; figures inside a code (SK-1, tt0211915) are none. With `apart` those inside dates and clock times are left out: they are compared as such."""
     text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))
     taken = [*(date.span for date in dates(text)), *(clock.span for clock in clocks(text))] if apart else []
+    taken += [match.span() for match in VERSION.finditer(text)]
     parts = [*_fractions(text), *_composed(text)]
     single = [*_figures(text), *_spelled(text)]
     inside = (n for n in single if not any(n.span[0] >= p.span[0] and n.span[1] <= p.span[1] for p in parts))
@@ -122,7 +127,7 @@ def _figures(text: str) -> Iterator[Number]:
         scale = _SCALES.get(suffix, 1.0)
         value = float(digits) * scale * (-1 if (match["sign"] or "").strip() in ("-", "minus", "negative") else 1)
         loose = bool(_LOOSE.search(text, max(match.start() - 60, 0), match.start()))
-        step = 10.0 ** -len(digits.partition(".")[2]) * scale
+        step = _worth(digits) * scale
         zeros = len(digits) - len(digits.rstrip("0")) if "." not in digits else 0
         if zeros >= 2 and len(digits) - zeros >= 3:  # 388,000 has three figures, and is 387,758 as well
             step *= 10.0**zeros
@@ -135,16 +140,7 @@ def _figures(text: str) -> Iterator[Number]:
         )
         unit = _unit_after(text, match.end()) if scale == 1 else ""
         if suffix == "m" and unit == "":  # 12 m may be metres as well as millions
-            yield Number(
-                float(digits),
-                10.0 ** -len(digits.partition(".")[2]),
-                "number",
-                "m",
-                loose,
-                False,
-                match[0].strip(),
-                match.span(),
-            )
+            yield Number(float(digits), _worth(digits), "number", "m", loose, False, match[0].strip(), match.span())
             continue
         yield Number(value, step, kind, unit, loose, bool(match["sign"]), match[0].strip(), match.span())
 
@@ -183,8 +179,17 @@ def _composed(text: str) -> Iterator[Number]:
     for match in _TWO_UNITS.finditer(text):
         big, small = DURATIONS[match["u"][0]], DURATIONS[(match["v"] or NEXT[match["u"][0]])[0]]
         if (match["v"] or "and" not in match[0]) and UNITS[big][1] > UNITS[small][1]:
-            value = int(match["a"]) * UNITS[big][1] / UNITS[small][1] + int(match["b"])
-            yield Number(value, 1.0, "number", small, text=match[0].strip(), span=match.span())
+            many = int(match["a"]) if match["a"].isdigit() else _WORDS.get(match["a"], 1)
+            value = many * UNITS[big][1] / UNITS[small][1] + float(match["b"])
+            yield Number(value, _worth(match["b"]), "number", small, text=match[0].strip(), span=match.span())
+    for match in _LAP.finditer(text):
+        value = int(match["min"]) * 60 + float(match["s"])
+        yield Number(value, _worth(match["s"]), "number", "s", text=match[0], span=match.span())
+
+
+def _worth(digits: str) -> float:
+    """The worth of the last figure."""
+    return 10.0 ** -len(digits.partition(".")[2])
 
 
 def _unit_after(text: str, place: int) -> str:

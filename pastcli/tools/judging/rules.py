@@ -20,7 +20,8 @@ from .binding import misbound
 from .checks import LONGEST, is_dump
 from .claims import Reading, read
 from .expected import expectations
-from .facts import Fact, Facts
+from .fact import Fact
+from .facts import Facts
 from .failures import failed
 from .focus import restricted, unmet
 from .limits import overstepped, turned

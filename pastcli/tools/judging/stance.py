@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from .facts import Fact, Facts
+from .fact import Fact
+from .facts import Facts
 from .sources import Said
 from .text import clauses, phrase, plain, sentences, stem, stems, words
 

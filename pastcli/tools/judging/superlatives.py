@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from .claims import mentions
-from .facts import Fact, Facts
-from .records import NAMING
+from .fact import Fact, Place
+from .facts import Facts
+from .tables import NAMING
 from .text import clauses, phrase, plain
 
-Place = tuple[str | int, ...]
 _MONEY, _LONG = (
     r"pric|far|cost|amount|rat|fee|total|(?:nok|sek|dkk|eur|usd|gbp|chf|jpy)\Z",
     r"minut|duration|hour|second|tim|length|runtim",
