@@ -123,13 +123,32 @@ def unanswered(facts: Facts, reading: Reading, right: set[Fact]) -> tuple[list[s
     if _asks_what(facts.asked.text):  # "by what margin was it passed" takes for granted that it was
         fields = {key: held for key, held in fields.items() if not all(isinstance(fact.value, bool) for fact in held)}
     people = [fact for fact in facts.novel if _names_someone(fact)] if "who" in words(facts.asked.text) else []
-    if people:
+    if people and not _is_told_of_sides(facts):
         fields[("who",)] = people
+    fields = {key: held for key, held in fields.items() if not _is_whose(key, held, facts)}
     said = told(fields, facts, reading, right)
     asked = stems(facts.asked.text)
     together = set(pairwise(asked))
     beside = {key for key in fields if any((key[-1], k[0]) in together or (k[-1], key[0]) in together for k in said)}
     return [" ".join(key) for key in fields if key not in said and key not in beside], len(fields)
+
+
+_IS_IT = re.compile(r"\A\W*(?:is|are|was|were|has|have|had|does|did)\s(?!there\b|it possible\b|you\b)")
+
+
+def _is_told_of_sides(facts: Facts) -> bool:
+    """True if who it was is one of those that the query names: the answer says a name that is no news."""
+    return any(table.kind == "sides" for table in facts.tables)
+
+
+def _is_whose(key: tuple[str, ...], held: Sequence[Fact], facts: Facts) -> bool:
+    """True if a query names a field only as what it asks yes or no about: "Has the library card expired?" asks for no card."""
+    if all(isinstance(fact.value, bool) for fact in held):
+        return False
+    naming = [plain(part) for part in re.split(r"(?<=[.?!])\s+", facts.asked.text) if set(key) <= set(stems(part))]
+    return bool(naming) and all(
+        _IS_IT.match(part) and not re.search(r"\band (?:what|how|which|when|where|who)\b", part) for part in naming
+    )
 
 
 def serves(api: int, facts: Facts, reading: Reading, right: set[Fact]) -> bool:
@@ -176,8 +195,10 @@ def _asks_for_handles(query: str) -> bool:
 
 
 def _names_someone(fact: Fact) -> bool:
-    """True if a value can be the name of somebody: a few words of letters."""
-    return isinstance(fact.value, str) and 0 < len(fact.content) <= 5 and not any(char.isdigit() for char in fact.text)
+    """True if a value can be the name of somebody: a few words of letters, and no status or code in capitals."""
+    coded = set(fact.key) & _BESIDES or re.fullmatch(r"[A-Z]{1,4}", fact.text)
+    named = isinstance(fact.value, str) and 0 < len(fact.content) <= 5 and not coded
+    return named and not any(char.isdigit() for char in fact.text)
 
 
 def relevant(task: Task) -> list[ToolSpec]:

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from . import names
 from .asked import GENERIC
-from .claims import equal, mentions
+from .claims import mentions
 from .dates import clocks, dates
 from .fact import Fact
 from .facts import Facts, keyed
-from .numbers import Number, numbers
-from .text import clauses, phrase, plain, stem, stems
+from .numbers import Number, equal, numbers
+from .text import clauses, phrase, plain, stem, stems, words
 from .units import same_dimension
 
 Key = tuple[str, ...]
@@ -41,11 +41,13 @@ def misbound(answer: str, facts: Facts) -> list[str]:
             ] or claimed
             if len(claimed) != 1:
                 continue
-            said = set(stems(piece))
+            said = set(stems(_of_this(piece, claimed[0]))) | _initials(piece)
             named = [
                 key
                 for key in by_key
-                if key[-1] not in GENERIC and (_says_all(key, said) or money.get(key, none) & meant)
+                if not _is_its_unit(key, claimed[0])
+                and key[-1] not in GENERIC
+                and (_says_all(key, said) or money.get(key, none) & meant)
             ]
             if named and money.get(named[0]):
                 by_key = {key: [*held, *_multiples(held, facts)] for key, held in by_key.items()}
@@ -53,6 +55,26 @@ def misbound(answer: str, facts: Facts) -> list[str]:
             found += [wrong] if wrong else []
         found += [*_other_record(clause, facts), *_other_day(clause, facts)]
     return found + _strange_money(answer, facts)
+
+
+def _is_its_unit(key: Key, number: Number) -> bool:
+    """True if the word that names a field is what the number is counted in: 13.5 grams of protein are no `grams`."""
+    return bool(number.unit) and len(key) == 1 and key[0] in (number.unit, stem(number.unit))
+
+
+def _of_this(piece: str, claimed: Number) -> str:
+    """A piece without the units of its other numbers: "150 grams have 174 kcal" names no field of grams."""
+    for number in reversed(numbers(piece)):
+        after = re.match(r"\s?[a-z]+", piece[number.span[1] :])
+        if number.span != claimed.span and number.unit and after:
+            piece = piece[: number.span[1]] + piece[number.span[1] + after.end() :]
+    return piece
+
+
+def _initials(piece: str) -> set[str]:
+    """What the words of a piece are short for, three and four at a time: the air quality index is an `aqi`."""
+    said = words(piece)
+    return {"".join(word[0] for word in said[n : n + size]) for size in (3, 4) for n in range(len(said) - size + 1)}
 
 
 def _other_day(clause: str, facts: Facts) -> list[str]:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from . import names
+from .amounts import left_over
 from .codes import as_observed, unknown_codes
 from .computed import computed, equations
+from .conditions import counts_some
 from .dates import Clock, Date, clocks, dates
 from .fact import Fact
 from .facts import Facts
-from .numbers import Number, degrees_of_none, numbers
+from .numbers import Number, equal, numbers
 from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
-from .units import same_dimension, unit_of
+from .units import unit_of
 
 _DOWNWARDS = re.compile(
     r"\b(down|fell|slip\w*|dip\w*|slid\w*|sank|shed|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|under|owes?|debt|overdrawn|west|south|[ws])\b"
@@ -61,7 +63,7 @@ def read(answer: str, facts: Facts) -> Reading:
             break
         for number in numbers(clause)[:TOO_MANY]:
             found = _number(number, clause, facts, answer)
-            if found is None and number.text not in shown and not _soft(number):
+            if found is None and number.text.lstrip("$€£¥ ") not in shown and not _soft(number):
                 unsupported.append(number.text)
             used.update(found or ())
             counts.update(
@@ -98,30 +100,9 @@ def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact]
     if any(number.value in (date.year, date.day) for date in facts.asked.dates):
         return set()
     parts = {fact for fact in facts.facts if any(number.value in (date.year, date.day) for date in fact.dates)}
-    return parts or computed(number, clause, facts, answer)
-
-
-def equal(claimed: Number, known: Number, down: bool = False) -> bool:
-    """True if a claimed number is a known one: rounded, as a percentage, in another unit, or its size where the words tell the sign."""
-    if claimed.unit and known.unit and claimed.unit != known.unit:
-        converted = known.in_unit(claimed.unit)
-        if converted is not None:
-            return claimed.is_rounding_of(converted.value)
-        if same_dimension(claimed.unit, known.unit):
-            return False
-    if degrees_of_none(claimed, known):
-        return True
-    exact = known.value
-    if (
-        claimed.kind == "percent"
-        and known.kind != "percent"
-        and claimed.is_rounding_of(exact * 100)
-        and abs(exact) <= 1
-    ):
-        return True
-    if claimed.is_rounding_of(exact):
-        return not (claimed.kind == "percent" and known.kind != "percent" and 0 < abs(exact) < 1)
-    return down and exact < 0 < claimed.value and claimed.is_rounding_of(-exact)
+    if not parts and number.kind in ("number", "word") and counts_some(number.value, clause, facts):
+        return set()
+    return parts or left_over(number.value, clause, facts) or computed(number, clause, facts, answer)
 
 
 def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
@@ -175,8 +156,8 @@ def _bare(text: str) -> str:
 def _names(answer: str, facts: Facts) -> list[str]:
     """Capitalised words that nobody said; the first word of a sentence does not tell."""
     known = facts.known_words
-    meanings = facts.asked.meanings
     missing = []
+    translated = _translated(answer, facts)
     for match in _CAPITAL.finditer(answer):
         word = match[0].rstrip(".'’-")
         if (
@@ -198,14 +179,26 @@ def _names(answer: str, facts: Facts) -> list[str]:
         ):
             continue
         means = names.meanings(word)
-        if means and (
-            means & meanings
-            or any(means & names.meanings(fact.text) for fact in facts.facts if isinstance(fact.value, str))
-        ):
+        if means & facts.meanings:
+            continue
+        spelled = re.sub(r"[\W_]", "", plain(word))  # PM2.5 is the field pm25
+        if spelled in known or any(begin <= match.start() < end for begin, end in translated):
             continue
         if not _is_glossed(answer, match, known):
             missing.append(word)
     return [] if _is_headline(answer) else missing
+
+
+def _translated(answer: str, facts: Facts) -> list[tuple[int, int]]:
+    """Where an answer says a name of several words that means what was observed or asked: Côte d'Ivoire for Ivory Coast."""
+    spans = []
+    tokens = list(_CAPITAL.finditer(answer))
+    for first, token in enumerate(tokens):
+        for last in tokens[first + 1 : first + 4]:
+            means = names.meanings(answer[token.start() : last.end()].rstrip(".,"))
+            if means and means & facts.meanings:
+                spans.append((token.start(), last.end()))
+    return spans
 
 
 def _is_glossed(answer: str, word: re.Match[str], known: frozenset[str]) -> bool:

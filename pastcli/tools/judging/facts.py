@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from .fact import Fact, Place
+from .names import meanings
 from .requests import Request, request
 from .sources import Said
 from .tables import Table, tables
@@ -89,6 +90,11 @@ class Facts:
             around = [word for part in fact.record[1:] if isinstance(part, str) for word in words(part)]
             found.update(said, map(stem, said), fact.key, words(fact.name), around, map(stem, around))
         return frozenset(found)
+
+    @cached_property
+    def meanings(self) -> frozenset[str]:
+        """What the query and the observed texts name: countries, languages, currencies."""
+        return self.asked.meanings.union(*(meanings(f.text) for f in self.facts if isinstance(f.value, str)))
 
     @cached_property
     def named_numbers(self) -> frozenset[float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from .dates import clocks, dates
 from .text import plain
-from .units import DURATIONS, HUNDREDTHS, NEXT, TEMPERATURES, UNITS, unit_of
+from .units import DURATIONS, HUNDREDTHS, NEXT, TEMPERATURES, UNITS, same_dimension, unit_of
 
 _SCALES = {
     "k": 1e3,
@@ -220,3 +220,26 @@ def degrees_of_none(claimed: Number, known: Number) -> bool:
     other = next(name for name in TEMPERATURES if name != claimed.unit)
     converted = replace(known, unit=other).in_unit(claimed.unit)
     return converted is not None and claimed.is_rounding_of(converted.value)
+
+
+def equal(claimed: Number, known: Number, down: bool = False) -> bool:
+    """True if a claimed number is a known one: rounded, as a percentage, in another unit, or its size where the words tell the sign."""
+    if claimed.unit and known.unit and claimed.unit != known.unit:
+        converted = known.in_unit(claimed.unit)
+        if converted is not None:
+            return claimed.is_rounding_of(converted.value)
+        if same_dimension(claimed.unit, known.unit):
+            return False
+    if degrees_of_none(claimed, known):
+        return True
+    exact = known.value
+    if (
+        claimed.kind == "percent"
+        and known.kind != "percent"
+        and claimed.is_rounding_of(exact * 100)
+        and abs(exact) <= 1
+    ):
+        return True
+    if claimed.is_rounding_of(exact):
+        return not (claimed.kind == "percent" and known.kind != "percent" and 0 < abs(exact) < 1)
+    return down and exact < 0 < claimed.value and claimed.is_rounding_of(-exact)

@@ -7,18 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .claims import equal
 from .dates import clocks, dates
 from .fact import Fact, Place
 from .facts import Facts
-from .numbers import Number, numbers
+from .numbers import Number, equal, numbers
 from .spans import specifics
 from .stance import is_spoken_of, stances, truths
 from .tables import NAMING, Table
 from .text import clauses, phrase, plain, sentences, words
 
 _COMPARES = re.compile(
-    r"\b(?:than|ahead|behind|more|less|difference|against|versus|vs|compared|followed|others?|rest|both|all|each|average|total|together|altogether|combined|respectively|instead|rather|before|earlier|later|after|previous\w*|formerly|whereas|while|least|most|range|between|from)\b"
+    r"\b(?:than|ahead|behind|more|less|difference|against|versus|vs|compared|followed|others?|rest|both|all|each|average|total|together|altogether|combined|respectively|instead|rather|before|earlier|later|after|previous\w*|formerly|whereas|while|least|most|range|between|from (?=[\d$€£]))\b"
 )
 """Words beside which a value may be another's."""
 _BESIDE_COMPARED = re.compile(
@@ -106,7 +105,8 @@ def _is_told_of_another(clause: str, subject: int, table: Table) -> bool:
     """True if a clause without a name tells two things of one other row, and none of this one: it has gone on to that."""
     told = list(_values(clause, table))
     others = [told_of.rows for told_of in told if subject not in told_of.rows]
-    return len(others) == len(told) > 1 and bool(frozenset.intersection(*others))
+    begins = any(not clause[: told_of.place].strip(" '(\"") for told_of in told if subject not in told_of.rows)
+    return len(others) == len(told) > (0 if begins else 1) and bool(frozenset.intersection(*others))
 
 
 def _titles(table: Table, facts: Facts) -> list[str]:

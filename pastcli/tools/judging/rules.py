@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...api import Episode, Verdict
+from .amounts import amounts_denied, miscounted, taken_for_left
 from .arguments import counted, leaves
 from .asked import of_another_entry, off_topic, relevant, serves, unanswered
 from .attribution import attributed, unrecognised
 from .binding import misbound
 from .checks import LONGEST, is_dump
 from .claims import Reading, read
+from .conditions import strangers
 from .expected import expectations
 from .fact import Fact
 from .facts import Facts
@@ -174,6 +176,10 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     each_wrong, each_right = said_of_each(answer, facts)
     right |= each_right
     wrong += [*each_wrong, *reading.wrong, *misbound(answer, facts)]
+    wrong += amounts_denied(answer, facts)
+    stranger = strangers(answer, facts)
+    wrong += [f"not asked for: {stranger}"] if stranger else []
+    wrong += [*miscounted(answer, facts), *taken_for_left(answer, facts)]
     swapped = crossed(answer, facts)
     wrong += [f"another's values: {swapped}"] if swapped else []
     other = of_another_entry(facts, reading.used)

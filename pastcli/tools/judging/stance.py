@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from .fact import Fact
+from .fact import Fact, Place
 from .facts import Facts
 from .sources import Said
 from .text import clauses, phrase, plain, sentences, stem, stems, words
 
 _OPPOSITES = (
+    ("safe", "unsafe|dangerous|unhealthy|hazardous|harmful|malicious|risky"),
     ("dry|rain-free", "rain|rainy|raining|showers?|drizzle|wet"),
     ("normal|normal weight|normal range", "overweight|obese|underweight|abnormal|elevated"),
     ("mobile|cell|cellular", "landline|fixed line|voip"),
@@ -19,24 +20,28 @@ _OPPOSITES = (
     ("indoor|indoors", "outdoor|outdoors"),
     ("married", "unmarried|single|divorced|widowed"),
     ("passed|approved|accepted|adopted", "rejected|defeated|declined|denied|refused"),
-    ("available|in stock|vacant|bookable", "unavailable|sold out|out of stock|booked|fully booked|taken"),
-    ("open|opened", "closed|shut"),
+    (
+        "available|in stock|vacant|bookable",
+        "unavailable|sold out|out of stock|booked|fully booked|taken|on loan|lent|checked out|rented out",
+    ),
+    ("open|opened|reopen|reopens|reopened", "closed|shut"),
     ("delayed|late|behind schedule|running late|delay", "on time|on schedule|punctual|no delay|early"),
     ("valid|genuine", "invalid|fake"),
     (r"active|enabled|on(?! \w)", r"inactive|disabled|off(?! \w)"),
     ("healthy|up|ok|operational|running|online|fine|working", "unhealthy|down|offline|broken|failing"),
-    ("shipped|dispatched|sent|delivered", "unshipped"),
-    ("success|successful|succeeded", "failure|failed|unsuccessful"),
+    ("delivered", "in transit|pending|processing|on its way|out for delivery|on the way|en route|undelivered"),
+    ("shipped|dispatched|sent", "unshipped"),
+    ("stable|final release", "prerelease|pre-release|alpha|beta|unstable|nightly|release candidate"),
+    ("success|successful|succeeded|passed", "failure|failed|unsuccessful"),
     ("free", "paid|occupied"),
-    ("safe", "unsafe|dangerous"),
     ("true|yes", "false|no"),
     ("required|necessary|needed|need|needs|mandatory", "optional|unnecessary"),
     ("exist|exists|found|registered|taken", "nonexistent|missing|unregistered"),
     ("disposable|temporary|throwaway", "permanent"),
 )
-_SPELLED_OUT = 16
+_SPELLED_OUT = 20
 """Pairs of which one word alone as a value tells which it is; of the others, a value is rather what something is called."""
-_NOT = re.compile(
+NEGATED = re.compile(
     r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|yet to|hardly|nothing|nobody)\b|n't\b"
 )
 _NOT_BEHIND = re.compile(
@@ -143,12 +148,12 @@ def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
     for fact in facts:
         if isinstance(fact.value, bool):
             seen.setdefault(fact.key, set()).add(fact.value)
-        for key, truth in _spelled(fact):
+        for key, truth in spelled(fact):
             seen.setdefault(key, set()).add(truth)
     return {key: values.pop() for key, values in seen.items() if len(values) == 1}
 
 
-def _spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
+def spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
     if isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool):
         return [((stem(name),), fact.value != 0) for part, name in _COUNTED.items() if part in fact.key]
@@ -157,7 +162,7 @@ def _spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     found: list[tuple[tuple[str, ...], bool]] = []
     for positive, negative in _OPPOSITES[:_SPELLED_OUT]:
         key = (stem(positive.split("|")[0]),)
-        if _says(negative, fact.text):
+        if _says(negative, " ".join(words(fact.text))):
             found.append((key, False))
         elif re.fullmatch(rf"(?:{_ADVERB} )?(?:{positive})(?: {_ADVERB})?", " ".join(words(fact.text))):
             found.append((key, True))
@@ -172,7 +177,7 @@ def _is_called(fact: Fact) -> bool:
 
 def asked_whether(fact: Fact, query: str) -> bool:
     """True if a value is one of two opposites, and the query asks which."""
-    return any(_says("|".join(_phrases(key)), query) for key, _ in _spelled(fact) if any(_phrases(key)))
+    return any(_says("|".join(_phrases(key)), query) for key, _ in spelled(fact) if any(_phrases(key)))
 
 
 def stances(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
@@ -186,9 +191,9 @@ def stances(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
         if not hit and not miss:
             continue
         if miss and not (hit and hit.start() < miss.start() and not (miss.start() <= hit.start() < miss.end())):
-            found.add(bool(_NOT.search(said[: miss.start()])) and not _leading_no(said, miss.start()))
+            found.add(bool(NEGATED.search(said[: miss.start()])) and not _leading_no(said, miss.start()))
             continue
-        negated = len(_NOT.findall(_before(said, hit))) + bool(hit and _NOT_BEHIND.match(said, hit.end()))
+        negated = len(NEGATED.findall(_before(said, hit))) + bool(hit and _NOT_BEHIND.match(said, hit.end()))
         assigned = re.search(r"(?:is|are|[:=])\s*(true|false|yes|no)\b", said[hit.end() :]) if hit else None
         if assigned:
             found.add(assigned[1] in ("true", "yes"))
@@ -221,7 +226,7 @@ def _before(said: str, hit: re.Match[str] | None) -> str:
 
 
 def _leading_no(said: str, place: int) -> bool:
-    return bool(re.search(r"(?:\A|\W)no\s*,", said[:place])) and len(_NOT.findall(said[:place])) == 1
+    return bool(re.search(r"(?:\A|\W)no\s*,", said[:place])) and len(NEGATED.findall(said[:place])) == 1
 
 
 def _phrases(key: tuple[str, ...]) -> tuple[str, str]:
@@ -229,6 +234,9 @@ def _phrases(key: tuple[str, ...]) -> tuple[str, str]:
     for positive, negative in _OPPOSITES:
         if set(key) & {stem(word) for word in re.findall(r"\w+", positive)} and len(key) <= 3:
             return positive, negative
+    for positive, negative in _OPPOSITES:
+        if key in {tuple(stems(text)) for text in negative.split("|")}:
+            return negative, positive
     return "", ""
 
 
@@ -261,6 +269,16 @@ def _without_field_names(answer: str, facts: Facts) -> str:
     return answer
 
 
+def _happened(place: Place) -> tuple[str, ...]:
+    """What a field of a moment says has happened: `delivered_at` that it was delivered, and where it is null that it was not."""
+    name = words(str(place[-1]))
+    return (
+        (stem(name[0]),)
+        if len(name) == 2 and name[0].endswith("ed") and name[1] in ("at", "on", "date", "time")
+        else ()
+    )
+
+
 def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
     """(fields an answer states the wrong way round or both ways, facts whose truth it states right)."""
     wrong: list[str] = []
@@ -270,6 +288,7 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
     )  # a question states nothing
     answer = _without_field_names(answer, facts)
     known = truths(facts.novel)
+    known |= {key: False for place in facts.nulls if (key := _happened(place)) and key not in known}
     for key, value in known.items():
         said = stances(answer, key, facts.asked.text)
         if said == {value}:
@@ -281,4 +300,4 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
         bare, only = plain(answer), len(facts.novel) == 1
         if only and (_YES.search(bare) or _NO.search(bare)):
             (right.add(key) if bool(_YES.search(bare)) == value else wrong.append(" ".join(key)))
-    return wrong, {fact for fact in facts.novel if fact.key in right or any(key in right for key, _ in _spelled(fact))}
+    return wrong, {fact for fact in facts.novel if fact.key in right or any(key in right for key, _ in spelled(fact))}

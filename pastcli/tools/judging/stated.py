@@ -9,9 +9,8 @@ import re
 from collections.abc import Callable
 
 from ...qa import contains
-from .claims import equal
 from .facts import Facts
-from .numbers import Number, numbers
+from .numbers import Number, equal, numbers
 from .sources import Said
 from .text import clauses, phrase, plain, stem, stems, words
 

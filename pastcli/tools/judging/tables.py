@@ -20,7 +20,7 @@ NAMING = frozenset(
     map(stem, "name title label id team ship hotel product airline flight player service option text symbol".split())
 )
 """Words of fields that name a record."""
-_NAMES = frozenset(map(stem, "name title label".split()))
+_NAMES = frozenset(map(stem, "name title label version model".split()))
 _SIDES = (("home", "away"), ("local", "visitor"), ("team1", "team2"), ("player1", "player2"), ("white", "black"))
 _LONGEST = 8
 """Words of a text that can be a name."""
@@ -34,10 +34,8 @@ class Row:
     names: tuple[str, ...]
     days: tuple[Date, ...]
     facts: tuple[Fact, ...]
-
-    @property
-    def name(self) -> str:
-        return self.names[0].strip() if self.names else ""
+    text: str = ""
+    """What it is called, as it was observed."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,21 @@ def _lists(
             called = (
                 [f for f in own if set(f.key) & _NAMES]
                 or [f for f in own if set(f.key) & NAMING and any(map(str.isalpha, f.text)) and f.key != ("id",)]
+                or [f for f in own if f.dates]
                 or [f for f in own if not any(map(str.isdigit, f.text))]
                 or own
             )
             if called:
                 told = [fact for fact in fields if fact is not called[0]]
-                rows.append(Row(place, _also_bare(called[0]), (), (*told, *_told_later(fields, facts, arguments))))
+                rows.append(
+                    Row(
+                        place,
+                        _also_bare(called[0]),
+                        tuple(called[0].dates),
+                        (*told, *_told_later(fields, facts, arguments)),
+                        called[0].text,
+                    )
+                )
         yield Table(tuple(rows), "list")
 
 
@@ -119,7 +126,8 @@ def _siblings(facts: Sequence[Fact]) -> Iterator[Table]:
         groups.setdefault((place[:-1], frozenset(fact.key for fact in own)), []).append(place)
     for places in groups.values():
         yield Table(
-            tuple(Row(place, (phrase(str(place[-1])),), (), tuple(held[place])) for place in places), "siblings"
+            tuple(Row(place, (phrase(str(place[-1])),), (), tuple(held[place]), str(place[-1])) for place in places),
+            "siblings",
         )
 
 
@@ -138,7 +146,7 @@ def _calls(facts: Sequence[Fact], apis: Sequence[str], arguments: Sequence[Mappi
                 own = [f for f in held if f.record == (number,) and _is_text(f) and set(f.key) & NAMING]
                 names = (*dict.fromkeys([*(fact.phrase for fact in own[:1]), phrase(value)]),)
                 values = (fact for fact in held if fact not in own[:1] and plain(fact.text) != plain(value))
-                rows.append(Row((number,), names, tuple(dates(value)), tuple(values)))
+                rows.append(Row((number,), names, tuple(dates(value)), tuple(values), own[0].text if own else value))
             own_names = [row.names[0] for row in rows]
             if len(set(own_names)) < len(rows):  # all call themselves the same
                 rows = [replace(row, names=row.names[-1:]) for row in rows]
@@ -162,7 +170,7 @@ def _sides(facts: Sequence[Fact]) -> Iterator[Table]:
                         for fact in own
                         if fact is not named
                     )
-                    rows.append(Row((*place, side), (named.phrase,), (), tuple(values)))
+                    rows.append(Row((*place, side), (named.phrase,), (), tuple(values), named.text))
             if len(rows) == 2:
                 yield Table(tuple(rows), "sides")
 

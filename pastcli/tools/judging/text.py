@@ -17,6 +17,24 @@ STOPWORDS = frozenset(
 )
 
 
+_IRREGULAR = {
+    "won": "win",
+    "wins": "win",
+    "winning": "win",
+    "sold": "sell",
+    "sent": "send",
+    "built": "build",
+    "bought": "buy",
+    "written": "write",
+    "wrote": "write",
+    "driven": "drive",
+    "children": "child",
+    "people": "person",
+    "women": "woman",
+    "men": "man",
+}
+
+
 @lru_cache(maxsize=65536)
 def plain(text: str) -> str:
     """Lower case without accents; typographic quotes and dashes as the plain ones."""
@@ -40,6 +58,7 @@ def phrase(text: str) -> str:
 @lru_cache(maxsize=65536)
 def stem(word: str) -> str:
     """A word without its English ending: delayed, delays and delay are one. Numbers stay."""
+    word = _IRREGULAR.get(word, word)
     if len(word) <= 3 or not word.isalpha():
         return word
     for ending, put in (("ies", "y"), ("ing", ""), ("edly", ""), ("ed", ""), ("ly", ""), ("es", ""), ("s", "")):
@@ -61,7 +80,11 @@ def content(text: str) -> list[str]:
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text; a full stop inside a number or an abbreviation of one letter ends none."""
-    parts = re.split(r"(?<=[.!?])(?<!\b[^\W\d]\.)(?<!^\d\.)\s+|\n+", text, flags=re.MULTILINE)
+    parts = re.split(
+        r"(?<=[.!?])(?<!\b[^\W\d]\.)(?<!^\d\.)(?<!\b(?:Dr|Mr|Ms|St|vs)\.)(?<!\bMrs\.)(?<!\bProf\.)\s+|\n+",
+        text,
+        flags=re.MULTILINE,
+    )
     return [part.strip() for part in parts if part.strip()]
 
 

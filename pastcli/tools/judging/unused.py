@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 from ...api import Parameter, ToolSpec
 from .asked import GENERIC
-from .claims import equal
 from .facts import Facts
 from .fit import fits, is_setting, near, takes
+from .numbers import equal
 from .sources import Said
 from .spans import counts_things, is_quoted_in, specifics, stands_alone
 from .text import STOPWORDS, content, phrase, plain, stem, words
