@@ -71,7 +71,7 @@ def read(answer: str, facts: Facts) -> Reading:
             )
         used.update(_moments(clause, facts, unsupported))
     used.update(fact for fact in facts.facts if isinstance(fact.value, str) and _repeats(answer, fact, facts))
-    unsupported += [*_names(answer, facts), *unknown_codes(answer, facts)]
+    unsupported += [*_names(answer, facts), *_letters(answer, facts), *unknown_codes(answer, facts)]
     return Reading(frozenset(used), tuple(dict.fromkeys(unsupported)), tuple(wrong), frozenset(counts))
 
 
@@ -187,6 +187,20 @@ def _names(answer: str, facts: Facts) -> list[str]:
         if not _is_glossed(answer, match, known):
             missing.append(word)
     return [] if _is_headline(answer) else missing
+
+
+_LETTER = re.compile(
+    r"\b(?:[Gg]rade|[Cc]lass|[Tt]ype|[Cc]ategory|[Ll]evel|[Gg]roup|[Ss]core|[Zz]one|[Gg]ate|[Pp]latform|[Bb]lock|[Tt]erminal|[Hh]all|[Ss]ize|[Vv]itamin|[Rr]ating) (?:of )?[\"“']?([A-Z][+-]?)(?![\w'’])"
+)
+
+
+def _letters(answer: str, facts: Facts) -> list[str]:
+    """Single letters that an answer gives as a grade, a class, a gate, and that nobody said."""
+    known = {plain(fact.text) for fact in facts.facts} | {
+        plain(word) for word in re.findall(r"(?<!\w)\w[+-]?(?!\w)", facts.asked.text) if word != "a"
+    }
+    known |= {part for fact in facts.facts for part in re.findall(r"(?<!\w)\w[+-]?(?!\w)", plain(fact.text))}
+    return [letter for letter in _LETTER.findall(answer) if plain(letter) not in known]
 
 
 def _translated(answer: str, facts: Facts) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...api import Episode, Verdict
+from .acts import is_reported, undone
 from .amounts import amounts_denied, miscounted, taken_for_left
 from .arguments import counted, leaves
 from .asked import of_another_entry, off_topic, relevant, serves, unanswered
@@ -21,6 +22,8 @@ from .binding import misbound
 from .checks import LONGEST, is_dump
 from .claims import Reading, read
 from .conditions import strangers
+from .contests import wrong_way, wrong_winner
+from .coverage import owing
 from .expected import expectations
 from .fact import Fact
 from .facts import Facts
@@ -147,7 +150,11 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     right, wrong = _wrong(answer, evidence, reading)
     reading, right = attributed(reading, right, facts, episode.task, answer)
     apis = [place for place, was in enumerate(evidence.called) if was]
-    served = [api for api in apis if _speaks_of(api, facts, reading, right, answer)]
+    served = [
+        api
+        for api in apis
+        if _speaks_of(api, facts, reading, right, answer) or is_reported(api, facts, episode.task, answer)
+    ]
     unknown = unrecognised(served, episode.task, facts, reading.used, answer, evidence.passed_on)
     served = [api for api in served if api not in unknown]
     left_out, _ = unanswered(facts, reading, right)
@@ -165,7 +172,9 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     novel = set(facts.novel)
     if len(reading.unsupported) > max(1, sum(fact in novel for fact in reading.used)):
         return UNSOLVED, _short(f"mostly without a source: {', '.join(reading.unsupported[:3])}")
-    left_out = left_out or list(filter(None, [unmet(facts, reading.used | right)]))
+    left_out = left_out or list(
+        filter(None, [unmet(facts, reading.used | right), owing(answer, facts, reading.used | right)])
+    )
     return _graded(episode, evidence, reading, set(served), left_out, answer)
 
 
@@ -190,6 +199,12 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     wrong += [f"the other way: {moved}"] if moved else []
     best = wrong_end(answer, facts)
     wrong += [f"it is {best}"] if best else []
+    winner = wrong_winner(answer, facts)
+    wrong += [f"it was {winner}"] if winner else []
+    less = wrong_way(answer, facts)
+    wrong += [f"the other way round: {less}"] if less else []
+    not_done = undone(answer, facts)
+    wrong += [f"was not done: {not_done}"] if not_done else []
     nothing = any(facts.empty(api) for api, was in enumerate(evidence.called) if was)
     if nothing and affirms(answer) and not denies(answer):
         wrong.append("nothing was found")

@@ -232,6 +232,9 @@ def _leading_no(said: str, place: int) -> bool:
 def _phrases(key: tuple[str, ...]) -> tuple[str, str]:
     """The words for and against a field, as alternations; its own name is among those for it."""
     for positive, negative in _OPPOSITES:
+        if len(key) > 1 and key in {tuple(stems(text)) for text in negative.split("|")}:
+            return negative, positive
+    for positive, negative in _OPPOSITES:
         if set(key) & {stem(word) for word in re.findall(r"\w+", positive)} and len(key) <= 3:
             return positive, negative
     for positive, negative in _OPPOSITES:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .dates import Date, dates
 from .fact import Fact, Place
+from .numbers import VERSION
 from .sources import Said
 from .text import phrase, plain, stem, words
 
@@ -86,7 +87,7 @@ def _lists(
                 or own
             )
             if called:
-                told = [fact for fact in fields if fact is not called[0]]
+                told = [fact for fact in fields if fact is not called[0] or fact.dates]
                 rows.append(
                     Row(
                         place,
@@ -100,9 +101,12 @@ def _lists(
 
 
 def _also_bare(fact: Fact) -> tuple[str, ...]:
-    """A name, and without what stands behind it in brackets: 'Bosque (latest)' is Bosque."""
+    """A name, and without what stands behind it in brackets: 'Bosque (latest)' is Bosque; GCC 9.1.0 is 9.1.0."""
     bare = re.sub(r"\s*\([^()]*\)\s*\Z", "", fact.text)
-    return (fact.phrase,) if bare == fact.text or len(bare.strip()) < 2 else (fact.phrase, phrase(bare))
+    version = VERSION.search(plain(fact.text))
+    shorter = [bare] if bare != fact.text and len(bare.strip()) > 1 else []
+    shorter += [version[0]] if version and version[0] != plain(fact.text) else []
+    return (fact.phrase, *map(phrase, shorter))
 
 
 def _told_later(
