@@ -112,6 +112,25 @@ def taken_for_left(answer: str, facts: Facts) -> list[str]:
     return []
 
 
+def not_all(answer: str, facts: Facts) -> list[str]:
+    """The whole number of which an answer says that all are so, where only some are: all 20 lifts, of which 17 are open."""
+    records: dict[object, list[Fact]] = {}
+    for fact in facts.facts:
+        if _counts(fact):
+            records.setdefault(fact.record, []).append(fact)
+    wholes = [
+        (int(one.value), [other.value for other in held if other is not one and 0 <= other.value < one.value])
+        for held in records.values()
+        for one in held
+        if len(held) > 1 and set(one.key) & _ALL
+    ]
+    for whole, parts in wholes:
+        said = re.search(rf"\ball (?:of the |the )?{whole}\b", plain(answer))
+        if said and parts and not any(number.value in parts for number in numbers(answer)):
+            return [f"not all {whole}"]
+    return []
+
+
 def _capacities(facts: Facts) -> Iterator[tuple[Fact, Fact]]:
     records: dict[object, list[Fact]] = {}
     for fact in facts.facts:

@@ -12,6 +12,7 @@ from .conditions import PARTS, satisfying
 from .fact import Fact
 from .facts import Facts
 from .numbers import equal, numbers
+from .requests import place_asked
 from .spans import counts_things
 from .stance import denies
 from .tables import Table
@@ -56,7 +57,8 @@ def owing(answer: str, facts: Facts, used: Set[Fact]) -> str:
 def _item_left_out(answer: str, facts: Facts, used: Set[Fact]) -> str:
     """An element of a list that the query wants whole, or of those in it that it wants, where the answer tells others."""
     parts = [part for part in re.split(PARTS, facts.asked.text) if _WHOLE.search(plain(part))]
-    if re.search(r"\b(?:just|only) (?:the|one|an?)\b", plain(facts.asked.text)):
+    one = re.search(r"\b(?:just|only) (?:the|one|an?)\b", plain(facts.asked.text))
+    if one or place_asked(facts.asked.text) is not None:
         return ""
     for part in parts:
         said = words(part)
@@ -69,7 +71,7 @@ def _item_left_out(answer: str, facts: Facts, used: Set[Fact]) -> str:
                     return next(fact.text for fact in items if fact not in told)
         for table in facts.tables:
             rows = _wanted_rows(part, table, plurals, facts) if table.kind == "list" else ()
-            told_rows = [n for n in rows if _tells_row(table, n, answer, used)]
+            told_rows = [n for n in rows if _tells_row(table, n, answer, facts, used)]
             if told_rows and len(told_rows) < len(rows):
                 return next(table.rows[n].text for n in rows if n not in told_rows)
     return ""
@@ -112,16 +114,24 @@ def _wanted_rows(part: str, table: Table, plurals: set[str], facts: Facts) -> Se
     return () if _NARROWS.search(plain(part)) else range(len(table.rows))
 
 
-def _tells_row(table: Table, row: int, answer: str, used: Set[Fact]) -> bool:
-    names = table.rows[row].names
-    said = phrase(answer)
-    return any(name in said for name in names) or any(
-        _is_told(f, answer, used) for f in table.rows[row].facts if isinstance(f.value, str)
+def _tells_row(table: Table, row: int, answer: str, facts: Facts, used: Set[Fact]) -> bool:
+    said, own = phrase(answer), table.rows[row]
+    texts = (fact for fact in facts.elements.get(own.place, ()) if isinstance(fact.value, str))
+    return (
+        any(name in said for name in own.names)
+        or _is_worded(own.text, answer)
+        or any(_is_told(fact, answer, used) for fact in texts)
     )
 
 
 def _is_told(fact: Fact, answer: str, used: Set[Fact]) -> bool:
-    return fact in used or fact.phrase in phrase(answer)
+    """True if an answer tells a value: as it stands, by what it means, or most of its words in another order."""
+    return fact in used or fact.phrase in phrase(answer) or _is_worded(fact.text, answer)
+
+
+def _is_worded(text: str, answer: str) -> bool:
+    own = {part for part in content(text) if part.isalpha()}
+    return bool(own) and len(own & set(stems(answer))) >= 0.6 * len(own)
 
 
 def _too_few(answer: str, facts: Facts, used: Set[Fact]) -> str:
@@ -142,7 +152,7 @@ def _too_few(answer: str, facts: Facts, used: Set[Fact]) -> str:
             )
             if table.kind != "list" or not things & named or len(table.rows) < number.value:
                 continue
-            told = [n for n in range(len(table.rows)) if _tells_row(table, n, answer, used)]
+            told = [n for n in range(len(table.rows)) if _tells_row(table, n, answer, facts, used)]
             if 0 < len(told) < number.value:
                 return f"{number.text} {' '.join(sorted(things & named))}"
     return ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 from .text import plain
 
@@ -89,6 +90,7 @@ class Clock:
     span: tuple[int, int] = (0, 0)
 
 
+@lru_cache(maxsize=4096)
 def dates(text: str) -> list[Date]:
     """Every date in a text. Day and month in figures are taken both ways round where both are possible."""
     text = plain(text)
@@ -149,6 +151,7 @@ def _spoken(text: str) -> Iterator[Clock]:
             yield Clock(frozenset({base + 720 * (half == "p")} if half else {base, base + 720}), match.span())
 
 
+@lru_cache(maxsize=4096)
 def clocks(text: str) -> list[Clock]:
     """Every clock time in a text: with minutes, with am or pm, or as noon and midnight."""
     text = plain(text)

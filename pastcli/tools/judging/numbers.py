@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from .dates import clocks, dates
 from .text import plain
@@ -105,6 +106,7 @@ class Number:
         return replace(self, value=self.value * factor, step=self.step * factor, unit=unit)
 
 
+@lru_cache(maxsize=4096)
 def numbers(text: str, apart: bool = True) -> list[Number]:
     """Every number in a text; figures inside a code (SK-1, tt0211915) are none. With `apart` those inside dates and clock times are left out: they are compared as such."""
     text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))

@@ -89,6 +89,9 @@ def _is_mixed(said: str, table: Table) -> bool:
     """True if a text gives a thing that it names a value that only another one has."""
     named = sorted(names(said, table), key=lambda told: told.place)
     values = sorted(_values(_without(said, named), table), key=lambda told: told.place)
+    ahead = [value for value in values if value.place < named[0].place]
+    if len(ahead) == len({told.rows for told in named}) == len(named) > 1:  # 19, 22 and 18 °C on the 1st, 2nd and 3rd
+        return any(value.rows.isdisjoint(told.rows) for value, told in zip(ahead, named, strict=True))
     rest = []
     for value in values:
         owner = next((told for told in named if told.place > value.place), None)

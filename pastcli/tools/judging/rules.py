@@ -14,7 +14,7 @@ from typing import Any
 
 from ...api import Episode, Verdict
 from .acts import is_reported, undone
-from .amounts import amounts_denied, miscounted, taken_for_left
+from .amounts import amounts_denied, miscounted, not_all, taken_for_left
 from .arguments import counted, leaves
 from .asked import of_another_entry, off_topic, relevant, serves, unanswered
 from .attribution import attributed, unrecognised
@@ -32,10 +32,10 @@ from .focus import restricted, unmet
 from .limits import overstepped, turned
 from .records import crossed, said_of_each
 from .sources import Said
-from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
+from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, reversed_texts, without_echoes
 from .superlatives import wrong_end
 from .text import phrase, plain
-from .unused import left_unused, uncounted
+from .unused import left_beside, left_unused, uncounted
 
 DUMP = "a dump of the observations, not an answer"
 SOLVED, PARTIALLY, UNSOLVED, UNGRADED = "Solved", "Partially Solved", "Unsolved", "Ungraded"
@@ -188,7 +188,12 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     wrong += amounts_denied(answer, facts)
     stranger = strangers(answer, facts)
     wrong += [f"not asked for: {stranger}"] if stranger else []
-    wrong += [*miscounted(answer, facts), *taken_for_left(answer, facts)]
+    wrong += [
+        *miscounted(answer, facts),
+        *taken_for_left(answer, facts),
+        *not_all(answer, facts),
+        *reversed_texts(answer, reading.used),
+    ]
     swapped = crossed(answer, facts)
     wrong += [f"another's values: {swapped}"] if swapped else []
     other = of_another_entry(facts, reading.used)
@@ -251,6 +256,9 @@ def _graded(
     if unused:
         label = PARTIALLY if only_how else UNSOLVED
         return label, _short(f"nothing was done with what the query gives: {unused}")
+    beside = left_beside(facts, evidence.given, answer)
+    if beside:
+        return PARTIALLY, _short(f"nothing was done with what the query gives: {beside}")
     many = uncounted(facts, evidence.given, relevant(episode.task))
     if many:
         return PARTIALLY, f"{many} were asked for, and no call said so"

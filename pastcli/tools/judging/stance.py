@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from .fact import Fact, Place
 from .facts import Facts
@@ -153,6 +154,7 @@ def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
     return {key: values.pop() for key, values in seen.items() if len(values) == 1}
 
 
+@lru_cache(maxsize=16384)
 def spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
     if isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool):
@@ -304,3 +306,27 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
         if only and (_YES.search(bare) or _NO.search(bare)):
             (right.add(key) if bool(_YES.search(bare)) == value else wrong.append(" ".join(key)))
     return wrong, {fact for fact in facts.novel if fact.key in right or any(key in right for key, _ in spelled(fact))}
+
+
+def reversed_texts(answer: str, used: Iterable[Fact]) -> list[str]:
+    """Texts that an answer tells in its own words and turns into the opposite: the port that reopens "remains closed"."""
+    wrong = []
+    told = [fact for fact in used if isinstance(fact.value, str) and 3 <= len(fact.content) <= 40]
+    for fact in told:
+        if fact.phrase in phrase(answer):
+            continue
+        for positive, negative in _OPPOSITES:
+            sides = [bool(_says(side, fact.text)) for side in (positive, negative)]
+            if sum(sides) != 1 or NEGATED.search(plain(fact.text)):
+                continue
+            own, other = (positive, negative) if sides[0] else (negative, positive)
+            for clause in clauses(answer):
+                held = set(fact.content) & set(stems(clause))
+                if (
+                    len(held) >= 2
+                    and _says(other, clause)
+                    and not _says(own, clause)
+                    and not NEGATED.search(plain(clause))
+                ):
+                    wrong.append(fact.text[:40])
+    return wrong

@@ -11,6 +11,7 @@ from .fact import Fact
 from .facts import Facts
 from .numbers import VERSION
 from .records import names
+from .requests import place_asked
 from .tables import Row, Table
 from .text import clauses, phrase, plain, stem
 
@@ -61,6 +62,8 @@ def wrong_end(answer: str, facts: Facts) -> str:
     the query wants several ("the three strongest"), by whether all it names are among them.
     """
     asked, said = plain(facts.asked.text), plain(answer)
+    if place_asked(facts.asked.text) is not None:  # "of the first entry": whatever else the query says is for the call
+        return ""
     for pattern, field, pick in _spoken_of(f"{asked} {said}"):
         for table in facts.tables:
             if table.kind == "sides":

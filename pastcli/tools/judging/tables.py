@@ -21,6 +21,7 @@ NAMING = frozenset(
     map(stem, "name title label id team ship hotel product airline flight player service option text symbol".split())
 )
 """Words of fields that name a record."""
+_CALLED = NAMING - {"text"}
 _NAMES = frozenset(map(stem, "name title label version model".split()))
 _SIDES = (("home", "away"), ("local", "visitor"), ("team1", "team2"), ("player1", "player2"), ("white", "black"))
 _LONGEST = 8
@@ -81,7 +82,7 @@ def _lists(
             own = [f for f in fields if _is_text(f) and shared[f.phrase] == 1 and len(words(f.text)) <= _LONGEST]
             called = (
                 [f for f in own if set(f.key) & _NAMES]
-                or [f for f in own if set(f.key) & NAMING and any(map(str.isalpha, f.text)) and f.key != ("id",)]
+                or [f for f in own if set(f.key) & _CALLED and any(map(str.isalpha, f.text)) and f.key != ("id",)]
                 or [f for f in own if f.dates]
                 or [f for f in own if not any(map(str.isdigit, f.text))]
                 or own

@@ -46,6 +46,31 @@ def left_unused(
     return "", False
 
 
+def left_beside(facts: Facts, given: Sequence[Said], answer: str) -> str:
+    """What the query says beside a value that a call was made with ("on groceries and on transport"), where no call was made with
+    it, nothing of it was observed and the answer says no word of it; ''."""
+    query = plain(facts.asked.text)
+    heard = facts.observed_words | set(words(answer)) | {word for one in given for word in one.words}
+    for value in dict.fromkeys(plain(one.text) for one in given):
+        if not 3 < len(value) <= 40 or not re.fullmatch(r"[^\W\d_]+(?: [^\W\d_]+){0,2}", value):
+            continue
+        found = re.search(
+            rf"\b{re.escape(value)}(?:,? and|,? as well as) (?:(?:on|in|for|of|at|from|to|with) )?(?:the )?([^\W\d_]{{4,}})(?=[?.!,;]|\Z| (?:last|this|in|for|with|on|by|during)\b)",
+            query,
+        )
+        if found and found[1] not in STOPWORDS and not _is_heard(found[1], heard, facts):
+            return found[1]
+    return ""
+
+
+def _is_heard(word: str, heard: Set[str], facts: Facts) -> bool:
+    return (
+        word in heard
+        or stem(word) in {stem(one) for one in heard}
+        or any(stem(word) in fact.key for fact in facts.facts)
+    )
+
+
 def _belongs(text: str, parameter: Parameter, query: str) -> bool:
     """True if a value of the query is one for this parameter: it has its form, and stands alone or beside its name."""
     if parameter.type in ("integer", "number") and not re.fullmatch(r"-?[\d.,]+", text):
