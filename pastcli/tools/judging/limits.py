@@ -10,8 +10,10 @@ from datetime import date as day_of
 from .dates import Date, clocks, dates
 from .fact import Fact
 from .facts import Facts
+from .records import names
 from .stance import affirms, denies
-from .text import plain, stem
+from .tables import Row
+from .text import clauses, plain, stem
 
 _SIDE = re.compile(r"\b(before|earlier than|by|until|after|later than|from)\s(?:about\s|around\s)?\Z")
 _BEFORE = ("before", "earlier than", "by", "until")
@@ -30,6 +32,9 @@ def overstepped(answer: str, facts: Facts) -> str:
 def turned(answer: str, facts: Facts) -> str:
     """What an answer says has risen and fell by what was observed before, or the other way round; ''."""
     said = plain(answer)
+    several = _several_turned(answer, facts)
+    if several:
+        return several
     up, down = bool(_UP.search(said)), bool(_DOWN.search(said))
     if up == down:
         return ""
@@ -44,6 +49,28 @@ def turned(answer: str, facts: Facts) -> str:
             if now[0].value != before.value and risen != up:
                 return now[0].name
     return ""
+
+
+def _several_turned(answer: str, facts: Facts) -> str:
+    """What a clause says has risen, or fallen, of several things, all of them or by name, and has not: opened at 27, closed at 26."""
+    for table in facts.tables:
+        moved = {index: way for index, row in enumerate(table.rows) if (way := _moved(row))}
+        for clause in clauses(answer) if len(moved) == len(table.rows) else ():
+            said = plain(clause)
+            up, down = bool(_UP.search(said)), bool(_DOWN.search(said))
+            told = {row for one in names(said, table) for row in one.rows}
+            rows = set(moved) if re.search(r"\b(?:both|all|each|neither)\b", said) else told
+            if up != down and not re.search(r"\bn(?:ot|either|or|one|o)\b|n't\b|\bthan\b", said):
+                wrong = [row for row in rows if (moved[row] > 0) != up]
+                if wrong:
+                    return table.rows[wrong[0]].text
+    return ""
+
+
+def _moved(row: Row) -> float:
+    """By how much the amount of a row has risen since it opened; 0 where it does not say."""
+    held = {part: fact.numbers[0].value for fact in row.facts if _is_amount(fact) for part in fact.key}
+    return held["clos"] - held["open"] if {"open", "clos"} <= held.keys() else 0.0
 
 
 def _is_amount(fact: Fact) -> bool:

@@ -26,6 +26,7 @@ _BESIDE_COMPARED = re.compile(
 """What stands before a name that is only compared with: what follows may be of either."""
 _ITS = re.compile(r"[^\W\d]{0,12}(?:\s[^\W\d]{1,12})?\s?(?:for|of|in|at|by|on)\s(?:the\s)?\Z")
 """What stands between a value and the name that it belongs to: 31 hours for the Nova X, 1,250 in March."""
+_ENUMERATED = re.compile(r"(?:1[^\w]*(?:and\s|or\s)?)+")
 _ASIDE = re.compile(r"\([^()]*\)")
 _SMALL = 10
 """Whole numbers below this are found in any record by accident."""
@@ -92,6 +93,10 @@ def _is_mixed(said: str, table: Table) -> bool:
     ahead = [value for value in values if value.place < named[0].place]
     if len(ahead) == len({told.rows for told in named}) == len(named) > 1:  # 19, 22 and 18 °C on the 1st, 2nd and 3rd
         return any(value.rows.isdisjoint(told.rows) for value, told in zip(ahead, named, strict=True))
+    if len(ahead) > 1 and _ENUMERATED.fullmatch(re.sub(r"\d[\d.,]*", "1", said[ahead[0].place : ahead[-1].place])):
+        values = values[len(ahead) :]  # which is whose, nobody can tell
+    if not values:
+        return False
     rest = []
     for value in values:
         owner = next((told for told in named if told.place > value.place), None)

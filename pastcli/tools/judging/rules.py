@@ -65,7 +65,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/10"
+    version = "rules/11"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
