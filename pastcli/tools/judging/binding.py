@@ -21,6 +21,7 @@ _COMPARES = re.compile(r"\b(than|ahead|behind|more|less|difference|against|versu
 _AMOUNT = re.compile(
     r"(?P<sign>[$€£¥])\s?(?P<amount>\d[\d,]*(?:\.\d+)?)|(?P<before>\d[\d,]*(?:\.\d+)?)\s?(?P<word>dollars?|euros?|pounds?|yen|rupees?|francs?|[$€£¥])(?!\w)"
 )
+_NO_MONEY = frozenset(map(stem, "rating score stars rank year count size age".split()))
 _DAYS = frozenset("mon tue wed thu fri sat sun".split())
 _DOLLARS = {f"currency:{code}" for code in ("USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN")}
 
@@ -35,7 +36,9 @@ def misbound(answer: str, facts: Facts) -> list[str]:
     for clause in clauses(answer):
         meant = _currencies(names.mentioned(clause.strip(" .!?").split())) if any(money.values()) else none
         for piece in re.split(r",\s|\b(?:and|with)\b", plain(clause)):
-            claimed = [n for n in numbers(piece) if n.kind in ("number", "percent")]
+            claimed = [
+                n for n in numbers(piece) if n.kind in ("number", "percent") or (n.kind == "word" and n.value > 1)
+            ]
             claimed = [
                 n for n in claimed if not any(n.value == asked.value for asked in facts.asked.numbers)
             ] or claimed
@@ -123,6 +126,8 @@ def _wrong_field(number: Number, named: list[Key], by_key: dict[Key, list[Fact]]
     """Why a number is none of the one field that is named; '' if it is, or nothing tells. Where only a word of the field's
     name was said (not the `whole`), no word of a field that has the number may have been."""
     if len(named) != 1 or _value_of(number, by_key[named[0]]):
+        return ""
+    if re.match(r"[$€£¥]", number.text) and set(named[0]) & _NO_MONEY:  # at $18.50 it has the best rating
         return ""
     others = [key for key in by_key if key != named[0] and _value_of(number, by_key[key])]
     if any(set(key) > set(named[0]) and _says_all(key, said) for key in others):

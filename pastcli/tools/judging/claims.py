@@ -26,7 +26,7 @@ _START = re.compile(r"(?:[.!?:;\"“”'(\[{•*|\n#]|\s[-–—])\s*[\"“'(\[*
 _BRACKETED = re.compile(r"\s*\([^()]*\)\s*\Z")
 _COMMON = frozenset(
     """i i'm i've january february march april may june july august september october november december monday tuesday
-    wednesday thursday friday saturday sunday celsius fahrenheit api apis id ids url json utc gmt ok am pm yes no mr mrs ms dr the
+    wednesday thursday friday saturday sunday jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun celsius fahrenheit api apis id ids url json utc gmt ok am pm yes no mr mrs ms dr the
     a an and or of in for usd eur gbp""".split()
 )
 _ALL_OF = re.compile(r"\b(?:the|these|those|all) (?:two|three|four|five)\b(?! \d)", re.IGNORECASE)
@@ -57,6 +57,7 @@ def read(answer: str, facts: Facts) -> Reading:
     unsupported: list[str] = []
     counts: set[int] = set()
     wrong, shown = equations(answer, facts)
+    asked = {number.value for number in facts.asked.numbers}
     for clause in clauses(answer):
         clause = _ALL_OF.sub("these", clause)
         if len(unsupported) > TOO_MANY:
@@ -66,10 +67,10 @@ def read(answer: str, facts: Facts) -> Reading:
             if found is None and number.text.lstrip("$€£¥ ") not in shown and not _soft(number):
                 unsupported.append(number.text)
             used.update(found or ())
-            counts.update(
-                api for length, api in facts.lengths if length == number.value and number.kind in ("word", "number")
-            )
+            if number.kind in ("word", "number") and number.value not in asked:
+                counts.update(api for length, api in facts.lengths if length == number.value)
         used.update(_moments(clause, facts, unsupported))
+        used.update(_nothings(clause, facts))
     used.update(fact for fact in facts.facts if isinstance(fact.value, str) and _repeats(answer, fact, facts))
     unsupported += [*_names(answer, facts), *_letters(answer, facts), *unknown_codes(answer, facts)]
     return Reading(frozenset(used), tuple(dict.fromkeys(unsupported)), tuple(wrong), frozenset(counts))
@@ -103,6 +104,22 @@ def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact]
     if not parts and number.kind in ("number", "word") and counts_some(number.value, clause, facts):
         return set()
     return parts or left_over(number.value, clause, facts) or computed(number, clause, facts, answer)
+
+
+_NOTHING = re.compile(r"\b(?:none|zero|nobody|no one|not (?:a|one) single|nothing)\b")
+_FREE = re.compile(r"\b(?:free|no charge|nothing|without charge|complimentary|gratis)\b")
+
+
+def _nothings(clause: str, facts: Facts) -> set[Fact]:
+    """The zeros that a clause tells: none of the engines, children get in free."""
+    said = plain(clause)
+    if not _NOTHING.search(said) and not _FREE.search(said):
+        return set()
+    zeros = {fact for fact in facts.facts if fact.value == 0 and not isinstance(fact.value, bool)}
+    if _NOTHING.search(said):
+        return zeros
+    own = set(stems(clause))
+    return {fact for fact in zeros if set(fact.key) & own}
 
 
 def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
@@ -182,7 +199,11 @@ def _names(answer: str, facts: Facts) -> list[str]:
         if means & facts.meanings:
             continue
         spelled = re.sub(r"[\W_]", "", plain(word))  # PM2.5 is the field pm25
-        if spelled in known or any(begin <= match.start() < end for begin, end in translated):
+        if (
+            spelled in known
+            or (word.isupper() and spelled in facts.initials)
+            or any(begin <= match.start() < end for begin, end in translated)
+        ):
             continue
         if not _is_glossed(answer, match, known):
             missing.append(word)

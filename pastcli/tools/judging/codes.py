@@ -8,7 +8,11 @@ from .dates import clocks, dates
 from .facts import Facts
 from .text import plain
 
-_GROUPED = re.compile(r"\+?\(?\d[\d]*(?:[ .\-/()]{1,2}\d+)+")
+_GROUPED = re.compile(r"\+?\(?\d[\d]*(?:[ .\-/()]{1,2}\d+)+|\+?\d{7,}")
+_FILE = re.compile(
+    r"(?<![\w/.@-])[\w-]+\.(?:txt|docx?|pdf|xlsx?|csv|png|jpe?g|gif|zip|md|json|html?|mp[34]|pptx?|py|js)\b"
+)
+"""Names of files."""
 _LINK = re.compile(r"(?:https?://|www\.)[^\s<>\"'`|)\]]+|[\w.+-]+@[\w-]+\.[\w.-]+")
 _CODE = re.compile(r"(?<![\w/.@-])(?=[\w-]*[^\W\d_])(?=[\w-]*\d)\w[\w-]{4,}(?![\w@/])")
 _MEASURED = re.compile(r"(?:\d+(?:[.,]\d+)?-?[^\W\d_]{1,12})+|[^\W\d_]+-?\d{1,3}|\d+-[^\W\d_]+(?:-[^\W\d_]+)?")
@@ -39,6 +43,7 @@ def unknown_codes(answer: str, facts: Facts) -> list[str]:
     links = [match[0].rstrip(".,;:!?*") for match in _LINK.finditer(answer)]
     rest = _LINK.sub(" ", answer)
     codes = [match[0] for match in _CODE.finditer(rest) if not _MEASURED.fullmatch(match[0]) and not dates(match[0])]
+    codes += [match[0] for match in _FILE.finditer(rest)]
     if not links and not codes:
         return []
     known = "|".join(

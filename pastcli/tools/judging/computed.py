@@ -30,7 +30,7 @@ _OPERATORS: dict[type, Callable[[float, float], float]] = {
 _SUM = re.compile(r"\b(total|sum|altogether|in all|combined|together|overall|both)\b")
 _MEAN = re.compile(r"\b(average|mean|on average|typically|per)\b")
 _GAP = re.compile(
-    r"\b(difference|differ|more|less|fewer|ahead|behind|than|apart|margin|between|longer|shorter|warmer|colder|cheaper|higher|lower|older|younger|left|remain\w*|change\w*|gap|lead\w*|faster|slower|spread|saves?)\b"
+    r"\b(difference|differ|more|less|fewer|ahead|behind|than|apart|margin|between|longer|shorter|warmer|colder|cheaper|higher|lower|older|younger|left|remain\w*|change\w*|gap|lead\w*|faster|slower|spread|saves?|versus|vs|against)\b"
 )
 _PRODUCT = re.compile(
     r"\b(total|altogether|in all|each|per|times|gives?|gets?|worth|equals?|makes?|for (?:two|three|four|five|six|\d+)|cost\w*|come to)\b"

@@ -201,11 +201,9 @@ _WORKINGS = {"difference": _GAP, "total": _TOTAL, "average": _MEAN}
 
 
 def _is_field_of(fact: Fact, wanted: str) -> bool:
-    words_of = {
-        "difference": "differ gap chang delta",
-        "total": "total sum amount count",
-        "average": "averag mean avg rat scor",
-    }[wanted]
+    words_of = {"difference": "differ gap chang delta", "total": "total sum", "average": "averag mean avg rat scor"}[
+        wanted
+    ]
     return any(part.startswith(start) for part in fact.key for start in words_of.split())
 
 

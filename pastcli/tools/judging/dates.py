@@ -45,9 +45,22 @@ _HOURS = {
 } | {"twenty": 20, "twenty-five": 25}
 _PAST = re.compile(
     rf"\b(?:(?P<gap>half|quarter|\d{{1,2}}|{'|'.join(sorted(_HOURS, key=len, reverse=True))})(?: minutes)? (?P<way>past)"
-    rf"|(?P<before>quarter|(?:\d{{1,2}}|five|ten|twenty|twenty-five)(?= minutes))(?: minutes)? to)"
+    rf"|(?P<before>quarter|(?:\d{{1,2}}|five|ten|twenty|twenty-five)(?= minutes)|(?:(?<=at )|(?<=by )|(?<=depart )|(?<=about )|(?<=until ))(?:five|ten|twenty))(?: minutes)? to)"
     rf" (?P<hour>\d{{1,2}}|{'|'.join(list(_HOURS)[:12])})(?![\w:])(?!-)(?:\s?(?P<half>[ap])\.?m\b)?"
 )
+_WORD_HOUR = re.compile(
+    rf"\b(?P<hour>{'|'.join(list(_HOURS)[:12])})(?: o'clock)?(?: (?P<half>[ap])\.?m\b| (?:in the|at) (?P<part>morning|afternoon|evening|night)|(?<=o'clock))"
+)
+"""Eight in the morning, one pm, nine o'clock."""
+_FEASTS = {
+    "christmas eve": (12, 24),
+    "christmas day": (12, 25),
+    "boxing day": (12, 26),
+    "new year's eve": (12, 31),
+    "new year's day": (1, 1),
+    "valentine's day": (2, 14),
+    "halloween": (10, 31),
+}
 _DAYTIME = re.compile(r"\b(morning|afternoon|evening|night)\b")
 RELATIVE = re.compile(
     r"\b(today|tonight|tomorrow|yesterday|now|current(?:ly)?|upcoming|weekend|(?:next|this|last|past|coming|previous|recent|latest)\b)"
@@ -106,6 +119,8 @@ def dates(text: str) -> list[Date]:
             if options:
                 taken.append(match.span())
                 found += options
+    for match in re.finditer("|".join(_FEASTS), text):
+        found.append(Date(None, *_FEASTS[match[0]], match.span()))
     known = {date.year for date in found if date.year}
     if len(known) == 1:  # "from July 3rd to July 5th 2024"
         year = known.pop()
@@ -160,6 +175,12 @@ def clocks(text: str) -> list[Clock]:
         for match in re.finditer(r"\b(noon|midnight)\b", text)
     ]
     found += _spoken(text)
+    for match in _WORD_HOUR.finditer(text):
+        hour = _HOURS[match["hour"]] % 12
+        late = match["half"] == "p" or (match["part"] and match["part"] != "morning")
+        sure = match["half"] or match["part"]
+        options = {60 * hour + 720 * bool(late)} if sure else {60 * hour, 60 * hour + 720}
+        found.append(Clock(frozenset(options), match.span()))
     for match in _TIME.finditer(text):
         hour, minute, half = int(match["h"]), match["min"], (match["half"] or "")[:1]
         ahead = _RANGE_HALF.match(text, match.end()) if not half else None

@@ -97,6 +97,14 @@ class Facts:
         return self.asked.meanings.union(*(meanings(f.text) for f in self.facts if isinstance(f.value, str)))
 
     @cached_property
+    def initials(self) -> frozenset[str]:
+        """What the query's words are short for, three and four at a time: a click-through rate is a CTR."""
+        said = words(self.asked.text)
+        return frozenset(
+            "".join(w[0] for w in said[n : n + size]) for size in (3, 4) for n in range(len(said) - size + 1)
+        )
+
+    @cached_property
     def named_numbers(self) -> frozenset[float]:
         """Numbers in the names of fields: `new_snow_24h_cm`."""
         return frozenset(float(n) for fact in self.facts for n in re.findall(r"\d+", fact.name) if len(n) < 6)

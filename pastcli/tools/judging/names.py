@@ -152,6 +152,14 @@ def meanings(name: str) -> frozenset[str]:
     return by_name.get(key, frozenset()) | by_code.get(key, frozenset())
 
 
+@cache
+def spellings(code: str) -> tuple[str, ...]:
+    """What a code is called in words, plain: PT is Portuguese and Portugal, JPY is yen and Japanese yen."""
+    by_name, by_code = _tables()
+    means = by_code.get(plain(code).strip(), frozenset()) if len(code) <= 3 else frozenset()
+    return tuple(name for name, own in by_name.items() if own & means and len(name) > 2)[:12] if means else ()
+
+
 def mentioned(words: Sequence[str]) -> frozenset[str]:
     """Everything that the words of a text name, taken one to four at a time, as written: codes count only in capitals."""
     by_name, by_code = _tables()

@@ -58,6 +58,13 @@ _AND_PART = re.compile(
 _TWO_UNITS = re.compile(
     r"(?<![\w.])(?P<a>\d{1,3}|an?|one|two|three)\s?(?P<u>w(?:eeks?)?|d(?:ays?)?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?)\.?,?\s?(?:and\s)?(?P<b>\d{1,2}(?:\.\d+)?)(?:\s?(?P<v>days?|h(?:rs?|ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?))?(?![\w.])"
 )
+_N_AND_A_HALF = re.compile(r"\b(?P<n>\d{1,3}) and a half (?P<unit>[a-z]+)")
+_DOZEN = re.compile(r"\b(?:a|one) dozen\b")
+_SHARE_OF = re.compile(r"\b(?:an?|one|two|three|four) (?:half|halves|thirds?|quarters?|fifths?|tenths?) of\b")
+"""A share of something is no number of things."""
+_MANY_UNITS = re.compile(
+    rf"(?<![\w.])(?:(?:\d{{1,3}}|an?|{'|'.join(_WORDS)})\s(?:weeks?|days?|hours?|minutes?|seconds?)(?:,?\s(?:and\s)?|\b)){{3,}}"
+)
 _LAP = re.compile(r"(?<![\d:.])(?P<min>\d{1,2}):(?P<s>[0-5]\d\.\d+)(?![\d:])")
 """The time of a lap: 1:15.484."""
 VERSION = re.compile(r"(?<![\w.])v?\d+(?:\.\d+){2,}(?:[-+]?[a-z]\w*)?(?![\w])")
@@ -111,15 +118,21 @@ def numbers(text: str, apart: bool = True) -> list[Number]:
     """Every number in a text; figures inside a code (SK-1, tt0211915) are none. With `apart` those inside dates and clock times are left out: they are compared as such."""
     text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))
     taken = [*(date.span for date in dates(text)), *(clock.span for clock in clocks(text))] if apart else []
-    taken += [match.span() for match in VERSION.finditer(text)]
+    taken += [match.span() for pattern in (VERSION, _SHARE_OF) for match in pattern.finditer(text)]
     parts = [*_fractions(text), *_composed(text)]
     single = [*_figures(text), *_spelled(text)]
+    parts = [p for p in parts if not any(_is_inside(p, other) for other in parts)]
     inside = (n for n in single if not any(n.span[0] >= p.span[0] and n.span[1] <= p.span[1] for p in parts))
     found = [*inside, *parts]
     return sorted(
         (n for n in found if not any(n.span[0] < end and begin < n.span[1] for begin, end in taken)),
         key=lambda n: n.span,
     )
+
+
+def _is_inside(one: Number, other: Number) -> bool:
+    a, b = one.span, other.span
+    return a != b and b[0] <= a[0] and a[1] <= b[1]
 
 
 def _figures(text: str) -> Iterator[Number]:
@@ -167,6 +180,12 @@ def _fractions(text: str) -> Iterator[Number]:
             whole = _WORDS.get(match["n"]) or (int(match["n"]) if match["n"].isdigit() else 1)
             parts = (3 if match["three"] else 1) * _PARTS[match["part"].removesuffix("s")]
             yield Number(whole + parts, 0.01, "number", unit, text=match[0], span=match.span())
+    for match in _N_AND_A_HALF.finditer(text):
+        unit = unit_of(match["unit"])
+        if unit:
+            yield Number(int(match["n"]) + 0.5, 0.1, "number", unit, text=match[0], span=match.span())
+    for match in _DOZEN.finditer(text):
+        yield Number(12.0, 1.0, "word", "", text=match[0], span=match.span())
     for match in _PART.finditer(text):
         unit = unit_of(match["unit"])
         if unit:
@@ -184,6 +203,11 @@ def _composed(text: str) -> Iterator[Number]:
             many = int(match["a"]) if match["a"].isdigit() else _WORDS.get(match["a"], 1)
             value = many * UNITS[big][1] / UNITS[small][1] + float(match["b"])
             yield Number(value, _worth(match["b"]), "number", small, text=match[0].strip(), span=match.span())
+    for match in _MANY_UNITS.finditer(text):
+        total = 0.0
+        for many, unit in re.findall(r"(\d+|[a-z]+)\s(weeks?|days?|hours?|minutes?|seconds?)", match[0]):
+            total += (int(many) if many.isdigit() else _WORDS.get(many, 1)) * UNITS[unit_of(unit)][1]
+        yield Number(total / 60, 1.0, "number", "min", text=match[0].strip(), span=match.span())
     for match in _LAP.finditer(text):
         value = int(match["min"]) * 60 + float(match["s"])
         yield Number(value, _worth(match["s"]), "number", "s", text=match[0], span=match.span())

@@ -90,6 +90,8 @@ def _is_mixed(said: str, table: Table) -> bool:
     """True if a text gives a thing that it names a value that only another one has."""
     named = sorted(names(said, table), key=lambda told: told.place)
     values = sorted(_values(_without(said, named), table), key=lambda told: told.place)
+    if not named:
+        return False
     ahead = [value for value in values if value.place < named[0].place]
     if len(ahead) == len({told.rows for told in named}) == len(named) > 1:  # 19, 22 and 18 °C on the 1st, 2nd and 3rd
         return any(value.rows.isdisjoint(told.rows) for value, told in zip(ahead, named, strict=True))
@@ -101,7 +103,7 @@ def _is_mixed(said: str, table: Table) -> bool:
     for value in values:
         owner = next((told for told in named if told.place > value.place), None)
         between = said[value.place + value.size : owner.place] if owner else ""
-        if owner and _ITS.match(between) and values[0].place < named[0].place:
+        if owner and _ITS.match(between) and (values[0].place < named[0].place or re.search(r"\bfor\b", between)):
             if not owner.rows & value.rows:
                 return True
         else:

@@ -22,6 +22,7 @@ ENOUGH = 0.6
 
 _FROM = {"from", "origin", "source", "base", "departure"}
 _TO = {"to", "target", "destination", "arrival"}
+_TURNS = re.compile(r"\b(?:convert|translat\w*|exchang\w*|worth|how (?:much|many)|express\w*|turn)\b")
 _ZONE = re.compile(
     r"(?:Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/(?:\w+/)?(?P<city>[\w-]+)"
 )
@@ -52,7 +53,8 @@ def is_turned_round(value: str, name: str, query: str) -> bool:
         for place in range(1, len(spoken) - length + 1):
             part = spoken[place : place + length]
             if part == text or (meaning and names.meanings(" ".join(part)) & meaning):
-                before.add({"into": "to", "in": "to"}.get(spoken[place - 1], spoken[place - 1]))
+                word = spoken[place - 1]
+                before.add("to" if word == "into" or (word == "in" and _TURNS.search(plain(query))) else word)
     return ("to" if way == "from" else "from") in before and way not in before
 
 

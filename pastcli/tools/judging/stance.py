@@ -13,7 +13,7 @@ from .text import clauses, phrase, plain, sentences, stem, stems, words
 
 _OPPOSITES = (
     ("safe", "unsafe|dangerous|unhealthy|hazardous|harmful|malicious|risky"),
-    ("dry|rain-free", "rain|rainy|raining|showers?|drizzle|wet"),
+    ("dry|rain-free|clear|sunny|clear sky|clear skies", "rain|rainy|raining|showers?|drizzle|wet"),
     ("normal|normal weight|normal range", "overweight|obese|underweight|abnormal|elevated"),
     ("mobile|cell|cellular", "landline|fixed line|voip"),
     ("alive|living", "dead|deceased|died"),
@@ -26,9 +26,12 @@ _OPPOSITES = (
         "unavailable|sold out|out of stock|booked|fully booked|taken|on loan|lent|checked out|rented out",
     ),
     ("open|opened|reopen|reopens|reopened", "closed|shut"),
-    ("delayed|late|behind schedule|running late|delay", "on time|on schedule|punctual|no delay|early"),
+    ("delayed|late|behind schedule|running late|delay", "on time|on schedule|punctual|punctually|no delay|early"),
     ("valid|genuine", "invalid|fake"),
-    (r"active|enabled|on(?! \w)", r"inactive|disabled|off(?! \w)"),
+    (
+        r"active|enabled|on(?! \w)|(?:is|are|now|turned|switched) on",
+        r"inactive|disabled|off(?! \w)|(?:is|are|now|turned|switched) off",
+    ),
     ("healthy|up|ok|operational|running|online|fine|working", "unhealthy|down|offline|broken|failing"),
     ("delivered", "in transit|pending|processing|on its way|out for delivery|on the way|en route|undelivered"),
     ("shipped|dispatched|sent", "unshipped"),
@@ -53,7 +56,7 @@ _OPENS = r"(?:\A|(?<=[.!?:\n])\s|\*)\W*"
 _YES = re.compile(_OPENS + r"(yes|yeah|yep|correct|indeed|that's right|true|it is|it does|affirmative)\b")
 _NO = re.compile(
     _OPENS
-    + r"(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))"
+    + r"(?:(?:sadly|unfortunately|regrettably|i'm afraid|sorry),?\s)?(no|nope|not yet|not|negative|false|it is not|it isn't|it does not|it doesn't)\b(?!\s+(?:problem|worries|doubt))"
 )
 _REFUSAL = re.compile(
     r"(?:\b(?:was|were|am|is|are)\s+(?:not able|unable)\b|\bunable to\b|\b(?:could|can|did|do|was|were)\s?(?:not|n't)\s+(?:be\s+)?(?:find|found|get|retriev\w*|provid\w*|locat\w*|obtain\w*|access\w*|fetch\w*|help|answer\w*|complete\w*|determin\w*|know|have (?:access|any|the|enough|information)|tell)"
@@ -76,6 +79,9 @@ _COUNTED = {
     "availabl": "available",
     "availability": "available",
     "stock": "available",
+    "quantity": "available",
+    "qty": "available",
+    "inventory": "available",
 }
 """Fields whose number says whether it is so at all: a delay of 0 is none. What they are held against."""
 _ADVERB = "(?:currently|now|still|temporarily|today|already|fully|always)"
@@ -158,7 +164,8 @@ def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
 def spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
     if isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool):
-        return [((stem(name),), fact.value != 0) for part, name in _COUNTED.items() if part in fact.key]
+        none = [(fact.key, False)] if fact.value == 0 and len(fact.key) == 1 and is_spoken_of(fact.key) else []
+        return [*none, *(((stem(name),), fact.value != 0) for part, name in _COUNTED.items() if part in fact.key)]
     if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or _is_called(fact):
         return []
     found: list[tuple[tuple[str, ...], bool]] = []

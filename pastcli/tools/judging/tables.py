@@ -11,6 +11,7 @@ from typing import Any
 
 from .dates import Date, dates
 from .fact import Fact, Place
+from .names import spellings
 from .numbers import VERSION
 from .sources import Said
 from .text import phrase, plain, stem, words
@@ -149,12 +150,14 @@ def _calls(facts: Sequence[Fact], apis: Sequence[str], arguments: Sequence[Mappi
             for number, value in zip(numbers, told, strict=True):
                 held = [fact for fact in facts if fact.record[0] == number]
                 own = [f for f in held if f.record == (number,) and _is_text(f) and set(f.key) & NAMING]
-                names = (*dict.fromkeys([*(fact.phrase for fact in own[:1]), phrase(value)]),)
+                names = (
+                    *dict.fromkeys([*(fact.phrase for fact in own[:1]), phrase(value), *map(phrase, spellings(value))]),
+                )
                 values = (fact for fact in held if fact not in own[:1] and plain(fact.text) != plain(value))
                 rows.append(Row((number,), names, tuple(dates(value)), tuple(values), own[0].text if own else value))
             own_names = [row.names[0] for row in rows]
             if len(set(own_names)) < len(rows):  # all call themselves the same
-                rows = [replace(row, names=row.names[-1:]) for row in rows]
+                rows = [replace(row, names=row.names[1:]) for row in rows]
             yield Table(tuple(rows), "calls")
 
 
