@@ -22,7 +22,8 @@ _AMOUNT = re.compile(
     r"(?P<sign>[$€£¥])\s?(?P<amount>\d[\d,]*(?:\.\d+)?)|(?P<before>\d[\d,]*(?:\.\d+)?)\s?(?P<word>dollars?|euros?|pounds?|yen|rupees?|francs?|[$€£¥])(?!\w)"
 )
 _NO_MONEY = frozenset(map(stem, "rating score stars rank year count size age".split()))
-_DAYS = frozenset("mon tue wed thu fri sat sun".split())
+_WEEK = "mon tue wed thu fri sat sun".split()
+_DAYS = frozenset(_WEEK)
 _DOLLARS = {f"currency:{code}" for code in ("USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN")}
 
 
@@ -85,8 +86,9 @@ def _other_day(clause: str, facts: Facts) -> list[str]:
     days = {word[:3] for word in re.findall(r"\b(mon|tues?|wednes|thurs?|fri|satur|sun)days?\b", plain(clause))}
     by_day: dict[str, list[Fact]] = {}
     for fact in facts.facts:
-        if fact.clocks and len(fact.key) == 1 and fact.key[0][:3] in _DAYS:
-            by_day.setdefault(fact.key[0][:3], []).append(fact)
+        if fact.clocks and fact.key and all(part[:3] in _DAYS for part in fact.key):
+            for day in _days_of(fact.key):
+                by_day.setdefault(day, []).append(fact)
     own = [fact for day in days for fact in by_day.get(day, ())]
     if len(days) != 1 or not own:
         return []
@@ -96,6 +98,12 @@ def _other_day(clause: str, facts: Facts) -> list[str]:
         if not any(clock.minutes & known.minutes for fact in own for known in fact.clocks)
         and any(clock.minutes & known.minutes for held in by_day.values() for fact in held for known in fact.clocks)
     ]
+
+
+def _days_of(key: Key) -> list[str]:
+    """The days that a field is named after: `mon-sat` is six of them."""
+    first, last = (_WEEK.index(part[:3]) for part in (key[0], key[-1]))
+    return _WEEK[first : last + 1] if first <= last else [_WEEK[first], _WEEK[last]]
 
 
 def _strange_money(answer: str, facts: Facts) -> list[str]:

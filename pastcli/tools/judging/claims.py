@@ -26,7 +26,7 @@ _START = re.compile(r"(?:[.!?:;\"“”'(\[{•*|\n#]|\s[-–—])\s*[\"“'(\[*
 _BRACKETED = re.compile(r"\s*\([^()]*\)\s*\Z")
 _COMMON = frozenset(
     """i i'm i've january february march april may june july august september october november december monday tuesday
-    wednesday thursday friday saturday sunday jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun celsius fahrenheit api apis id ids url json utc gmt ok am pm yes no mr mrs ms dr the
+    wednesday thursday friday saturday sunday christmas eve boxing jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun celsius fahrenheit api apis id ids url json utc gmt ok am pm yes no mr mrs ms dr the
     a an and or of in for usd eur gbp""".split()
 )
 _ALL_OF = re.compile(r"\b(?:the|these|those|all) (?:two|three|four|five)\b(?! \d)", re.IGNORECASE)
@@ -69,6 +69,7 @@ def read(answer: str, facts: Facts) -> Reading:
             used.update(found or ())
             if number.kind in ("word", "number") and number.value not in asked:
                 counts.update(api for length, api in facts.lengths if length == number.value)
+                counts.update(counts_some(number.value, clause, facts))
         used.update(_moments(clause, facts, unsupported))
         used.update(_nothings(clause, facts))
     used.update(fact for fact in facts.facts if isinstance(fact.value, str) and _repeats(answer, fact, facts))

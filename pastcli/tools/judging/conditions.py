@@ -6,13 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from .fact import Fact
+from .fact import Fact, Place
 from .facts import Facts
 from .records import names
 from .spans import specifics
 from .stance import spelled, stances
 from .tables import Row, Table
-from .text import clauses, phrase, plain, sentences, stem, words
+from .text import clauses, phrase, plain, sentences, stem, stems, words
 
 _CONTRAST = re.compile(
     r"\b(?:not|no|except|but|while|whereas|however|though|although|others?|rest|only|closed|than|unlike|besides|against|instead|none|neither)\b|n't\b"
@@ -140,16 +140,31 @@ def expected_count(facts: Facts) -> tuple[int, str] | None:
             rows = satisfying(question[found.start() :] if found else "", table) if table.kind == "list" else None
             if rows is not None:
                 return len(rows), question
+        listed = _listed(question, facts) if found else 0
+        if listed:
+            return listed, question
     return None
 
 
-def counts_some(value: float, clause: str, facts: Facts) -> bool:
-    """True if so many rows of a table are what a clause, or the query, speaks of."""
+def _listed(question: str, facts: Facts) -> int:
+    """The length of the one list of plain values that a question counts: how many moons."""
+    asked = set(stems(question))
+    lists: dict[Place, int] = {}
+    for fact in facts.facts:
+        plainly = isinstance(fact.record[-1], int) and len(fact.record) > 1 and fact.record not in facts.elements
+        if plainly and fact.key and set(fact.key) <= asked:
+            lists[fact.record[:-1]] = lists.get(fact.record[:-1], 0) + 1
+    return next(iter(lists.values())) if len(lists) == 1 else 0
+
+
+def counts_some(value: float, clause: str, facts: Facts) -> set[int]:
+    """The APIs that told of so many things which are what a clause, or the query, speaks of."""
+    found = set()
     for table in facts.tables:
         if value > len(table.rows):
             continue
         for text in (clause, facts.asked.text):
             rows = satisfying(text, table)
             if rows is not None and value in (len(rows), len(table.rows) - len(rows)):
-                return True
-    return False
+                found.add(table.rows[0].facts[0].api)
+    return found

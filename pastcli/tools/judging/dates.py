@@ -179,6 +179,8 @@ def clocks(text: str) -> list[Clock]:
         hour = _HOURS[match["hour"]] % 12
         late = match["half"] == "p" or (match["part"] and match["part"] != "morning")
         sure = match["half"] or match["part"]
+        if any(match.start() < clock.span[1] and clock.span[0] < match.end() for clock in found):
+            continue  # half past seven in the evening
         options = {60 * hour + 720 * bool(late)} if sure else {60 * hour, 60 * hour + 720}
         found.append(Clock(frozenset(options), match.span()))
     for match in _TIME.finditer(text):

@@ -157,7 +157,11 @@ def spellings(code: str) -> tuple[str, ...]:
     """What a code is called in words, plain: PT is Portuguese and Portugal, JPY is yen and Japanese yen."""
     by_name, by_code = _tables()
     means = by_code.get(plain(code).strip(), frozenset()) if len(code) <= 3 else frozenset()
-    return tuple(name for name, own in by_name.items() if own & means and len(name) > 2)[:12] if means else ()
+    return (
+        tuple(name for name, own in by_name.items() if own & means and (len(name) > 2 or not name.isalnum()))[:12]
+        if means
+        else ()
+    )
 
 
 def mentioned(words: Sequence[str]) -> frozenset[str]:

@@ -60,7 +60,9 @@ _TWO_UNITS = re.compile(
 )
 _N_AND_A_HALF = re.compile(r"\b(?P<n>\d{1,3}) and a half (?P<unit>[a-z]+)")
 _DOZEN = re.compile(r"\b(?:a|one) dozen\b")
-_SHARE_OF = re.compile(r"\b(?:an?|one|two|three|four) (?:half|halves|thirds?|quarters?|fifths?|tenths?) of\b")
+_SHARE_OF = re.compile(
+    r"\b(?:an?|one|two|three|four) (?:half|halves|thirds?|quarters?|fifths?|tenths?) of\b(?! (?:an?|one)\b)"
+)
 """A share of something is no number of things."""
 _MANY_UNITS = re.compile(
     rf"(?<![\w.])(?:(?:\d{{1,3}}|an?|{'|'.join(_WORDS)})\s(?:weeks?|days?|hours?|minutes?|seconds?)(?:,?\s(?:and\s)?|\b)){{3,}}"

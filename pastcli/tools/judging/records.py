@@ -102,6 +102,10 @@ def _is_mixed(said: str, table: Table) -> bool:
     rest = []
     for value in values:
         owner = next((told for told in named if told.place > value.place), None)
+        if owner and _is_counted_in(said, value, owner, table):
+            if not owner.rows & value.rows:
+                return True
+            continue
         between = said[value.place + value.size : owner.place] if owner else ""
         if owner and _ITS.match(between) and (values[0].place < named[0].place or re.search(r"\bfor\b", between)):
             if not owner.rows & value.rows:
@@ -109,6 +113,13 @@ def _is_mixed(said: str, table: Table) -> bool:
         else:
             rest.append(value)
     return bool(rest) and len({told.rows for told in named}) > 1 and bool(_strays(rest, named))
+
+
+def _is_counted_in(said: str, value: Told, owner: Told, table: Table) -> bool:
+    """True if a value stands right before another name of a row, by which it is counted: 243.25 Swiss francs."""
+    name = phrase(said[owner.place : owner.place + owner.size])
+    beside = not said[value.place + value.size : owner.place].strip()
+    return beside and any(name in table.rows[row].names[1:] for row in owner.rows)
 
 
 def _is_told_of_another(clause: str, subject: int, table: Table) -> bool:
@@ -195,6 +206,8 @@ _MONTHS = "january february march april may june july august september october n
 def _pattern(name: str) -> re.Pattern[str]:
     """How a text names what is called so: word by word, or a long word by its beginning (ether for ethereum)."""
     parts = name.split()
+    if len(name) == 1:  # the sign of a currency
+        return re.compile(re.escape(name))
     pattern = r"(?:'s)?\W+".join(map(re.escape, parts))
     if len(parts) == 1 and len(parts[0]) > 6 and parts[0].isalpha():
         short = max(5, -(-6 * len(parts[0]) // 10))

@@ -46,7 +46,7 @@ _OPPOSITES = (
 _SPELLED_OUT = 20
 """Pairs of which one word alone as a value tells which it is; of the others, a value is rather what something is called."""
 NEGATED = re.compile(
-    r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|yet to|hardly|nothing|nobody)\b|n't\b"
+    r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|yet to|hardly|nothing|nobody|zero)\b|n't\b|\b0\b(?![.,:]\d)"
 )
 _NOT_BEHIND = re.compile(
     r"\W*(?:(?:is|are|was|were|has|have|does|do|did|will|can)\s*(?:not\b(?! only)|n't)|isn't|aren't|wasn't|weren't|doesn't|hasn't|won't|can't)"
@@ -164,7 +164,8 @@ def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
 def spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
     if isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool):
-        none = [(fact.key, False)] if fact.value == 0 and len(fact.key) == 1 and is_spoken_of(fact.key) else []
+        bad = any(fact.name.lower() in negative.split("|") for _, negative in _OPPOSITES)  # malicious: 0
+        none = [(fact.key, False)] if bad and fact.value == 0 else []
         return [*none, *(((stem(name),), fact.value != 0) for part, name in _COUNTED.items() if part in fact.key)]
     if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or _is_called(fact):
         return []
@@ -299,7 +300,8 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
         sentence for sentence in sentences(answer) if not sentence.endswith("?")
     )  # a question states nothing
     answer = _without_field_names(answer, facts)
-    known = truths(facts.novel)
+    set_so = [fact for fact in facts.repeated if isinstance(fact.value, bool)]  # the lights that were to be turned off
+    known = truths([*facts.novel, *set_so])
     known |= {key: False for place in facts.nulls if (key := _happened(place)) and key not in known}
     for key, value in known.items():
         said = stances(answer, key, facts.asked.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from .conditions import asked_of, satisfying
 from .dates import Date, dates
@@ -34,6 +35,7 @@ _SUPERLATIVES: tuple[tuple[str, str, Callable[..., float]], ...] = (
     (r"nearest|closest|nearer|closer", r"distanc|km|mil|meter|metr", min),
     (r"strong(?:est|er)", r"mag|strength|forc|wind", max),
     (r"tall(?:est|er)|highest(?! (?:price|rat|score))", r"height|elevation|altitud", max),
+    (r"(?:published|released|founded|built|born|opened) first|first (?:published|released)", r"year|releas|publish|found|born|date", min),
     (r"newest|newer|most recent|latest", r"year|releas|publish|receiv|creat|updat|sen[dt]|date|tim|at\Z|version|name|tag", max),
     (r"oldest", r"year|releas|publish|found", min),
     (r"larg(?:est|er)|bigg(?:est|er)|most populous|m(?:ost|ore) (?:people|inhabitants)", r"populat|inhabitant|area|siz", max),
@@ -42,7 +44,7 @@ _SUPERLATIVES: tuple[tuple[str, str, Callable[..., float]], ...] = (
     (r"light(?:est|er)", r"weight|mass", min),
     (r"warm(?:est|er)|hott(?:est|er)", r"temp|max|high", max),
     (r"cold(?:est|er)|cool(?:est|er)", r"temp|min|low", min),
-    (r"won|winner|winning|first place|came first|champion", r"pos|position|rank|plac", min),
+    (r"won|winner|winning|first place|came first|champion|leads?|at the top|top of", r"pos\Z|position|rank|plac", min),
     (r"won|winner|winning|first place|came first|most votes|leads?", r"vot|point|scor", max),
     (r"most popular|most (?:viewed|watched|followers|listeners)", r"popular|view|follower|listener", max),
 )  # fmt: skip
@@ -71,6 +73,7 @@ def wrong_end(answer: str, facts: Facts) -> str:
             wanted = satisfying(asked_of(facts.asked.text), table)
             rows = [n for n in range(len(table.rows)) if wanted is None or n in wanted]
             valued = {n: value for n in rows if (value := _field(table.rows[n], field)) is not None}
+            valued = _after_limit(valued, facts) if pattern.startswith("next") else valued
             if len(valued) < 2 or len({type(value) for value in valued.values()}) > 1:
                 continue
             many = _how_many(asked, pattern)
@@ -81,6 +84,16 @@ def wrong_end(answer: str, facts: Facts) -> str:
             if (named and not right) or (many and len(right) < len(named) <= many):
                 return next(table.rows[n].text for n, value in valued.items() if value in best)
     return ""
+
+
+def _after_limit(valued: dict[int, Any], facts: Facts) -> dict[int, Any]:
+    """Without what leaves before the time that the query names: "the next train after noon"."""
+    limits = [min(clock.minutes) for clock in facts.asked.clocks]
+    if len(limits) != 1 or not re.search(r"\b(?:after|from|later than)\b", plain(facts.asked.text)):
+        return valued
+    return {
+        n: value for n, value in valued.items() if not isinstance(value, float) or value > 1440 or value >= limits[0]
+    }
 
 
 def _spoken_of(text: str) -> Iterator[tuple[str, str, Callable[..., object]]]:
@@ -100,8 +113,10 @@ def _spoken_of(text: str) -> Iterator[tuple[str, str, Callable[..., object]]]:
 
 def _how_many(asked: str, pattern: str) -> int:
     """How many of the strongest, cheapest, … a query wants; 0 for one."""
-    found = re.search(rf"\b(\d{{1,2}}|{'|'.join(_SEVERAL)}) (?:{pattern})\b", asked)
-    return (int(found[1]) if found[1].isdigit() else _SEVERAL[found[1]]) if found else 0
+    number = rf"(\d{{1,2}}|{'|'.join(_SEVERAL)})"
+    found = re.search(rf"\b{number} (?:{pattern})\b|\b{number} \w+(?: \w+){{0,6}}? (?:\w+ed first)\b", asked)
+    many = (found[1] or found[2]) if found else ""
+    return (int(many) if many.isdigit() else _SEVERAL[many]) if many else 0
 
 
 def _claimed(answer: str, pattern: str, table: Table, rows: Sequence[int]) -> list[int]:

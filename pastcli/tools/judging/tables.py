@@ -151,7 +151,16 @@ def _calls(facts: Sequence[Fact], apis: Sequence[str], arguments: Sequence[Mappi
                 held = [fact for fact in facts if fact.record[0] == number]
                 own = [f for f in held if f.record == (number,) and _is_text(f) and set(f.key) & NAMING]
                 names = (
-                    *dict.fromkeys([*(fact.phrase for fact in own[:1]), phrase(value), *map(phrase, spellings(value))]),
+                    *dict.fromkeys(
+                        [
+                            *(fact.phrase for fact in own[:1]),
+                            phrase(value),
+                            *(
+                                phrase(name) if name.strip().isalnum() or " " in name else name
+                                for name in spellings(value)
+                            ),
+                        ]
+                    ),
                 )
                 values = (fact for fact in held if fact not in own[:1] and plain(fact.text) != plain(value))
                 rows.append(Row((number,), names, tuple(dates(value)), tuple(values), own[0].text if own else value))
