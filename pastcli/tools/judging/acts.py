@@ -74,6 +74,17 @@ def undone(answer: str, facts: Facts) -> str:
     return ""
 
 
+def acts_done(facts: Facts, task: Task, answer: str) -> set[int]:
+    """The APIs that did what they were called for, as the answer says."""
+    return {api for api in range(len(task.relevant)) if is_reported(api, facts, task, answer)}
+
+
+def prepares(api: int, facts: Facts, done: set[int]) -> bool:
+    """True if an API only said whether something may be done (available: yes) that was then done."""
+    told = [fact for fact in facts.novel if fact.api == api]
+    return bool(done - {api}) and bool(told) and all(fact.value is True for fact in told)
+
+
 def is_reported(api: int, facts: Facts, task: Task, answer: str) -> bool:
     """True if an API did what it was called for and the answer says so: names what it was done with, and that it is done."""
     if api >= len(task.relevant) or not is_act(task.relevant[api][2]):

@@ -15,7 +15,7 @@ from .focus import meant
 from .passing import CONTAINERS, IDENTITY
 from .requests import place_asked
 from .spans import is_quoted_in, specifics
-from .stance import asked_whether
+from .stance import asked_whether, truths
 from .text import STOPWORDS, content, plain, stem, stems, words
 
 GENERIC = frozenset(
@@ -126,6 +126,8 @@ def unanswered(facts: Facts, reading: Reading, right: set[Fact]) -> tuple[list[s
     if people and not _is_told_of_sides(facts):
         fields[("who",)] = people
     fields = {key: held for key, held in fields.items() if not _is_whose(key, held, facts)}
+    known = truths(facts.novel)
+    fields = {k: held for k, held in fields.items() if k in known or not all(isinstance(f.value, bool) for f in held)}
     said = told(fields, facts, reading, right)
     asked = stems(facts.asked.text)
     together = set(pairwise(asked))

@@ -45,17 +45,20 @@ def misbound(answer: str, facts: Facts) -> list[str]:
             ] or claimed
             if len(claimed) != 1:
                 continue
+            spelled = claimed[0].kind == "word"
             said = set(stems(_of_this(piece, claimed[0]))) | _initials(piece)
             named = [
                 key
                 for key in by_key
-                if not _is_its_unit(key, claimed[0])
+                if not (_is_its_unit(key, claimed[0]) or (spelled and isinstance(by_key[key][0].value, str)))
                 and key[-1] not in GENERIC
                 and (_says_all(key, said) or money.get(key, none) & meant)
             ]
             if named and money.get(named[0]):
                 by_key = {key: [*held, *_multiples(held, facts)] for key, held in by_key.items()}
-            wrong = _wrong_field(claimed[0], named or _told_by_a_word(by_key, said), by_key, bool(named), said)
+            wrong = _wrong_field(
+                claimed[0], named or ([] if spelled else _told_by_a_word(by_key, said)), by_key, bool(named), said
+            )
             found += [wrong] if wrong else []
         found += [*_other_record(clause, facts), *_other_day(clause, facts)]
     return found + _strange_money(answer, facts)

@@ -57,7 +57,8 @@ def read(answer: str, facts: Facts) -> Reading:
     unsupported: list[str] = []
     counts: set[int] = set()
     wrong, shown = equations(answer, facts)
-    asked = {number.value for number in facts.asked.numbers}
+    query = facts.asked.text
+    asked = {n.value for n in facts.asked.numbers if not query[n.span[1] : n.span[1] + 1].isalnum()}
     for clause in clauses(answer):
         clause = _ALL_OF.sub("these", clause)
         if len(unsupported) > TOO_MANY:

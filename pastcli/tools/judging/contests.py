@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from .fact import Fact
 from .facts import Facts
 from .numbers import numbers
 from .records import names
@@ -63,6 +65,46 @@ def _said_to_win(said: str, table: Table) -> int | None:
         if verb and told and wins and re.match(r"[^.]{0,20}\b(?:by|was|is)\b", said[verb.end() :]):
             return min(told[0].rows)
     return None
+
+
+_GAP = re.compile(
+    r"\b(?:ahead of|behind|more|less|fewer|higher|lower|larger|longer|shorter|taller|older|warmer|colder|cheaper|difference)\b"
+)
+
+
+def another_gap(answer: str, facts: Facts) -> str:
+    """A clause that tells two things apart by what two others differ by; ''."""
+    for table in facts.tables:
+        held = [
+            own
+            for own in table.fields().values()
+            if all(f.numbers and not isinstance(f.value, str) for f in own.values())
+        ]
+        for clause in clauses(answer) if len(table.rows) > 2 else ():
+            said = plain(clause)
+            told = {row for one in names(said, table) for row in one.rows}
+            if len(told) != 2 or not _GAP.search(said):
+                continue
+            one, other = sorted(told)
+            for number in numbers(said):
+                known = any(number.is_rounding_of(f.numbers[0].value) for own in held for f in own.values())
+                gaps = [_gaps(own) for own in held]
+                here = [gap.get((one, other)) for gap in gaps]
+                if (
+                    known
+                    or number.kind == "ordinal"
+                    or number.unit
+                    or any(g is not None and number.is_rounding_of(g) for g in here)
+                ):
+                    continue
+                if any(number.is_rounding_of(value) for gap in gaps for value in gap.values() if value):
+                    return clause
+    return ""
+
+
+def _gaps(held: Mapping[int, Fact]) -> dict[tuple[int, int], float]:
+    values = {index: fact.numbers[0].value for index, fact in held.items()}
+    return {(a, b): abs(values[a] - values[b]) for a in values for b in values if a < b}
 
 
 def wrong_way(answer: str, facts: Facts) -> str:

@@ -12,9 +12,10 @@ from .conditions import PARTS, satisfying
 from .fact import Fact
 from .facts import Facts
 from .numbers import equal, numbers
+from .records import names
 from .requests import place_asked
 from .spans import counts_things
-from .stance import denies
+from .stance import affirms, denies, says_either
 from .tables import Table
 from .text import clauses, content, phrase, plain, stem, stems, words
 
@@ -44,7 +45,8 @@ _MEAN = re.compile(r"\b(?:average|mean)\b")
 def owing(answer: str, facts: Facts, used: Set[Fact]) -> str:
     """Something that an answer owes and does not give; ''."""
     return (
-        _item_left_out(answer, facts, used)
+        _call_left_out(answer, facts, used)
+        or _item_left_out(answer, facts, used)
         or _too_few(answer, facts, used)
         or _question_left_open(answer, facts)
         or _not_worked_out(answer, facts)
@@ -52,6 +54,26 @@ def owing(answer: str, facts: Facts, used: Set[Fact]) -> str:
 
 
 # ---------------------------------------------------------------- lists
+
+
+_CHOOSES = re.compile(
+    r"\b(?:which|who|compare|difference|differ|total|altogether|average|cheaper|more|less|better|best|most|least|than|or|\w{2,}(?:er|est) of)\b"
+)
+
+
+def _call_left_out(answer: str, facts: Facts, used: Set[Fact]) -> str:
+    """What one of several calls of an API was made for and the query names ("into Portuguese and into Finnish"), where the answer
+    tells what others said and nothing of this one. A query that compares or adds may be answered by one of them, or none."""
+    asked = plain(facts.asked.text)
+    for table in facts.tables if not _CHOOSES.search(asked) else ():
+        if table.kind != "calls" or any(row.facts and row.facts[0].api < 0 for row in table.rows):
+            continue
+        wanted = [n for n, row in enumerate(table.rows) if any(name in phrase(asked) for name in row.names)]
+        said = {row for told in names(plain(answer), table) for row in told.rows}
+        told = [n for n in wanted if n in said or any(fact in used for fact in table.rows[n].facts)]
+        if told and len(told) < len(wanted):
+            return next(table.rows[n].text for n in wanted if n not in told)
+    return ""
 
 
 def _item_left_out(answer: str, facts: Facts, used: Set[Fact]) -> str:
@@ -164,13 +186,15 @@ def _too_few(answer: str, facts: Facts, used: Set[Fact]) -> str:
 def _question_left_open(answer: str, facts: Facts) -> str:
     """One of several questions that is to be answered by yes or no, and of which the answer says neither and no word."""
     parts = [part for part in re.split(PARTS, facts.asked.text) if "?" in part or _WHETHER.match(plain(part))]
-    if len(parts) < 2 or denies(answer) or re.search(r"\byes\b", plain(answer)):
+    if len(parts) < 2 or denies(answer) or affirms(answer) or re.search(r"\byes\b", plain(answer)):
         return ""
     said = set(stems(answer)) | {word[:5] for word in words(answer)}
     earlier: set[str] = set()
     for part in parts:
         own = {word for word in content(part) if len(word) > 2} - earlier
         earlier |= own
+        if says_either(part, answer):
+            continue
         if _WHETHER.match(plain(part)) and own and not own & said and not {word[:5] for word in own} & said:
             return " ".join(sorted(own)[:2])
     return ""

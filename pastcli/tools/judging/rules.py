@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...api import Episode, Verdict
-from .acts import is_reported, undone
+from .acts import acts_done, is_reported, prepares, undone
 from .amounts import amounts_denied, miscounted, not_all, taken_for_left
 from .arguments import counted, leaves
 from .asked import of_another_entry, off_topic, relevant, serves, unanswered
@@ -22,7 +22,7 @@ from .binding import misbound
 from .checks import LONGEST, is_dump
 from .claims import Reading, read
 from .conditions import strangers
-from .contests import wrong_way, wrong_winner
+from .contests import another_gap, wrong_way, wrong_winner
 from .coverage import owing
 from .expected import expectations
 from .fact import Fact
@@ -33,7 +33,7 @@ from .limits import overstepped, turned
 from .records import crossed, said_of_each
 from .sources import Said
 from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, reversed_texts, without_echoes
-from .superlatives import wrong_end
+from .superlatives import superlative
 from .text import phrase, plain
 from .unused import left_beside, left_unused, uncounted
 
@@ -157,7 +157,9 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     ]
     unknown = unrecognised(served, episode.task, facts, reading.used, answer, evidence.passed_on)
     served = [api for api in served if api not in unknown]
-    left_out, _ = unanswered(facts, reading, right)
+    done = acts_done(facts, episode.task, answer)
+    served += [api for api in apis if api not in served and prepares(api, facts, done)]
+    left_out, _ = unanswered(facts, reading, right | {fact for api in done for fact in facts.of(api)})
     details |= {
         "unused": len(set(apis) - set(served) - evidence.passed_on),
         "unsupported": list(reading.unsupported[:5]),
@@ -202,11 +204,12 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     wrong += [f"outside what was asked for: {outside}"] if outside else []
     moved = turned(answer, facts)
     wrong += [f"the other way: {moved}"] if moved else []
-    best = wrong_end(answer, facts)
+    best, named_rightly = superlative(answer, facts)
     wrong += [f"it is {best}"] if best else []
+    right |= named_rightly
     winner = wrong_winner(answer, facts)
     wrong += [f"it was {winner}"] if winner else []
-    less = wrong_way(answer, facts)
+    less = wrong_way(answer, facts) or another_gap(answer, facts)
     wrong += [f"the other way round: {less}"] if less else []
     not_done = undone(answer, facts)
     wrong += [f"was not done: {not_done}"] if not_done else []

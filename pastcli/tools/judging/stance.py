@@ -36,7 +36,7 @@ _OPPOSITES = (
     ("delivered", "in transit|pending|processing|on its way|out for delivery|on the way|en route|undelivered"),
     ("shipped|dispatched|sent", "unshipped"),
     ("stable|final release", "prerelease|pre-release|alpha|beta|unstable|nightly|release candidate"),
-    ("success|successful|succeeded|passed", "failure|failed|unsuccessful"),
+    ("success|successful|succeeded|passed|pass|passes", "failure|failed|unsuccessful|fail|fails"),
     ("free", "paid|occupied"),
     ("true|yes", "false|no"),
     ("required|necessary|needed|need|needs|mandatory", "optional|unnecessary"),
@@ -339,3 +339,11 @@ def reversed_texts(answer: str, used: Iterable[Fact]) -> list[str]:
                 ):
                     wrong.append(fact.text[:40])
     return wrong
+
+
+def says_either(question: str, answer: str) -> bool:
+    """True if an answer says one of two opposites of which a question asks: it failed, to "did it pass"."""
+    for positive, negative in _OPPOSITES:
+        if _says(positive, question) or _says(negative, question):
+            return bool(_says(positive, answer) or _says(negative, answer))
+    return False

@@ -57,15 +57,17 @@ _AMOUNT_OF = re.compile(
 _SEVERAL = {word: n for n, word in enumerate("two three four five six seven eight nine ten".split(), start=2)}
 
 
-def wrong_end(answer: str, facts: Facts) -> str:
-    """What the answer to "the cheapest" (longer, best rated, most memory, …) is, if the answer names another thing; else ''.
+def superlative(answer: str, facts: Facts) -> tuple[str, set[Fact]]:
+    """(what the answer to "the cheapest" (longer, best rated, most memory, …) is, if the answer names another thing; the values of
+    those that it names rightly).
 
     A clause that says the superlative of one thing is taken at its word; an answer without such a clause by all it names. Where
     the query wants several ("the three strongest"), by whether all it names are among them.
     """
     asked, said = plain(facts.asked.text), plain(answer)
     if place_asked(facts.asked.text) is not None:  # "of the first entry": whatever else the query says is for the call
-        return ""
+        return "", set()
+    told: set[Fact] = set()
     for pattern, field, pick in _spoken_of(f"{asked} {said}"):
         for table in facts.tables:
             if table.kind == "sides":
@@ -82,8 +84,9 @@ def wrong_end(answer: str, facts: Facts) -> str:
             named = claimed or [n for n in range(len(table.rows)) if _is_named(answer, table, n)]
             right = [n for n in named if valued.get(n) in best]
             if (named and not right) or (many and len(right) < len(named) <= many):
-                return next(table.rows[n].text for n, value in valued.items() if value in best)
-    return ""
+                return next(table.rows[n].text for n, value in valued.items() if value in best), told
+            told |= {fact for n in right for fact in table.rows[n].facts if len(right) == 1}
+    return "", told
 
 
 def _after_limit(valued: dict[int, Any], facts: Facts) -> dict[int, Any]:
