@@ -20,6 +20,13 @@ ACTS = frozenset(map(stem, _ACTS.split()))
 _READS = frozenset(
     map(stem, "get list search find check fetch show status info lookup details history query read".split())
 )
+_DOES = frozenset(
+    map(
+        stem,
+        "book reserve order send delete cancel reschedule post upload buy transfer schedule register subscribe".split(),
+    )
+)
+"""What nobody has done without a call."""
 _OUTCOMES = frozenset(
     map(
         stem,
@@ -65,9 +72,17 @@ def happened(response: Any) -> bool:
     return True
 
 
+_I_DID = re.compile(r"\bi(?:'ve| have)?\s(?:now |already |successfully |just )?([a-z]+)\b")
+
+
 def undone(answer: str, facts: Facts) -> str:
-    """The API that did not do what it was called for, where the answer does not own up to it; ''."""
+    """The API that did not do what it was called for, where the answer does not own up to it, or what an answer says that it did
+    and no call did ("I have booked"); ''."""
     said = plain(answer)
+    if not any(is_act(name) for name in facts.names):
+        for verb in _I_DID.findall(said):
+            if verb.endswith(("ed", "sent", "bought")) and stem(verb) in _DOES:
+                return verb
     for (_, response), name in zip(facts.responses, facts.names, strict=True):
         if is_act(name) and not happened(response) and not _OWNS_UP.search(said) and not NEGATED.search(said):
             return name

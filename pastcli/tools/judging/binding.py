@@ -46,11 +46,15 @@ def misbound(answer: str, facts: Facts) -> list[str]:
             if len(claimed) != 1:
                 continue
             spelled = claimed[0].kind == "word"
+            beside = set(stems(piece[claimed[0].span[1] :])[:2])  # nine seats; not nine of the seats
             said = set(stems(_of_this(piece, claimed[0]))) | _initials(piece)
             named = [
                 key
                 for key in by_key
-                if not (_is_its_unit(key, claimed[0]) or (spelled and isinstance(by_key[key][0].value, str)))
+                if not (
+                    _is_its_unit(key, claimed[0])
+                    or (spelled and (isinstance(by_key[key][0].value, str) or not set(key) <= beside))
+                )
                 and key[-1] not in GENERIC
                 and (_says_all(key, said) or money.get(key, none) & meant)
             ]

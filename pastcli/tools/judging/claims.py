@@ -19,7 +19,7 @@ from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
 from .units import unit_of
 
 _DOWNWARDS = re.compile(
-    r"\b(down|fell|slip\w*|dip\w*|slid\w*|sank|shed|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|deficit|under|owes?|debt|overdrawn|west|south|[ws])\b"
+    r"\b(down|fell|slip\w*|dip\w*|slid\w*|sank|shed|fall\w*|drop\w*|decreas\w*|lost|loss\w*|below|lower|declin\w*|minus|negative|behind|late|back|refund\w*|credit|deficit|under|owes?|debt|overdrawn|west|south|[ws])\b"
 )
 _CAPITAL = re.compile(r"[^\W\d_][\w'’.-]*")
 _START = re.compile(r"(?:[.!?:;\"“”'(\[{•*|\n#]|\s[-–—])\s*[\"“'(\[*]*$")
@@ -98,6 +98,11 @@ def _number(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact]
         return {fact for fact in exact if not isinstance(fact.value, str) or len(fact.content) == 1}
     if found:
         return found
+    if re.fullmatch(r"\d{1,2}\.\d\d", number.text):  # 12.25 is a time in much of Europe
+        hour, minute = map(int, number.text.split("."))
+        times = {fact for fact in facts.facts for clock in fact.clocks if 60 * hour + minute in clock.minutes}
+        if times:
+            return times
     if any(number.value == length for length, _ in facts.lengths) or number.value in facts.named_numbers:
         return set()
     if any(number.value in (date.year, date.day) for date in facts.asked.dates):
@@ -135,10 +140,26 @@ def _moments(clause: str, facts: Facts, unsupported: list[str]) -> set[Fact]:
         loose = 5 if _ABOUT.search(plain(clause[: item.span[0]])) else 0
         found = {fact for fact in facts.facts if any(_agree(item, known, loose) for known in getattr(fact, kind))}
         asked = any(_agree(item, known) for known in getattr(facts.asked, kind))
+        if not found and isinstance(item, Clock):
+            found = _shifted(item, facts)
         used |= {fact for fact in found if not asked}
         spans[item.span] = spans.get(item.span, False) or bool(found) or asked
     unsupported += [clause[begin:end].strip() for (begin, end), known in spans.items() if not known]
     return used
+
+
+_SHIFT = frozenset(map(stem, "hours hour offset difference diff".split()))
+
+
+def _shifted(clock: Clock, facts: Facts) -> set[Fact]:
+    """The hours between two places by which a time of the query is this one."""
+    return {
+        fact
+        for fact in facts.facts
+        if set(fact.key) & _SHIFT and fact.numbers and abs(fact.numbers[0].value) <= 24
+        for asked in facts.asked.clocks
+        if any(int(minute + 60 * fact.numbers[0].value) % 1440 in clock.minutes for minute in asked.minutes)
+    }
 
 
 def _agree(a: Date | Clock, b: Date | Clock, loose: int = 0) -> bool:

@@ -6,6 +6,7 @@ import re
 
 from .dates import clocks, dates
 from .facts import Facts
+from .numbers import VERSION
 from .text import plain
 
 _GROUPED = re.compile(r"\+?\(?\d[\d]*(?:[ .\-/()]{1,2}\d+)+|\+?\d{7,}")
@@ -44,12 +45,20 @@ def unknown_codes(answer: str, facts: Facts) -> list[str]:
     rest = _LINK.sub(" ", answer)
     codes = [match[0] for match in _CODE.finditer(rest) if not _MEASURED.fullmatch(match[0]) and not dates(match[0])]
     codes += [match[0] for match in _FILE.finditer(rest)]
+    codes += [text for text in VERSION.findall(plain(rest)) if not _is_told(text, facts)]
     if not links and not codes:
         return []
     known = "|".join(
         _squeezed(text) for text in (facts.asked.text, *(f"{fact.name}|{fact.text}" for fact in facts.facts))
     )
     return [text for text in [*links, *codes] if _squeezed(text) not in known]
+
+
+def _is_told(version: str, facts: Facts) -> bool:
+    pattern = re.compile(rf"(?<![\w.]){re.escape(version.removeprefix('v'))}(?![\w.]*\d)")
+    return any(
+        pattern.search(plain(text).replace("v", "")) for text in (facts.asked.text, *(f.text for f in facts.facts))
+    )
 
 
 def _figures(text: str) -> str:

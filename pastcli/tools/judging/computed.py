@@ -98,7 +98,11 @@ def computed(number: Number, clause: str, facts: Facts, answer: str) -> set[Fact
         if not values:
             continue
         total = sum(values)
-        if len(values) > 1 and _SUM.search(said) and number.is_rounding_of(total):
+        if (
+            len(values) > 1
+            and (_SUM.search(said) or _SUM.search(plain(facts.asked.text)))
+            and number.is_rounding_of(total)
+        ):
             return set(facts_of_field)
         if len(values) > 1 and _MEAN.search(said) and number.is_rounding_of(total / len(values)):
             return set(facts_of_field)
@@ -170,7 +174,9 @@ def _weighted(number: Number, facts: Facts) -> set[Fact] | None:
 
 
 _NEXT_WORD = re.compile(r"\s([^\W\d_]+)")
-_DERIVES = re.compile(r"\b(times|twice|margin|difference|each|per|total|altogether|together|combined|pay|tax|save)\b")
+_DERIVES = re.compile(
+    r"\b(times|twice|margin|difference|each|per|total|altogether|together|combined|pay|tax|save|places?|climbed|dropped|rose|fell)\b"
+)
 _FEW = 40
 """Observed numbers among which two are looked for that make another."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from .fact import Fact, Place
 from .facts import Facts
+from .numbers import numbers
 from .records import names
 from .spans import specifics
 from .stance import spelled, stances
@@ -33,7 +34,7 @@ def satisfying(text: str, table: Table, truths_only: bool = False) -> frozenset[
     for key, held in table.fields().items():
         for test in _tests(text, key, held, truths_only):
             found.append({index for index, row in enumerate(table.rows) if test(row)})
-    found += _open_on(text, table)
+    found += [*_open_on(text, table), *_within(text, table)]
     found = [rows for rows in found if len(rows) < len(table.rows)]
     return frozenset.intersection(*map(frozenset, found)) if found else None
 
@@ -95,6 +96,31 @@ def _open_on(text: str, table: Table) -> list[set[int]]:
         held = [{plain(f.text)[:3] for f in row.facts if f.key == key} for row in table.rows]
         if len(days) == 1 and any(held) and all(day in _DAYS for own in held for day in own):
             found.append({index for index, own in enumerate(held) if bool(days & own) == wanted})
+    return found
+
+
+_LIMIT = re.compile(
+    r"\b(?:(?P<below>less than|under|below|at most|up to|no more than|maximum of)|(?P<above>more than|over|above|at least|minimum of))\s(?:[$€£]\s?)?\Z"
+)
+
+
+def _within(text: str, table: Table) -> list[set[int]]:
+    """The rows that keep within a limit that a text sets on an amount of a unit: less than 600 kcal."""
+    found = []
+    said = plain(text)
+    for number in numbers(said):
+        side = _LIMIT.search(said[: number.span[0]])
+        if not side or not number.unit:
+            continue
+        for held in table.fields().values():
+            known = {
+                n: own for n, fact in held.items() for own in fact.numbers[:1] if own.unit and own.in_unit(number.unit)
+            }
+            if len(known) == len(table.rows):
+                amounts = {n: own.in_unit(number.unit) for n, own in known.items()}
+                found.append(
+                    {n for n, own in amounts.items() if own and (own.value <= number.value) == bool(side["below"])}
+                )
     return found
 
 

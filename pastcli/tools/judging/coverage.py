@@ -22,7 +22,7 @@ from .text import clauses, content, phrase, plain, stem, stems, words
 MOST = 15
 """Items of a list that an answer may be expected to give whole."""
 _WHOLE = re.compile(
-    r"\b(?:list|lists|which|what are|all|every|each|names? of|name the|who are|tell me the|give me the|show me the|complete|full)\b"
+    r"(?:\A\W*|please |you |and |to |me )list\b|\b(?:which|what are|all|every|each|names? of|name the|who are|tell me the|give me the|show me the|complete|full)\b"
 )
 _SOME = re.compile(
     r"\b(?:some|any|few|an?|one|best|most|least|top|first|last|next|latest|newest|cheapest|example|suggest\w*|recommend\w*|good|\w{3,}est|compare)\b"
@@ -78,7 +78,8 @@ def _call_left_out(answer: str, facts: Facts, used: Set[Fact]) -> str:
 
 def _item_left_out(answer: str, facts: Facts, used: Set[Fact]) -> str:
     """An element of a list that the query wants whole, or of those in it that it wants, where the answer tells others."""
-    parts = [part for part in re.split(PARTS, facts.asked.text) if _WHOLE.search(plain(part))]
+    parts = re.split(PARTS, facts.asked.text)
+    parts = [part for part in parts if _WHOLE.search(plain(part)) and not re.search(r"\bhow many\b", plain(part))]
     one = re.search(r"\b(?:just|only) (?:the|one|an?)\b", plain(facts.asked.text))
     if one or place_asked(facts.asked.text) is not None:
         return ""
@@ -172,7 +173,10 @@ def _too_few(answer: str, facts: Facts, used: Set[Fact]) -> str:
             named = {stem(word) for key in place[1:] if isinstance(key, str) for word in words(key)} | _topic(
                 facts, int(place[0])
             )
-            if table.kind != "list" or not things & named or len(table.rows) < number.value:
+            all_there_are = len(table.rows) == number.value and len(facts.tables) == 1
+            if table.kind != "list" or not (things & named or all_there_are) or len(table.rows) < number.value:
+                continue
+            if satisfying(asked, table) is not None:  # which of the three are closed
                 continue
             told = [n for n in range(len(table.rows)) if _tells_row(table, n, answer, facts, used)]
             if 0 < len(told) < number.value:

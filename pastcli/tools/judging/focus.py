@@ -78,16 +78,16 @@ def _is_meant(fact: Fact, group: frozenset[str]) -> bool:
     return bool(group & set(fact.key)) and not (set(fact.key) & LASTING and not group & LASTING)
 
 
-def unmet(facts: Facts, told: Iterable[Fact]) -> str:
+def unmet(facts: Facts, told: Iterable[Fact], done: bool = False) -> str:
     """The name of a field that one of several questions is after, if no value of any such field is told; ''. Where only one
-    question is known by its words, nothing is demanded."""
+    question is known by its words, nothing is demanded, unless something was to be `done` besides and is."""
     if facts.request is not None:  # it says outright what is asked
         return ""
     told, novel = set(told), facts.novel
     held = [[fact for fact in novel if _is_meant(fact, group)] for group in dict.fromkeys(_groups(facts.asked.text))]
     held = [own for own in held if own]
     met = [own for own in held if told & set(own)]
-    return (held and met and next((own[0].name for own in held if not told & set(own)), "")) or ""
+    return (held and (met or done) and next((own[0].name for own in held if not told & set(own)), "")) or ""
 
 
 def restricted(facts: Facts, used: Iterable[Fact]) -> str:

@@ -27,6 +27,8 @@ _BESIDE_COMPARED = re.compile(
 _ITS = re.compile(r"[^\W\d]{0,12}(?:\s[^\W\d]{1,12})?\s?(?:for|of|in|at|by|on)\s(?:the\s)?\Z")
 """What stands between a value and the name that it belongs to: 31 hours for the Nova X, 1,250 in March."""
 _ENUMERATED = re.compile(r"(?:1[^\w]*(?:and\s|or\s)?)+")
+_ITEM = re.compile(r"\s*(?:[-*•|–]|\d{1,2}[.)])\s?")
+"""How an entry of a list or a row of a table begins."""
 _ASIDE = re.compile(r"\([^()]*\)")
 _SMALL = 10
 """Whole numbers below this are found in any record by accident."""
@@ -53,6 +55,8 @@ def crossed(answer: str, facts: Facts) -> str:
         titles = _titles(table, facts)
         subject: int | None = None
         for sentence in sentences(answer):
+            if _ITEM.match(sentence):  # each entry is about its own
+                subject = None
             said = _spaced(sentence)
             for text in titles:  # a title that the query gives holds no values
                 said = said.replace(text, " " * len(text))
@@ -208,7 +212,7 @@ def _pattern(name: str) -> re.Pattern[str]:
     parts = name.split()
     if len(name) == 1:  # the sign of a currency
         return re.compile(re.escape(name))
-    pattern = r"(?:'s)?\W+".join(map(re.escape, parts))
+    pattern = r"(?:'s)?[\W_]*".join(map(re.escape, parts))
     if len(parts) == 1 and len(parts[0]) > 6 and parts[0].isalpha():
         short = max(5, -(-6 * len(parts[0]) // 10))
         pattern = rf"(?:{pattern}|{re.escape(parts[0][:short])}\w{{0,5}})"

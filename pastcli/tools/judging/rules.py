@@ -175,7 +175,7 @@ def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any])
     if len(reading.unsupported) > max(1, sum(fact in novel for fact in reading.used)):
         return UNSOLVED, _short(f"mostly without a source: {', '.join(reading.unsupported[:3])}")
     left_out = left_out or list(
-        filter(None, [unmet(facts, reading.used | right), owing(answer, facts, reading.used | right)])
+        filter(None, [unmet(facts, reading.used | right, bool(done)), owing(answer, facts, reading.used | right)])
     )
     return _graded(episode, evidence, reading, set(served), left_out, answer)
 

@@ -84,6 +84,7 @@ _COUNTED = {
     "inventory": "available",
 }
 """Fields whose number says whether it is so at all: a delay of 0 is none. What they are held against."""
+_MODAL = frozenset(map(stem, "possible allowed enabled supported able".split()))
 _ADVERB = "(?:currently|now|still|temporarily|today|already|fully|always)"
 
 SAID_BACK = 6
@@ -265,6 +266,8 @@ def _says(alternatives: str, text: str) -> re.Match[str] | None:
 def _has_key(key: tuple[str, ...], said: str) -> re.Match[str] | None:
     """Where a clause names the field: all the words of its name, by their stems."""
     meaningful = [part for part in key if part not in ("is", "ha", "has", "can")]
+    if len(meaningful) > 1:  # the address can be changed: `address_change_possible`
+        meaningful = [part for part in meaningful if part not in _MODAL] or meaningful
     if not meaningful or not set(meaningful) <= set(stems(said)):
         return None
     last = [match for match in re.finditer(r"[^\W_]+", said) if stem(match[0]) == meaningful[-1]]

@@ -18,7 +18,7 @@ from .text import clauses, phrase, plain, stem
 
 _MONEY, _LONG = (
     r"pric|far|cost|amount|rat|fee|total|(?:nok|sek|dkk|eur|usd|gbp|chf|jpy)\Z",
-    r"minut|duration|hour|second|tim|length|runtim",
+    r"minut|duration|hour|second|tim|length|runtim|km|mil|distanc",
 )
 _SUPERLATIVES: tuple[tuple[str, str, Callable[..., float]], ...] = (
     (r"cheap(?:est|er)|lowest price|lower price|less expensive|least expensive|lowest fare|best price", _MONEY, min),
