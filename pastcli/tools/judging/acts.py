@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...api import Task
+from .arguments import leaves
 from .facts import Facts
 from .failures import failed
 from .sources import Said
@@ -75,10 +76,15 @@ def happened(response: Any) -> bool:
 _I_DID = re.compile(r"\bi(?:'ve| have)?\s(?:now |already |successfully |just )?([a-z]+)\b")
 
 
-def undone(answer: str, facts: Facts) -> str:
+def undone(answer: str, facts: Facts, refused: Iterable[tuple[str, Any]] = ()) -> str:
     """The API that did not do what it was called for, where the answer does not own up to it, or what an answer says that it did
-    and no call did ("I have booked"); ''."""
+    and no call did ("I have booked"); ''. `refused` are the calls that came back as errors: what they were called and made with."""
     said = plain(answer)
+    told = set(words(answer))
+    for name, arguments in refused:
+        given = {word for leaf in leaves(arguments) for word in words(str(leaf)) if len(word) > 1}
+        if is_act(name) and given and given <= told and not _OWNS_UP.search(said) and not NEGATED.search(said):
+            return name
     if not any(is_act(name) for name in facts.names):
         for verb in _I_DID.findall(said):
             if verb.endswith(("ed", "sent", "bought")) and stem(verb) in _DOES:

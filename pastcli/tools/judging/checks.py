@@ -96,7 +96,12 @@ def _repeats_all(facts: Facts, used: frozenset[Fact]) -> bool:
     for fact in values:
         responses.setdefault(fact.record[0], []).append(fact)
     for held in responses.values():
-        beside = [f for f in held if f.key not in named and not facts.echoes(f) and not lies_in_asked(f, facts)]
+        names = {row.text for table in facts.tables for row in table.rows}
+        beside = [
+            f
+            for f in held
+            if f.text not in names and f.key not in named and not facts.echoes(f) and not lies_in_asked(f, facts)
+        ]
         fields = {fact.key for fact in held}
         least = SOME if any(fact.key in named and not set(fact.key) <= _MEASURES for fact in held) else 2 * SOME
         many = len(held) >= least and len(fields) > 3 and len(beside) > 0.5 * len(held)

@@ -16,7 +16,7 @@ from .tables import Row, Table
 from .text import clauses, phrase, plain, sentences, stem, stems, words
 
 _CONTRAST = re.compile(
-    r"\b(?:not|no|except|but|while|whereas|however|though|although|others?|rest|only|closed|than|unlike|besides|against|instead|none|neither)\b|n't\b"
+    r"\b(?:not|no|except|but|while|whereas|however|though|although|others?|rest|only|closed|than|unlike|besides|against|instead|none|neither|too)\b|n't\b"
 )
 PARTS = re.compile(r"(?<=[.?!])\s+|,?\s\band (?=how|what|when|which|who|where)")
 """Between the questions of a query."""
@@ -119,7 +119,11 @@ def _within(text: str, table: Table) -> list[set[int]]:
             if len(known) == len(table.rows):
                 amounts = {n: own.in_unit(number.unit) for n, own in known.items()}
                 found.append(
-                    {n for n, own in amounts.items() if own and (own.value <= number.value) == bool(side["below"])}
+                    {
+                        n
+                        for n, own in amounts.items()
+                        if own and (own.value <= number.value if side["below"] else own.value >= number.value)
+                    }
                 )
     return found
 

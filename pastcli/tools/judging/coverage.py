@@ -57,7 +57,7 @@ def owing(answer: str, facts: Facts, used: Set[Fact]) -> str:
 
 
 _CHOOSES = re.compile(
-    r"\b(?:which|who|compare|difference|differ|total|altogether|average|cheaper|more|less|better|best|most|least|than|or|\w{2,}(?:er|est) of)\b"
+    r"\b(?:compare|difference|differ|total|altogether|average|more|less|better|best|most|least|than|or|\w{3,}est|cheaper|taller|longer|larger|bigger|higher|lower|older|younger|warmer|colder|faster|heavier|lighter|closer|nearer|smaller|shorter|stronger|newer|grow|rise)\b"
 )
 
 

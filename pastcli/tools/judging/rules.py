@@ -57,6 +57,8 @@ class Evidence:
     """The arguments of calls that count."""
     filled: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
     """The names of the arguments that each relevant API got in them."""
+    refused: list[tuple[str, Any]] = field(default_factory=list)
+    """Calls that came back as errors and were not made again: what their API is called, and their arguments."""
     values: int = 0
     grounded: int = 0
 
@@ -114,7 +116,18 @@ def weigh(episode: Episode) -> Evidence:
                     step.arguments if isinstance(step.arguments, dict) else ()
                 )
                 evidence.called[places[spec.key]] = True
+    evidence.refused = _refused(episode)
     return evidence
+
+
+def _refused(episode: Episode) -> list[tuple[str, Any]]:
+    apis = {spec.name: spec.api for spec in episode.task.tools}
+    made = [(step.action, step.arguments) for step in episode.steps if step.outcome == "ok"]
+    return [
+        (apis[step.action], step.arguments)
+        for step in episode.steps
+        if step.outcome != "ok" and step.action in apis and (step.action, step.arguments) not in made
+    ]
 
 
 def argument_grounding(episodes: Iterable[Episode]) -> float | None:
@@ -211,7 +224,7 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     wrong += [f"it was {winner}"] if winner else []
     less = wrong_way(answer, facts) or another_gap(answer, facts)
     wrong += [f"the other way round: {less}"] if less else []
-    not_done = undone(answer, facts)
+    not_done = undone(answer, facts, evidence.refused)
     wrong += [f"was not done: {not_done}"] if not_done else []
     nothing = any(facts.empty(api) for api, was in enumerate(evidence.called) if was)
     if nothing and affirms(answer) and not denies(answer):
