@@ -18,7 +18,7 @@ def judged_again(run: Any, results: Sequence[Result], also: Mapping[str, Judge])
     from ..agent.figures import figures
     from ..agent.summary import summarise
     from ..files import write_lines
-    from ..tools.judging.rules import argument_grounding
+    from ..tools.judging.evidence import argument_grounding
 
     verdicts = {name: [judge.judge(result.episode) for result in results] for name, judge in also.items()}
     rows = []

@@ -213,7 +213,7 @@ def _write(
     from ..agent.summary import summarise
     from ..agent.tooleval import export
     from ..tools.baseline import floor
-    from ..tools.judging.rules import argument_grounding
+    from ..tools.judging.evidence import argument_grounding
 
     summary = summarise(results, len(tasks_of(loaded, config)))
     summary["argument_grounding"] = argument_grounding(result.episode for result in results)

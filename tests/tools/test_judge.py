@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import adversaries
+import forgers
 import pytest
 from agent_tools import API, call, finish
 from conftest import QUICKSTART, ROOT
@@ -52,9 +53,23 @@ def step(index, call):
     )
 
 
+def scenes(document):
+    """(label as written by hand, episode) of every answer to the query of each scene."""
+    for scene in document["scenes"]:
+        specs = {name: spec_of(name, parameters) for name, parameters in scene["tools"].items()}
+        relevant = tuple(specs[name].key for name in scene["relevant"])
+        for entry in scene["answers"]:
+            task = Task(entry["id"], scene["query"], tuple(specs.values()), relevant)
+            steps = tuple(step(index, call) for index, call in enumerate(entry.get("calls", scene["calls"])))
+            yield entry["label"], Episode(task, 0, steps, "finished", entry["answer"])
+
+
 def labelled(file):
     """(label as written by hand, episode) of every entry."""
     document = json.loads((DATA / file).read_text(encoding="utf-8"))
+    if "scenes" in document:
+        yield from scenes(document)
+        return
     specs = {name: spec_of(name, parameters) for name, parameters in document["tools"].items()}
     for entry in document["episodes"]:
         names = dict.fromkeys([call[0] for call in entry["calls"]] + entry["relevant"])
@@ -89,6 +104,9 @@ def rates(file):
         ("labelled_episodes_sixth.json", 0.06, 0.05),
         ("labelled_episodes_seventh.json", 0.10, 0.07),
         ("labelled_episodes_eighth.json", 0.10, 0.15),
+        ("labelled_episodes_tenth.json", 0.05, 0.05),
+        ("labelled_episodes_eleventh.json", 0.05, 0.05),
+        ("labelled_episodes_twelfth.json", 0.19, 0.05),
     ],
 )
 def test_hand_labelled_episodes(file, solved, not_solved):
@@ -185,12 +203,15 @@ def test_the_know_nothing_program_is_never_solved_by_inventing(queries):
     assert score <= 0.15 and not invented
 
 
-@pytest.mark.parametrize("name", adversaries.PROGRAMS)
+ADVERSARIES = adversaries.PROGRAMS | forgers.PROGRAMS
+
+
+@pytest.mark.parametrize("name", ADVERSARIES)
 def test_programs_without_a_model_get_nowhere(name, queries):
     """A seventh of the queries need no argument: a program that calls those and says what they said is right."""
     plain = [task for task in queries if not any(p.required for spec in task.tools for p in spec.parameters)]
-    assert sopr(adversaries.PROGRAMS[name], queries)[0] <= len(plain) / len(queries) + 0.04
-    assert sopr(adversaries.PROGRAMS[name], [task for task in queries if task not in plain])[0] <= 0.04
+    assert sopr(ADVERSARIES[name], queries)[0] <= len(plain) / len(queries) + 0.04
+    assert sopr(ADVERSARIES[name], [task for task in queries if task not in plain])[0] <= 0.04
 
 
 def test_a_right_episode_on_the_same_queries_is_solved(queries):

@@ -17,8 +17,9 @@ from ...agent.player import Result
 from ...files import read_lines, write_json
 from ...tools.baseline import know_nothing
 from ...tools.environments.simulator import SchemaSimulator
+from ...tools.judging.evidence import argument_grounding
 from ...tools.judging.reference import reference
-from ...tools.judging.rules import argument_grounding, rules
+from ...tools.judging.rules import rules
 from ...tools.load import load_tools
 from ..command import passing
 from ..execute import injection

@@ -10,8 +10,8 @@ from ...api import Task
 from .arguments import leaves
 from .facts import Facts
 from .failures import failed
+from .opposites import NEGATED
 from .sources import Said
-from .stance import NEGATED
 from .text import plain, sentences, stem, stems, words
 
 _ACTS = """book reserve order send delete remove cancel move reschedule update set turn switch create add issue deactivate activate post upload buy pay

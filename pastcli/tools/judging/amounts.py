@@ -9,7 +9,8 @@ from .conditions import expected_count
 from .fact import Fact
 from .facts import Facts
 from .numbers import numbers
-from .stance import NEGATED, denies
+from .opposites import NEGATED
+from .stance import denies
 from .text import clauses, plain, sentences, stem, words
 
 _WHETHER = re.compile(r"\b(?:whether|if|does|do|is|are|has|have|any)\b")

@@ -12,10 +12,11 @@ from .conditions import PARTS, satisfying
 from .fact import Fact
 from .facts import Facts
 from .numbers import equal, numbers
+from .opposites import says_either
 from .records import names
 from .requests import place_asked
 from .spans import counts_things
-from .stance import affirms, denies, says_either
+from .stance import affirms, denies
 from .tables import Table
 from .text import clauses, content, phrase, plain, stem, stems, words
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .dates import clocks, dates
-from .fact import Fact, Place
+from .fact import Fact
 from .facts import Facts
 from .numbers import Number, equal, numbers
 from .spans import specifics
-from .stance import is_spoken_of, stances, truths
-from .tables import NAMING, Table
-from .text import clauses, phrase, plain, sentences, words
+from .tables import Table
+from .text import phrase, plain, sentences, words
 
 _COMPARES = re.compile(
     r"\b(?:than|ahead|behind|more|less|difference|against|versus|vs|compared|followed|others?|rest|both|all|each|average|total|together|altogether|combined|respectively|instead|rather|before|earlier|later|after|previous\w*|formerly|whereas|while|least|most|range|between|from (?=[\d$€£]))\b"
@@ -270,39 +269,3 @@ def _strays(values: Sequence[Told], named: Sequence[Told]) -> int:
             owners = told.rows if fresh else owners | told.rows
         fresh = is_value
     return strays
-
-
-def said_of_each(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
-    """(fields stated the wrong way round, facts stated right) where a clause says of records by name what is true of some only, or what some
-    have none of ("free plugs" where 0 are free)."""
-    known = truths(facts.novel)
-    booleans: dict[tuple[str, ...], dict[Place, Fact]] = {}
-    for place, fields in facts.records.items():
-        for fact in fields:
-            none = fact.value == 0 and is_spoken_of(fact.key)
-            if (isinstance(fact.value, bool) or none) and fact.key not in known:
-                booleans.setdefault(fact.key, {})[place] = fact
-    wrong: list[str] = []
-    right: set[Fact] = set()
-    for key, held in booleans.items():
-        for clause in clauses(answer):
-            said = phrase(clause)
-            spoken = stances(_without_texts(clause, facts), key, "")
-            named = [fact for place, fact in held.items() if any(_calls(said, other) for other in facts.records[place])]
-            if named and len(spoken) == 1 and {bool(fact.value) for fact in named} == spoken:
-                right.update(named)
-            elif named and len(spoken) == 1:
-                wrong.append(" ".join(key))
-    return wrong, right
-
-
-def _without_texts(clause: str, facts: Facts) -> str:
-    """A clause without the names in it: the shop "Open Harbour" need not be open."""
-    for fact in facts.facts:
-        if isinstance(fact.value, str) and fact.key and set(fact.key) & NAMING and len(fact.text) > 2:
-            clause = re.sub(rf"(?<!\w){re.escape(fact.text)}(?!\w)", " ", clause, flags=re.IGNORECASE)
-    return clause
-
-
-def _calls(said: str, fact: Fact) -> bool:
-    return isinstance(fact.value, str) and bool(fact.phrase.strip()) and fact.phrase in said

@@ -8,14 +8,11 @@ expected, that decides (`expected`). A right answer that shares no value with th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from ...api import Episode, Verdict
 from .acts import acts_done, is_reported, prepares, undone
 from .amounts import amounts_denied, miscounted, not_all, taken_for_left
-from .arguments import counted, leaves
 from .asked import of_another_entry, off_topic, relevant, serves, unanswered
 from .attribution import attributed, unrecognised
 from .binding import misbound
@@ -24,43 +21,22 @@ from .claims import Reading, read
 from .conditions import strangers
 from .contests import another_gap, wrong_way, wrong_winner
 from .coverage import owing
+from .each import said_of_each
+from .evidence import Evidence, weigh
 from .expected import expectations
 from .fact import Fact
 from .facts import Facts
-from .failures import failed
 from .focus import restricted, unmet
 from .limits import overstepped, turned
-from .records import crossed, said_of_each
-from .sources import Said
-from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, reversed_texts, without_echoes
+from .opposites import reversed_texts
+from .records import crossed
+from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
 from .superlatives import superlative
-from .text import phrase, plain
+from .text import phrase
 from .unused import left_beside, left_unused, uncounted
 
 DUMP = "a dump of the observations, not an answer"
 SOLVED, PARTIALLY, UNSOLVED, UNGRADED = "Solved", "Partially Solved", "Unsolved", "Ungraded"
-
-
-@dataclass
-class Evidence:
-    """What an episode's calls are worth: `facts` of calls that count, per relevant API whether it was called so, and
-    why others were not counted."""
-
-    facts: Facts
-    called: list[bool]
-    invented: list[str] = field(default_factory=list)
-    tainted: list[str] = field(default_factory=list)
-    """What calls with invented arguments said."""
-    passed_on: set[int] = field(default_factory=set)
-    """Relevant APIs whose values later calls were made with."""
-    given: list[Said] = field(default_factory=list)
-    """The arguments of calls that count."""
-    filled: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
-    """The names of the arguments that each relevant API got in them."""
-    refused: list[tuple[str, Any]] = field(default_factory=list)
-    """Calls that came back as errors and were not made again: what their API is called, and their arguments."""
-    values: int = 0
-    grounded: int = 0
 
 
 class RulesJudge:
@@ -94,54 +70,6 @@ class RulesJudge:
             return Verdict(UNSOLVED, why, details)
         label, reason = _judge_answer(episode, evidence, details)
         return Verdict(label, reason, details)
-
-
-def weigh(episode: Episode) -> Evidence:
-    """Read the calls of an episode: only valid ones with grounded arguments and a real response are evidence."""
-    places = {key: place for place, key in enumerate(episode.task.relevant)}
-    evidence = Evidence(Facts(Said(episode.task.query)), [False] * len(places))
-    for step, spec, judged in counted(episode):
-        evidence.values += judged.values
-        evidence.grounded += judged.values - len(judged.invented)
-        response = step.observation.response if step.observation else None
-        if judged.invented:
-            evidence.invented += [f"{spec.name}: {text}" for text in judged.invented]
-            evidence.tainted += [str(leaf) for leaf in leaves(response) if isinstance(leaf, str)]
-        elif not failed(response):
-            evidence.passed_on |= _taken_from(step.arguments, evidence.facts)
-            evidence.facts.add(response, places.get(spec.key, -1), step.arguments, spec.api, spec.tool or spec.category)
-            evidence.given += [Said(str(leaf)) for leaf in leaves(step.arguments) if not isinstance(leaf, bool)]
-            if spec.key in places:
-                evidence.filled.setdefault(spec.key, set()).update(
-                    step.arguments if isinstance(step.arguments, dict) else ()
-                )
-                evidence.called[places[spec.key]] = True
-    evidence.refused = _refused(episode)
-    return evidence
-
-
-def _refused(episode: Episode) -> list[tuple[str, Any]]:
-    apis = {spec.name: spec.api for spec in episode.task.tools}
-    made = [(step.action, step.arguments) for step in episode.steps if step.outcome == "ok"]
-    return [
-        (apis[step.action], step.arguments)
-        for step in episode.steps
-        if step.outcome != "ok" and step.action in apis and (step.action, step.arguments) not in made
-    ]
-
-
-def argument_grounding(episodes: Iterable[Episode]) -> float | None:
-    """Share of the values in valid calls that come from somewhere; None if there were none."""
-    weighed = [weigh(episode) for episode in episodes]
-    values = sum(evidence.values for evidence in weighed)
-    return sum(evidence.grounded for evidence in weighed) / values if values else None
-
-
-def _taken_from(arguments: Any, facts: Facts) -> set[int]:
-    """The APIs that first said a value of these arguments."""
-    values = {plain(str(leaf)) for leaf in leaves(arguments) if not isinstance(leaf, bool)}
-    said = (fact for fact in facts.facts if not isinstance(fact.value, bool) and not facts.echoes(fact))
-    return {fact.api for fact in said if plain(fact.text) in values}
 
 
 def _judge_answer(episode: Episode, evidence: Evidence, details: dict[str, Any]) -> tuple[str, str]:

@@ -8,46 +8,10 @@ from functools import lru_cache
 
 from .fact import Fact, Place
 from .facts import Facts
+from .opposites import NEGATED, OPPOSITES, SPELLED_OUT, phrases, says
 from .sources import Said
 from .text import clauses, phrase, plain, sentences, stem, stems, words
 
-_OPPOSITES = (
-    ("safe", "unsafe|dangerous|unhealthy|hazardous|harmful|malicious|risky"),
-    ("dry|rain-free|clear|sunny|clear sky|clear skies", "rain|rainy|raining|showers?|drizzle|wet"),
-    ("normal|normal weight|normal range", "overweight|obese|underweight|abnormal|elevated"),
-    ("mobile|cell|cellular", "landline|fixed line|voip"),
-    ("alive|living", "dead|deceased|died"),
-    ("public", "private"),
-    ("indoor|indoors", "outdoor|outdoors"),
-    ("married", "unmarried|single|divorced|widowed"),
-    ("passed|approved|accepted|adopted", "rejected|defeated|declined|denied|refused"),
-    (
-        "available|in stock|vacant|bookable",
-        "unavailable|sold out|out of stock|booked|fully booked|taken|on loan|lent|checked out|rented out",
-    ),
-    ("open|opened|reopen|reopens|reopened", "closed|shut"),
-    ("delayed|late|behind schedule|running late|delay", "on time|on schedule|punctual|punctually|no delay|early"),
-    ("valid|genuine", "invalid|fake"),
-    (
-        r"active|enabled|on(?! \w)|(?:is|are|now|turned|switched) on",
-        r"inactive|disabled|off(?! \w)|(?:is|are|now|turned|switched) off",
-    ),
-    ("healthy|up|ok|operational|running|online|fine|working", "unhealthy|down|offline|broken|failing"),
-    ("delivered", "in transit|pending|processing|on its way|out for delivery|on the way|en route|undelivered"),
-    ("shipped|dispatched|sent", "unshipped"),
-    ("stable|final release", "prerelease|pre-release|alpha|beta|unstable|nightly|release candidate"),
-    ("success|successful|succeeded|passed|pass|passes", "failure|failed|unsuccessful|fail|fails"),
-    ("free", "paid|occupied"),
-    ("true|yes", "false|no"),
-    ("required|necessary|needed|need|needs|mandatory", "optional|unnecessary"),
-    ("exist|exists|found|registered|taken", "nonexistent|missing|unregistered"),
-    ("disposable|temporary|throwaway", "permanent"),
-)
-_SPELLED_OUT = 20
-"""Pairs of which one word alone as a value tells which it is; of the others, a value is rather what something is called."""
-NEGATED = re.compile(
-    r"\b(not|no|none|never|neither|nor|without|isn't|aren't|wasn't|weren't|don't|doesn't|didn't|hasn't|haven't|can't|cannot|won't|yet to|hardly|nothing|nobody|zero)\b|n't\b|\b0\b(?![.,:]\d)"
-)
 _NOT_BEHIND = re.compile(
     r"\W*(?:(?:is|are|was|were|has|have|does|do|did|will|can)\s*(?:not\b(?! only)|n't)|isn't|aren't|wasn't|weren't|doesn't|hasn't|won't|can't)"
 )
@@ -94,11 +58,21 @@ SAID_BACK = 6
 def without_echoes(answer: str, asked: Said) -> str:
     """The answer without sentences that only say the query back, as a question or word for word."""
     kept = []
+    said_by_asker = words(asked.text)
     for sentence in sentences(answer):
+        head, _, rest = sentence.partition(": ")
+        if rest and len(words(head)) >= SAID_BACK + 2 and _in_order(words(head), said_by_asker):
+            sentence = rest  # the query's words before a colon
         question = sentence.endswith("?") and _share(words(sentence), asked.words) > 0.8
         if not question and not (len(words(sentence)) >= SAID_BACK and phrase(sentence) in phrase(asked.text)):
             kept.append(sentence)
     return "\n".join(kept)
+
+
+def _in_order(said: Sequence[str], asked: Sequence[str]) -> bool:
+    """True if all words were asked in this order, with others between them."""
+    left = iter(asked)
+    return all(word in left for word in said)
 
 
 def _share(said: Sequence[str], known: frozenset[str]) -> float:
@@ -165,15 +139,15 @@ def truths(facts: Iterable[Fact]) -> dict[tuple[str, ...], bool]:
 def spelled(fact: Fact) -> list[tuple[tuple[str, ...], bool]]:
     """What a short text says that is one of two opposites: (by the first word for it, whether it is so)."""
     if isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool):
-        bad = any(fact.name.lower() in negative.split("|") for _, negative in _OPPOSITES)  # malicious: 0
+        bad = any(fact.name.lower() in negative.split("|") for _, negative in OPPOSITES)  # malicious: 0
         none = [(fact.key, False)] if bad and fact.value == 0 else []
         return [*none, *(((stem(name),), fact.value != 0) for part, name in _COUNTED.items() if part in fact.key)]
     if not isinstance(fact.value, str) or len(fact.text) >= 40 or "?" in fact.text or _is_called(fact):
         return []
     found: list[tuple[tuple[str, ...], bool]] = []
-    for positive, negative in _OPPOSITES[:_SPELLED_OUT]:
+    for positive, negative in OPPOSITES[:SPELLED_OUT]:
         key = (stem(positive.split("|")[0]),)
-        if _says(negative, " ".join(words(fact.text))):
+        if says(negative, " ".join(words(fact.text))):
             found.append((key, False))
         elif re.fullmatch(rf"(?:{_ADVERB} )?(?:{positive})(?: {_ADVERB})?", " ".join(words(fact.text))):
             found.append((key, True))
@@ -188,17 +162,17 @@ def _is_called(fact: Fact) -> bool:
 
 def asked_whether(fact: Fact, query: str) -> bool:
     """True if a value is one of two opposites, and the query asks which."""
-    return any(_says("|".join(_phrases(key)), query) for key, _ in spelled(fact) if any(_phrases(key)))
+    return any(says("|".join(phrases(key)), query) for key, _ in spelled(fact) if any(phrases(key)))
 
 
 def stances(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
     """What an answer says of a true-or-false field: {True}, {False}, both, or nothing."""
-    positive, negative = _phrases(key)
+    positive, negative = phrases(key)
     found: set[bool] = set()
     for clause in clauses(answer):
         said = plain(clause)
-        hit = _says(positive, said) or _has_key(key, said)
-        miss = _says(negative, said) if negative else None
+        hit = says(positive, said) or _has_key(key, said)
+        miss = says(negative, said) if negative else None
         if not hit and not miss:
             continue
         if miss and not (hit and hit.start() < miss.start() and not (miss.start() <= hit.start() < miss.end())):
@@ -223,10 +197,10 @@ def _by_yes_or_no(answer: str, key: tuple[str, ...], query: str) -> set[bool]:
     yes, no = bool(_YES.search(said)), bool(_NO.search(said))
     if yes == no:
         return set()
-    positive, negative = _phrases(key)
-    if _says(positive, asked) or _has_key(key, asked):
+    positive, negative = phrases(key)
+    if says(positive, asked) or _has_key(key, asked):
         return {yes}
-    return {no} if negative and _says(negative, asked) else set()
+    return {no} if negative and says(negative, asked) else set()
 
 
 def _before(said: str, hit: re.Match[str] | None) -> str:
@@ -238,29 +212,6 @@ def _before(said: str, hit: re.Match[str] | None) -> str:
 
 def _leading_no(said: str, place: int) -> bool:
     return bool(re.search(r"(?:\A|\W)no\s*,", said[:place])) and len(NEGATED.findall(said[:place])) == 1
-
-
-def _phrases(key: tuple[str, ...]) -> tuple[str, str]:
-    """The words for and against a field, as alternations; its own name is among those for it."""
-    for positive, negative in _OPPOSITES:
-        if len(key) > 1 and key in {tuple(stems(text)) for text in negative.split("|")}:
-            return negative, positive
-    for positive, negative in _OPPOSITES:
-        if set(key) & {stem(word) for word in re.findall(r"\w+", positive)} and len(key) <= 3:
-            return positive, negative
-    for positive, negative in _OPPOSITES:
-        if key in {tuple(stems(text)) for text in negative.split("|")}:
-            return negative, positive
-    return "", ""
-
-
-def is_spoken_of(key: tuple[str, ...]) -> bool:
-    """True if there are words for and against a field: what is `free` is or is not."""
-    return bool(_phrases(key)[0])
-
-
-def _says(alternatives: str, text: str) -> re.Match[str] | None:
-    return re.search(rf"\b(?:{alternatives})\b", plain(text)) if alternatives else None
 
 
 def _has_key(key: tuple[str, ...], said: str) -> re.Match[str] | None:
@@ -318,35 +269,3 @@ def contradictions(answer: str, facts: Facts) -> tuple[list[str], set[Fact]]:
         if only and (_YES.search(bare) or _NO.search(bare)):
             (right.add(key) if bool(_YES.search(bare)) == value else wrong.append(" ".join(key)))
     return wrong, {fact for fact in facts.novel if fact.key in right or any(key in right for key, _ in spelled(fact))}
-
-
-def reversed_texts(answer: str, used: Iterable[Fact]) -> list[str]:
-    """Texts that an answer tells in its own words and turns into the opposite: the port that reopens "remains closed"."""
-    wrong = []
-    told = [fact for fact in used if isinstance(fact.value, str) and 3 <= len(fact.content) <= 40]
-    for fact in told:
-        if fact.phrase in phrase(answer):
-            continue
-        for positive, negative in _OPPOSITES:
-            sides = [bool(_says(side, fact.text)) for side in (positive, negative)]
-            if sum(sides) != 1 or NEGATED.search(plain(fact.text)):
-                continue
-            own, other = (positive, negative) if sides[0] else (negative, positive)
-            for clause in clauses(answer):
-                held = set(fact.content) & set(stems(clause))
-                if (
-                    len(held) >= 2
-                    and _says(other, clause)
-                    and not _says(own, clause)
-                    and not NEGATED.search(plain(clause))
-                ):
-                    wrong.append(fact.text[:40])
-    return wrong
-
-
-def says_either(question: str, answer: str) -> bool:
-    """True if an answer says one of two opposites of which a question asks: it failed, to "did it pass"."""
-    for positive, negative in _OPPOSITES:
-        if _says(positive, question) or _says(negative, question):
-            return bool(_says(positive, answer) or _says(negative, answer))
-    return False

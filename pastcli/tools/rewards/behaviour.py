@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ...api import Episode
 from ..judging.checks import LONGEST, is_dump
 from ..judging.claims import read
-from ..judging.rules import weigh
+from ..judging.evidence import weigh
 from .calls import first_attempts, right_first_calls, strangers, wanted_calls
 
 CALLED = ("ok", "invalid", "unknown")
