@@ -54,6 +54,7 @@ def wanted(facts: Facts, api: int | None = None) -> Wanted:
     asked = {*stems(text), *(stem(one + other) for one, other in pairwise(words(text)))}  # the sun set: `sunset`
     direct = outright.fields(fact.key for fact in facts.novel) if outright else set()
     called = {part for fact in facts.novel for part in fact.key}
+    endings = tuple(word for word in asked - called if len(word) >= 5)
     found: dict[tuple[str, ...], list[Fact]] = {}
     for fact in facts.novel:
         if api is not None and fact.api != api:
@@ -63,16 +64,16 @@ def wanted(facts: Facts, api: int | None = None) -> Wanted:
             found.setdefault(fact.key, []).append(fact)
             continue
         named = not own <= GENERIC or lies_in_asked(fact, facts)
-        said = all(part in asked or _ends_so(part, asked - called) for part in own)
+        said = all(part in asked or _ends_so(part, endings) for part in own)
         said = said and not own <= STOPWORDS
         if own and named and said and (handles or not own <= _HANDLES):
             found.setdefault(fact.key, []).append(fact)
     return found
 
 
-def _ends_so(part: str, asked: set[str]) -> bool:
+def _ends_so(part: str, asked: tuple[str, ...]) -> bool:
     """True if a compound ends in a word of the query: the light of `sunlight`."""
-    return any(len(word) >= 5 and len(part) > len(word) and part.endswith(word) for word in asked)
+    return part.endswith(asked) and part not in asked
 
 
 def lies_in_asked(fact: Fact, facts: Facts) -> bool:

@@ -68,6 +68,9 @@ RELATIVE = re.compile(
 """Words for dates that only a calendar could resolve."""
 
 
+_FIGURE = re.compile(r"\d")
+_MAY_TELL = re.compile(r"\d|noon|midnight|\bpast\b|\bto\b|o'clock|morning|afternoon|evening|night|\b[ap]\.?m\b")
+"""Without one of these a text holds no time of day."""
 MOST = 200
 """Dates of one text that are looked at."""
 
@@ -109,7 +112,7 @@ def dates(text: str) -> list[Date]:
     text = plain(text)
     found: list[Date] = []
     taken: list[tuple[int, int]] = []
-    for form in _FORMS:
+    for form in _FORMS if _FIGURE.search(text) else ():  # most texts have none
         for match in form.finditer(text):
             if len(taken) >= MOST:
                 break
@@ -170,6 +173,8 @@ def _spoken(text: str) -> Iterator[Clock]:
 def clocks(text: str) -> list[Clock]:
     """Every clock time in a text: with minutes, with am or pm, or as noon and midnight."""
     text = plain(text)
+    if not _MAY_TELL.search(text):
+        return []
     found = [
         Clock(frozenset({720 if match[0] == "noon" else 0}), match.span())
         for match in re.finditer(r"\b(noon|midnight)\b", text)

@@ -43,6 +43,8 @@ _ORDINALS = {
 _SPELLED = re.compile(
     rf"\b(?:(?P<tens>{'|'.join(_TENS)})(?:[- ](?P<one>{'|'.join(list(_WORDS)[1:10])}))?|(?P<small>{'|'.join(_WORDS)})|(?P<ordinal>{'|'.join(_ORDINALS)}))(?P<half>\s+and\s+a\s+half)?\b"
 )
+_MAY_COUNT = re.compile(rf"\d|\b(?:{'|'.join([*_WORDS, *_TENS, *_ORDINALS])}|hal(?:f|ves)|thirds?|quarters?|dozen)\b")
+"""Without one of these a text holds no number."""
 _FIGURES = re.compile(
     r"(?P<sign>(?:(?<=[\s(=:,$€£])|(?<=^))[-+]|\bminus\s+|\bnegative\s+)?(?:[$€£¥]\s?)?"
     r"(?P<n>(?<![\w.])(?<![a-z]-)(?:\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+))"
@@ -119,6 +121,8 @@ class Number:
 def numbers(text: str, apart: bool = True) -> list[Number]:
     """Every number in a text; figures inside a code (SK-1, tt0211915) are none. With `apart` those inside dates and clock times are left out: they are compared as such."""
     text = _ENUMERATION.sub(lambda found: " " * len(found[0]), plain(text))
+    if not _MAY_COUNT.search(text):
+        return []
     taken = [*(date.span for date in dates(text)), *(clock.span for clock in clocks(text))] if apart else []
     taken += [match.span() for pattern in (VERSION, _SHARE_OF) for match in pattern.finditer(text)]
     parts = [*_fractions(text), *_composed(text)]
