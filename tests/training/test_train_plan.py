@@ -304,6 +304,16 @@ def test_a_config_of_no_causal_model_with_attention_is_one_line(planned, changes
     assert len(found.value.message.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "changes, said",
+    [({"num_key_value_heads": 5}, "28 heads cannot share 5 key heads"), ({"hidden_size": "big"}, "expected int")],
+    ids=str,
+)
+def test_why_a_config_is_none_of_a_model_is_told(planned, changes, said):
+    with pytest.raises(MismatchError, match=said):
+        planned({**QWEN_7B, **changes})
+
+
 def test_a_model_without_attention_is_one_line(planned):
     with pytest.raises(MismatchError, match="no attention") as found:
         planned({"model_type": "mamba", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 2})

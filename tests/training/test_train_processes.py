@@ -118,9 +118,11 @@ def test_sharded_rl_gives_the_numbers_of_one_process(train, loss):
 
 @pytest.mark.slow
 def test_a_packed_base_gives_two_processes_the_numbers_of_one(train, make_tiny, tmp_path):
+    """By small steps: in steps of 1e-3 Adam carried one of 8,192 weights, whose gradient is what is left of two like sums, off by
+    2.6e-5 on a Xeon. One row in place of another is seen in 626 of them, and in the loss."""
     pytest.importorskip("bitsandbytes")
     wide = make_tiny(tmp_path / "wide", hidden_size=64, intermediate_size=128)
-    how = dict(model=wide, method="lora", rank=4, quantize="4bit", epochs=1)
+    how = dict(model=wide, method="lora", rank=4, quantize="4bit", epochs=1, lr=1e-4)
     agree(train("sft", **how), train("sft", processes=2, batch_tokens=120, **how))
 
 

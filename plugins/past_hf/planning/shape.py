@@ -46,7 +46,7 @@ def read_config(folder: Path) -> Any:
 
 
 def _no_model(what: str, error: Exception) -> MismatchError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return MismatchError(f"{what} cannot be planned for: {reason}", "give a causal language model")
 
 
@@ -75,6 +75,10 @@ def shape_of(model_config: Any, settings: Any) -> Shape:
     if not heads or not text.num_hidden_layers:
         none = "attention" if text.num_hidden_layers else "layers"
         raise _no_model(f"a config of type {model_config.model_type}", ValueError(f"its model has no {none}"))
+    keys = getattr(text, "num_key_value_heads", None) or heads
+    if heads % keys:
+        uneven = ValueError(f"its {heads} heads cannot share {keys} key heads evenly")
+        raise _no_model(f"a config of type {model_config.model_type}", uneven)
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     blocks = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
     return Shape(
