@@ -254,10 +254,18 @@ def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: st
     return Closing(f"{said}: no gain is shown{seen}{kept}", ask)
 
 
+ONE_DOCUMENT = (
+    "Parts of one document share its words, and what one of them says another may repeat: what is found holds for this "
+    "document, and says nothing of a skill on others"
+)
+"""What cannot be concluded from a study of a single document."""
+
+
 def studied(metrics: Mapping[str, Any], command: str) -> Closing:
     """The words after `past study init`; `metrics` are those of its run, `command` runs the study."""
     parts, asked = metrics["parts"], metrics["parts"]["target"]["questions"]
-    used = f"{metrics['documents']} of {metrics['of_documents']} documents"
+    alone = metrics.get("parts_of", "")
+    used = f"{metrics['documents']} of {metrics['of_documents']} {f'parts of {alone}' if alone else 'documents'}"
     if metrics["passages_each"]:
         used += f", the first {counted(metrics['passages_each'], 'passages')} of each"
     practised = len(parts["source"]["documents"])
@@ -267,9 +275,11 @@ def studied(metrics: Mapping[str, Any], command: str) -> Closing:
         else f"{used}: {counted(asked, 'questions')}"
     )
     if asked < FEW_QUESTIONS:
-        return Closing(f"{said}: too few to see anything but a large gain", command)
-    if metrics["written_by"] == "rule":
+        said += ": too few to see anything but a large gain"
+    elif metrics["written_by"] == "rule":
         said += ". They are gaps in its own sentences, which ask for wording more than for understanding"
+    if alone:
+        said += f". {ONE_DOCUMENT}"
     return Closing(said, command)
 
 

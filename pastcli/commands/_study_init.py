@@ -15,7 +15,7 @@ import typer
 
 from .. import config as configs
 from .. import models, narration, output, runs
-from ..config import StudyConfig
+from ..config import IngestConfig, StudyConfig
 from ..errors import UsageError
 from . import _lineage, _train
 from ._options import (
@@ -36,12 +36,16 @@ from ._writing import make, writer
 
 if TYPE_CHECKING:
     from ..api import Passage
+    from ..ingest import Collection
     from ..ingest.generate import Made
     from ..study.init import Choice, Parts
 
 EXAMPLE = "Example: `past study init manuals --minutes 30`, then `past study run`"
 
-FOLDER = typer.Argument(metavar="FOLDER...", help="Documents of any kind `past ingest` reads: a folder, or several.")
+FOLDER = typer.Argument(
+    metavar="FOLDER...",
+    help="Documents of any kind `past ingest` reads: a folder, or several; one document is divided into parts of its own.",
+)
 OUT = typer.Option("-o", "--output", metavar="DIR", help="Where the study goes (default: FOLDER-study).")
 MODEL = typer.Option(
     "--model",
@@ -61,12 +65,14 @@ VECTOR = typer.Option(
 
 @dataclass(frozen=True)
 class Work:
-    """What was asked for: the settings, and the skill file and source patterns, if any."""
+    """What was asked for: the settings, and the skill file and source patterns, if any. `alone`: the one document whose parts
+    stand for documents; '' if there are several."""
 
     config: StudyConfig
     name: str
     vector: Path | None
     patterns: tuple[str, ...]
+    alone: str = ""
 
     def parts(self, passages: Sequence[Passage]) -> Parts:
         from ..study.init import divided
@@ -79,10 +85,18 @@ class Work:
         from ..study.init import drawn, write
 
         parts = self.parts(passages)
-        base = str(Path(self.config.base).resolve()) if Path(self.config.base).exists() else self.config.base
-        vector = os.path.relpath(self.vector, final) if self.vector else ""
+        base = _named(Path(self.config.base), final) if Path(self.config.base).exists() else self.config.base
+        vector = _named(self.vector, final) if self.vector else ""
         questions = drawn(made.questions, parts, self.config.per_document)
-        return write(folder, self.name, passages, parts, questions, {"base": base, "seeds": seeds, "vector": vector})
+        settings = {"base": base, "seeds": seeds, "vector": vector, "alone": self.alone}
+        return write(folder, self.name, passages, parts, questions, settings)
+
+
+def _named(path: Path, folder: Path) -> str:
+    """A path as a study in `folder` names it: from there if both lie in this workspace, which may be moved or copied."""
+    path, inside = path.resolve(), runs.workspace()
+    together = path.is_relative_to(inside) and folder.is_relative_to(inside)
+    return os.path.relpath(path, folder) if together else str(path)
 
 
 @with_settings("study")
@@ -109,20 +123,16 @@ def command(
 
     With --vector the question is another: does a skill made before help on these documents? Then all of them are target.
     """
-    from ..ingest import collect, warn_skipped
-
-    out = out or Path(f"{folder[0].resolve().name}-study")
+    first = folder[0].resolve()
+    out = out or Path(f"{first.stem if first.is_file() else first.name}-study")
     if source and vector:
         raise UsageError("--source and --vector exclude each other", "with a skill made before nothing is practised on")
     ingest = _train.ingest_config(config_file)
-    with output.progress("reading", "files") as progress:
-        found = collect(folder, ingest, strict, progress)
-    warn_skipped(found)
+    passages, alone = _read(folder, ingest, strict, bool(vector))
     base, skill = models.resolve(config.base), _lineage.skill(vector) if vector else None
     if skill:
         _check_fit(skill, base.path)
-    work = Work(config, out.resolve().name.removesuffix("-study") or "study", skill, tuple(source or ()))
-    passages = [passage for passage in found.passages if passage.kind == "passage"]
+    work = Work(config, out.resolve().name.removesuffix("-study") or "study", skill, tuple(source or ()), alone)
     extra = {"docs": [str(path.resolve()) for path in folder], "model": model, "vector": str(skill or ""), "name": name}
     may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run)
     may |= {"keep_partial": False, "also": {"ingest": ingest}}
@@ -139,8 +149,29 @@ def command(
         kept = _reduced(passages, choice)
         made = _questions(kept, model, config, config_file)
         file = work.write(place, kept, made, choice.seeds, out.resolve())
-        run.metrics(**_facts(file, work.parts(kept), plan, choice, passages, model))
+        facts = _facts(file, work.parts(kept), plan, choice, passages, model)
+        run.metrics(**facts, parts_of=work.alone)
     _report(runs.read(run.final), out / file.name, plan, work, as_json)
+
+
+def _read(folder: Sequence[Path], config: IngestConfig, strict: bool, has_skill: bool) -> tuple[list[Passage], str]:
+    """The passages, and the name of their document if there is one alone: they are then named by its parts."""
+    from ..ingest import collect, warn_skipped
+    from ..study import sections
+
+    def read(config: IngestConfig) -> tuple[Collection, list[Passage]]:
+        with output.progress("reading", "files") as progress:
+            found = collect(folder, config, strict, progress)
+        return found, [passage for passage in found.passages if passage.kind == "passage"]
+
+    found, passages = read(config)
+    alone = sections.alone(passages)
+    if alone and (length := sections.length(passages, config.max_chars)) < config.max_chars:
+        found, passages = read(dataclasses.replace(config, max_chars=length))
+    warn_skipped(found)
+    if not alone or (has_skill and len(passages) < sections.FEWEST):
+        return passages, ""
+    return sections.parted(passages), alone
 
 
 def _check_fit(skill: Path, base: Path) -> None:

@@ -70,7 +70,7 @@ def divided(passages: Sequence[Passage], share: float, patterns: Sequence[str], 
     if not source or not target:
         raise UsageError(
             f"{len(names)} document(s) cannot be divided into source and target",
-            "give it more documents (a long one by its chapters), or a skill made before: --vector FILE",
+            "--source and --share must leave some of them, or name a skill made before: --vector FILE",
         )
     return Parts(tuple(sorted(source)), tuple(sorted(target)), _dev(len(target), dev))
 
@@ -177,8 +177,8 @@ def write(
 ) -> Path:
     """The corpora, the questions and `NAME.toml` in `folder`; gives the study file.
 
-    `settings`: base, seeds, and `vector`, the path of a skill made before ('' for none). Raises `UsageError` if there is
-    nothing to ask about a part that needs it.
+    `settings`: base, seeds, `vector`, the path of a skill made before ('' for none), and `alone`, the document that all of them
+    are parts of ('' for none). Raises `UsageError` if there is nothing to ask about a part that needs it.
     """
     folder.mkdir(exist_ok=True)
     asked = dict(zip(("source", "target"), questions, strict=True))
@@ -200,7 +200,8 @@ def _study_file(name: str, parts: Parts, asked: Sequence[Mapping[str, Any]], set
     dev = min(parts.dev, max(0, documents - 2))
     template = "with_skill" if settings["vector"] else "whole"
     text = (resources.files(__package__) / f"init_{template}.toml").read_text(encoding="utf-8")
-    top = tomli_w.dumps({"title": name, "base": settings["base"]})
+    title = f"{name}: parts of one document" if settings["alone"] else name
+    top = tomli_w.dumps({"title": title, "base": settings["base"]})
     filled = text.replace("@top@", f"{top}seeds = {list(range(settings['seeds']))}")
     filled = filled.replace("@skill@", tomli_w.dumps({"file": settings["vector"]}).strip())
     filled = filled.replace("@dev@", f"dev = {dev / documents:.4f}" if dev else "dev = 0.0")

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from documents import pdf_bytes
 
 from pastcli import ingest
 from pastcli.config import IngestConfig
@@ -13,27 +14,6 @@ from pastcli.ingest.blocks import Block
 from pastcli.ingest.collect import collect
 from pastcli.ingest.decode import decode
 from pastcli.ingest.readers import READERS, format_of
-
-
-def pdf_bytes(lines, title="") -> bytes:
-    """A one-page PDF with a text layer (or none), written by hand."""
-    stream = "BT /F1 12 Tf 50 750 Td 14 TL " + " ".join(f"({line}) Tj T*" for line in lines) + " ET" if lines else ""
-    font = "<< /Font << /F1 5 0 R >> >>"
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources {font} >>",
-        f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-        f"<< /Title ({title}) >>",
-    ]
-    out, offsets = "%PDF-1.4\n", []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += f"{number} 0 obj\n{body}\nendobj\n"
-    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
-    trailer = f"trailer\n<< /Size 7 /Root 1 0 R /Info 6 0 R >>\nstartxref\n{len(out)}\n%%EOF\n"
-    return f"{out}xref\n0 7\n0000000000 65535 f \n{table}{trailer}".encode("latin-1")
 
 
 def read(path):

@@ -146,10 +146,10 @@ def test_an_interrupted_init_is_taken_up_as_its_hint_says(past, manuals, tiny_mo
     assert (workspace / "manuals-study" / "manuals.toml").is_file() and not list(partial.iterdir())
 
 
-def test_one_document_cannot_be_both(past, workspace, tiny_model):
+def test_one_short_document_cannot_be_both(past, workspace, tiny_model):
     (workspace / "one.txt").write_text(manual(1))
     done = past("study", "init", "one.txt", "--base", tiny_model, code=2)
-    assert "cannot be divided" in done.stderr and "--vector" in done.stderr
+    assert "too short to be divided" in done.stderr and "--vector" in done.stderr
 
 
 def test_nothing_to_ask_is_said_before_anything_is_written(past, workspace, tiny_model):
