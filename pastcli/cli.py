@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -196,7 +197,8 @@ def _nothing_empty(words: list[str]) -> None:
 
 def _told(error: BaseException) -> tuple[str, str | None, int]:
     """What is said of an error, what would mend it, and the exit code."""
-    from .files import is_full
+    from .diskspace import full, is_full
+    from .records import runs_dir
 
     if isinstance(error, PastError):
         return error.message, error.hint, error.exit_code
@@ -205,12 +207,9 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, _CommandLineError):
         where = getattr(error, "ctx", None)
         return error.format_message(), f"try: {where.command_path} --help" if where else None, error.exit_code
-    if isinstance(error, OSError) and is_full(error):
-        return (
-            f"no space left while writing{f': {error.filename}' if error.filename else ''}",
-            "free some space and run it again",
-            1,
-        )
+    if is_full(error):
+        told = full(error, [runs_dir(), Path.cwd()])
+        return told.message, told.hint, told.exit_code
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop from"):
         return (
             f"{str(error).removeprefix('Symlink loop from ')} is a link that leads back to itself",

@@ -59,6 +59,10 @@ class GateError(PastError):
     exit_code = 4
 
 
+class FullDisk(PastError):
+    """No room left, on a disk or in a quota: the message names the folder, the hint what goes on once there is room (exit code 1)."""
+
+
 class Interrupted(PastError):
     """Ctrl-C; the hint says how to continue (exit code 130)."""
 

@@ -165,25 +165,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether the system said that there is no room left, on a disk or in a quota."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-@contextlib.contextmanager
-def full_disk_named() -> Iterator[None]:
-    """Libraries tell of a full disk in errors of their own; all become one."""
-    try:
-        yield
-    except Exception as error:
-        if is_full(error) or os.strerror(errno.ENOSPC) in str(error):
-            again = "free some space and run the command again"
-            if isinstance(error, PastError) and "space" in (error.hint or ""):
-                again = error.hint or again  # who knows what can be resumed says so
-            raise PastError(f"no space left while writing: {error}", again) from error
-        raise
-
-
 # ---------------------------------------------------------------- locks
 
 

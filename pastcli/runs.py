@@ -19,9 +19,10 @@ from typing import Any, TypedDict
 from . import config as configs
 from . import output, publish
 from .destinations import allowed
+from .diskspace import full_disk_named
 from .environment import machine, same_command, versions
 from .errors import Interrupted, PastError
-from .files import fingerprint, full_disk_named, is_locked, locked, remove, size_of, writable, write_json
+from .files import fingerprint, is_locked, locked, remove, size_of, writable, write_json
 from .publish import recover
 from .records import Record, find, find_begun, newest, owner_of, read, records, runs_dir, workspace
 from .run import Run
@@ -96,13 +97,15 @@ def start(
     if dry_run:
         yield from _rehearsed(stage, config, _key(stage, config, extra), force, name, allow_stale)
         return
-    with full_disk_named(), _opened(stage, config, _key(stage, config, extra), resume, force, name) as run:
+    key = _key(stage, config, extra)
+    with full_disk_named(lambda: [runs_dir()]), _opened(stage, config, key, resume, force, name) as run:
         run.allow_stale = allow_stale
         try:
-            with open(run.dir / "config.toml", "a", encoding="utf-8") as file:
-                file.writelines("\n" + configs.to_toml(other, settings) for other, settings in (also or {}).items())
-            yield run
-            run.publish()
+            with full_disk_named(run.places):
+                with open(run.dir / "config.toml", "a", encoding="utf-8") as file:
+                    file.writelines("\n" + configs.to_toml(other, settings) for other, settings in (also or {}).items())
+                yield run
+                run.publish()
         except (KeyboardInterrupt, Interrupted) as stop:  # a stage run inside another reports the latter
             _settle(run, True, "interrupted")
             raise Interrupted("interrupted", f"to continue: {same_command()}") from stop

@@ -16,7 +16,7 @@ import typer
 
 from .. import config as configs
 from .. import models, narration, output, runs
-from ..errors import PastError
+from ..errors import FullDisk
 from ._behind import behind
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -250,12 +250,12 @@ def show_plan(
 
 
 def disk(place: Path, needed: int) -> dict[str, int]:
-    """The bytes that a plan will write at `place`, and what is free there now; raises `PastError` if that is less."""
+    """The bytes that a plan will write at `place`, and what is free there now; raises `FullDisk` if that is less."""
     standing = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
     free = shutil.disk_usage(standing).free
     if free < needed:
         message = f"{standing} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are needed"
-        raise PastError(message, "free some space, or write elsewhere: -o OUT, or -C WORKSPACE")
+        raise FullDisk(message, "free some space, or write elsewhere: -o OUT, or -C WORKSPACE")
     return {"disk_needed_bytes": needed, "disk_free_bytes": free}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
@@ -16,7 +15,6 @@ import pytest
 import pastcli
 from pastcli import config, environment, records, runs
 from pastcli.errors import Interrupted, PastError, UsageError
-from pastcli.files import full_disk_named
 
 CONFIG = config.IngestConfig()
 
@@ -190,20 +188,6 @@ def test_a_failing_stage_leaves_nothing(workspace):
         run.external("out", workspace / "deep" / "out.txt").write_text("half")
         raise RuntimeError
     assert not runs.records(partial=True) and not leftovers(workspace / "deep")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-        RuntimeError("I/O error: No space left on device (os error 28)"),
-    ],
-)
-def test_a_full_disk_is_called_so_whoever_noticed(workspace, error):
-    with pytest.raises(PastError, match="no space left"), runs.start("ingest", CONFIG) as run:
-        run.external("out", workspace / "out.txt").write_text("half")
-        raise error
-    assert not runs.records(partial=True) and not leftovers(workspace)
 
 
 def test_output_in_an_impossible_place_is_a_usage_error(workspace):
@@ -447,27 +431,6 @@ def test_a_named_run_is_found_by_its_name_and_replaced_only_by_force(workspace):
     assert [record.id for record in runs.records()] == ["mine"]
     with pytest.raises(UsageError, match="cannot be the name"):
         named("../three", "three")
-
-
-@pytest.mark.parametrize(
-    "error, hint",
-    [
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "free some space and run the command again"),
-        (
-            RuntimeError("serializing: No space left on device (os error 28)"),
-            "free some space and run the command again",
-        ),
-        (
-            PastError("a checkpoint: No space left on device", "free some space, then --resume"),
-            "free some space, then --resume",
-        ),
-    ],
-)
-def test_a_full_disk_keeps_the_word_of_what_can_be_resumed(error, hint):
-    """A training whose second checkpoint found no room was said to be begun again."""
-    with pytest.raises(PastError, match="no space left while writing") as caught, full_disk_named():
-        raise error
-    assert caught.value.hint == hint
 
 
 def test_versions_are_those_that_the_packages_give():

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from pastcli import output
+from pastcli.diskspace import full, is_full
 from pastcli.errors import PastError
 from pastcli.runs import write_json
 
@@ -67,8 +68,8 @@ class Saver(TrainerCallback):
 def save(trainer: Any, folder: Path) -> None:
     """Weights, optimiser, schedule, random states and the trainer's own state as `folder/checkpoint-STEP`.
 
-    All processes call it; rank 0 writes what is not sharded, and the newest `KEEP` are kept. Raises `PastError` when
-    it cannot be written, and leaves nothing half-written under its final name.
+    All processes call it; rank 0 writes what is not sharded, and the newest `KEEP` are kept. Raises `FullDisk` or
+    `PastError` when it cannot be written, and leaves nothing half-written under its final name.
     """
     step, wait, main = trainer.state.global_step, trainer.accelerator.wait_for_everyone, trainer.args.should_save
     partial = folder / f".partial-{step}"
@@ -86,12 +87,12 @@ def save(trainer: Any, folder: Path) -> None:
             os.rename(partial, folder / f"checkpoint-{step}")
         wait()
     except Exception as error:  # OSError, torch's RuntimeError or safetensors' own type
+        what = f"checkpoint of step {step} cannot be written"
+        again = "run the same command with --resume, or raise --save-every"
+        told = full(error, [folder], f"free some space there and {again}", what) if is_full(error) else None
         shutil.rmtree(partial, ignore_errors=True)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise PastError(
-            f"checkpoint of step {step} cannot be written to {folder}: {reason}",
-            "free some space and run the same command with --resume, or raise --save-every",
-        ) from error
+        raise told or PastError(f"{what} to {folder}: {reason}", again) from error
     if main:
         for old in found(folder)[KEEP:]:
             shutil.rmtree(old, ignore_errors=True)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pastcli.api import TrainJob
-from pastcli.errors import PastError, UsageError
+from pastcli.diskspace import full, is_full
+from pastcli.errors import FullDisk, PastError, UsageError
 from pastcli.runs import write_json
 
 JOB, JOINED = "job.pickle", "joined.json"
@@ -64,6 +65,8 @@ def _leave() -> None:
 
 def tell(folder: Path, rank: int, error: BaseException) -> None:
     """Leave the error where `launch` looks; `lost` is one that says no more than that another worker is gone."""
+    if is_full(error) and not isinstance(error, FullDisk):
+        error = full(error, [folder])
     kind = type(error).__name__
     if isinstance(error, PastError):
         said = {"type": kind, "message": error.message, "hint": error.hint}
