@@ -1,7 +1,7 @@
 """The runs that a workspace has: what a manifest says, and finding runs by name, stage or product.
 
 Paths inside the workspace are kept relative to the run's directory, so that a workspace that was moved or copied works
-on its own files; other paths are absolute.
+on its own files, and what a Python package brings by that package's name; other paths are absolute.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from . import packaged
 from .errors import PastError, UsageError, reason
 from .hashing import hash_path
 from .regular import regular
@@ -33,8 +34,8 @@ def stored(path: Path, home: Path) -> str:
 
 def located(text: str, folder: Path) -> Path:
     """The path that the manifest of the run in `folder` keeps as `text`."""
-    path = Path(text)
-    if path.is_absolute():
+    path = packaged.located(text) or Path(text)
+    if path.is_absolute() or text.startswith(packaged.MARK):
         return path
     base = home_of(folder) if path.parts[:1] == ("..",) else folder
     return Path(os.path.normpath(base / path))

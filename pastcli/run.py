@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import output, publish
+from . import output, packaged, publish
 from .destinations import Claim, allowed, claim
 from .errors import UsageError, reason
 from .files import writable, write_json
@@ -54,7 +54,7 @@ class Run:
                 place = regular(Path(path)).resolve()
             except OSError as error:
                 raise UsageError(f"{path} cannot be read: {reason(error)}", "copy what it gives into a file") from None
-            entry["path"], entry["hash"] = stored(place, self.final), hash_path(place)
+            entry["path"], entry["hash"] = packaged.named(place) or stored(place, self.final), hash_path(place)
             before = self.manifest["inputs"].get(name, {}).get("hash", entry["hash"])
             if self.resumed and before != entry["hash"]:
                 raise UsageError(f"{path} has changed since {self.id} began", "start anew, without --resume")
@@ -112,6 +112,11 @@ class Run:
         temporary = publish.shelve(self.dir, self.manifest, name)
         self.save()
         return temporary
+
+    def places(self) -> list[Path]:
+        """The folders that the run writes to: its own, and those around what it makes elsewhere."""
+        entries = self.manifest["external"].values()
+        return [self.dir, *(located(entry["destination"], self.dir).parent for entry in entries)]
 
     def metrics(self, **values: Any) -> None:
         self.manifest["metrics"].update(values)

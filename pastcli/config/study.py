@@ -110,7 +110,7 @@ class Arm:
 
 TOP = {
     "title": "a name for the reports (default: the file's)",
-    "base": "the base model of everything: alias, path or hub id (default: smol)",
+    "base": "the base model of everything: alias, hub id, or path, from the file's folder or the current one (default: smol)",
     "seeds": "seeds of every training (default: 0 to 4)",
     "reference": "the arm the others are compared with (default: SFT)",
 }

@@ -28,7 +28,7 @@ class Graph(Nodes):
     def __init__(self, study: Study, folder: Path):
         super().__init__()
         self.study, self.folder = study, folder
-        self.base = models.resolve(study.base).path
+        self.base = models.resolve(study.base_model).path
         self.target = data.target(study, study.target, folder)
         self.domains = {name: data.target(study, part, folder) for name, part in study.targets.items()}
         self._sources: dict[str, data.Material] = {}

@@ -15,6 +15,7 @@ from ..config.setting import checked, finite
 from ..config.study import STAGE_TABLES, TOP, Arm, Part, Phase, Vector
 from ..config.study_tools import Arm as ToolsArm
 from ..errors import UsageError, reason
+from ..files import exists
 from ..regular import regular
 
 SFT_LIKE = ("imitation", "format")
@@ -25,6 +26,14 @@ class Staged:
     """A study file of any kind: what its tables make of the stages' settings."""
 
     tables: Mapping[str, Mapping[str, Any]]
+    base: str
+    folder: Path
+
+    @property
+    def base_model(self) -> str:
+        """The base as `models.resolve` takes it: a path that is there counts from the study file's folder, as documents do."""
+        beside = self.folder / self.base
+        return str(beside) if exists(beside) else self.base
 
     def stage(self, name: str, *changes: Mapping[str, Any] | None, seed: int | None = None) -> Any:
         """The config of a stage: default, then the file's table, then changes. [imitation] and [format] are SFT."""

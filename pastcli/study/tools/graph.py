@@ -35,7 +35,7 @@ class Graph(Nodes):
     def __init__(self, study: ToolsStudy, folder: Path):
         super().__init__()
         self.study, self.folder = study, folder
-        self.base = models.resolve(study.base).path
+        self.base = models.resolve(study.base_model).path
         self.data = materials(study, folder)
         self.asked = [Asked(name, s, self._arm(name, arm, s)) for s in study.seeds for name, arm in study.arms.items()]
 
