@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 STUDY = """
 title = "tiny"
 base = "{base}"
@@ -50,3 +52,27 @@ def records(name, count, questions=4):
         }
         for n in range(count)
     ]
+
+
+def a_study(folder, base, **changes):
+    from pastcli.study import load
+
+    text = STUDY.format(base=base)
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    (folder / "study.toml").write_text(text)
+    return load(folder / "study.toml")
+
+
+@contextlib.contextmanager
+def another_study_that_needs_all(study):
+    """Somebody is at work on the same study in the same workspace."""
+    from pastcli.study import load
+    from pastcli.study.claims import claimed
+    from pastcli.study.graph import Graph
+    from pastcli.study.store import Store
+
+    store = Store(study)
+    nodes = Graph(load(study / "study.toml"), store.data).nodes()
+    with claimed(nodes, store) as claim:
+        yield claim, nodes, store

@@ -1,0 +1,121 @@
+"""Which documents and questions a study uses: dev, held out, shared titles, kinds of texts, layouts of records."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from study_tools import a_study, records
+
+
+def test_dev_held_out_and_shared_titles(workspace, tiny_model):
+    from pastcli.study import data, strata
+
+    both = records("Velmora", 8)
+    (workspace / "source.json").write_text(json.dumps(both))
+    (workspace / "target.json").write_text(json.dumps(both[:2] + records("Harsk", 6)))
+    study = a_study(workspace, tiny_model)
+    source = data.source(study, study.source, workspace / "data")
+    target = data.target(study, study.target, workspace / "data")
+    assert len(source.documents) == 1 and not source.titles & target.titles and len(source.titles) == 6
+    seen = {json.loads(line)["id"] for line in source.practice.read_text().splitlines()}
+    held = {name for name, part in source.where.items() if part == "held-out"}
+    assert len(held) == 6 and not held & seen and len(seen) == 18
+    assert {name for name, part in source.where.items() if part == "practised"} <= seen
+    dev = {q.doc for q in target.questions if target.where[q.id] == "dev"}
+    test = {q.doc for q in target.questions if target.where[q.id] == "test"}
+    assert len(dev) == 2 and len(test) == 6 and not dev & test
+    found = strata.strata(study, target, source)
+    assert {one["template"] for one in found} == {"seen"}, "the same questions were practised"
+
+
+def test_rows_of_one_question_each_are_one_document_a_passage(workspace, tiny_model):
+    """Hugging Face's layout of SQuAD: `limit` counts passages, and the questions on one share its `doc`."""
+    from pastcli.study import data
+
+    nested = records("Velmora", 3)
+    flat = [
+        {
+            "id": f"{n}-{m}",
+            "title": one["title"],
+            "context": one["context"],
+            "question": q["question"],
+            "answers": {"text": [q["answer"]]},
+        }
+        for n, one in enumerate(nested)
+        for m, q in enumerate(one["questions"])
+    ]
+    (workspace / "source.json").write_text(json.dumps(flat))
+    (workspace / "target.json").write_text(json.dumps(flat))
+    study = a_study(workspace, tiny_model, **{"dev = 0.25": "limit = 2", "held_out = 0.25": "apart = false"})
+    target = data.target(study, study.target, workspace / "data")
+    assert target.counts["documents"] == 2 and target.counts["questions"] == 8
+    assert [question.doc for question in target.questions] == ["velmora-0-1"] * 4 + ["velmora-1-2"] * 4
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Who founded Velmora in 1583?", "Who founded Orrenby in 1648?", True),
+        ("Who is mayor of Velmora?", "Who founded Orrenby?", False),
+    ],
+)
+def test_a_template_is_a_question_without_its_names(one, other, same):
+    from pastcli.study.strata import template
+
+    assert (template(one) == template(other)) is same
+
+
+def test_kinds_choose_augmentations(workspace):
+    from pastcli.study.records import texts
+
+    record = {"augmentations": {"base.implications": ["a", "b"], "iter1.implications": ["c"], "base.self_qa": ["d"]}}
+    assert texts(record, ["*.implications:1"]) == ["a", "c"] and texts(record, ["base.*"]) == ["a", "b", "d"]
+
+
+def test_documents_may_be_several_files_of_records(workspace, tiny_model):
+    """`apart` and `kinds` hold over all of them; a file that nobody wrote texts about is used whole."""
+    from pastcli.study import data
+
+    written, plain = records("Velmora", 2), [*records("Orr", 3), {**records("Velmora", 1)[0], "title": "Harsk 0"}]
+    for one in written:
+        one["augmentations"] = {"base.implications": [f"{one['title']} is old."]}
+    (workspace / "source.json").write_text(json.dumps([*written, *records("Dunmere", 1)]))
+    (workspace / "pool.json").write_text(json.dumps(plain))
+    (workspace / "target.json").write_text(json.dumps([{**one, "title": "Harsk 0"} for one in records("Harsk", 4)]))
+    several = {'"source.json"': '["source.json", "pool.json"]\nkinds = ["base.*"]'}
+    study = a_study(workspace, tiny_model, **several)
+    source = data.source(study, study.source, workspace / "data")
+    rows = json.loads(source.documents[0].read_text())
+    assert [row["title"] for row in rows] == [one["title"] for one in [*written, *plain[:3]]]
+    assert [len(row["completions"]) for row in rows] == [1, 1, 0, 0, 0] and len({row["doc"] for row in rows}) == 5
+
+
+def test_tables_do_not_keep_the_next_stages_waiting(monkeypatch):
+    from pastcli.study import run
+
+    clock, written = iter([0.0, 2.0, 3.0, 19.9, 20.0, 21.0]), []
+    monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
+    sparing = run.sparing(lambda: written.append(1))
+    for _ in range(4):  # at 0 (it takes two seconds), 3, 19.9 and 20
+        sparing()
+    assert len(written) == 2
+
+
+def test_a_model_of_one_document_learns_what_the_model_of_all_learns_of_it(workspace, tiny_model):
+    """Headings, code and tables too: what they are stands beside the text, and goes with it."""
+    from pastcli.ingest import read_documents, training_texts
+    from pastcli.study import data
+
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    folder = workspace / "docs"
+    folder.mkdir()
+    (folder / "mill.md").write_text("# Mill\n\n## Its wheel\n\nIt turns.\n\n```\nturn(\n    1)\n```\n")
+    (workspace / "q.jsonl").write_text(json.dumps({"question": "What turns?", "answer": "wheel", "doc": "mill"}) + "\n")
+    changes = {'documents = "target.json"\ndev = 0.25': 'documents = "docs"\nquestions = "q.jsonl"\nsingle = true'}
+    study = a_study(workspace, tiny_model, **changes)
+    whole = data.target(study, study.target, workspace / "data")
+    [one] = data.singles(study, whole, workspace / "data")
+    learnt = training_texts(read_documents(one.documents))
+    assert learnt == training_texts(read_documents(whole.documents)) and "Mill\nIts wheel\nturn(\n    1)" in learnt
+    assert str(workspace) not in one.documents[0].read_text()

@@ -1,0 +1,191 @@
+"""The numbers: effects with their intervals, the words for them, and the table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pastcli.errors import MismatchError, UsageError
+
+
+def results(gains, seeds=5, docs=12, per=4, arms=None, rng_seed=0):
+    """A results document: SFT at random, each arm better by its gain (0 to 1 of the wrong answers turned right)."""
+    rng = np.random.default_rng(rng_seed)
+    items = [
+        {
+            "id": f"{d}-{q}",
+            "question": "?",
+            "answers": ["x"],
+            "doc": f"d{d}",
+            "part": "test" if d else "dev",
+            "template": "new",
+            "stated": "often" if d % 2 else "rarely",
+        }
+        for d in range(docs + 1)
+        for q in range(per)
+    ]
+    hard = np.repeat(rng.random(docs + 1), per)
+    arms = arms or {}
+    names = {"SFT": 0.0, **gains}
+    found = {name: {} for name in names}
+    for seed in range(seeds):
+        sft = (rng.random(len(items)) < 0.3 * hard).astype(float)
+        for name, gain in names.items():
+            got = np.where(rng.random(len(items)) < gain, 1.0, sft)
+            columns = {m: got.tolist() for m in ("exact", "contains", "f1")}
+            columns |= {
+                "prediction": ["x" if right else "y" for right in got],
+                "tokens": [3] * len(items),
+                "finish": ["stop"] * len(items),
+            }
+            found[name][str(seed)] = {"1": {"injection": {}, "answers": columns}}
+    base = {"about": "target", "model": "sft", "scale": 1.0, "control": "none", "against": "", "test": True}
+    told = {name: {**base, "test": name != "SFT", **arms.get(name, {})} for name in names}
+    return {
+        "title": "made up",
+        "study": {"arms": told, "reference": "SFT", "seeds": list(range(seeds))},
+        "items": {"target": items},
+        "arms": found,
+    }
+
+
+def test_an_effect_is_a_mean_over_seeds_of_differences_within_seeds():
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.3, "SFT + nothing": 0.0})
+    summary = summarise(document)
+    test = [i for i, item in enumerate(document["items"]["target"]) if item["part"] == "test"]
+    by_seed = []
+    for seed in range(5):
+        columns = [np.array(document["arms"][arm][str(seed)]["1"]["answers"]["f1"])[test] for arm in ("SFT + v", "SFT")]
+        by_seed.append((columns[0] - columns[1]).mean())
+    one = summary["effects"]["SFT + v"]["metrics"]["f1"]
+    assert one["mean"] == pytest.approx(np.mean(by_seed))
+    half = 2.7764451 * np.std(by_seed, ddof=1) / 5**0.5  # t of 4 degrees of freedom
+    assert (one["low"], one["high"]) == pytest.approx((one["mean"] - half, one["mean"] + half))
+    assert one["p"] == max(one["p_seeds"], one["p_documents"]) and one["p_holm"] == pytest.approx(2 * one["p"])
+    assert summary["effects"]["SFT + nothing"]["metrics"]["f1"]["mean"] == 0.0
+    assert summary["strata"]["SFT + v"]["stated: often"]["questions"] == 24
+    assert summary["scores"]["SFT"]["documents"] == 12 and summary["scores"]["SFT"]["questions"] == 48
+
+
+def test_the_level_of_a_model_that_was_not_trained_has_no_interval_over_seeds():
+    """The base answers the same at every seed: five copies of one number are no sample, and [x, x] is no interval."""
+    from pastcli.study import report
+    from pastcli.study.effects import summarise
+
+    document = results({"base": 0.1, "base + v": 0.3}, arms={"base": {"model": "base"}, "base + v": {"add": ["rl"]}})
+    summary = summarise(document)
+    base, added = summary["scores"]["base"], summary["scores"]["base + v"]
+    assert base["f1"]["low"] is None and len(base["f1"]["by_seed"]) == 1 and report.seeds_of(base) == "any"
+    assert added["f1"]["low"] is not None and report.seeds_of(added) == "5"
+    assert len(summary["effects"]["base"]["metrics"]["f1"]["by_seed"]) == 5, "SFT differs by seed, so does the effect"
+
+
+def test_the_sentence_says_what_the_numbers_carry_and_no_more():
+    from pastcli.study.effects import summarise
+    from pastcli.study.sentences import sentences
+
+    arms = {"SFT + random": {"control": "random", "test": False}}
+    document = results({"SFT + v": 0.3, "SFT + w": 0.0, "SFT + random": 0.0}, arms=arms)
+    said = {text.split(":")[0]: text for text in sentences(document, summarise(document))}
+    assert "A gain is shown on contains and F1" in said["SFT + v"]
+    assert "No gain is shown" in said["SFT + w"]
+    assert "within 1 point of zero" in said["Control SFT + random"]
+    del document["arms"]["SFT + w"]["4"]
+    document["arms"]["SFT + random"] = {}
+    said = sentences(document, summarise(document))
+    assert "Not finished: SFT + w (4 of 5 seeds)." in said and "Declared and not run: SFT + random." in said
+    alone = results({"SFT + v": 0.5}, seeds=1)
+    assert "no claim" in sentences(alone, summarise(alone))[0]
+
+
+def test_a_gain_of_one_lucky_seed_or_one_document_is_no_claim():
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.0})
+    columns = document["arms"]["SFT + v"]["0"]["1"]["answers"]
+    columns["f1"] = [1.0] * len(columns["f1"])
+    assert summarise(document)["effects"]["SFT + v"]["metrics"]["f1"]["p"] > 0.2
+    document = results({"SFT + v": 0.0})
+    for seed in range(5):
+        columns = document["arms"]["SFT + v"][str(seed)]["1"]["answers"]
+        columns["f1"] = [1.0 if 4 <= i < 8 else value for i, value in enumerate(columns["f1"])]
+    assert summarise(document)["effects"]["SFT + v"]["metrics"]["f1"]["p"] > 0.2
+
+
+def test_the_source_is_asked_by_what_was_practised_and_what_was_held_out():
+    from pastcli.study.effects import summarise
+
+    document = results({"source: v": 0.0}, arms={"source: v": {"about": "source", "against": "source: SFT"}})
+    document["items"]["source"] = [
+        {**item, "part": "practised" if i % 2 else "held-out"} for i, item in enumerate(document["items"]["target"])
+    ]
+    document["arms"]["source: SFT"] = json.loads(json.dumps(document["arms"]["source: v"]))
+    document["study"]["arms"]["source: SFT"] = {**document["study"]["arms"]["source: v"], "against": "", "test": False}
+    for scales in document["arms"]["source: v"].values():
+        answers = scales["1"]["answers"]
+        answers["f1"] = [
+            1.0 if i % 2 else value for i, value in enumerate(answers["f1"])
+        ]  # what RL practised, and no more
+    strata = summarise(document)["strata"]["source: v"]
+    assert strata["part: practised"]["f1"]["mean"] > 0.5 and strata["part: held-out"]["f1"]["mean"] == 0.0
+    assert "source: SFT" not in summarise(document)["effects"], "SFT is asked other questions"
+
+
+def test_a_scale_is_chosen_on_dev_questions_alone():
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.0}, arms={"SFT + v": {"scale": [0.5, 1.0]}})
+    for scales in document["arms"]["SFT + v"].values():
+        scales["0.5"] = json.loads(json.dumps(scales["1"]))
+        scales["1"]["answers"]["f1"] = [0.0] * 4 + [1.0] * 48  # best on the test questions, worst on dev
+        scales["0.5"]["answers"]["f1"] = [1.0] * 4 + [0.0] * 48
+    summary = summarise(document)
+    assert summary["scales"]["SFT + v"]["scale"] == "0.5" and summary["scores"]["SFT + v"]["f1"]["mean"] == 0.0
+
+
+def test_against_the_better_of_two_is_the_harder_claim():
+    from pastcli.study.effects import summarise
+
+    document = results({"a": 0.1, "b": 0.5, "v": 0.3}, arms={"v": {"against": "a|b"}})
+    assert summarise(document)["effects"]["v"]["metrics"]["f1"]["against"] == "b"
+
+
+def test_the_table_and_the_json_agree(tmp_path):
+    from pastcli.study import report
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.3})
+    document["summary"] = {**summarise(document), "sentences": ["So."]}
+    document["study"] |= {
+        "base": "smol",
+        "overlap": {"titles": 0, "templates_seen": 0, "questions": 52},
+        "source": {"counts": {"documents": 3, "questions": 9}},
+        "target": {"counts": {"documents": 13}},
+        "settings": {
+            "sft": {"epochs": 2.0, "lr": 1e-4},
+            "rl": {"steps": 2, "prompts_per_step": 3, "num_generations": 4, "max_new_tokens": 4, "lr": 1e-3},
+        },
+    }
+    document |= {"seconds": {"sft": 1.0}, "versions": {"past": "0"}, "machine": {"platform": "here"}}
+    report.write(document, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(document))
+    one = document["summary"]["effects"]["SFT + v"]["metrics"]["f1"]
+    assert f"{one['mean']:+.3f} [{one['low']:+.3f}" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "effects.png").stat().st_size > 1000
+    again = report.refreshed(tmp_path / "results.json")
+    assert again["summary"]["effects"]["SFT + v"] == document["summary"]["effects"]["SFT + v"]
+    forged = json.loads((tmp_path / "results.json").read_text())
+    forged["arms"]["SFT + v"]["0"]["1"]["answers"]["f1"][5] += 0.5
+    (tmp_path / "forged.json").write_text(json.dumps(forged))
+    with pytest.raises(MismatchError, match="not what its prediction earns"):
+        report.refreshed(tmp_path / "forged.json")
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter"
+    made = report.into(page, [("r.json", document)])
+    assert made.startswith("before") and made.endswith("after") and "old" not in made and "## made up" in made
+    assert report.into(made, [("r.json", document)]) == made
+    with pytest.raises(UsageError, match="no place"):
+        report.into("nothing", [])

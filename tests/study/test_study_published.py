@@ -1,0 +1,88 @@
+"""The studies of this repository: results that are what their items say, files that can be read, data that is what it is called."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import QUICKSTART, ROOT
+
+
+@pytest.mark.parametrize(
+    "results", sorted((ROOT / "docs" / "results").glob("*/results.json")), ids=lambda p: p.parent.name
+)
+def test_of_every_published_study_it_can_be_told_what_its_runs_were_measured_to_do(results):
+    """Whatever its kind: arms of documents and of tools, factors, scales chosen by dev questions, vectors never declared."""
+    from pastcli.study.measured import told
+
+    document = json.loads(results.read_text(encoding="utf-8"))
+    arms = document["study"]["arms"]
+    made = {arm: {"0": {"1": {"models": ["m"], "vectors": ["v"] * len(arms[arm]["add"])}}} for arm in document["arms"]}
+    found = told(document, made)
+    assert any(arm["test"] for arm in found["arms"])
+    assert all(name in found["vectors"] and factor for arm in found["arms"] for name, factor in arm["add"])
+    assert all(len(arm["add"]) == len(arm["runs"]["0"]["vectors"]) for arm in found["arms"])
+
+
+def test_the_results_of_the_repository_are_what_their_items_say():
+    """docs/RESULTS.md holds exactly what `past study report` makes of the JSON beside it."""
+    from pastcli.study import report
+
+    page = (ROOT / "docs" / "RESULTS.md").read_text()
+    files = sorted((ROOT / "docs" / "results").glob("*/results.json"))
+    studies = [(str(file.relative_to(ROOT / "docs")), report.refreshed(file)) for file in files]
+    assert report.into(page, studies) == page
+
+
+def test_the_quickstart_target_shares_no_question_template_with_the_source():
+    """The mirrored documents do, and are a stratum of their own: 44 of their 96 questions occur word for word."""
+    from pastcli.ingest import read_questions
+    from pastcli.study.strata import template, templates
+
+    source = read_questions(QUICKSTART / "source_questions.jsonl")
+    target = read_questions(QUICKSTART / "target_questions.jsonl")
+    mirrored = read_questions(QUICKSTART / "mirrored_questions.jsonl")
+    seen = templates(source)
+    assert len(target) == 96 == len(mirrored) and len({question.doc for question in target}) == 12
+    assert not seen & templates(target)
+    assert sum(template(question.question, question.doc) in seen for question in mirrored) >= 44
+    bags = [set(text.split()) for text in seen]
+    close = [
+        max(len(words & bag) / len(words | bag) for bag in bags)
+        for words in (set(t.split()) for t in templates(target))
+    ]
+    assert max(close) < 0.75 and np.mean(close) < 0.45, "nor nearly one"
+
+
+def test_the_quickstart_answers_stand_in_their_documents():
+    from pastcli import qa
+    from pastcli.ingest import read_documents, read_questions
+
+    for part in ("source", "target", "mirrored"):
+        texts = {}
+        for passage in read_documents([QUICKSTART / "docs" / part]):
+            texts[passage.doc] = texts.get(passage.doc, "") + " " + qa.normalize(passage.text)
+        for question in read_questions(QUICKSTART / f"{part}_questions.jsonl"):
+            assert any(qa.contains(texts[question.doc], [answer]) for answer in question.answers), question.id
+
+
+def test_every_study_file_of_the_repository_can_be_read():
+    from pastcli.study import load
+    from pastcli.study.tools import spec
+
+    files = list((ROOT / "examples" / "studies").glob("*.toml"))
+    assert len(files) >= 5
+    assert all((spec.load if spec.is_of_tools(file) else load)(file).arms for file in files)
+
+
+def test_the_levers_are_turned_one_at_a_time():
+    """Every vector starts from a model with the same answer format as the targets: else the format would be a second lever."""
+    from pastcli.study import load
+    from pastcli.study.spec import added
+
+    study = load(ROOT / "examples" / "studies" / "squad_levers.toml")
+    used = {name for arm in study.arms.values() for name, _ in added(arm)}
+    formats = {tuple(study.stage("sft", study.vectors[name].sft).mix) for name in used}
+    assert len(used) >= 8 and formats == {("qa",)}
+    assert {tuple(study.stage("sft", arm.sft).mix) for arm in study.arms.values()} == {("qa",)}
