@@ -1,15 +1,17 @@
-"""What `past eval` comes to, in words: the models that were asked about, and their controls.
+"""What a measurement comes to, in words: `past eval` with the models that were asked about and their controls, `past agent`,
+`past probe-orthogonality`.
 
-Pure functions of the document of an eval run, as those of `narration`.
+Pure functions of the document of such a run, as those of `narration`.
 """
 
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from .narration import Closing, number
+from .narration import FEW_QUESTIONS, Closing, number
 from .words import counted
 
 SHOWN = 0.05
@@ -83,3 +85,43 @@ def _needed(found: Mapping[str, Any], units: int) -> int | None:
     spread = (found["high"] - found["low"]) / 2 / 1.96 * math.sqrt(units)
     needed = math.ceil((1.96 + 0.84) ** 2 * spread**2 / 0.05**2)
     return needed if needed > units else None
+
+
+def attempted(summary: Mapping[str, Any], run: str) -> Closing:
+    """The words after `past agent`: how many queries were solved, and whether that is more than a program without a model does.
+    `summary` is the run's."""
+    queries, solved, floor = summary["queries"], summary["sopr"], (summary.get("know_nothing") or {}).get("sopr")
+    page = f"past runs report {run}"
+    if solved is None:
+        said = f"no answer to {counted(queries, 'queries')} could be graded: --tasks FILE says what is expected, or --judge llm asks a model"
+        return Closing(said, page)
+    low, high = summary["sopr_low"], summary["sopr_high"]
+    said = f"{solved:.0%} of {counted(queries, 'queries')} solved [{low:.0%}, {high:.0%}]"
+    if not summary["calls"]:
+        return Closing(
+            f"{said}, and nothing was called: the model does not know the form", f"past agent --replay {run}"
+        )
+    if number(floor):
+        more = "more" if low > floor else "fewer" if high < floor else "not shown to be more"
+        said += f", {more} than the {floor:.0%} of a program that knows nothing"
+    if queries < FEW_QUESTIONS:
+        said += f". {counted(queries, 'queries').capitalize()} tell little; another model on the same ones tells what is the model's"
+    return Closing(said, page)
+
+
+def probed(verdict: str, sft: str, rl: str) -> Closing:
+    """The words after `past probe-orthogonality`: its verdict, and how the change between the two is lifted out."""
+    return Closing(
+        verdict.rstrip("."), shlex.join(["past", "extract", "--sft", sft, "--rl", rl, "-o", "skill.safetensors"])
+    )
+
+
+def inspected(document: Mapping[str, Any]) -> Closing:
+    """The words after `past inspect FILE`; `document` is what it shows of the skill."""
+    model, warned = document["model"], len(document["warnings"])
+    fits = f"it can be added to any {model['architecture']} model grown from the base it was taken over"
+    doubt = f"; {counted(warned, 'warnings')} above say what is not certain" if warned else ""
+    return Closing(
+        f"{fits}{doubt}; whether it helps there, `past eval` tells",
+        shlex.join(["past", "inject", "--vector", document["path"]]),
+    )

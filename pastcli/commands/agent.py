@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import output, registry, runs
+from .. import output, registry, runs, verdict
 from ..config import AgentConfig
 from ..errors import UsageError
 from . import _adapter_base
@@ -26,6 +26,7 @@ from ._options import (
     Json,
     Name,
     Resume,
+    close,
     complete_model,
     disk,
     finished_before,
@@ -274,8 +275,10 @@ def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> No
             show_episodes(record.made("transcript"), config.observation_chars)
         _table(summary, f"run {record.id}: transcript, summary and ToolEval answers in {record.path}")
 
-    document = {"run": record.id, "outputs": outputs, "seconds": record.manifest["seconds"], **summary}
+    end = verdict.attempted(summary, record.id)
+    document = {"run": record.id, "outputs": outputs, "seconds": record.manifest["seconds"], **summary, **vars(end)}
     output.emit(document, as_json, human)
+    close(end, as_json)
 
 
 def _table(summary: dict[str, Any], caption: str) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import output
+from .. import output, verdict
 from . import _lineage, _skill_list
-from ._options import Json
+from ._options import Json, close
 
 if TYPE_CHECKING:
     from ..vectors.files.skill import Skill
@@ -53,7 +53,10 @@ def command(
         }
         for name, part in skill.parts.items()
     ]
-    output.emit({**document, "tensors": listed}, as_json, lambda: _show(document, listed if tensors else []))
+    end = verdict.inspected(document)
+    whole = {**document, "tensors": listed, **vars(end)}
+    output.emit(whole, as_json, lambda: _show(document, listed if tensors else []))
+    close(end, as_json)
 
 
 def _document(skill: Skill) -> dict[str, Any]:

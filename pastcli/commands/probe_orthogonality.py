@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import config as configs
-from .. import output, qa, runs
+from .. import narration, output, qa, runs, verdict
 from ..config import ProbeConfig
 from ..errors import UsageError
 from . import _estimates as estimates
@@ -24,6 +24,7 @@ from ._options import (
     Json,
     Name,
     Resume,
+    close,
     disk,
     finished_before,
     show_plan,
@@ -113,7 +114,18 @@ def command(
         output.warn(warning)
     record = runs.read(run.final)
     places = record.outputs()
-    output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: _show(measured, places))
+    end = _closing(record, document)
+    output.emit(
+        {"run": record.id, "outputs": places, **document, **vars(end)}, as_json, lambda: _show(measured, places)
+    )
+    close(end, as_json)
+
+
+def _closing(record: runs.Record, document: dict[str, Any]) -> narration.Closing:
+    """The models are named by the runs that made them, or as paths."""
+    inputs = record.manifest["inputs"]
+    sft, rl = (inputs[role].get("run") or str(record.input(role)) for role in ("sft", "rl"))
+    return verdict.probed(document["verdict"], sft, rl)
 
 
 def _plan(paths: dict[str, Path], texts: list[str], known: list[str], config: ProbeConfig) -> dict[str, Any]:
@@ -139,8 +151,10 @@ def _show_again(record: runs.Record, as_json: bool) -> None:
     places = record.outputs()
     for warning in document.get("warnings", []):
         output.warn(warning)
-    brief = {"run": record.id, **places, "verdict": document["verdict"]}
-    output.emit({"run": record.id, "outputs": places, **document}, as_json, lambda: output.pairs(brief))
+    end = _closing(record, document)
+    whole = {"run": record.id, "outputs": places, **document, **vars(end)}
+    output.emit(whole, as_json, lambda: output.pairs({"run": record.id, **places}))
+    close(end, as_json)
 
 
 def _probe(
@@ -227,7 +241,6 @@ def _show(measured: Probe, places: dict[str, str]) -> None:
         from ..vectors.probe import interference
 
         output.table("on real inputs", ("measure", "value"), interference.summary(measured.interference).items())
-    output.line(report.verdict(measured))
     if measured.geometry is not None:
         from ..vectors.probe import geometry_report
 

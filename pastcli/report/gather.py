@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -162,7 +163,7 @@ def _settings(record: runs.Record) -> Folded:
     """How a run was made: enough to make it again."""
     of = record.manifest
     rows = list(_rows(record))
-    typed = shlex.join(["past", *map(str, of.get("argv", [""])[1:])])
+    typed = shlex.join(["past", *(_here(str(word)) for word in of.get("argv", [""])[1:])])
     measured = [[name, _text(value)] for name, value in of.get("metrics", {}).items()]
     blocks: list[Block] = [Words([typed]), Table(("", "name", "value"), rows)]
     blocks += [Table(("measured", "value"), measured)] if measured else []
@@ -180,4 +181,10 @@ def _rows(record: runs.Record) -> Iterator[list[Any]]:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else _here(str(value))
+
+
+def _here(text: str) -> str:
+    """What lies in the workspace as seen from there: the page is read elsewhere, and the workspace may be moved."""
+    place = str(runs.workspace())
+    return os.path.relpath(text, place) if text == place or text.startswith(place + os.sep) else text

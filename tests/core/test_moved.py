@@ -82,7 +82,7 @@ def test_manifests_of_before_are_read_and_nothing_in_the_workspace_names_the_old
     past("-C", trained, "extract", "--sft", trained / "base", "--rl", "one", "--name", "skill")
     past("-C", trained, "inject", "--vector", "skill", "--target", "one", "--name", "made")
     past("-C", trained, "eval", *ask, "--model", "a=one", "--model", "b=made", "--name", "told")
-    past("-C", trained, "runs", "report", "-o", trained / "report.md")
+    past("-C", trained, "runs", "report", "told", "-o", trained / "report.md")
     text = " ".join(f"The bridge {n} over a river founded in {1500 + n}." for n in range(120))
     (trained / "manual.txt").write_text(text)
     skill = trained / "runs" / "skill" / "skill.safetensors"

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import stills
 
 WORKER = "past_hf.training.worker"
 PIDS = "DYING_PIDS"
@@ -26,7 +27,10 @@ PIDS = "DYING_PIDS"
 
 
 def prepare() -> None:
-    """Of `python -m pastcli`: die there, or start workers that do."""
+    """Of `python -m pastcli`: die there, or start workers that do; or keep what a kill at each step would leave."""
+    if "STILLS" in os.environ:
+        stills.begin(Path(os.environ["STILLS"]), Path.cwd())
+        return
     if "DYING_RANK" not in os.environ:
         _die_after(*os.environ["DYING"].split())
         return

@@ -36,6 +36,7 @@ HARMLESS = (
     "SHLVL",
     "COVERAGE_",
     "DYING",
+    "STILLS",
     "_",
 )
 """Variables that no library reads while it is imported: with any other difference a command starts from nothing."""
@@ -170,7 +171,9 @@ class Cold:
 def cold(words: list[str], environment: dict[str, str], cwd: str, timeout: float):
     """`Forks.begun` where the server is of no use."""
     place = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    program = [str(Path(__file__).with_name("dying.py"))] if "DYING" in environment else ["-m", "pastcli"]
+    program = (
+        [str(Path(__file__).with_name("dying.py"))] if {"DYING", "STILLS"} & environment.keys() else ["-m", "pastcli"]
+    )
     with subprocess.Popen([sys.executable, *program, *words], env=environment, cwd=cwd, **place) as process:
         try:
             yield Cold(process, timeout)
@@ -285,7 +288,7 @@ def command(words: list[str], environment: dict[str, str], cwd: str, streams: li
         import coverage
 
         coverage.process_startup(force=True)
-    if "DYING" in environment:
+    if {"DYING", "STILLS"} & environment.keys():
         dying.prepare()
     try:
         runpy.run_module("pastcli", run_name="__main__", alter_sys=True)
