@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class Run:
             except OSError as error:
                 raise UsageError(f"{path} cannot be read: {reason(error)}", "copy what it gives into a file") from None
             entry["path"], entry["hash"] = packaged.named(place) or stored(place, self.final), hash_path(place)
+            if os.path.isabs(str(extra.get("model", ""))):  # named by nothing but where it is
+                entry["model"] = entry["path"]
             before = self.manifest["inputs"].get(name, {}).get("hash", entry["hash"])
             if self.resumed and before != entry["hash"]:
                 raise UsageError(f"{path} has changed since {self.id} began", "start anew, without --resume")
