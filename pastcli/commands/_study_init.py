@@ -15,7 +15,7 @@ import typer
 
 from .. import config as configs
 from .. import models, narration, output, runs
-from ..config import IngestConfig, StudyConfig
+from ..config import StudyConfig
 from ..errors import UsageError
 from . import _lineage, _train
 from ._options import (
@@ -32,11 +32,11 @@ from ._options import (
     show_plan,
     with_settings,
 )
+from ._study_documents import documents
 from ._writing import make, writer
 
 if TYPE_CHECKING:
     from ..api import Passage
-    from ..ingest import Collection
     from ..ingest.generate import Made
     from ..study.init import Choice, Parts
 
@@ -128,7 +128,7 @@ def command(
     if source and vector:
         raise UsageError("--source and --vector exclude each other", "with a skill made before nothing is practised on")
     ingest = _train.ingest_config(config_file)
-    passages, alone = _read(folder, ingest, strict, bool(vector))
+    passages, alone = documents(folder, ingest, strict, bool(vector))
     base, skill = models.resolve(config.base), _lineage.skill(vector) if vector else None
     if skill:
         _check_fit(skill, base.path)
@@ -154,26 +154,6 @@ def command(
     _report(runs.read(run.final), out / file.name, plan, work, as_json)
 
 
-def _read(folder: Sequence[Path], config: IngestConfig, strict: bool, has_skill: bool) -> tuple[list[Passage], str]:
-    """The passages, and the name of their document if there is one alone: they are then named by its parts."""
-    from ..ingest import collect, warn_skipped
-    from ..study import sections
-
-    def read(config: IngestConfig) -> tuple[Collection, list[Passage]]:
-        with output.progress("reading", "files") as progress:
-            found = collect(folder, config, strict, progress)
-        return found, [passage for passage in found.passages if passage.kind == "passage"]
-
-    found, passages = read(config)
-    alone = sections.alone(passages)
-    if alone and (length := sections.length(passages, config.max_chars)) < config.max_chars:
-        found, passages = read(dataclasses.replace(config, max_chars=length))
-    warn_skipped(found)
-    if not alone or (has_skill and len(passages) < sections.FEWEST):
-        return passages, ""
-    return sections.parted(passages), alone
-
-
 def _check_fit(skill: Path, base: Path) -> None:
     """Raise `MismatchError` if a skill made before cannot be used on models of this base."""
     from ..vectors.inject import check_fit
@@ -191,10 +171,12 @@ def _reduced(passages: Sequence[Passage], choice: Choice) -> list[Passage]:
 def _questions(passages: Sequence[Passage], model: str | None, config: StudyConfig, file: Path | None) -> Made:
     """Questions with short answers on every passage: by the model, else gaps in the documents' sentences."""
     from ..ingest.generate import plan
+    from ..study.init import asked_about
 
     settings = dataclasses.replace(configs.resolve("generate", {}, file), backend=config.backend)
     who, path = writer(model, config.backend)
-    requests = plan(passages, ["self_qa" if model else "cloze"], 1, None)
+    about = asked_about(passages, config.per_document)
+    requests = plan(about, ["self_qa" if model else "cloze"], 1, None)
     return make(requests, settings, path or model, who)
 
 

@@ -112,12 +112,13 @@ def command(
                 run.add_output("figures", folder)
     for warning in measured.warnings:
         output.warn(warning)
-    record = runs.read(run.final)
-    places = record.outputs()
-    end = _closing(record, document)
-    output.emit(
-        {"run": record.id, "outputs": places, **document, **vars(end)}, as_json, lambda: _show(measured, places)
-    )
+    _report(runs.read(run.final), measured, document, as_json)
+
+
+def _report(record: runs.Record, measured: Probe, document: dict[str, Any], as_json: bool) -> None:
+    places, end = record.outputs(), _closing(record, document)
+    whole = {"run": record.id, "outputs": places, **document, **vars(end)}
+    output.emit(whole, as_json, lambda: _show(measured, places))
     close(end, as_json)
 
 

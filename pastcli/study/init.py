@@ -26,6 +26,9 @@ from .data import DRAW
 
 SENTENCE_ENDS = (".", "?", "!", "。", "？")
 
+ASKED = 8
+"""Passages that are asked about for each question that a document may have."""
+
 FEWEST = 6
 """Documents below which a trial shortens them rather than leave more of them out."""
 
@@ -149,6 +152,25 @@ def _largest(
         else:
             high = middle - 1
     return choice(low)
+
+
+def asked_about(passages: Sequence[Passage], most: int) -> list[Passage]:
+    """Passages enough of each document to draw `most` questions on it from: a log of ten thousand needs none on each."""
+    by_document: dict[str, list[int]] = {}
+    for number, passage in enumerate(passages):
+        by_document.setdefault(passage.doc, []).append(number)
+    dice = random.Random(DRAW)
+    kept = {n for found in by_document.values() for n in dice.sample(found, min(ASKED * most, len(found)))}
+    return [passage for number, passage in enumerate(passages) if number in kept]
+
+
+def largest(passages: Sequence[Passage]) -> tuple[str, float]:
+    """The document with the most text, and its share of all of it."""
+    sizes = Counter[str]()
+    for passage in passages:
+        sizes[passage.doc] += len(passage.text)
+    name, size = sizes.most_common(1)[0]
+    return name, size / sizes.total()
 
 
 def drawn(questions: Sequence[Mapping[str, Any]], parts: Parts, most: int) -> tuple[list[Any], list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 from hypothesis import given
@@ -287,3 +288,21 @@ def test_prompts_can_be_had_and_changed(past, past_json, docs, workspace):
         "generate", "docs", "--kind", "self_qa", "--model", "s.json", "--backend", "echo", "--prompts", "mine", code=2
     )
     assert "{text}" in done.stderr
+
+
+@pytest.mark.parametrize("near", [0.3, 0.8, 1.0])
+def test_near_repeats_are_those_that_comparing_each_with_all_finds(near):
+    """The index that spares most comparisons leaves none out: texts of few words, and changed copies of them."""
+    dice = random.Random(1)
+    seen, kept = checks.Seen(near), []
+    texts = []
+    for _ in range(600):
+        words = dice.choice(texts).split() if texts and dice.random() < 0.6 else dice.choices("abcdefgh", k=20)
+        words = [dice.choice("abcdefgh") if dice.random() < 0.1 else word for word in words]
+        texts.append(" ".join(words))
+        triples = {tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
+        repeat = any(len(triples & other) >= near * len(triples | other) for other in kept)
+        assert bool(seen.add(texts[-1])) == (repeat or texts[-1] in texts[:-1])
+        if not repeat:
+            kept.append(triples)
+    assert 20 < len(kept) < 590

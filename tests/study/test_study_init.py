@@ -236,3 +236,20 @@ def test_a_study_without_a_source_says_what_needs_one(past, workspace):
 
 def test_no_study_to_run(past, workspace):
     assert "past study init FOLDER" in past("study", "run", code=2).stderr
+
+
+def test_a_log_among_manuals_is_pointed_at_and_asked_about_no_more_than_is_drawn(past, manuals, tiny_model, workspace):
+    """A real folder had one of 30 MB: 12,873 passages were asked about, and each question held against all before it."""
+    from pastcli.api import Passage
+    from pastcli.study.init import asked_about
+
+    lines = (
+        f"The river {n} worker {n % 7} jumps over the bridge {n * n} while {n + 3} wizards brew.\n" for n in range(4000)
+    )
+    (manuals / "big.log").write_text("".join(lines))
+    done = past("study", "init", "manuals", "--base", tiny_model, "--dry-run", timeout=120)
+    assert "big alone is 9" in done.stderr and "leave it out" in done.stderr
+    passages = [Passage(f"{doc}#{n}", doc, "", "x") for doc, count in (("a", 3), ("b", 900)) for n in range(count)]
+    kept = asked_about(passages, 5)
+    assert [one.id for one in kept[:3]] == ["a#0", "a#1", "a#2"] and len(kept) == 3 + 40
+    assert kept == asked_about(passages, 5) and kept == sorted(kept, key=lambda one: passages.index(one))

@@ -6,6 +6,7 @@ the passage does not have), what leans on a passage that the reader will not see
 
 from __future__ import annotations
 
+import math
 import re
 
 from ... import qa
@@ -72,6 +73,7 @@ class Seen:
 
     def __init__(self, near: float = NEAR):
         self._near, self._exact, self._shingles = near, set[str](), list[frozenset[str]]()
+        self._index: dict[str, list[int]] = {}
 
     def add(self, text: str) -> str:
         """'' the first time, and the text is remembered; else why it is a repeat."""
@@ -80,8 +82,21 @@ class Seen:
             return "said before"
         words = plain.split()
         shingles = frozenset(" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2)))
-        if any(len(shingles & other) >= self._near * len(shingles | other) for other in self._shingles):
+        first = self._first(shingles)
+        others = (self._shingles[at] for at in dict.fromkeys(at for one in first for at in self._index.get(one, ())))
+        if any(len(shingles & other) >= self._near * len(shingles | other) for other in others):
             return "nearly said before"
         self._exact.add(plain)
+        for one in first:
+            self._index.setdefault(one, []).append(len(self._shingles))
         self._shingles.append(shingles)
         return ""
+
+    def _first(self, shingles: frozenset[str]) -> list[str]:
+        """The shingles, in an order that all texts share, of which two near texts have at least one in common: with n of them, at
+        least near * n are shared, so no more than n - near * n can come before the first (Chaudhuri 2006). Without it each text
+        of a long document would be held against all others of it.
+        """
+        return sorted(shingles, key=lambda one: (hash(one), one))[
+            : len(shingles) - math.ceil(self._near * len(shingles)) + 1
+        ]
