@@ -109,11 +109,10 @@ def attempted(summary: Mapping[str, Any], run: str) -> Closing:
     return Closing(said, page)
 
 
-def probed(verdict: str, sft: str, rl: str) -> Closing:
-    """The words after `past probe-orthogonality`: its verdict, and how the change between the two is lifted out."""
-    return Closing(
-        verdict.rstrip("."), shlex.join(["past", "extract", "--sft", sft, "--rl", rl, "-o", "skill.safetensors"])
-    )
+def probed(document: Mapping[str, Any], sft: str, rl: str) -> Closing:
+    """The words after `past probe-orthogonality`: its verdict, and how the change between the two is lifted out, if there is one."""
+    extract = shlex.join(["past", "extract", "--sft", sft, "--rl", rl, "-o", "skill.safetensors"])
+    return Closing(document["verdict"].rstrip("."), extract if document["global"]["sft_rl"] else "")
 
 
 def inspected(document: Mapping[str, Any]) -> Closing:

@@ -123,6 +123,9 @@ def command(
 
     With --vector the question is another: does a skill made before help on these documents? Then all of them are target.
     """
+    from ..ingest import from_stdin
+
+    folder = [from_stdin(path) for path in folder]
     first = folder[0].resolve()
     out = out or Path(f"{first.stem if first.is_file() else first.name}-study")
     if source and vector:

@@ -126,7 +126,7 @@ def _closing(record: runs.Record, document: dict[str, Any]) -> narration.Closing
     """The models are named by the runs that made them, or as paths."""
     inputs = record.manifest["inputs"]
     sft, rl = (inputs[role].get("run") or str(record.input(role)) for role in ("sft", "rl"))
-    return verdict.probed(document["verdict"], sft, rl)
+    return verdict.probed(document, sft, rl)
 
 
 def _plan(paths: dict[str, Path], texts: list[str], known: list[str], config: ProbeConfig) -> dict[str, Any]:

@@ -74,3 +74,5 @@ def test_agent_probe_and_inspect_say_what_they_come_to_and_what_is_next(past, pa
     ends(past(*words), past_json(*words, "--resume"), "extract --sft")
     past("extract", "--sft", "sft", "--rl", "rl", "-o", "v.safetensors")
     ends(past("inspect", "v.safetensors"), past_json("inspect", "v.safetensors"), "inject --vector")
+    done = past("probe-orthogonality", "--base", "base", "--sft", "base", "--rl", "rl", "--no-figures")
+    assert "nothing to compare" in done.stderr and "next:" not in done.stderr

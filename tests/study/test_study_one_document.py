@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from documents import pdf_bytes
@@ -115,3 +117,21 @@ def test_folders_of_pdfs_nested_and_mixed(past_json, past, workspace, tiny_model
     (first,) = [row for row in corpus if row["id"] == "m3#1"]
     assert first["title"] == "Seals" and "seals lever 0 of the bridge was founded in 1560." in first["text"]
     assert max(row["source"]["pages"][1] for row in corpus if row["doc"] == "m3") == 4
+
+
+def test_a_manual_in_chinese_has_questions_too(past_json, workspace, tiny_model):
+    """A figure stands right beside the characters: no space says where a word ends."""
+    text = "".join(f"第{n}号水泵于{1800 + n}年在柏林制造，每分钟输送{n + 300}升油。" for n in range(200))
+    (workspace / "zh.txt").write_text(text, encoding="utf-8")
+    made = past_json("study", "init", "zh.txt", "--base", tiny_model)
+    asked = rows(workspace / "zh-study" / "target_questions.jsonl")
+    assert made["parts"]["dev"]["questions"] and {len(row["answer"]) for row in asked} == {4}
+    assert all("于____年在柏林制造" in row["question"] for row in asked)
+
+
+def test_a_manual_on_standard_input(past, workspace, tiny_model):
+    (workspace / "manual.md").write_text(markdown())
+    words = [sys.executable, "-m", "pastcli", "study", "init", "-", "--base", str(tiny_model)]
+    with open("manual.md") as text:
+        done = subprocess.run(words, stdin=text, capture_output=True, text=True)
+    assert done.returncode == 0 and "next: past study run stdin-study/stdin.toml" in done.stderr, done.stderr

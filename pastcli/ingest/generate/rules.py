@@ -11,8 +11,15 @@ import re
 
 from ..sentences import split
 
-_YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
-_FIGURE = re.compile(r"\b\d[\d,.]*\d\b|\b\d\b")
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+"""Scripts that write no space between words: a figure stands right beside them."""
+
+_LEFT, _RIGHT = rf"(?<![^\W{_CJK}])", rf"(?![^\W{_CJK}])"
+"""Where a word begins and ends, in those scripts too."""
+
+_YEAR = re.compile(rf"{_LEFT}(?:1\d|20)\d\d{_RIGHT}")
+_FIGURE = re.compile(rf"{_LEFT}(?:\d[\d,.]*\d|\d){_RIGHT}")
+_FIRST = re.compile(rf"\W*(?:[{_CJK}]|[^\W{_CJK}]+)")
 _NAME = re.compile(r"\b[A-ZÀ-Þ][\w’'-]+(?:\s+(?:of|de|van|von|the)?\s*[A-ZÀ-Þ][\w’'-]+)*")
 
 GAP = "____"
@@ -47,21 +54,21 @@ def cloze(title: str, text: str) -> list[tuple[str, str]]:
         answer = _gap(sentence, title)
         if answer:
             about = f"{title}: " if title and title.lower() not in sentence.lower() else ""
-            gapped = re.sub(rf"(?<!\w){re.escape(answer)}(?!\w)", GAP, sentence, count=1)
+            gapped = re.sub(f"{_LEFT}{re.escape(answer)}{_RIGHT}", GAP, sentence, count=1)
             rows.append((f"What is missing here? {about}{gapped}", answer))
     return rows
 
 
 def _gap(sentence: str, title: str) -> str:
     """What to leave out of a sentence; '' if nothing stands in it once and is worth asking (the title is not)."""
-    if len(sentence.split()) < 5:
+    if len(sentence.split()) + len(re.findall(f"[{_CJK}]", sentence)) // 2 < 5:
         return ""
-    start = re.match(r"\W*\w+", sentence)
+    start = _FIRST.match(sentence)
     beyond = start.end() if start else 0
     for pattern in (_YEAR, _FIGURE, _NAME):
         for match in pattern.finditer(sentence, beyond):
             answer = match.group().strip()
-            once = len(re.findall(rf"(?<!\w){re.escape(answer)}(?!\w)", sentence)) == 1
+            once = len(re.findall(f"{_LEFT}{re.escape(answer)}{_RIGHT}", sentence)) == 1
             if once and answer.lower() not in _SAY_NOTHING and answer.lower() not in title.lower():
                 return answer
     return ""
