@@ -139,6 +139,11 @@ def past(
                 f"{workspace} is no folder: no workspace can be there", "-C DIR names a folder, there or to be made"
             )
         os.environ["PAST_WORKSPACE"] = workspace
+    if any(Path(workspace or ".", "runs", ".partial").glob("[!.]*")):
+        # What was killed while it was published is whole: finished before anything asks what there is, or may be replaced.
+        from .publish import recover
+
+        recover()
 
 
 def main() -> None:
