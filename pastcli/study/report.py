@@ -214,7 +214,12 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].invert_yaxis()
-    figure.savefig(path, dpi=130)
+    half = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(half, dpi=130, format="png")
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- a document made of several studies

@@ -154,7 +154,12 @@ def test_against_the_better_of_two_is_the_harder_claim():
     assert summarise(document)["effects"]["v"]["metrics"]["f1"]["against"] == "b"
 
 
-def test_the_table_and_the_json_agree(tmp_path):
+def half_of_it(figure, path, **_):
+    path.write_bytes(b"half a plot")
+    raise OSError("no room")
+
+
+def test_the_table_and_the_json_agree(tmp_path, monkeypatch):
     from pastcli.study import report
     from pastcli.study.effects import summarise
 
@@ -176,6 +181,11 @@ def test_the_table_and_the_json_agree(tmp_path):
     one = document["summary"]["effects"]["SFT + v"]["metrics"]["f1"]
     assert f"{one['mean']:+.3f} [{one['low']:+.3f}" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "effects.png").stat().st_size > 1000
+    whole = (tmp_path / "effects.png").read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no room"):
+        patch.setattr("matplotlib.figure.Figure.savefig", half_of_it)
+        report.write(document, tmp_path)
+    assert (tmp_path / "effects.png").read_bytes() == whole and not list(tmp_path.glob(".*"))
     again = report.refreshed(tmp_path / "results.json")
     assert again["summary"]["effects"]["SFT + v"] == document["summary"]["effects"]["SFT + v"]
     forged = json.loads((tmp_path / "results.json").read_text())
