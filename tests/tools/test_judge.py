@@ -648,3 +648,25 @@ def told(task, spec, response, answer):
         Step(1, 0, Completion(""), "", "Finish", done, (), "", "finish", None),
     )
     return Episode(task, 0, steps, "finished", answer)
+
+
+def test_what_a_query_only_calls_the_tool_is_no_argument():
+    spec = replace(spec_of("colours", {"colorname": {"type": "string", "required": True}}), tool="ColorMe")
+    query = "Give me a set of colours for the input color 'green' using the ColorMe API."
+    assert grounds(spec, {"colorname": "ColorMe"}, Sources(query)).invented
+    assert not grounds(spec, {"colorname": "green"}, Sources(query)).invented
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        ("Yes, it is available. No, it is not available.", "Unsolved"),
+        ("It is available, and it is not available.", "Unsolved"),
+        ("Yes, the Marigold is available.", "Solved"),
+    ],
+)
+def test_an_answer_that_says_something_and_its_opposite_says_nothing(answer, label):
+    spec = spec_of("berth", {"ship": {"type": "string", "required": True}})
+    task = Task("1", "Is the Marigold available?", (spec,), (spec.key,))
+    steps = (step(0, ["berth", {"ship": "Marigold"}, {"available": True}]),)
+    assert rules.judge(Episode(task, 0, steps, "finished", answer)).label == label

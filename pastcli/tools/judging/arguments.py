@@ -62,13 +62,23 @@ def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
             if isinstance(leaf, bool) or plain(str(leaf)) in ("true", "false"):
                 continue  # there are only two: nothing to invent
             count += 1
-            if _is_held(leaf, name, arguments, sources, parameter, named(spec.api)):
+            tool = isinstance(leaf, str) and _is_tool_only(leaf, spec, sources.query)
+            if not tool and _is_held(leaf, name, arguments, sources, parameter, named(spec.api)):
                 continue
             if copied_example(parameter, leaf, given, sources.query) or not any(
                 _same(leaf, known) for known in documented
             ):
                 invented.append(f"{name}={json.dumps(leaf, ensure_ascii=False)[:40]}")
     return Grounds(count, tuple(invented))
+
+
+def _is_tool_only(value: str, spec: ToolSpec, query: str) -> bool:
+    """True if a value is what the tool is called, and the query only says it to name the tool ("using the ColorMe API")."""
+    if len(words(value)) == 0 or words(value) != words(spec.tool):
+        return False
+    name, said = re.escape(plain(value)), plain(query)
+    naming = rf"\b(?:using|with|via|by|from|on|use) (?:the )?{name}\b|\b{name} (?:apis?|tools?)\b"
+    return len(re.findall(naming, said)) >= len(re.findall(rf"\b{name}\b", said)) > 0
 
 
 def _is_held(

@@ -94,7 +94,21 @@ def hedges(answer: str) -> bool:
             r"\b(?:may|might|could) (?:or may not|be or|or might not)\b|\bor not\b|\btrue or false\b|\byes or no\b", s
         )
     ]
-    return len(both) > 0.5 * len(said)
+    return len(both) > 0.5 * len(said) or _says_both(answer)
+
+
+def _says_both(answer: str) -> bool:
+    """True if an answer says something and, in the same words, that it is not so: "It is available. It is not available."."""
+    told: dict[tuple[str, ...], set[bool]] = {}
+    for clause in clauses(answer):
+        said = plain(clause)
+        bare = tuple(
+            word.removesuffix("n't") for word in words(said) if word not in ("yes", "no", "not", "and", "never")
+        )
+        if len(bare) > 2 and not said.endswith("?"):
+            no_less = re.sub(r"\A\W*(?:yes|no),?\s", "", said)
+            told.setdefault(bare, set()).add(bool(NEGATED.search(no_less)))
+    return any(len(ways) > 1 for ways in told.values())
 
 
 def leaves_choice(answer: str, facts: Facts) -> bool:
