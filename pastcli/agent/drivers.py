@@ -18,32 +18,35 @@ from ..api import ChatModel, Completion, Judge, Task, ToolEnv
 from ..config import AgentConfig
 from ..errors import ContextOverflow, MismatchError, UsageError
 from ..hashing import hash_path
+from ..records import workspace
 from ..words import counted
 from .forms import Form, React
 from .native import Native
 from .player import Cast, Player, Result
 from .tokens import takes_tokens
-from .transcript import FORMAT, EndOfTranscript, Transcript
+from .transcript import FORMAT, EndOfTranscript, Transcript, named_within
 from .watch import Unwatched, Watch
 
 
 def header(named: Mapping[str, Any], config: AgentConfig, env: ToolEnv, judge: Judge) -> dict[str, Any]:
     """The first event of a transcript: all that decides the rest, so that a replay needs nothing but the tools file.
 
-    `named` is what the user named: `tools` and perhaps `tasks` (files), `queries`, `model`.
+    `named` is what the user named: `tools` and perhaps `tasks` (files), `queries`, `model`. What lies in the workspace is named
+    from there: it may be moved between a kill and `--resume`, or before a replay.
     """
     event = {"event": "run", "format": FORMAT, "tools": named["tools"], "tools_hash": hash_path(Path(named["tools"]))}
     if "tasks" in named:
         event |= {"tasks": named["tasks"], "tasks_hash": hash_path(Path(named["tasks"]))}
     if named.get("vectors"):
         event["vectors"] = named["vectors"]
-    return event | {
+    whole = event | {
         "queries": list(named["queries"]),
         "model": named["model"],
         "environment": getattr(env, "version", ""),
         "judge": getattr(judge, "version", ""),
         "config": dataclasses.asdict(config),
     }
+    return named_within(whole, workspace())
 
 
 def run_tasks(

@@ -19,6 +19,7 @@ from typing import Any
 from ..api import Step
 from ..config import AgentConfig
 from ..errors import MismatchError, PastError
+from ..records import workspace
 
 FORMAT = 2
 """2: token ids of completions, versions of environment and judge, episodes may interleave. 1 can be replayed."""
@@ -77,7 +78,7 @@ class Transcript:
         if self.header is None:
             self.header = header
             self._held[None] = _line(header)
-        elif self.header != header:
+        elif named_within(self.header, workspace()) != header:  # one of before has whole paths
             self.contradicts(1, self.header, header)
 
     def write(self, event: dict[str, Any]) -> None:
@@ -169,3 +170,19 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The first field in which two events differ, shortened."""
     name = next((key for key in {**old, **new} if old.get(key) != new.get(key)), "order of fields")
     return f"{name} was {json.dumps(old.get(name))[:120]}, is {json.dumps(new.get(name))[:120]}"
+
+
+NAMED = ("tools", "tasks", "model", "vectors")
+"""What the header names by a path."""
+
+
+def named_within(header: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A header whose paths below `folder` are those from there; others are as they were."""
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [inside(one) for one in value]
+        below = isinstance(value, str) and value.startswith(str(folder) + os.sep)
+        return os.path.relpath(value, folder) if below else value
+
+    return {name: inside(value) if name in NAMED else value for name, value in header.items()}

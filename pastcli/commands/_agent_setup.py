@@ -119,6 +119,12 @@ def _transcript(given: Path) -> Path:
     return found
 
 
+def _named_by(transcript: Path, name: str) -> Path:
+    """What a transcript names: from the workspace its run lies in, or from this one if it was taken out of there."""
+    places = [folder / name for folder in (transcript.resolve().parent.parent.parent, runs.workspace())]
+    return next((place for place in places if place.exists()), places[0])
+
+
 def replay(path: Path, tools: Path | None, tasks: Path | None, as_json: bool) -> None:
     """Run a transcript again from its own words: same parsing, same observations, same verdicts, to the byte."""
     from ..agent.drivers import run_tasks, same_version
@@ -128,8 +134,8 @@ def replay(path: Path, tools: Path | None, tasks: Path | None, as_json: bool) ->
     path = _transcript(path)
     recorded = read_header(path)
     config = config_of(recorded)
-    file = tools or Path(recorded["tools"])
-    asked = tasks or (Path(recorded["tasks"]) if recorded.get("tasks") else None)
+    file = tools or _named_by(path, recorded["tools"])
+    asked = tasks or (_named_by(path, recorded["tasks"]) if recorded.get("tasks") else None)
     loaded = read(file, recorded["queries"], asked, config.strict_tools)
     for name, given in (("tools", file), ("tasks", asked)):
         if given is not None and not (given.exists() and is_hash_of(recorded.get(f"{name}_hash", ""), given)):

@@ -535,3 +535,19 @@ def test_kill_9_in_the_middle_then_resume_counts_nothing_twice(files, begin, pas
     for name in ("queries", "episodes", "calls", "turns", "labels", "valid_call_rate"):
         assert resumed[name] == whole[name]
     assert past_json(*files, "--resume")["run"] == resumed["run"]
+
+
+def test_a_workspace_that_was_moved_replays_and_resumes_its_runs(files, past, past_json, begin, workspace, monkeypatch):
+    with begin(*files, "--name", "cut", env={"DYING": "pastcli.agent.transcript:Transcript._append 4"}) as command:
+        assert command.wait().returncode == -9
+    first = past_json(*files, "--name", "whole")
+    moved = workspace.parent / "moved"
+    (workspace / "runs").rename(workspace / "kept")
+    moved.mkdir()
+    for name in ("kept", "tools.json", "script.json"):
+        (workspace / name).rename(moved / ("runs" if name == "kept" else name))
+    monkeypatch.chdir(moved)
+    assert past_json("agent", "--replay", "whole")["episodes"] == first["episodes"]
+    header = json.loads((moved / "runs" / "whole" / "transcript.jsonl").read_text().splitlines()[0])
+    assert header["tools"] == "tools.json"
+    assert "resuming cut" in past(*files, "--name", "cut", "--resume").stderr

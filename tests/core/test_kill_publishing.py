@@ -70,7 +70,7 @@ COMMANDS = {
     "rl": (("rl", "--sft", "warm", "--questions", "q.jsonl"), ("--seed", "3"), ""),
     "distill": (
         ("distill", "docs", "--base", "warm", "--questions", "q.jsonl", "--rounds", "1", "-o", "d.safetensors"),
-        ("--rank", "2"),
+        ("--seed", "3"),
         "d.safetensors",
     ),
 }
@@ -142,7 +142,7 @@ def test_what_a_kill_leaves_at_any_step_is_gone_on_from(past, ready, workspace, 
     past(*words, "--force", cwd=home, env={"STILLS": str(stills)})
     new = made(home, out)
     taken = sorted(stills.iterdir())
-    assert 6 <= len(taken) < 80 and (not out or old != new)
+    assert 5 <= len(taken) < 80 and (not out or old != new)
     for number, still in enumerate(taken):
         away = (None,) if out and (ready.joinpath(out).suffix == "") else ()  # a folder steps aside for a moment
         assert made(still, out) in (old, new, *away) or not out
