@@ -135,6 +135,9 @@ def _rl(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, beh
     if number(dead) and dead > MOSTLY_DEAD:
         why, mend, again = _dead(run, last, behind)
         return Closing(f"{dead:.0%} of the groups were dead ({rose}): {why}; {mend}", again)
+    if metrics.get("steps") == 1:
+        once = f"the one step earned {first:.2f} on average; whether anything is learnt shows with more --steps"
+        return Closing(once, doubled(run, "steps"))
     if last <= first + 0.01:
         return Closing(
             f"{rose}: nothing was learnt that could be lifted out; give it more --steps", doubled(run, "steps")

@@ -155,12 +155,11 @@ def _opened(loaded: ToolSet, file: Path, agent: AgentConfig) -> tuple[ToolEnv, J
 
 
 def behaviour(log: Sequence[dict[str, float]]) -> dict[str, float | None]:
-    """The figures of a run: how episodes went in the first and the last five steps, and how fast they were decoded."""
+    """The figures of a run: how episodes went in the first and the last steps (see `ends`), and how fast they were decoded."""
     names = ("first_calls_right", "first_call_recall", "grounded", "finished")
     found: dict[str, float | None] = {}
     for name in names:
-        found[f"{name}_first"] = _train.mean(log[:5], f"episodes/{name}", 5)
-        found[f"{name}_last"] = _train.mean(log, f"episodes/{name}", 5)
+        found[f"{name}_first"], found[f"{name}_last"] = _train.ends(log, f"episodes/{name}")
     return found | {"rollout_tokens_per_second": _train.mean(log, "rollout_tokens_per_second", len(log))}
 
 

@@ -285,6 +285,12 @@ def mean(log: Sequence[dict[str, float]], name: str, last: int) -> float | None:
     return round(sum(values) / len(values), 4) if values else None
 
 
+def ends(log: Sequence[dict[str, float]], name: str) -> tuple[float | None, float | None]:
+    """Mean of a metric over the first and over the last steps: five each, of a short training fewer, so that no step is both."""
+    few = max(1, min(5, len(log) // 2))
+    return mean(log[:few], name, few), mean(log, name, few)
+
+
 def add_base(run: runs.Run, name: str, found: models.ModelRef) -> None:
     """Record the model a training starts from, by path, name and hub revision."""
     run.add_input(name, found.path, model=found.name, kind=found.kind, revision=found.revision)

@@ -187,12 +187,13 @@ def _questions(file: Path | None, strict: bool) -> list[dict[str, Any]]:
 
 
 def _rewarded(log: list[dict[str, float]]) -> dict[str, float | None]:
-    """Mean reward of the first and last five steps, and of the last five on questions not met before; how often each
+    """Mean reward of the first and last steps (see `ends`), and of the last five on questions not met before; how often each
     question was met; and the share of groups whose answers all earned the same."""
+    first, last = _train.ends(log, "reward")
     new = [step for step in log if step.get("passes", 0.0) <= 1]
     return {
-        "reward_first": _train.mean(log[:5], "reward", 5),
-        "reward_last": _train.mean(log, "reward", 5),
+        "reward_first": first,
+        "reward_last": last,
         "reward_last_new": _train.mean(new, "reward", 5) if len(new) >= 10 else None,
         "passes": log[-1].get("passes") if log else None,
         "dead_groups": _train.mean(log, "dead_groups", len(log)),

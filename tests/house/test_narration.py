@@ -36,6 +36,11 @@ def run(stage, config=None, **metrics):
         ),
         (run("rl", reward_first=0.2, reward_last=0.4, dead_groups=0.1), "answer better", "past extract"),
         (
+            run("rl", {"steps": 1}, steps=1, reward_first=0.2, reward_last=0.2, dead_groups=0.1),
+            "the one step earned 0.20 on average",
+            "past rl",
+        ),
+        (
             run(
                 "rl", reward_first=0.2, reward_last=0.4, reward_last_new=0.25, passes=4.25, dead_groups=0.1, questions=9
             ),

@@ -251,6 +251,20 @@ def test_runs_watch_shows_curves_times_and_answers(past, past_json, workspace, t
     assert "step 3" in shown and "time: " in shown and "Which river" in shown
 
 
+def test_a_short_training_is_not_held_against_itself(past_json, workspace, warmed):
+    """First and last five steps: of two steps both were both, and the reward "went from 1.06 to 1.06"."""
+    asked = [{"question": f"Which river {i}?", "answer": "dog" if i % 2 else "fox"} for i in range(6)]
+    (workspace / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    small = ("--steps", 3, "--prompts-per-step", 2, "--num-generations", 8, "--max-new-tokens", 6, "--lr", "1e-3")
+    made = past_json(
+        "rl", "--sft", warmed, "--base", warmed, "--questions", "questions.jsonl", *small, "--name", "short"
+    )
+    log = [json.loads(line) for line in (workspace / "runs" / "short" / "log.jsonl").read_text().splitlines()]
+    assert len({step["reward"] for step in log}) == 3, "steps that differ"
+    assert made["metrics"]["reward_first"] == pytest.approx(log[0]["reward"], abs=1e-4)
+    assert made["metrics"]["reward_last"] == pytest.approx(log[-1]["reward"], abs=1e-4)
+
+
 def test_a_curve_is_drawn_between_its_smallest_and_largest():
     from pastcli import curves
 
