@@ -13,6 +13,7 @@ from itertools import pairwise
 from ..api import Passage
 from ..errors import UsageError
 from ..ingest import blocks
+from ..words import counted
 
 PARTS = 12
 """Parts of a long document: enough to measure over, few enough that most of a subject stays within one of them."""
@@ -51,7 +52,7 @@ def parted(passages: Sequence[Passage]) -> list[Passage]:
         characters = sum(len(passage.text) for passage in passages)
         raise UsageError(
             f"{passages[0].doc} is too short to be divided into what is practised on, learnt and measured: it has "
-            f"{characters:,} characters, which make {len(passages)} of the {FEWEST} parts that this takes",
+            f"{counted(characters, 'characters')}, which make {len(passages)} of the {FEWEST} parts that this takes",
             f"about {FEWEST * SHORTEST:,} characters are needed, in one document or in several; or a skill made before: "
             "--vector FILE",
         )
