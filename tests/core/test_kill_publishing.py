@@ -70,7 +70,7 @@ COMMANDS = {
     "rl": (("rl", "--sft", "warm", "--questions", "q.jsonl"), ("--seed", "3"), ""),
     "distill": (
         ("distill", "docs", "--base", "warm", "--questions", "q.jsonl", "--rounds", "1", "-o", "d.safetensors"),
-        ("--seed", "3"),
+        ("--config", "other.toml"),
         "d.safetensors",
     ),
 }
@@ -99,6 +99,7 @@ def ready(make_tiny, warmed, past_in, tmp_path_factory):
     rows = [{"question": f"Which river {n}?", "answer": ("fox", "dog")[n % 2], "doc": f"m{n}"} for n in range(4)]
     (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "past.toml").write_text(SETTINGS)
+    (folder / "other.toml").write_text(SETTINGS.replace("epochs = 1", "epochs = 2"))
     past_in(folder, "extract", "--sft", "base", "--rl", "tuned", "-o", "skill.safetensors")
     past_in(folder, "extract", "--sft", "base", "--rl", "tuned", "--rank", "2", "-o", "thin.safetensors")
     return folder
