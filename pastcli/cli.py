@@ -93,6 +93,8 @@ class LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except SystemExit as error:
+            if isinstance(error.__context__, BrokenPipeError):  # rich's way to end where nobody reads on
+                raise error.__context__ from None
             raise PastError(
                 f"code that is not past's own ended the command: SystemExit: {error}",
                 "a plugin, a reward or a tool called sys.exit; --debug shows where",
