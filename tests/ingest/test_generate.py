@@ -148,6 +148,16 @@ def test_a_gap_is_filled_by_its_answer(text):
         assert gapped.replace(rules.GAP, answer, 1) in " ".join(text.split()) or rules.GAP in text
 
 
+def test_gaps_are_left_for_names_as_for_figures():
+    """LooGLE's adaptation by gaps asked for the year wherever there was one: 33 of 41 answers were a figure, whatever was asked."""
+    text = " ".join(
+        f"The mill of Ort{chr(97 + n % 26)}ey was sold to Ada Krol in {1700 + n} for good." for n in range(200)
+    )
+    answers = [answer for _, answer in rules.cloze("", text)]
+    figures = sum(answer.isdigit() for answer in answers)
+    assert len(answers) == 200 and 70 <= figures <= 130
+
+
 def test_the_title_is_never_what_is_missing():
     assert rules.cloze("Harsk Island", "The only village on Harsk Island is called Tolbey.") == [
         ("What is missing here? The only village on Harsk Island is called ____.", "Tolbey")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import zlib
+from collections.abc import Sequence
 
 from ..sentences import split
 
@@ -60,17 +62,27 @@ def cloze(title: str, text: str) -> list[tuple[str, str]]:
 
 
 def _gap(sentence: str, title: str) -> str:
-    """What to leave out of a sentence; '' if nothing stands in it once and is worth asking (the title is not)."""
+    """What to leave out of a sentence; '' if nothing stands in it once and is worth asking (the title is not).
+
+    Where it holds a figure and a name, either, as its bytes will have it: a model that is only ever asked for the figure
+    learns that every answer is one.
+    """
     if len(sentence.split()) + len(re.findall(f"[{_CJK}]", sentence)) // 2 < 5:
         return ""
+    kinds = filter(None, (_first(patterns, sentence, title) for patterns in ((_YEAR, _FIGURE), (_NAME,))))
+    found = list(dict.fromkeys(kinds))
+    return found[zlib.crc32(sentence.encode(errors="surrogatepass")) % len(found)] if found else ""
+
+
+def _first(patterns: Sequence[re.Pattern[str]], sentence: str, title: str) -> str:
+    """What the first of the patterns finds, behind the sentence's first word, that can be asked for."""
     start = _FIRST.match(sentence)
     beyond = start.end() if start else 0
-    for pattern in (_YEAR, _FIGURE, _NAME):
-        for match in pattern.finditer(sentence, beyond):
-            answer = match.group().strip()
-            once = len(re.findall(f"{_LEFT}{re.escape(answer)}{_RIGHT}", sentence)) == 1
-            if once and answer.lower() not in _SAY_NOTHING and answer.lower() not in title.lower():
-                return answer
+    for match in itertools.chain.from_iterable(pattern.finditer(sentence, beyond) for pattern in patterns):
+        answer = match.group().strip()
+        once = len(re.findall(f"{_LEFT}{re.escape(answer)}{_RIGHT}", sentence)) == 1
+        if once and answer.lower() not in _SAY_NOTHING and answer.lower() not in title.lower():
+            return answer
     return ""
 
 
