@@ -15,10 +15,10 @@ demo: $(READY)  ## the whole path on a real model: documents -> skill -> injecte
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/quickstart/demo.sh
 
 test: $(READY)  ## fast tests, under ten minutes on two cores
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist worksteal
 
 test-slow: $(READY)  ## real training, architectures, fault injection: about an hour on two busy cores
-	$(PYTEST) -n 2 -m slow
+	$(PYTEST) -n 2 --dist worksteal -m slow
 
 check: $(VENV)/.dev  ## lint, format, types (strict on pastcli), generated documents
 	$(BIN)/python -m ruff check .
@@ -27,7 +27,7 @@ check: $(VENV)/.dev  ## lint, format, types (strict on pastcli), generated docum
 	$(BIN)/python docs/generate.py --check
 
 coverage: $(VENV)/.dev  ## the fast tests with the share of lines they run
-	$(PYTEST) -n 2 --cov=pastcli --cov=plugins --cov-report=term:skip-covered
+	$(PYTEST) -n 2 --dist worksteal --cov=pastcli --cov=plugins --cov-report=term:skip-covered
 
 dist: $(VENV)/.dev  ## wheel and sdist, installed into an empty environment and tried there
 	rm -rf build dist

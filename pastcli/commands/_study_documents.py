@@ -34,7 +34,7 @@ def documents(folder: Sequence[Path], config: IngestConfig, strict: bool, has_sk
     name, share = largest(passages)
     if not alone and share > MOST:
         hint = "is it a log, or one of another kind? Name the documents that are to be known, and leave it out"
-        output.warn(f"{name} alone is {share:.0%} of the text of this folder", hint)
+        output.warn(f"{name} alone is {int(100 * share)}% of the text of this folder", hint)
     if alone and (length := sections.length(passages, config.max_chars)) < config.max_chars:
         found, passages = read(dataclasses.replace(config, max_chars=length))
     warn_skipped(found)

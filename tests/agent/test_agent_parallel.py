@@ -82,7 +82,9 @@ def run_paid(*words, dies_at=0):
 
 def report(document):
     """What a run reports, but for names and clocks."""
-    return {key: value for key, value in document.items() if key not in ("run", "outputs", "seconds", "model_seconds")}
+    named = {"next": document["next"].replace(document["run"], "RUN")}
+    clocks = ("run", "outputs", "seconds", "model_seconds")
+    return {key: value for key, value in (document | named).items() if key not in clocks}
 
 
 def test_kill_9_five_times_in_100_parallel_episodes(files):
