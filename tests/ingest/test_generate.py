@@ -225,7 +225,9 @@ def docs(workspace):
     return workspace / "docs"
 
 
-def test_the_command_makes_a_corpus_pairs_and_questions_that_the_next_steps_read(past_json, docs, workspace):
+def test_the_command_makes_a_corpus_pairs_and_questions_that_the_next_steps_read(
+    past_json, docs, workspace, tiny_model
+):
     script = [
         {
             "match": "list what follows",
@@ -255,7 +257,8 @@ def test_the_command_makes_a_corpus_pairs_and_questions_that_the_next_steps_read
     assert made["metrics"]["texts"] == 1 and made["metrics"]["pairs"] == 3 and made["metrics"]["answers_paid"] == 2
     rejected = {row["kind"]: row["rejected"] for row in made["metrics"]["kinds"]}
     assert rejected["implications"] == {"a number that the passage does not have": 1}
-    plan_of_sft = past_json("sft", made["outputs"]["corpus"], made["outputs"]["pairs"], "--dry-run")
+    files = made["outputs"]["corpus"], made["outputs"]["pairs"]
+    plan_of_sft = past_json("sft", *files, "--base", tiny_model, "--dry-run")
     assert plan_of_sft
     again = past_json(*words, "--name", "again")
     assert again["metrics"]["answers_paid"] == 0 and again["metrics"]["pairs"] == 3
