@@ -17,7 +17,7 @@ demo: $(READY)  ## the whole path on a real model: documents -> skill -> injecte
 test: $(READY)  ## fast tests, a quarter of an hour on two cores
 	$(PYTEST) -n 2 --dist worksteal
 
-test-slow: $(READY)  ## real training, architectures, fault injection: about an hour on two busy cores
+test-slow: $(READY)  ## real training, architectures, fault injection: an hour and more on two busy cores
 	$(PYTEST) -n 2 --dist worksteal -m slow
 
 check: $(VENV)/.dev  ## lint, format, types (strict on pastcli), generated documents
