@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, sources
 from .installed import versions_of
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "llama-cpp-python", "gguf", "numpy", "safetensors")
@@ -40,8 +40,8 @@ def keep_freed_memory(blocks: int, heap: int) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide results; imports none of them."""
-    return {"past": __version__, **versions_of(PACKAGES)}
+    """Installed versions of the packages that decide results, and the state of our own code; imports none of them."""
+    return {"past": __version__, sources.KEY: sources.state(), **versions_of(PACKAGES)}
 
 
 def machine() -> dict[str, Any]:

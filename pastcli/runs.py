@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from . import config as configs
-from . import output, publish
+from . import output, publish, sources
 from .destinations import allowed
 from .diskspace import full_disk_named
 from .environment import machine, same_command, versions
@@ -184,6 +184,11 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: 
         granted = force or bool(previous.manifest.get("force"))
         run = Run(previous.path, dict(previous.manifest), resumed=True, force=granted)
         output.note(f"resuming {run.id}")
+        if sources.made_by(run.manifest.get("versions")) != sources.state():
+            output.warn(
+                f"{run.id} was begun by another state of past's code, and is of both now",
+                "without --resume it begins anew",
+            )
         publish.undo(run.dir, run.manifest)
         for torn in run.dir.rglob(".*.writing"):
             remove(torn)

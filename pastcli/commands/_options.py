@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import config as configs
-from .. import models, narration, output, runs
+from .. import models, narration, output, runs, sources
 from ..errors import FullDisk
 from ._behind import behind
 
@@ -197,6 +197,8 @@ def finished_before(
     record = runs.finished(stage, config, extra, also) if resume else None
     if record is not None:
         output.note(f"already finished: {record.id}; nothing to resume")
+        if sources.made_by(record.manifest.get("versions")) != sources.state():
+            output.warn(f"another state of past's code made {record.id}", "without --resume it is made again")
     return record
 
 

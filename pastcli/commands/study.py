@@ -38,6 +38,10 @@ COLLECT = typer.Option(
 LEAN = typer.Option(
     "--lean", help="Remove models as soon as no arm of this study needs them; other studies train anew."
 )
+ANEW = typer.Option(
+    "--anew",
+    help="Make again what another state of past's code made (before a git pull, say); it is told and kept otherwise.",
+)
 INTO = typer.Option("--into", metavar="FILE", help="Put the tables between the two marks for studies in this file.")
 SEED = typer.Option(
     "--seed", metavar="N", help="Make only this seed of the study now; may repeat. The table is of all that is there."
@@ -56,6 +60,7 @@ def run(
     jobs: Annotated[int, JOBS] = 1,
     collect: Annotated[bool, COLLECT] = False,
     lean: Annotated[bool, LEAN] = False,
+    anew: Annotated[bool, ANEW] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -72,9 +77,9 @@ def run(
     if unknown := set(seed or ()) - set(study.seeds):
         raise UsageError(f"the study has no seed {unknown.pop()}", f"its seeds: {', '.join(map(str, study.seeds))}")
     if dry_run:
-        output.emit(plan(study, runs.workspace(), seed or (), jobs, _check), as_json)
+        output.emit(plan(study, runs.workspace(), seed or (), jobs, _check, anew), as_json)
         return
-    document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or (), _check)
+    document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or (), _check, anew)
     end = narration.experimented(document, shlex.quote(str(file)), **_commands_for(folder))
     shown = {**document["summary"], **(vars(end) if end else {})}
     output.emit(shown, as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))

@@ -127,6 +127,8 @@ def _one(node: Node, store: Store) -> None:
         time.sleep(2)
     if store.done(node):
         return
+    if store.anew:
+        store.clear(node)
     if node.stage == "answers" and "tests" in dict(node.inputs):
         from .tools.ask import ask
 

@@ -14,7 +14,7 @@ from ..files import read_json, write_text
 from ..words import counted
 from .continual_table import table as continual_table
 from .effects import CLAIMED, METRICS, summarise
-from .sentences import NAMES, gain, sentences
+from .sentences import NAMES, gain, made_by, sentences
 
 
 def write(document: Mapping[str, Any], out: Path) -> None:
@@ -93,7 +93,7 @@ def _recipe(document: Mapping[str, Any]) -> str:
         f"SFT {sft['epochs']:g} epochs at {sft['lr']:g}{', ' + made if source['documents'] else ''}. "
         f"Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}. "
         f"Mean seconds of a run here: {', '.join(f'{stage} {seconds:.0f}' for stage, seconds in document['seconds'].items())}. "
-        f"past {document['versions']['past']}, torch {document['versions'].get('torch', '?')}, {document['machine']['platform']}."
+        f"{made_by(document)}"
     )
 
 

@@ -32,15 +32,21 @@ COLUMNS = ("prediction", "exact", "contains", "f1", "tokens", "finish")
 
 
 def plan(
-    study: Study, workspace: Path, seeds: Collection[int] = (), jobs: int = 1, check: Check = unchecked
+    study: Study,
+    workspace: Path,
+    seeds: Collection[int] = (),
+    jobs: int = 1,
+    check: Check = unchecked,
+    anew: bool = False,
 ) -> dict[str, Any]:
     """What would be made, for some of the seeds or all: nodes by stage, time and disk. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph = Graph(study, Path(scratch))
-        store = Store(workspace, float32_bytes(graph.base))
+        store = Store(workspace, float32_bytes(graph.base), anew)
         nodes = graph.nodes()
         left = needed(graph.nodes(seeds), store)
         check(given(left))
+        store.warn_of_other_code(nodes)
         rates = rates_of(nodes, store)
         stages = dict.fromkeys(node.stage for node in left)
         return {
@@ -78,10 +84,12 @@ def run(
     lean: bool = False,
     seeds: Collection[int] = (),
     check: Check = unchecked,
+    anew: bool = False,
 ) -> dict[str, Any]:
     """Make what is missing (of some `seeds`, or all), and write `results.json`, the table and the plot into `out` as
-    arms become complete; with `collect_only` of what is there already, also while another process is at it."""
-    store = Store(workspace)
+    arms become complete; with `collect_only` of what is there already, also while another process is at it. With `anew`
+    what another state of the code made is missing too."""
+    store = Store(workspace, anew=anew)
     graph = Graph(study, store.data)
     store.base_bytes = float32_bytes(graph.base)
     nodes = graph.nodes()
@@ -91,13 +99,20 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     wanted = len(graph.nodes(seeds))
     output.note(f"{study.title}: {wanted - len(left)} of {wanted} results are here already")
+    store.warn_of_other_code(nodes)
     facts = _facts(study, graph)
     made = measured.made_of(graph.asked, workspace)
     items = {about: _items(study, graph, about) for about in dict.fromkeys(one.about for one in graph.asked)}
 
     def write() -> dict[str, Any]:
         seconds = mean_seconds(nodes, store)
-        document = {**facts, "seconds": seconds, "items": items, "arms": collect(graph, store, items)}
+        document = {
+            **facts,
+            "code": store.states(nodes),
+            "seconds": seconds,
+            "items": items,
+            "arms": collect(graph, store, items),
+        }
         if along := sequences.collect(graph, store):
             document["continual"] = along
         document["summary"] = summarise(document)

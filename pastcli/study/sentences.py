@@ -95,3 +95,11 @@ def gain(one: Mapping[str, Any]) -> str:
 
 def seeds(count: int) -> str:
     return "one seed" if count == 1 else counted(count, "seeds")
+
+
+def made_by(document: Mapping[str, Any]) -> str:
+    """The versions and the machine of a study, and whether all that its table holds was made by one state of the code."""
+    versions = document["versions"]
+    told = f"past {versions['past']}, torch {versions.get('torch', '?')}, {document['machine']['platform']}."
+    states = document.get("code", {})
+    return told if len(states) < 2 else f"{told} **Its results were made by {len(states)} states of past's code.**"

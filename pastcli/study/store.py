@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from .. import runs
+from .. import output, runs, sources
 from ..errors import PastError
-from ..files import size_of
+from ..files import remove, size_of
 from ..vectors.files.opening import as_directory
+from ..words import counted
 from .node import Node
 
 RATED_BYTES = 0.54e9
@@ -27,13 +30,52 @@ def float32_bytes(base: Path) -> int:
 class Store:
     """Where results lie in the workspace: runs by their node's name, the rest in `runs/.study/`."""
 
-    def __init__(self, workspace: Path, base_bytes: float = RATED_BYTES):
-        self.workspace, self.base_bytes = workspace, base_bytes
+    def __init__(self, workspace: Path, base_bytes: float = RATED_BYTES, anew: bool = False):
+        """With `anew` only what this state of the code made, from what it made, counts as done."""
+        self.workspace, self.base_bytes, self.anew = workspace, base_bytes, anew
+        self._ours: set[str] = set()
         self.data, self.answers, self.logs = (
             workspace / "runs" / ".study" / name for name in ("data", "answers", "logs")
         )
 
     def done(self, node: Node) -> bool:
+        return self._is_there(node) and (not self.anew or self._is_ours(node))
+
+    def states(self, nodes: Sequence[Node]) -> dict[str, int]:
+        """How many of the results that are there each state of past's code made ('' before that was noted)."""
+        return dict(Counter(self._made_by(node) for node in nodes if self.done(node)))
+
+    def warn_of_other_code(self, nodes: Sequence[Node]) -> None:
+        states = self.states(nodes)
+        if other := sum(states.values()) - states.get(sources.state(), 0):
+            output.warn(
+                f"{counted(other, 'results')} that {'is' if other == 1 else 'are'} here already, another state of past's code made: what it does may have changed since",
+                "`--anew` makes these again",
+            )
+
+    def clear(self, node: Node) -> None:
+        """Remove what other code made, or began to make, under the node's name."""
+        begun = self.workspace / "runs" / ".partial" / node.name
+        with contextlib.suppress(PastError):
+            if begun.is_dir() and sources.made_by(runs.read(begun).manifest.get("versions")) != sources.state():
+                remove(begun)
+        if self._is_there(node) and not self._is_ours(node):
+            remove(self.answers_of(node) if node.stage in ASKED else self.workspace / "runs" / node.name)
+
+    def _made_by(self, node: Node) -> str:
+        if node.stage in ASKED:
+            return sources.made_by(json.loads(self.answers_of(node).read_text(encoding="utf-8")).get("versions"))
+        record = self.record(node)
+        return sources.made_by(record.manifest.get("versions")) if record else ""
+
+    def _is_ours(self, node: Node) -> bool:
+        """Whether this state of the code made it, and what of its parents is still there."""
+        from_ours = (self._is_ours(parent) for parent in node.parents if self._is_there(parent))
+        if node.key not in self._ours and self._made_by(node) == sources.state() and all(from_ours):
+            self._ours.add(node.key)
+        return node.key in self._ours
+
+    def _is_there(self, node: Node) -> bool:
         if node.stage in ASKED:
             return self.answers_of(node).is_file()
         record = self.record(node)

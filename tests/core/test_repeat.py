@@ -39,7 +39,11 @@ def test_sft_from_a_runs_own_config_gives_the_same_weights(docs, past, tiny_mode
 def test_another_cut_of_the_documents_is_another_work(docs, past, tiny_model):
     words = ("sft", "docs", "--base", tiny_model, "--epochs", "1", "--mix", "none", "--resume")
     past(*words)
-    assert "already finished" in past(*words).stderr
+    again = past(*words).stderr
+    assert "already finished" in again and "another state" not in again
+    (manifest,) = (docs / "runs").glob("sft-*/manifest.json")
+    manifest.write_text(re.sub(r'"code": "\w+"', '"code": "0123456789ab"', manifest.read_text()))
+    assert "another state of past's code made sft-" in past(*words).stderr
     (docs / "past.toml").write_text("[ingest]\nmax_chars = 90\n")
     assert "already finished" not in past(*words).stderr
 

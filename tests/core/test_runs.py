@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 import pastcli
-from pastcli import config, environment, records, runs
+from pastcli import config, environment, records, runs, sources
 from pastcli.errors import Interrupted, PastError, UsageError
 
 CONFIG = config.IngestConfig()
@@ -91,6 +92,50 @@ def test_kill_9_then_resume_continues_and_leaves_no_trace(workspace):
     assert out.split()[0] == name and int(out.split()[1]) > 0
     assert (workspace / "out.txt").read_text() == "whole" and not leftovers(workspace)
     assert runs.read(runs.runs_dir() / name).manifest["resumed"] == 1
+
+
+def test_what_other_code_began_or_made_is_taken_up_with_a_word(workspace):
+    """A checkout moves on (`git pull`) while its version number stays."""
+    process, name = begin()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    begun_by_other_code(runs.runs_dir() / ".partial" / name)
+    err = writer("--resume").communicate()[1]
+    assert f"{name} was begun by another state of past's code" in err and "without --resume it begins anew" in err
+
+
+def begun_by_other_code(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["versions"]["code"] == sources.state()
+    manifest["versions"]["code"] = "0123456789ab"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_the_state_of_the_code_is_told_by_what_decides_results(tmp_path, monkeypatch):
+    """A file more, one less, or another letter in one is another state; where it lies does not matter."""
+    for place in ("here", "there"):
+        for name, text in (("grading.py", "exact"), ("ingest/rules.py", "names"), ("report/page.py", "colours")):
+            file = tmp_path / place / "pastcli" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    monkeypatch.setattr(sources, "DECISIVE", {"pastcli": ("grading.py", "ingest")})
+
+    def state(place):
+        folders = [str(tmp_path / place / "pastcli")]
+        monkeypatch.setattr(
+            "importlib.util.find_spec",
+            lambda name: SimpleNamespace(submodule_search_locations=folders) if name == "pastcli" else None,
+        )
+        return sources.state.__wrapped__()
+
+    first = state("here")
+    assert state("there") == first
+    (tmp_path / "there/pastcli/report/page.py").write_text("other colours")
+    assert state("there") == first
+    (tmp_path / "there/pastcli/ingest/rules.py").write_text("names and figures")
+    assert state("there") != first
+    (tmp_path / "here/pastcli/ingest/more.py").write_text("")
+    assert state("here") != first
 
 
 def test_two_living_processes_never_share_a_run(workspace):
@@ -438,7 +483,7 @@ def test_versions_are_those_that_the_packages_give():
 
     found = environment.versions()
     assert found["past"] == pastcli.__version__ and {"torch", "numpy", "llama-cpp-python"} <= set(found)
-    assert all(found[name] == version(name) for name in found if name != "past")
+    assert all(found[name] == version(name) for name in found if name not in ("past", "code"))
 
 
 def test_of_a_package_that_is_there_twice_the_version_is_of_the_one_that_is_imported(tmp_path, monkeypatch):
@@ -454,7 +499,8 @@ def test_of_a_package_that_is_there_twice_the_version_is_of_the_one_that_is_impo
     monkeypatch.setattr(
         "sys.path", [str(tmp_path / "not there"), *(str(tmp_path / name) for name in ("first", "second"))]
     )
-    assert environment.versions() == {"past": pastcli.__version__, "llama-cpp-python": "0.9+own", "gguf": "2"}
+    found = environment.versions()
+    assert found.pop("code") and found == {"past": pastcli.__version__, "llama-cpp-python": "0.9+own", "gguf": "2"}
 
 
 def test_a_command_that_makes_a_run_does_not_import_what_reads_all_metadata(workspace):

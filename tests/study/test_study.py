@@ -99,6 +99,28 @@ def test_a_study_killed_goes_on_and_makes_nothing_twice(begin, past, study):
     assert plan["to_make"] == {"inject": 1, "answers": 1} and plan["seeds"] == [0]
     assert "7 of 7 results are here already" in again.stderr
     assert (study / "elsewhere" / "table.md").read_text() == (study / "studies" / "study" / "table.md").read_text()
+    told_of_other_code(past, study)
+
+
+def told_of_other_code(past, study):
+    """What a checkout before a `git pull` made is taken, but never without a word; `--anew` makes it again, and it alone."""
+    arm = next(
+        path
+        for path in (study / "runs" / ".study" / "answers").iterdir()
+        if json.loads(path.read_text())["label"] == "ask SFT, seed 0"
+    )
+    document = json.loads(arm.read_text())
+    made = document["versions"]["code"]
+    arm.write_text(json.dumps(document | {"versions": document["versions"] | {"code": "0123456789ab"}}))
+    told = past("study", "run", "study.toml")
+    assert "1 result that is here already, another state of past's code made" in told.stderr
+    assert "7 of 7 results are here already" in told.stderr and "made by 2 states of past's code" in told.stdout
+    plan = json.loads(past("study", "run", "study.toml", "--anew", "--dry-run", "--json").stdout)
+    assert plan["to_make"] == {"answers": 1}
+    again = past("study", "run", "study.toml", "--anew")
+    assert "6 of 7 results are here already" in again.stderr and "another state" not in again.stderr
+    assert "states of past's code" not in again.stdout
+    assert json.loads(arm.read_text())["versions"]["code"] == made
 
 
 def begun_by_another_version(study, node):

@@ -11,7 +11,7 @@ from ...files import write_text
 from ...narration import FEWEST_SEEDS
 from ...words import counted
 from ..report import dumps, level, seeds_of, table
-from ..sentences import gain, seeds
+from ..sentences import gain, made_by, seeds
 from .effects import CLAIMED, FIGURES, summarise
 
 NAMES = {
@@ -144,7 +144,7 @@ def _recipe(document: Mapping[str, Any]) -> str:
         f"Base {study['base']}. {sides}. The sides share no category, tool or query. Names only, {agent['prompt']} prompt; of the required "
         f"arguments of a test query {target['named_in_query'] or 0:.0%} are called by their name in it. SFT {sft['epochs']:g} epochs at {sft['lr']:g}, "
         f"RL {counted(rl['steps'], 'steps')} of {rl['prompts_per_step']} × {rl['num_generations']} episodes at {rl['lr']:g}, at most {agent['max_turns']} turns. "
-        f"past {document['versions']['past']}, torch {document['versions'].get('torch', '?')}, {document['machine']['platform']}."
+        f"{made_by(document)}"
     )
 
 

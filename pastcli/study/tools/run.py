@@ -24,15 +24,21 @@ ENTRY = ("figures", "recall", "retained", "injection", "tokens", "samples", "sec
 
 
 def plan(
-    study: ToolsStudy, workspace: Path, seeds: Collection[int] = (), jobs: int = 1, check: Check = unchecked
+    study: ToolsStudy,
+    workspace: Path,
+    seeds: Collection[int] = (),
+    jobs: int = 1,
+    check: Check = unchecked,
+    anew: bool = False,
 ) -> dict[str, Any]:
     """What would be made, for some of the seeds or all: nodes by stage, and the time. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
-        graph, store = Graph(study, Path(scratch)), Store(workspace)
+        graph, store = Graph(study, Path(scratch)), Store(workspace, anew=anew)
         store.base_bytes = float32_bytes(graph.base)
         nodes = graph.nodes(seeds)
         left = needed(nodes, store)
         check(given(left))
+        store.warn_of_other_code(nodes)
         return {
             "title": study.title,
             "seeds": list(seeds or study.seeds),
@@ -56,10 +62,11 @@ def run(
     lean: bool = False,
     seeds: Collection[int] = (),
     check: Check = unchecked,
+    anew: bool = False,
 ) -> dict[str, Any]:
     """Make what is missing (of some `seeds`, or all), and write `results.json` and the tables into `out` after every arm; with `collect_only` of
-    what is there already, also while another process is at it."""
-    store = Store(workspace)
+    what is there already, also while another process is at it. With `anew` what another state of the code made is missing too."""
+    store = Store(workspace, anew=anew)
     output.note(f"{study.title}: making lessons")
     graph = Graph(study, store.data)
     store.base_bytes = float32_bytes(graph.base)
@@ -69,10 +76,13 @@ def run(
         check(given(left))
     out.mkdir(parents=True, exist_ok=True)
     output.note(f"{study.title}: {len(nodes) - len(left)} of {len(nodes)} results are here already")
+    store.warn_of_other_code(nodes)
     facts, made = _facts(study, graph), measured.made_of(graph.asked, workspace)
 
     def write() -> dict[str, Any]:
-        document = report.with_summary({**facts, "compute": compute(graph, store), "arms": collect(graph, store)})
+        document = report.with_summary(
+            {**facts, "code": store.states(nodes), "compute": compute(graph, store), "arms": collect(graph, store)}
+        )
         report.write(document, out)
         measured.keep(document, made, out, workspace)
         return document
