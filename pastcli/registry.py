@@ -48,6 +48,13 @@ def names(role: str) -> list[Plugin]:
     return sorted((p for p in _all() if p.role == role), key=lambda p: (p.name, p.distribution))
 
 
+def modules(distribution: str) -> list[str]:
+    """The top-level modules that a distribution registers plugins from, sorted; imports none of them."""
+    return sorted(
+        {plugin.value.partition(":")[0].partition(".")[0] for plugin in _all() if plugin.distribution == distribution}
+    )
+
+
 def load(role: str, name: str) -> Any:
     """The object behind one name.
 

@@ -13,24 +13,21 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-DECISIVE = {
-    "pastcli": (
-        "agent",
-        "config",
-        "conversation.py",
-        "evals",
-        "grading.py",
-        "ingest",
-        "qa.py",
-        "rewards",
-        "tools",
-        "vectors",
-    ),
-    "past_hf": ("",),
-    "past_llamacpp": ("",),
-    "past_openai": ("",),
-}
-"""What of each package decides what is learnt, added or answered; the rest opens, shows and counts."""
+from . import registry
+
+DECISIVE = (
+    "agent",
+    "config",
+    "conversation.py",
+    "evals",
+    "grading.py",
+    "ingest",
+    "qa.py",
+    "rewards",
+    "tools",
+    "vectors",
+)
+"""What of this package decides what is learnt, added or answered; the rest opens, shows and counts."""
 
 SUFFIXES = (".py", ".c", ".h", ".toml", ".txt", ".json", ".jsonl")
 KEY = "code"
@@ -54,14 +51,22 @@ def made_by(versions: Mapping[str, Any] | None) -> str:
 
 
 def _files() -> Iterator[tuple[str, str]]:
-    """(name within the packages, path) of every source that decides, in the same order everywhere."""
-    for package, parts in DECISIVE.items():
-        spec = importlib.util.find_spec(package)
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for part in parts:
-                here = os.path.join(folder, part) if part else folder
-                for path in sorted(_under(here)) if os.path.isdir(here) else [here]:
-                    yield f"{package}{path[len(folder) :]}".replace(os.sep, "/"), path
+    """(name within its package, path) of every source that decides, in the same order everywhere: what is listed of this
+    package, and all of the plugins that came with it."""
+    here = os.path.dirname(__file__)
+    parts = [os.path.join(here, name) for name in DECISIVE]
+    for folder, paths in [(here, parts), *((plugin, [plugin]) for plugin in _plugins())]:
+        name = os.path.basename(folder)
+        for part in paths:
+            for path in sorted(_under(part)) if os.path.isdir(part) else [part]:
+                yield f"{name}{path[len(folder) :]}".replace(os.sep, "/"), path
+
+
+def _plugins() -> list[str]:
+    """The folders of the plugin packages that came with this package."""
+    package = __name__.partition(".")[0]
+    specs = (importlib.util.find_spec(module) for module in registry.modules(package) if module != package)
+    return [folder for spec in specs for folder in (spec and spec.submodule_search_locations) or ()]
 
 
 def _under(folder: str) -> Iterator[str]:
