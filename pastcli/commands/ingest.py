@@ -40,7 +40,7 @@ COLUMNS = ("format", "files", "documents", "passages", "implications", "characte
 DOCS = typer.Argument(
     metavar="[DOCS]...",
     show_default=False,
-    help="Folders or files (txt, md, html, pdf, docx, rst, tex, ipynb, epub, man, rows with a text); - reads standard input.",
+    help="Folders or files (txt, md, html, pdf, docx, rst, tex, ipynb, epub, man, rows with a text; also gzipped); - reads standard input.",
 )
 TOOLS = typer.Option(
     "--tools",

@@ -15,8 +15,9 @@ from ..config import IngestConfig
 from ..errors import PastError, UsageError
 from . import blocks
 from .faults import Faults
+from .gzipped import name_of, unpacked
 from .passages import cut, statements
-from .readers import ACCEPTED, READERS, Document, format_of, read_records
+from .readers import ACCEPTED, READERS, SUFFIXES, Document, format_of, read_records
 from .records import is_corpus, read_corpus
 from .walk import Found, made_of, walk
 
@@ -79,7 +80,7 @@ def warn_skipped(found: Collection) -> None:
     """A numbered warning for each document and record skipped; then how many files there are that are no documents."""
     broken = [(file.path, file.skipped) for file in found.skipped if file.format]
     Faults(items=broken + [fault for file in found.files for fault in file.faults]).warn()
-    others = Counter(Path(file.path).suffix or file.path for file in found.skipped if not file.format)
+    others = Counter(name_of(Path(file.path)).suffix or file.path for file in found.skipped if not file.format)
     if others:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in others.most_common(5))
         more = ", ..." if len(others) > 5 else ""
@@ -147,10 +148,11 @@ def _read(path: Path, doc: str, config: IngestConfig, report: FileReport, faults
     report.format = format_of(path)
     if path.stat().st_size > config.max_file_mb * 1_000_000:
         raise UsageError(f"larger than {config.max_file_mb} MB", "split it, or raise --max-file-mb")
-    if report.format == "jsonl" and is_corpus(path):
-        report.format = "corpus"
-        return read_corpus(path, faults)
-    documents = _documents(path, report.format, faults)
+    with unpacked(path, config.max_file_mb * 1_000_000) as plain:
+        if report.format == "jsonl" and is_corpus(plain):
+            report.format = "corpus"
+            return read_corpus(plain, faults)
+        documents = _documents(plain, report.format, faults)
     if not any(document.text.strip() for document in documents):
         raise UsageError("no text in it")
     with open(path, "rb") as file:
@@ -160,7 +162,7 @@ def _read(path: Path, doc: str, config: IngestConfig, report: FileReport, faults
     passages = []
     for document in documents:
         name = document.name or (f"{doc}-{document.row}" if document.row else doc)
-        passages += passages_of(replace(document, title=document.title or path.stem), name, source, config)
+        passages += passages_of(replace(document, title=document.title or _stem(path)), name, source, config)
     return passages
 
 
@@ -218,11 +220,22 @@ def _begun_before(document: Document, start: int) -> dict[str, object]:
 def _document_names(files: Sequence[Found]) -> dict[Path, str]:
     """The shortest name that tells a file from the others: its stem, else more and more of its path."""
     spellings = {
-        file.path: (file.path.stem, Path(file.relative).with_suffix("").as_posix(), file.relative, file.path.as_posix())
+        file.path: (
+            _stem(file.path),
+            Path(file.relative).with_name(_stem(file.path)).as_posix(),
+            file.relative,
+            file.path.as_posix(),
+        )
         for file in files
     }
     counts = Counter(spelling for several in spellings.values() for spelling in set(several))
     return {path: next((s for s in several if counts[s] == 1), several[-1]) for path, several in spellings.items()}
+
+
+def _stem(path: Path) -> str:
+    """The name without what says how it is written (and packed): guide.txt.gz is the guide, tar.1.gz the page tar.1."""
+    name = name_of(path)
+    return name.stem if name == path or name.suffix.lower() in SUFFIXES else name.name
 
 
 def _named_apart(passage: Passage, ids: Counter[str]) -> Passage:

@@ -5,10 +5,8 @@ Fonts and layout go, words stay. Conditions and macro definitions are skipped: t
 
 from __future__ import annotations
 
-import gzip
 import re
 import shlex
-import zlib
 from pathlib import Path
 
 from ..errors import UsageError
@@ -42,13 +40,8 @@ _ONE = {"-": "-", "e": "\\", "\\": "\\", "~": " ", " ": " ", "0": " ", ".": ".",
 
 
 def read_man(path: Path) -> Titled:
-    """(title, blocks) of a page, also a gzipped one: its title is its name and what NAME says of it."""
+    """(title, blocks) of a page: its title is its name and what NAME says of it."""
     data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UsageError(f"damaged gzip file: {error}") from error
     text, _ = decode(data)
     if text is None or not PAGE.search(data):
         raise UsageError("no manual page: it has neither .TH nor .Dd", "other text is read as .txt")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..errors import UsageError
-from . import formats, man, markup, office, pdf
+from . import formats, gzipped, man, markup, office, pdf
 from .blocks import Block, Mark, joined
 from .decode import decode, read_text
 from .faults import Faults
@@ -136,24 +134,24 @@ SUFFIXES = {
 
 ACCEPTED = (
     "accepted: txt, md, html, pdf (with text), docx, rst, tex, ipynb, epub, man; rows with a text in jsonl ({title, text}), "
-    "json (SQuAD-like), csv, tsv, parquet; folders of these, and - for standard input"
+    "json (SQuAD-like), csv, tsv, parquet; any of them gzipped, folders of these, and - for standard input"
 )
 
 
+SPOKEN = re.compile(r"(README|NEWS|FAQ|TODO|INSTALL|HACKING|HISTORY|CHANGES|AUTHORS)\b", re.IGNORECASE)
+"""Names that are read by people, whatever stands behind the dot: README.Debian."""
+
+
 def format_of(path: Path) -> str:
-    """The reader for a file, by its suffix or else its first bytes; raises `UsageError` for what no reader takes."""
-    if re.search(r"\.[1-9n][a-z]*(\.gz)?$", path.name):  # manual pages are named by their section: tar.1.gz
-        with (
-            gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file,
-            contextlib.suppress(OSError, EOFError),
-        ):
-            if man.PAGE.search(file.read(65536)):
-                return "man"
-    known = SUFFIXES.get(path.suffix.lower())
+    """The reader for a file, by its suffix or else its first bytes; of a packed one by what is in it. Raises `UsageError` for
+    what no reader takes."""
+    name = gzipped.name_of(path)
+    if re.fullmatch(r"\.[1-9n][a-z]*", name.suffix) and man.PAGE.search(gzipped.beginning(path, 65536)):
+        return "man"  # manual pages are named by their section: tar.1
+    known = SUFFIXES.get(name.suffix.lower())
     if known:
         return known
-    with open(path, "rb") as file:
-        start = file.read(4096)
+    start = gzipped.beginning(path, 4096)
     if start.startswith(b"%PDF-"):
         return "pdf"
     if start.startswith(b"PK\x03\x04") and b"application/epub+zip" in start:
@@ -162,6 +160,7 @@ def format_of(path: Path) -> str:
         return "docx"
     if re.match(rb"\s*(<!doctype html|<html)", start, re.I):
         return "html"
-    if path.suffix.lower() in ("", ".log", ".org", ".adoc") and decode(start)[0]:
+    plain = name.suffix.lower() in ("", ".log", ".org", ".adoc") or SPOKEN.match(name.name)
+    if plain and decode(start)[0]:
         return "txt"
-    raise UsageError(f"no reader for {path.suffix or 'this kind of'} files", ACCEPTED)
+    raise UsageError(f"no reader for {name.suffix or 'this kind of'} files", ACCEPTED)

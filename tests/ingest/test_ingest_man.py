@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pytest
 
@@ -95,6 +96,39 @@ def test_what_is_none_is_refused(tmp_path):
     (tmp_path / "x.man").write_text("just words")
     with pytest.raises(UsageError, match="no manual page"):
         read_man(tmp_path / "x.man")
-    (tmp_path / "y.man").write_bytes(b"\x1f\x8bnonsense")
-    with pytest.raises(UsageError, match="damaged gzip"):
-        read_man(tmp_path / "y.man")
+
+
+def test_documentation_as_distributions_pack_it_is_read_by_what_is_in_the_packets(past_json, past, workspace):
+    """/usr/share/doc as it lies there: of twenty files of a newcomer nine ended in .gz and were skipped, README.Debian too."""
+    packed = {
+        "guide.txt.gz": b"Guide\n\nThe lamp has seven switches.",
+        "page.html.gz": b"<html><head><title>Page</title></head><body><p>The bridge has nine arches.</p></body></html>",
+        "rows.jsonl.gz": b'{"title": "Row", "text": "The river has three fords."}\n',
+        "changelog.gz": b"The clock was mended in 1843 by the smith.",
+        "frob.1.gz": MAN.encode(),
+    }
+    folder = workspace / "doc"
+    folder.mkdir()
+    for name, data in packed.items():
+        (folder / name).write_bytes(gzip.compress(data))
+    (folder / "README.Debian").write_text("The mill has two wheels, and both turn.")
+    (folder / "photo.svg.gz").write_bytes(gzip.compress(b"<svg/>"))
+    (folder / "torn.txt.gz").write_bytes(gzip.compress(b"words " * 5000)[:40])
+    (folder / "bomb.txt.gz").write_bytes(gzip.compress(b"words " * 400_000))
+    made = past_json("ingest", "doc", "-o", "c.jsonl", "--max-file-mb", "1")
+    read = {file["path"]: file["format"] for file in made["files"] if not file["skipped"]}
+    assert read == {
+        "guide.txt.gz": "txt",
+        "page.html.gz": "html",
+        "rows.jsonl.gz": "jsonl",
+        "changelog.gz": "txt",
+        "frob.1.gz": "man",
+        "README.Debian": "txt",
+    }
+    rows = [json.loads(line) for line in (workspace / "c.jsonl").read_text().splitlines()]
+    assert {row["doc"] for row in rows} == {"guide", "page", "rows-1", "changelog", "frob.1", "README"}
+    assert "The bridge has nine arches." in [row["text"] for row in rows]
+    told = past("ingest", "doc", "-o", "d.jsonl", "--max-file-mb", "1").stderr
+    assert "torn.txt.gz" in told and "damaged gzip" in told
+    assert "bomb.txt.gz" in told and "larger than 1 MB once unpacked" in told
+    assert "no documents: .svg (1)" in told
