@@ -142,10 +142,19 @@ def past(
             )
         os.environ["PAST_WORKSPACE"] = workspace
     if any(Path(workspace or ".", "runs", ".partial").glob("[!.]*")):
-        # What was killed while it was published is whole: finished before anything asks what there is, or may be replaced.
-        from .publish import recover
+        _finish_published(dry_run="--dry-run" in sys.argv[1:])
 
+
+def _finish_published(dry_run: bool) -> None:
+    """What was killed while it was published is whole: finished before anything asks what there is, or may be replaced; a dry run
+    changes nothing and says so."""
+    from .publish import killed_at_publishing, recover
+
+    if not dry_run:
         recover()
+        return
+    for record in killed_at_publishing():
+        output.note(f"{record.id} was killed while being published: what is no dry run finishes that first")
 
 
 def main() -> None:

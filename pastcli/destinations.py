@@ -18,7 +18,7 @@ from .errors import PastError, UsageError
 from .files import Gone, lock, sizes_in
 from .hashing import hash_path
 from .outliving import outliving
-from .records import Record, read, records, runs_dir, workspace
+from .records import Record, read, records, runs_dir, sealed, workspace
 
 OTHERWISE = "choose another name with -o"
 
@@ -92,7 +92,7 @@ def strange(place: Path) -> str:
 
 
 def _outputs_at(place: Path) -> Iterable[tuple[str, dict[str, Any]]]:
-    for record in records():
+    for record in (*records(), *sealed()):  # of the latter a dry run meets what any other command finishes first
         for name, entry in record.manifest.get("outputs", {}).items():
             if record.output(name) == place:
                 yield record.id, entry

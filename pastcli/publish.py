@@ -22,10 +22,7 @@ from .errors import PastError, UsageError
 from .files import fingerprint, is_locked, locked, remove, size_of, sizes_in, sync_one, sync_tree, write_json
 from .hashing import hash_path, renamed
 from .outliving import remember
-from .records import Record, home_of, located, read, records, runs_dir, stored
-
-WHOLE = ("publishing", "complete")
-"""States of a run whose work is done, even if it still lies among the unfinished ones."""
+from .records import Record, home_of, located, read, runs_dir, sealed, stored
 
 
 def note(folder: Path, manifest: dict[str, Any], name: str, place: Path, is_folder: bool) -> None:
@@ -144,17 +141,21 @@ def undo(folder: Path, manifest: dict[str, Any]) -> None:
     manifest["external"] = {}
 
 
+def killed_at_publishing() -> list[Record]:
+    """Runs that are whole, and were killed before they stood in their place."""
+    return [record for record in sealed() if not is_locked(record.path)]
+
+
 def recover() -> None:
     """Finish what was killed while it was being published; says so, and says what stands in the way."""
-    for record in records(partial=True):
-        if record.status in WHOLE and not is_locked(record.path):
-            with _said(record), locked(record.path), ExitStack() as stack:
-                places = [_places(record.path, entry)[0] for entry in record.manifest.get("external", {}).values()]
-                claims = [claim(place) for place in places]
-                for held in claims:
-                    stack.callback(held.release)
-                forward(record.path, dict(record.manifest), claims)
-                output.note(f"finished publishing {record.id}, which was killed at it")
+    for record in killed_at_publishing():
+        with _said(record), locked(record.path), ExitStack() as stack:
+            places = [_places(record.path, entry)[0] for entry in record.manifest.get("external", {}).values()]
+            claims = [claim(place) for place in places]
+            for held in claims:
+                stack.callback(held.release)
+            forward(record.path, dict(record.manifest), claims)
+            output.note(f"finished publishing {record.id}, which was killed at it")
     unfinished_ones = (runs_dir() / ".partial").glob("*")
     if (runs_dir() / ".old").exists() and not any(is_locked(path) for path in unfinished_ones):
         remove(runs_dir() / ".old")  # runs that were being replaced when their successor was killed

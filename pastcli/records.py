@@ -161,6 +161,15 @@ def records(partial: bool = False) -> list[Record]:
     return sorted(found, key=_begun)
 
 
+WHOLE = ("publishing", "complete")
+"""States of a run whose work is done, even if it still lies among the unfinished ones."""
+
+
+def sealed() -> list[Record]:
+    """Runs among the unfinished ones that are whole: what is left of them are renames."""
+    return [record for record in records(partial=True) if record.status in WHOLE]
+
+
 def find(name: str) -> Record:
     """A finished run by path, id, unique prefix of an id, or `@stage` (the newest of a stage; `@sft~1` the one before)."""
     if not name.startswith("@") and (Path(name) / "manifest.json").is_file():

@@ -31,6 +31,8 @@ class Run:
     resumed: bool = False
     force: bool = False
     allow_stale: bool = False
+    new_folders: list[Path] = field(default_factory=list)
+    """Folders made for outputs elsewhere, innermost first: a dry run removes them."""
     _claims: list[Claim] = field(default_factory=list)
 
     @property
@@ -107,6 +109,7 @@ class Run:
         """
         check = partial(allowed, folder=folder, force=self.force, inputs=self.inputs())
         place = check(destination)
+        self.new_folders += [folder for folder in place.parents if not folder.exists()]
         writable(place.parent)
         publish.note(self.dir, self.manifest, name, place, folder)
         self.save()

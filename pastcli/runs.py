@@ -23,10 +23,10 @@ from .diskspace import full_disk_named
 from .environment import machine, same_command, versions
 from .errors import Interrupted, PastError
 from .files import fingerprint, is_locked, locked, remove, size_of, writable, write_json
-from .publish import recover
-from .records import Record, find, find_begun, newest, owner_of, read, records, runs_dir, workspace
+from .publish import killed_at_publishing, recover
+from .records import WHOLE, Record, find, find_begun, newest, owner_of, read, records, runs_dir, workspace
 from .run import Run
-from .unfinished import discard, fresh_folder, remove_finished, take_up, unfinished
+from .unfinished import discard, fresh_folder, rehearsal_folder, remove_finished, take_up, unfinished
 
 __all__ = [
     "Options",
@@ -38,11 +38,11 @@ __all__ = [
     "find_begun",
     "finished",
     "is_locked",
+    "killed_at_publishing",
     "newest",
     "owner_of",
     "read",
     "records",
-    "recover",
     "remove_finished",
     "runs_dir",
     "size_of",
@@ -124,14 +124,19 @@ def _settings(also: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rehearsed(stage: str, config: Any, key: str, force: bool, name: str, allow_stale: bool) -> Iterator[Run]:
     """A run of which nothing stays: not even the folders for runs, in a workspace that had none."""
-    made = [folder for folder in (runs_dir() / ".partial", runs_dir()) if not folder.exists()]
+    root = runs_dir() / ".partial"
+    made = [folder for folder in (root, runs_dir()) if not folder.exists()]
     try:
-        with _opened(stage, config, key, False, force, name) as run:
+        writable(root)
+        with rehearsal_folder(root, name, force) as (folder, began):
+            run = Run(folder, _manifest(folder.name, stage, config, key, force, began), force=force)
             run.allow_stale = allow_stale
             try:
+                _begin(run, stage, config)
                 yield run
             finally:
                 _settle(run, False, "rehearsed")
+                made = [*run.new_folders, *made]
     finally:
         for folder in made:
             with contextlib.suppress(OSError):
@@ -235,7 +240,7 @@ def _begin(run: Run, stage: str, config: Any) -> None:
 
 def _settle(run: Run, keep: bool, status: str) -> bool:
     """After a failure: keep what can be resumed (then True), remove the rest. What is sealed stays, to be published."""
-    if run.manifest["status"] in publish.WHOLE:
+    if run.manifest["status"] in WHOLE:
         return False
     run.release()
     with contextlib.suppress(OSError):

@@ -28,14 +28,7 @@ def fresh_folder(root: Path, stage: str, name: str, force: bool, resume: bool) -
     that name was not the same work.
     """
     now = datetime.now(UTC)
-    fresh = root / f".new-{secrets.token_hex(6)}"
-    fresh.mkdir()
-    try:
-        held = lock(fresh / ".lock", fresh.name)
-    except PastError:
-        remove(fresh)
-        raise
-    with held:
+    with _nameless(root) as fresh:
         try:
             stem = f"{stage}-{now:%Y%m%d-%H%M%S}"
             name = _named(root, fresh, name, force, resume) if name else _numbered(root, fresh, stem)
@@ -45,8 +38,50 @@ def fresh_folder(root: Path, stage: str, name: str, force: bool, resume: bool) -
         yield root / name, now
 
 
+@contextlib.contextmanager
+def rehearsal_folder(root: Path, name: str, force: bool) -> Iterator[tuple[Path, datetime]]:
+    """Like `fresh_folder`, of a dry run: it is refused what the run would be, and never takes the name, so that nothing that
+    has it is touched. It is gone after the block."""
+    with _nameless(root) as fresh:
+        try:
+            if name:
+                _refuse_name(name, force)
+                if os.path.lexists(root / name):
+                    _refuse_begun(root / name, force, resume=False)
+            yield fresh, datetime.now(UTC)
+        finally:
+            remove(fresh)
+
+
+@contextlib.contextmanager
+def _nameless(root: Path) -> Iterator[Path]:
+    fresh = root / f".new-{secrets.token_hex(6)}"
+    fresh.mkdir()
+    try:
+        held = lock(fresh / ".lock", fresh.name)
+    except PastError:
+        remove(fresh)
+        raise
+    with held:
+        yield fresh
+
+
 def _named(root: Path, fresh: Path, name: str, force: bool, resume: bool) -> str:
     """Give the new run the name that the user chose."""
+    _refuse_name(name, force)
+    while True:
+        try:
+            os.rename(fresh, root / name)
+            return name
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        _refuse_begun(root / name, force, resume)
+        discard(root / name)
+
+
+def _refuse_name(name: str, force: bool) -> None:
+    """Raise `UsageError` if no run can have this name, or a finished one has it that may not be replaced."""
     from .models import ALIASES
 
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,99}", name):
@@ -60,22 +95,17 @@ def _named(root: Path, fresh: Path, name: str, force: bool, resume: bool) -> str
         if stranger := strange_in_run(taken):
             hint = "move it away, or choose another name: --force replaces only what `past` wrote"
             raise UsageError(f"{taken} holds {stranger}, which `past` did not write", hint)
-    while True:
-        try:
-            os.rename(fresh, root / name)
-            return name
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-        if is_locked(root / name):
-            raise PastError(f"{name} is being written by another process", "wait for it, or choose another name")
-        if not force:
-            other = (
-                "it was begun with other settings, inputs or version of `past`, and cannot be resumed by this command"
-            )
-            hint = other if resume else "add --resume to continue it"
-            raise UsageError(f"there is an unfinished run named {name}", f"{hint}; --force starts anew")
-        discard(root / name)
+
+
+def _refuse_begun(folder: Path, force: bool, resume: bool) -> None:
+    """Raise if the unfinished run there may not make place for a new one: it is alive, or nobody said `force`."""
+    name = folder.name
+    if is_locked(folder):
+        raise PastError(f"{name} is being written by another process", "wait for it, or choose another name")
+    if not force:
+        other = "it was begun with other settings, inputs or version of `past`, and cannot be resumed by this command"
+        hint = other if resume else "add --resume to continue it"
+        raise UsageError(f"there is an unfinished run named {name}", f"{hint}; --force starts anew")
 
 
 def _numbered(root: Path, fresh: Path, stem: str) -> str:

@@ -116,9 +116,8 @@ def clean(
 
     What is removed can no longer be resumed. Finished runs are never touched.
     """
-    if not dry_run:
-        runs.recover()  # what was killed while being published is whole: it is finished, not removed
-    found = runs.unfinished()
+    whole = {record.path for record in runs.killed_at_publishing()} if dry_run else set()  # finished first, not removed
+    found = [folder for folder in runs.unfinished() if folder not in whole]
     for name in names or []:
         if not any(folder.name.startswith(name) for folder in found):
             raise UsageError(

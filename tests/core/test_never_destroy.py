@@ -351,3 +351,56 @@ def test_a_gguf_whose_writer_was_killed_leaves_no_half_file(past, workspace, tin
         assert not (workspace / "made.gguf").exists()
     assert not [path for path in workspace.rglob("*") if path.name.endswith(".writing")], torn
     assert [path.name for path in workspace.iterdir() if path.name.startswith(".")] == []
+
+
+# ---------------------------------------------------------------- a dry run changes nothing, by --force neither
+
+
+def everything(folder):
+    """Every file and folder with its contents; a lock that nobody holds locks nothing, and may go."""
+    found = {}
+    for path in folder.rglob("*"):
+        if not path.name.endswith("lock"):
+            found[str(path.relative_to(folder))] = path.read_bytes() if path.is_file() else None
+    return found
+
+
+def test_a_dry_run_with_force_leaves_the_unfinished_run_of_that_name(past, workspace, docs, begin):
+    """Seen with a training: `sft --name long --force --dry-run` removed the checkpoints of hours."""
+    words = ("ingest", "docs", "-o", "c.jsonl", "--name", "long")
+    with begin(*words, env={"DYING": "pastcli.ingest:write_corpus 1"}) as command:
+        assert command.wait().returncode == -9
+    before = everything(workspace)
+    assert (workspace / "runs" / ".partial" / "long").is_dir() and list(workspace.glob(".past-long-*"))
+    past(*words, "--force", "--dry-run")
+    assert "unfinished run named long" in past(*words, "--dry-run", code=USAGE).stderr
+    assert everything(workspace) == before
+    assert "resuming long" in past(*words, "--resume").stderr
+
+
+def test_a_dry_run_after_a_kill_at_publishing_changes_nothing_and_judges_as_if_it_were_finished(past, workspace, docs):
+    words = ("ingest", "docs", "-o", "c.jsonl", "--name", "mine")
+    past(*words, "--max-chars", "25")
+    met = set()
+    for step in range(4, 300):
+        if not killed_at(step, *words, "--force"):
+            break
+        if [record.status for record in runs.records(partial=True)] != ["publishing"]:
+            past("runs", "clean")
+            continue
+        met.add(step)
+        before = everything(workspace)
+        told = past("runs", "clean", "--dry-run").stderr
+        assert "mine was killed while being published" in told and "nothing to clean" in told
+        past(*words, "--force", "--dry-run")
+        past("ingest", "docs", "-o", "other.jsonl", "--dry-run")
+        assert "already exists" in past("ingest", "docs", "-o", "c.jsonl", "--dry-run", code=USAGE).stderr
+        assert everything(workspace) == before
+        assert "finished publishing mine" in past("runs", "list").stderr
+        past(*words, "--max-chars", "25", "--force")
+    assert len(met) >= 4
+
+
+def test_a_dry_run_makes_no_folder_for_its_output(past, workspace, docs):
+    past("ingest", "docs", "-o", "deep/er/c.jsonl", "--dry-run")
+    assert sorted(path.name for path in workspace.iterdir()) == ["docs"]
