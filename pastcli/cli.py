@@ -141,7 +141,8 @@ def past(
                 f"{workspace} is no folder: no workspace can be there", "-C DIR names a folder, there or to be made"
             )
         os.environ["PAST_WORKSPACE"] = workspace
-    if any(Path(workspace or ".", "runs", ".partial").glob("[!.]*")):
+    runs = Path(workspace or ".", "runs")
+    if any((runs / ".partial").glob("[!.]*")) or (runs / ".old").exists():
         _finish_published(dry_run="--dry-run" in sys.argv[1:])
 
 

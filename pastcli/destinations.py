@@ -8,6 +8,7 @@ runs. While a process makes an output it holds a lock beside it, so that of two 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -135,7 +136,9 @@ def claim(place: Path) -> Claim:
             with contextlib.suppress(Gone):
                 return Claim(path, lock(path, str(place)))
     except OSError as error:
-        raise PastError(f"{place} cannot be written: {error.strerror or error}", OTHERWISE) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UsageError(f"{place} cannot be written: {error.strerror or error}", OTHERWISE) from error
 
 
 def lock_of(place: Path) -> Path:

@@ -21,7 +21,7 @@ KINDS = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """One registered name; `distribution` is the package that brought it."""
+    """One registered name. `value` is `module:attribute`; `distribution` the package that brought it."""
 
     group: str
     name: str

@@ -7,12 +7,11 @@ broken by `past plugins`, while every other plugin goes on working.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from .errors import PastError, UsageError, said
-from .installed import entry_points
+from .installed import EntryPoint, entry_points
 
 GROUPS = {
     "trainer": "past.trainers",
@@ -25,27 +24,15 @@ GROUPS = {
 }
 
 
-@dataclass(frozen=True)
-class Plugin:
-    """One registered name. `value` is `module:attribute`; `distribution` the package that brought it."""
-
-    role: str
-    name: str
-    value: str
-    distribution: str
-
-
 @cache
-def _all() -> tuple[Plugin, ...]:
-    roles = {group: role for role, group in GROUPS.items()}
-    found = [Plugin(roles[one.group], one.name, one.value, one.distribution) for one in entry_points(list(roles))]
+def _all() -> tuple[EntryPoint, ...]:
     # The same distribution can be seen twice on sys.path (an editable install beside its checkout).
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(entry_points(list(GROUPS.values()))))
 
 
-def names(role: str) -> list[Plugin]:
+def names(role: str) -> list[EntryPoint]:
     """Every plugin of a role, sorted by name; imports none of them."""
-    return sorted((p for p in _all() if p.role == role), key=lambda p: (p.name, p.distribution))
+    return sorted((p for p in _all() if p.group == GROUPS[role]), key=lambda p: (p.name, p.distribution))
 
 
 def modules(distribution: str) -> list[str]:
@@ -69,10 +56,10 @@ def load(role: str, name: str) -> Any:
     if len(found) > 1:
         owners = " and ".join(plugin.distribution for plugin in found)
         raise UsageError(f"two {role} plugins are named {name!r}, from {owners}", "uninstall one of the packages")
-    return _import(found[0])
+    return _import(role, found[0])
 
 
-def _import(plugin: Plugin) -> Any:
+def _import(role: str, plugin: EntryPoint) -> Any:
     from importlib import import_module
 
     module, _, attribute = plugin.value.partition(":")
@@ -89,5 +76,5 @@ def _import(plugin: Plugin) -> Any:
             missing = error.name.split(".")[0]
             mend = f"it needs the Python module {missing}, which is not installed: pip install {missing}"
         raise PastError(
-            f"the {plugin.role} plugin {plugin.name!r} of {plugin.distribution} cannot be imported: {said(error)}", mend
+            f"the {role} plugin {plugin.name!r} of {plugin.distribution} cannot be imported: {said(error)}", mend
         ) from error

@@ -26,8 +26,9 @@ class ToolDocument:
 class ToolWarnings(Protocol):
     """Where a format says what is wrong with a file without giving up on the rest of it."""
 
-    def add(self, kind: str, text: str) -> None:
-        """`kind` is a number such as `T01` (`tools.warnings.KINDS`), `text` the place and the fault."""
+    def add(self, kind: str, text: str, category: str = "") -> None:
+        """`kind` is a number such as `T01` (`tools.warnings.KINDS`), `text` the place and the fault; `category` is that of the
+        API which it is about, so that who asks for others is not told."""
 
 
 class ToolFormat(Protocol):

@@ -17,12 +17,24 @@ def behind(record: runs.Record) -> Behind:
     sft = next((tuple(one.manifest.get("argv", ())) for one in line if one.stage == "sft"), ())
     for one in line:
         if one.stage == "ingest" and one.input("tools"):
-            of_target = any(Path(file).name.startswith("target_") for file in _documents(record))
-            tests = _typed(one, "target_test_queries") or _typed(one, "test_queries")
+            read = {Path(file) for file in _documents(_reader(record))}
+            of_target = any(file.name.startswith("target_") for file in read)
+            of_source = one.output("corpus") in read
+            tests = _typed(one, "target_test_queries") if not of_source else ""
+            tests = tests or _typed(one, "test_queries")
             return Behind(_typed(one, "corpus"), _typed(one, "queries"), tests, of_target, sft)
         if tools := one.input("tools"):
             return Behind("", _shown(Path(tools)), _shown(Path(tools)), False, sft)
     return Behind(sft=sft)
+
+
+def _reader(record: runs.Record) -> runs.Record:
+    """The run that read documentation for the model which a run has made: of an injection the one behind its target."""
+    target = record.input("target") if record.stage == "inject" else None
+    owner = runs.owner_of(Path(target)) if target else None
+    if owner is None:
+        return record
+    return next((one for one in (owner, *ancestors(owner)) if one.stage == "sft"), owner)
 
 
 def _documents(record: runs.Record) -> Iterator[str]:

@@ -12,7 +12,7 @@ from .. import api
 from .. import config as configs
 from ..errors import UsageError
 from ..words import counted
-from . import _rl_tools, _train
+from . import _rl_tools, _train_rows
 from ._ingest_tools import lesson_rows
 
 Tool = tuple[str, str]
@@ -41,11 +41,11 @@ def of_documents(parts: Sequence[Part], sft: configs.SftConfig, sources: Sequenc
     """The rounds on documents; what `--mix` adds is the same in all."""
     from ..ingest import read_pairs
 
-    mixed = [row for path in _train.mixed(sft, sources) for row in read_pairs(path)]
+    mixed = [row for path in _train_rows.mixed(sft, sources) for row in read_pairs(path)]
     return [
         Work(
-            _train.document_rows(part.passages, sft) + mixed,
-            _train.rl_rows(part.questions, f"round {number}"),
+            _train_rows.document_rows(part.passages, sft) + mixed,
+            _train_rows.rl_rows(part.questions, f"round {number}"),
             None,
             {"passages": len(part.passages), "questions": len(part.questions)},
         )

@@ -17,7 +17,7 @@ from .. import config as configs
 from .. import models, narration, output, runs
 from ..config import StudyConfig
 from ..errors import UsageError
-from . import _lineage, _train
+from . import _lineage, _train_rows
 from ._options import (
     AllowStale,
     DryRun,
@@ -130,7 +130,7 @@ def command(
     out = out or Path(f"{first.stem if first.is_file() else first.name}-study")
     if source and vector:
         raise UsageError("--source and --vector exclude each other", "with a skill made before nothing is practised on")
-    ingest = _train.ingest_config(config_file)
+    ingest = _train_rows.ingest_config(config_file)
     passages, alone = documents(folder, ingest, strict, bool(vector))
     base, skill = models.resolve(config.base), _lineage.skill(vector) if vector else None
     if skill:

@@ -1,17 +1,15 @@
-"""What `sft`, `rl` and `distill` share: documents and questions as training rows, and one training inside a run."""
+"""What `sft`, `rl` and `distill` share: rewards, and one training inside a run; the rows are made in `_train_rows`."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import adapters, api, cards, models, output, qa, registry, runs, words
-from .. import config as configs
+from .. import adapters, api, cards, models, output, registry, runs, words
 from ..config import finite
 from ..errors import UsageError
 from ..files import write_lines
@@ -19,80 +17,7 @@ from . import _options
 from ._weights import refuse_not_finite
 
 if TYPE_CHECKING:
-    from ..config import IngestConfig, RlConfig, SftConfig
-
-
-def sft_rows(docs: Sequence[Path], config: SftConfig, ingest: IngestConfig, strict: bool) -> list[dict[str, Any]]:
-    """Training texts of documents and corpora and the tasks made of them, then the rows of prompt/completion files and
-    of `--mix`."""
-    from ..ingest import read_documents, read_pairs, sniff
-
-    pairs = [path for path in docs if sniff(path) == "pairs"]
-    others = [path for path in docs if path not in pairs]
-    rows = document_rows(read_documents(others, ingest, strict), config) if others else []
-    for path in [*pairs, *mixed(config, docs)]:
-        rows += read_pairs(path, strict)
-    if not rows:
-        raise UsageError("nothing to train on: augment off leaves the documents out", "name a --task, or pairs")
-    return rows
-
-
-def document_rows(passages: Sequence[api.Passage], config: SftConfig) -> list[dict[str, Any]]:
-    """The training texts of passages, and the pairs of `--task` that are made of them by rule."""
-    from ..ingest import titles_and_texts
-    from ..ingest.generate import chosen, generate, plan
-
-    texts = titles_and_texts(passages, config.augment) if config.augment != "off" else []
-    rows = [text_row(title, text, config.max_length) for title, text in texts]
-    kinds = chosen([name for name in config.task if name != "none"], has_model=False)
-    made = generate(plan(passages, kinds, 1, None), None, "rules", api.Sampling()) if kinds else None
-    return rows + [{name: pair[name] for name in ("prompt", "completion")} for pair in (made.pairs if made else [])]
-
-
-def text_row(title: str, text: str, max_length: int) -> dict[str, Any]:
-    """A training text; one that may have too many tokens also says where it can be cut and what each piece begins with."""
-    from ..ingest import borders
-
-    head = f"{title}\n" if title else ""
-    row = {"text": head + text}
-    if len(row["text"].encode("utf-8", "surrogatepass")) < max_length:  # no token is shorter than a byte
-        return row
-    return {**row, "head": head, "cuts": [len(head) + at for at in borders(text)]}
-
-
-def mixed(config: SftConfig, docs: Sequence[Path]) -> list[Path]:
-    """The files of `--mix`. `qa` is the built-in set: without the answer format RL has little to reward at first.
-
-    It stays out where all there is to learn is pairs of the user's own, which have a format already.
-    """
-    from ..ingest import sniff
-
-    built_in = Path(str(resources.files("pastcli.ingest") / "qa_format.jsonl"))
-    named = [name for name in config.mix if name != "none"]
-    if all(sniff(path) == "pairs" for path in docs):
-        named = [name for name in named if name != "qa"]
-    return [built_in if name == "qa" else Path(name) for name in named]
-
-
-def rl_rows(questions: Sequence[api.Question], where: Path | str) -> list[dict[str, Any]]:
-    """Prompts with what the rewards need; questions without an answer cannot be rewarded and are left out."""
-    rows = [
-        {
-            "prompt": qa.prompt_for(q.question),
-            "question": q.question,
-            "answer": q.answers[0],
-            "answers": list(q.answers),
-            "id": q.id,
-            "doc": q.doc,
-        }
-        for q in questions
-        if q.answers
-    ]
-    if not rows:
-        raise UsageError(f"no question in {where} has an answer", "rewards compare with an accepted answer")
-    if len(rows) < len(questions):
-        output.warn(f"{len(questions) - len(rows)} of {len(questions)} questions have no answer and are left out")
-    return rows
+    from ..config import RlConfig
 
 
 def rewards_of(config: RlConfig, episodes: bool = False) -> list[tuple[str, float, api.Reward]]:
@@ -294,7 +219,3 @@ def ends(log: Sequence[dict[str, float]], name: str) -> tuple[float | None, floa
 def add_base(run: runs.Run, name: str, found: models.ModelRef) -> None:
     """Record the model a training starts from, by path, name and hub revision."""
     run.add_input(name, found.path, model=found.name, kind=found.kind, revision=found.revision)
-
-
-def ingest_config(file: Path | None) -> IngestConfig:
-    return configs.resolve("ingest", {}, file)

@@ -14,7 +14,7 @@ from .. import api, models, output, runs
 from .. import config as configs
 from ..config import DistillConfig
 from ..errors import UsageError
-from . import _distill_parts, _rl_tools, _train
+from . import _distill_parts, _rl_tools, _train, _train_rows
 from ._distill_parts import Work
 from ._options import (
     AllowStale,
@@ -80,7 +80,11 @@ def command(
     found = models.resolve(sft.base)
     files = {"questions": questions, "tools": tools}
     extra = _named(source, files, out, name, found)
-    also = {"sft": sft, "rl": rl, **({"lessons": lessons} if tools else {"ingest": _train.ingest_config(config_file)})}
+    also = {
+        "sft": sft,
+        "rl": rl,
+        **({"lessons": lessons} if tools else {"ingest": _train_rows.ingest_config(config_file)}),
+    }
     if not dry_run and already_done("distill", config, extra, resume, as_json, also):
         return
     rewards = _train.rewards_of(rl, episodes=tools is not None)

@@ -12,7 +12,7 @@ from .. import hashing, narration, output, runs
 from ..config import GenerateConfig
 from ..errors import UsageError
 from ..files import writable, write_lines
-from . import _train
+from . import _train_rows
 from ._options import (
     AllowStale,
     DryRun,
@@ -80,7 +80,7 @@ def command(
     documents = [from_stdin(path) for path in docs or [_newest_corpus()]]
     if prompts is not None and not prompts.is_dir():
         raise UsageError(f"no folder {prompts}", "make one with: past generate --print-prompts DIR")
-    also = {"ingest": _train.ingest_config(config_file)}
+    also = {"ingest": _train_rows.ingest_config(config_file)}
     passages = read_documents(documents, also["ingest"], strict)
     requests = plan(passages, kinds, config.samples, prompts)
     who, path = writer(model, config.backend)

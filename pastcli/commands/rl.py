@@ -12,7 +12,7 @@ from .. import models, runs
 from ..api import Reward
 from ..config import RlConfig
 from ..errors import UsageError
-from . import _adapter_base, _audit, _lineage, _rl_tools, _train
+from . import _adapter_base, _audit, _lineage, _rl_tools, _train, _train_rows
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._options import (
     AllowStale,
@@ -183,7 +183,7 @@ def _questions(file: Path | None, strict: bool) -> list[dict[str, Any]]:
     assert file is not None, "`_check` refuses neither questions nor tools"
     from ..ingest import read_questions
 
-    return _train.rl_rows(read_questions(file, strict), file)
+    return _train_rows.rl_rows(read_questions(file, strict), file)
 
 
 def _rewarded(log: list[dict[str, float]]) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from .. import models, output, runs
 from ..config import SftConfig
 from ..errors import MismatchError, UsageError
 from ..hashing import hash_path
-from . import _lineage, _train
+from . import _lineage, _train, _train_rows
 from ._adapter_base import standing_in_as
 from ._options import (
     AllowStale,
@@ -81,17 +81,17 @@ def command(
     extra = {"docs": [str(path.resolve()) for path in docs], "base": str(base.path), "name": name}
     extra |= {"after": str(start.path)} if start is not base else {}
     extra |= {"dev": str(dev.resolve())} if dev else {}
-    also = {"ingest": _train.ingest_config(config_file)}
+    also = {"ingest": _train_rows.ingest_config(config_file)}
     if not dry_run and already_done("sft", config, extra, resume, as_json, also):
         return
-    rows = _train.sft_rows(docs, config, also["ingest"], strict)
+    rows = _train_rows.sft_rows(docs, config, also["ingest"], strict)
     held_out = read_pairs(dev, strict) if dev else []
     may = runs.Options(resume=resume, force=force, name=name, allow_stale=allow_stale, dry_run=dry_run, also=also)
     with runs.start("sft", config, extra=extra, **may) as run:
         _train.add_base(run, "base", base)
         if start is not base:
             _train.add_base(run, "after", start)
-        run.add_inputs("documents", [*docs, *_train.mixed(config, docs)])
+        run.add_inputs("documents", [*docs, *_train_rows.mixed(config, docs)])
         run.add_inputs("dev", [dev] if dev else [])
         _train.check_weights(start.path, dry_run)
         if dry_run:

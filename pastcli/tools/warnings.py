@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from ..api import ToolWarnings
 from ..errors import UsageError
 
 KINDS = {
@@ -30,21 +32,40 @@ class Warnings:
 
     strict: bool = False
     items: list[tuple[str, str]] = field(default_factory=list)
-    _seen: set[tuple[str, str]] = field(default_factory=set)
+    _seen: dict[tuple[str, str], str] = field(default_factory=dict, compare=False)
+    """What was added, with the category of the API that it is about ('' where it is about none)."""
 
-    def add(self, kind: str, text: str) -> None:
+    def add(self, kind: str, text: str, category: str = "") -> None:
         if self.strict:
             raise UsageError(f"{kind} {text}", f"{KINDS[kind]}; leave out --strict-tools to go on with a warning")
         if (kind, text) not in self._seen:
-            self._seen.add((kind, text))
+            self._seen[kind, text] = category
             self.items.append((kind, text))
 
     def counts(self) -> dict[str, int]:
         return dict(sorted(Counter(kind for kind, _ in self.items).items()))
 
-    def lines(self) -> list[str]:
-        """One line a kind: how many, and the first as an example."""
+    def lines(self, categories: Collection[str] | None = None) -> list[str]:
+        """One line a kind: how many, and the first as an example; of APIs of these `categories` (None: of all) and of what
+        belongs to no API."""
+        wanted = [
+            (kind, text)
+            for kind, text in self.items
+            if categories is None or self._seen[kind, text] in ("", *categories)
+        ]
         first: dict[str, str] = {}
-        for kind, text in self.items:
+        for kind, text in wanted:
             first.setdefault(kind, text)
-        return [f"{kind} ×{count}: {KINDS[kind]} (first: {first[kind]})" for kind, count in self.counts().items()]
+        counts = Counter(kind for kind, _ in wanted)
+        return [f"{kind} ×{counts[kind]}: {KINDS[kind]} (first: {first[kind]})" for kind in sorted(counts)]
+
+
+@dataclass(frozen=True)
+class OfCategory:
+    """Warnings that are about the APIs of one category."""
+
+    warnings: ToolWarnings
+    category: str
+
+    def add(self, kind: str, text: str, category: str = "") -> None:
+        self.warnings.add(kind, text, category or self.category)

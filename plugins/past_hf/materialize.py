@@ -18,6 +18,7 @@ from pastcli.files import sync_tree
 from pastcli.hashing import hash_path
 
 from .checkpoint import HFCheckpoint
+from .counts import refuse_impossible
 from .folder import companions
 from .portable import make_portable
 
@@ -44,6 +45,7 @@ def hf_directory(path: Path) -> Path:
         raise MismatchError(f"{path} is a LoRA adapter, not a model", "name the model it was trained on")
     if not (path / "config.json").is_file():
         raise MismatchError(f"{path} holds no config.json", "give an HF model directory, a GGUF file or a run")
+    refuse_impossible(path)
     if not any(path.glob("*.safetensors")):
         if any(file for pattern in _PICKLES for file in path.glob(pattern)):
             raise MismatchError(

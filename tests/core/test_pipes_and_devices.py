@@ -155,6 +155,13 @@ def test_what_the_kernel_makes_as_it_is_read_is_no_file(ready, past, words):
     assert not list((ready / "runs" / ".partial").glob("*"))
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="Linux alone has it")
+def test_an_output_where_nothing_can_be_written_is_the_users_mistake(ready, past):
+    (ready / "docs").mkdir()
+    (ready / "docs" / "good.txt").write_text("The bridge over the river was founded in 1843.")
+    assert "/proc/x cannot be written" in past("ingest", "docs", "-o", "/proc/x", code=2).stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/kmsg"), reason="Linux alone has it")
 def test_one_link_into_the_kernel_spoils_only_itself(ready, past):
     (ready / "docs").mkdir()

@@ -329,9 +329,9 @@ def test_doctor_reports_a_backend_that_falls_over(monkeypatch):
 
 
 def _chat():
-    from pastcli.registry import Plugin
+    from pastcli.installed import EntryPoint
 
-    return [Plugin("chat", "echo", "past_echo:load_chat", "pastcli")]
+    return [EntryPoint("past.chat", "echo", "past_echo:load_chat", "pastcli")]
 
 
 def test_help_of_the_table_and_of_the_command_agree_on_the_name(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from pastcli import cache, registry
 from pastcli.api import Completion, Observation, Parameter, Task, ToolSpec, object_schema
 from pastcli.errors import PastError, UsageError
+from pastcli.installed import EntryPoint
 from pastcli.tools.environments import llm
 from pastcli.tools.environments.simulator import Checked
 from pastcli.tools.load import load_tools, open_environment, read_tools
@@ -426,8 +427,8 @@ def test_a_strangers_environment_brings_its_own_tools(tmp_path, monkeypatch):
 
     real, real_load = registry.names, registry.load
     plugins = [
-        registry.Plugin("environment", "desk", "x:y", "stranger"),
-        registry.Plugin("environment", "broken", "no_such_module_at_all", "stranger"),
+        EntryPoint("past.environments", "desk", "x:y", "stranger"),
+        EntryPoint("past.environments", "broken", "no_such_module_at_all", "stranger"),
     ]
     monkeypatch.setattr(
         registry, "names", lambda role: [*plugins, *real(role)] if role == "environment" else real(role)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pastcli.errors import UsageError
+from pastcli.installed import EntryPoint
 from pastcli.tools.load import load_tools, read_tools
 from pastcli.tools.validate import check
 
@@ -303,8 +304,8 @@ def test_a_strangers_format_is_asked_before_ours_and_a_broken_one_spoils_nothing
             return [], load([FUNCTION], "other.json").specs
 
     plugins = [
-        registry.Plugin("tool_format", "mine", "x:y", "stranger"),
-        registry.Plugin("tool_format", "broken", "no_such_module_at_all", "stranger"),
+        EntryPoint("past.tool_formats", "mine", "x:y", "stranger"),
+        EntryPoint("past.tool_formats", "broken", "no_such_module_at_all", "stranger"),
     ]
     real, real_load = registry.names, registry.load
     monkeypatch.setattr(

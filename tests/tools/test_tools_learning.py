@@ -435,3 +435,23 @@ def test_of_many_apis_those_are_drawn_that_a_query_can_be_made_for():
     assert kept == lessons.drawn(specs, config) and kept == [spec for spec in specs if spec in kept]
     made = lessons.make(kept, config)
     assert made.counts()["apis_without_query"] == 0
+
+
+def test_who_asks_for_one_category_is_warned_of_no_other(past, workspace):
+    """StableToolBench's own file: 49 categories, and `--category Movies` told of thousands of fields nobody had asked for."""
+
+    def entry(category, kind):
+        parameters = [{"name": "city", "type": kind, "description": "where", "default": ""}]
+        row = {
+            "category_name": category,
+            "tool_name": f"{category} Desk",
+            "api_name": "find",
+            "api_description": "finds",
+        }
+        row |= {"method": "GET", "required_parameters": parameters, "optional_parameters": [], "template_response": {}}
+        return {"query": f"Find Oslo in {category}", "query_id": category, "api_list": [row], "relevant APIs": []}
+
+    (workspace / "tools.json").write_text(json.dumps([entry("Movies", "STRING"), entry("Finance", "MYSTERY")]))
+    words = ("ingest", "--tools", "tools.json", "--dry-run")
+    assert "T02 ×1" in past(*words).stderr and "T02 ×1" in past(*words, "--category", "Finance").stderr
+    assert "T0" not in past(*words, "--category", "Movies").stderr

@@ -473,6 +473,8 @@ def test_each_command_of_the_way_of_tools_ends_with_one_that_works_as_typed(past
     assert typed("past extract -o skill.safetensors")["next"].startswith("past inject --vector")
     injected = typed(typed(target, "--name", "target")["next"], "--name", "able")
     assert injected["next"] == "past agent --tools runs/lessons/target_test_queries.json --model able"
+    own = typed("past inject --vector skill.safetensors --target source --name own")
+    assert own["next"] == "past agent --tools runs/lessons/test_queries.json --model own", "the queries that it knows"
     played = typed(injected["next"])
     assert played["episodes"] >= 1
     assert typed("past runs show able")["id"] == "able"

@@ -142,7 +142,7 @@ def test_nothing_to_learn_and_unknown_tasks_are_named(past, workspace, docs, tin
 def test_long_texts_are_cut_between_sentences_and_every_piece_has_the_title(tiny_tokenizer, found, most):
     from past_hf.training.sft import split
 
-    from pastcli.commands._train import text_row
+    from pastcli.commands._train_rows import text_row
 
     text = " ".join(" ".join(words).capitalize() + "." for words in found)
     pieces = split(text_row("The bridge", text, most), tiny_tokenizer, most)
@@ -170,7 +170,7 @@ def test_a_text_that_says_nothing_of_its_cuts_is_split_as_it_was(tiny_tokenizer)
 def test_long_code_is_cut_between_lines_with_their_indentation(tiny_tokenizer):
     from past_hf.training.sft import split
 
-    from pastcli.commands._train import text_row
+    from pastcli.commands._train_rows import text_row
 
     code = "def turn(wheel):\n" + "\n".join(f"    wheel.turn(the, bridge, {n})" for n in range(12))
     pieces = split(text_row("Mill", code, 80), tiny_tokenizer, 80)

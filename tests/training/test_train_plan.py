@@ -284,6 +284,21 @@ def test_dry_run_prints_the_plan_of_a_config_without_weights(past, past_json, wo
     assert "would fit: --method lora" in shown and "optimiser" in shown and not (workspace / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [{"num_hidden_layers": 10**9}, {"text_config": {**QWEN_7B, "num_hidden_layers": 10**9}}],
+    ids=["it", "a part"],
+)
+def test_a_config_of_a_billion_layers_is_one_line_at_once(past, workspace, damage):
+    """transformers made a billion list entries, then modules, until somebody pressed Ctrl-C; a real run with weights as well."""
+    (workspace / "big").mkdir()
+    (workspace / "big" / "config.json").write_text(json.dumps({**QWEN_7B, **damage}))
+    (workspace / "texts.jsonl").write_text(json.dumps({"text": "x" * 400}) + "\n")
+    for words in (("sft", "texts.jsonl", "--base", "big", "--dry-run"), ("ask", "Who?", "--model", "big")):
+        said = past(*words, code=3, timeout=60).stderr
+        assert "num_hidden_layers is 1000000000, and no model has so many" in said
+
+
 def test_a_config_of_something_else_is_one_line(planned):
     with pytest.raises(MismatchError, match="cannot be planned for"):
         planned({"model_type": "no-such-thing"})

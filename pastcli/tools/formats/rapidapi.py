@@ -13,6 +13,7 @@ from ...api import Parameter, ToolSpec, ToolWarnings, object_schema
 from ...words import counted
 from .. import names, types
 from ..schemas import normalise, normalise_value
+from ..warnings import OfCategory
 from . import text_of
 
 
@@ -20,7 +21,7 @@ def api_spec(
     row: dict[str, Any], category: str, tool: str, api: str, describes: str, warnings: ToolWarnings
 ) -> ToolSpec:
     """One API; `describes` is the field that holds its description."""
-    where = f"API {tool} / {api}"
+    where, warnings = f"API {tool} / {api}", OfCategory(warnings, category)
     parameters = _parameters(row, where, warnings)
     whole = row.get("json_schema")
     schema = normalise(whole, where, warnings) if isinstance(whole, dict) else object_schema(*parameters)

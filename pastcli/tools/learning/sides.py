@@ -35,17 +35,22 @@ def sides_of(
 ) -> tuple[list[Side], list[str]]:
     """The sides with their APIs, and what is worth a warning. Raises `MismatchError` if they share anything."""
     found = [read_tools(path) for path in tools]
-    notes = [line for one in found for line in one.warnings.lines()]
     specs, tasks = _merged(found)
     if not target and not lessons.target_share:
         chosen = split.pick(specs, category)
-        return [_side("source", chosen, specs, tasks, lessons)], notes
+        return [_side("source", chosen, specs, tasks, lessons)], _noted(found, chosen)
     sides = split.part(specs, tasks, category, target, lessons.target_share, lessons.seed)
+    notes = _noted(found, [*sides.source, *sides.target])
     if sides.left_out:
         shown = ", ".join(sides.left_out)
         notes.append(f"left out of both sides, for they share a tool or a query with the target: {shown}")
     both = (("source", sides.source), ("target", sides.target))
     return [_side(name, chosen, specs, tasks, lessons) for name, chosen in both], notes
+
+
+def _noted(found: Sequence[ToolSet], categories: Sequence[str]) -> list[str]:
+    """What is wrong with the APIs of these categories, and with the files as such."""
+    return [line for one in found for line in one.warnings.lines(categories)]
 
 
 def _merged(found: Sequence[ToolSet]) -> tuple[list[ToolSpec], list[Task]]:

@@ -10,6 +10,8 @@ import torch
 
 from pastcli.errors import MismatchError
 
+from ..counts import refuse_impossible
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -37,6 +39,7 @@ class Shape:
 
 def read_config(folder: Path) -> Any:
     """The config of a model directory, which need not hold weights. Raises `MismatchError` if transformers cannot read it."""
+    refuse_impossible(folder)
     from transformers import AutoConfig
 
     try:
