@@ -138,7 +138,7 @@ ACCEPTED = (
 )
 
 
-SPOKEN = re.compile(r"(README|NEWS|FAQ|TODO|INSTALL|HACKING|HISTORY|CHANGES|AUTHORS)\b", re.IGNORECASE)
+SPOKEN = re.compile(r"(README|NEWS|FAQ|INSTALL|HACKING|HISTORY|CHANGES|AUTHORS)\b", re.IGNORECASE)
 """Names that are read by people, whatever stands behind the dot: README.Debian."""
 
 

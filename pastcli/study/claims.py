@@ -37,7 +37,7 @@ class Claim:
             others = self._of_others()
             for node in nodes:
                 if node.name not in others:
-                    remove(store.workspace / "runs" / node.name)
+                    store.remove(node)
 
     def _of_others(self) -> set[str]:
         names: set[str] = set()
@@ -69,6 +69,14 @@ def claimed(nodes: Sequence[Node], store: Store) -> Iterator[Claim]:
         finally:
             remove(file)
             remove(_lock_of(file))
+
+
+def forget_dead(store: Store) -> None:
+    """Remove the locks on results that a killed process was making."""
+    for path in (store.answers.parent / "making").glob("*.lock"):
+        if (held := lock_now(path)) is not None:
+            with held:
+                remove(path)
 
 
 @contextlib.contextmanager

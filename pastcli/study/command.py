@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import config as configs
 from .. import output
 from ..errors import Interrupted, PastError
-from ..files import remove
+from ..runs import read, remove_finished
 from .node import Node
 
 if TYPE_CHECKING:
@@ -95,12 +95,11 @@ def _progress(log: Path, before: int) -> str:
 
 @contextlib.contextmanager
 def passing(node: Node, store: Store, *words: str) -> Iterator[dict[str, Any]]:
-    """Like `run_past`, for a run that is of no more use after the block: it is removed, unless it was there before."""
-    before = {path.name for path in (store.workspace / "runs").glob("*")}
-    result = run_past(node, store, *words)
+    """Like `run_past`, for a run that is of no more use after the block: it is removed. It is called after its node, so that one
+    whose study was killed before is known (`Store.remove`)."""
+    result = run_past(node, store, *words, "--name", f"{node.name}.{words[0]}")
     yield result
-    if result["run"] not in before:
-        remove(store.workspace / "runs" / result["run"])
+    remove_finished(read(store.workspace / "runs" / result["run"]))
 
 
 def typed(words: Sequence[str], workspace: Path) -> str:

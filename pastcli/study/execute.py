@@ -14,7 +14,7 @@ from .. import output, runs
 from ..errors import Interrupted, PastError
 from ..files import read_lines, write_json
 from ..words import duration
-from .claims import claimed, in_turn
+from .claims import claimed, forget_dead, in_turn
 from .command import passing, run_past
 from .node import Node
 from .store import ASKED, Store
@@ -42,7 +42,7 @@ def needed(nodes: Sequence[Node], store: Store) -> list[Node]:
 
 
 def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], object], lean: bool = False) -> None:
-    """Make every node, at most `jobs` at a time, parents first; `after` is called whenever answers are complete.
+    """Make what is missing of these nodes, at most `jobs` at a time, parents first; `after` is called whenever answers are complete.
 
     Injected models are removed once they were asked: they are made again in seconds, and are the bulk of the disk. `lean`
     removes trained models and vectors as well, as soon as no node that is left grows from them. One that fails takes along what
@@ -59,10 +59,11 @@ def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], ob
     running: dict[Future[None], Node] = {}
     stopped: list[BaseException] = []
     failed: list[PastError] = []
-    with claimed(nodes, store) as claim, ThreadPoolExecutor(max_workers=jobs) as pool, _noted(stopped):
-        left = {
-            node.key: node for node in needed(nodes, store)
-        }  # another study may have made or removed some meanwhile
+    with claimed(needed(nodes, store), store) as claim, ThreadPoolExecutor(max_workers=jobs) as pool, _noted(stopped):
+        left = {node.key: node for node in needed(nodes, store)}  # another study made or removed some meanwhile
+        claim.renew(left.values())
+        claim.spare(left_over(nodes, list(left.values()), store), list(left.values()), store)
+        forget_dead(store)
         total = len(left)
         while left or running:
             for node in list(left.values()) if len(failed) < PATIENCE else []:
@@ -113,6 +114,12 @@ def spared(node: Node, others: Sequence[Node], lean: bool) -> list[Node]:
     needed = {parent.key for other in others for parent in other.parents}
     behind = {one.key: one for one in node.all() if one.key != node.key}
     return [one for one in behind.values() if one.key not in needed and (lean or one.stage == "inject")]
+
+
+def left_over(nodes: Sequence[Node], left: Sequence[Node], store: Store) -> list[Node]:
+    """What a study that was killed did not come to remove: the runs of answers that are kept, and injected models that were asked."""
+    asked = [node for node in nodes if node.stage in ASKED and store.done(node)]
+    return list({one.key: one for node in asked for one in (node, *spared(node, left, lean=False))}.values())
 
 
 def _announce(node: Node, left: Sequence[Node], total: int, nodes: Sequence[Node], store: Store, jobs: int) -> None:

@@ -122,8 +122,8 @@ def run(
         return document
 
     try:
-        if left and not collect_only:
-            make(left, store, jobs, sparing(write), lean)
+        if not collect_only:
+            make(graph.nodes(seeds), store, jobs, sparing(write), lean)
     finally:
         document = write()
     return document

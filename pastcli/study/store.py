@@ -112,6 +112,16 @@ class Store:
             return found
         return [self.output(it)]
 
+    def remove(self, node: Node) -> None:
+        """Remove the run of a node, or those that its answers were read from; each leaves its place in one step."""
+        runs_dir = self.workspace / "runs"
+        for folder in (runs_dir / node.name, *runs_dir.glob(f"{node.name}.*")):
+            if folder.is_dir():
+                try:
+                    runs.remove_finished(runs.read(folder))
+                except PastError:
+                    remove(folder)
+
     def seconds(self, node: Node) -> float | None:
         """What the node took when it was made."""
         if node.stage in ASKED:

@@ -29,6 +29,9 @@ def _counts(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _counts(value)
-        elif isinstance(value, int) and any(word in name for word in _COUNTED):
-            if not any(word in name for word in _OF_WIDTH):
-                yield name, value
+        elif isinstance(value, int) and _is_count(name):
+            yield name, value
+
+
+def _is_count(name: str) -> bool:
+    return any(word in name for word in _COUNTED) and not any(word in name for word in _OF_WIDTH)

@@ -131,3 +131,11 @@ def test_what_is_left_is_reckoned_from_this_process_alone(monkeypatch):
     assert read(900, 1000) == (0.0, 0.0, None)
     now[0] += 10
     assert read(905, 1000) == (10.0, 0.5, 190.0)
+
+
+def test_large_figures_are_told_in_digits(capsys):
+    from pastcli import output
+
+    output.table("", ["", ""], [["train", 12_110.4], ["small", 0.000_012_34], ["mean", 7.123_456], ["loss", -54_321.9]])
+    shown = capsys.readouterr().out
+    assert "12,110" in shown and "1.234e-05" in shown and "7.123" in shown and "-54,322" in shown and "e+" not in shown

@@ -2,7 +2,8 @@
 
 A process that is killed leaves nothing behind but its files, so a copy of the workspace before each step that changes names
 (made, renamed, removed, opened for writing) is what kill -9 there would leave; steps that change nothing (an fsync) give no
-copy of their own. `STILLS=FOLDER` takes them from the moment at which a run is sealed; see `dying`.
+copy of their own. `STILLS=FOLDER` takes them from the moment at which a run is sealed, of a study from its beginning on: it
+publishes all along, and what it starts takes them too. See `dying`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def begin(folder: Path, workspace: Path) -> None:
     import pastcli.publish as publish
 
     real, seen = publish.seal, set()
-    state = {"on": False}
+    state = {"on": sys.argv[1:3] == ["study", "run"]}
 
     def seal(*words):
         state["on"] = True
@@ -44,7 +45,7 @@ def keep(folder: Path, workspace: Path, seen: set[str]) -> None:
     now = state_of(workspace)
     if now not in seen:
         seen.add(now)
-        shutil.copytree(workspace, folder / f"{len(seen):03}", symlinks=True)
+        shutil.copytree(workspace, folder / f"{len(list(folder.iterdir())):03}", symlinks=True)
 
 
 def state_of(folder: Path) -> str:

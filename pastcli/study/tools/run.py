@@ -87,8 +87,8 @@ def run(
         measured.keep(document, made, out, workspace)
         return document
 
-    if left and not collect_only:
-        make(left, store, jobs, write, lean)
+    if not collect_only:
+        make(nodes, store, jobs, write, lean)
     return write()
 
 
