@@ -153,7 +153,9 @@ def show_plan(
                 output.table(title, ["", ""], list(document[title].items()), boxed=False)
         if between := document.get("seconds_between"):
             least, most = (words.duration(seconds) for seconds in between)
-            output.line(f"it takes {least} to {most}{_company(document['others_at_work'])}")
+            lengths = document.get("answer_tokens", [0, 0])
+            given = f" with answers of {lengths[0]} to {lengths[1]} tokens" if lengths[0] < lengths[1] else ""
+            output.line(f"it takes {least} to {most}{given}{_company(document['others_at_work'])}")
         for way in document.get("would_fit", []):
             output.line(f"would fit: {way['with']} ({way['peak_gb']} GB)")
 

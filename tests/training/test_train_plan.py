@@ -210,6 +210,26 @@ def test_the_probe_gives_a_time(tiny_model, monkeypatch, changes):
     assert said["seconds"]["all"] > 0 and said["fits"]
 
 
+def test_the_least_time_of_rl_is_that_of_answers_which_end_at_once(tiny_model, monkeypatch):
+    """A made-up speed: half a second for a pass, one for an update, two for all first tokens and thirty for whole answers."""
+    from past_hf.planning import company, plan, probe
+    from past_hf.planning.work import measured, sizes
+    from past_hf.training.arguments import Machine
+
+    speed = probe.Speed(backward=(0.5, 0.0), update=(1.0, 0.0), first=(2.0, 0.0), decode=(30.0, 0.0))
+    monkeypatch.setattr(probe, "measure", lambda *_: speed)
+    long, short = (dataclasses.replace(RL, processes=1, steps=10, max_new_tokens=longest) for longest in (16, 1))
+    said = plan("rl", tiny_model, rl_rows(), long)
+    assert said["answer_tokens"] == [1, 16]
+    assert said["seconds"]["optimiser"] == 10 and said["seconds"]["rollout"] == 300
+    rows, here = sizes([{"prompt": "a b c"}] * 4, None, long), Machine(False, 1, False)
+    work, brief = measured(rows, long, here), measured(rows, short, here)
+    assert work.padded > work.padded_least == brief.padded_least == brief.padded
+    least, most = said["seconds_between"]
+    assert most == pytest.approx(said["seconds"]["all"] * company.ERROR, abs=0.2)
+    assert 30 < least * company.ERROR < 30 + said["seconds"]["train"]
+
+
 class Clock:
     """A clock that only work moves: `rows` of it take `fixed + each * rows` seconds."""
 
@@ -270,7 +290,9 @@ def test_dry_run_tells_a_range_of_time_and_who_else_is_at_work(past, past_json, 
     said = past_json(stage, *given, "--dry-run")
     least, most = said["seconds_between"]
     assert least < said["seconds"]["all"] < most and 0 <= said["others_at_work"] <= 1
-    assert re.search(r"it takes \d+ (s|min|h) .*to \d+ (s|min|h)", past(stage, *given, "--dry-run").stdout)
+    shown = past(stage, *given, "--dry-run").stdout
+    assert re.search(r"it takes \d+ (s|min|h) .*to \d+ (s|min|h)", shown)
+    assert ("with answers of 1 to 12 tokens" in shown) is (stage == "rl")
 
 
 def test_dry_run_prints_the_plan_of_a_config_without_weights(past, past_json, workspace):

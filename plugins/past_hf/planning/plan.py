@@ -137,26 +137,35 @@ def _disk(shape: Shape) -> dict[str, float]:
 
 def _time(config: Any, shape: Shape, settings: Settings, machine: Machine, work: Work, dtype: Any, room: float) -> dict:
     """Seconds by the probe; none where even three layers would not fit, several processes would share the machine, or the
-    base is packed, which weights that are made up are not."""
+    base is packed, which weights that are made up are not.
+
+    Nobody knows before how long a model's answers are: `seconds` are those of answers as long as they may be, and the least of
+    `seconds_between` those of answers that end at once.
+    """
     three = (shape.parameters - (shape.layers - 3) * shape.largest_layer) * 20
     if machine.processes > 1 or three > room / 2 or settings.quantize:
         return {"seconds": None}
     company = Company(threads=torch.get_num_threads())
     speed = probe.measure(config, settings, work.load, dtype, machine.attention, company)
-
-    def whole(pair: tuple[float, float]) -> float:
-        return pair[0] + pair[1] * shape.layers
-
-    passes = work.padded / (work.load.rows * work.load.width)
-    rollouts = work.steps * whole(speed.decode) if work.load.decoded else 0.0
-    parts = {
-        "train": passes * whole(speed.backward),
-        "optimiser": work.steps * whole(speed.update),
-        "rollout": rollouts,
-    }
-    whole_of = sum(parts.values())
+    longest = _seconds(speed, speed.decode, work, work.padded, shape.layers)
+    shortest = _seconds(speed, speed.first, work, work.padded_least, shape.layers)
+    whole = sum(longest.values())
+    between = (company.between(sum(shortest.values()))[0], company.between(whole)[1])
     return {
-        "seconds": {name: round(value, 1) for name, value in parts.items() if value} | {"all": round(whole_of, 1)},
-        "seconds_between": [round(value, 1) for value in company.between(whole_of)],
+        "seconds": {name: round(value, 1) for name, value in longest.items() if value} | {"all": round(whole, 1)},
+        "seconds_between": [round(value, 1) for value in between],
         "others_at_work": round(company.others, 2),
+    } | ({"answer_tokens": [1, settings.max_new_tokens]} if isinstance(settings, RlConfig) else {})
+
+
+def _seconds(speed: probe.Speed, decode: probe.Line, work: Work, tokens: int, layers: int) -> dict[str, float]:
+    """Seconds of each part of this work, of which `tokens` are trained on and an answer takes `decode` to be made."""
+
+    def whole(pair: probe.Line) -> float:
+        return pair[0] + pair[1] * layers
+
+    return {
+        "train": tokens / (work.load.rows * work.load.width) * whole(speed.backward),
+        "optimiser": work.steps * whole(speed.update),
+        "rollout": work.steps * whole(decode) if work.load.decoded else 0.0,
     }

@@ -25,10 +25,12 @@ Line = tuple[float, float]
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds, fixed and for each layer: of one backward pass of the load, one optimiser step, one decoding of the load."""
+    """Seconds, fixed and for each layer: of one backward pass of the load, one optimiser step, one decoding of the load where
+    every answer ends with its first token, and one where all are as long as they may be."""
 
     backward: Line
     update: Line
+    first: Line
     decode: Line
 
 
@@ -90,11 +92,11 @@ def _timed(
         _best(optimizer.step, _share(end, config, left - 1), company),
     ]
     if not load.decoded:
-        return [*took, 0.0]
+        return [*took, 0.0, 0.0]
     few = min(FEW, load.new)
     first = _rows(lambda rows: decode(rows, 1), load.decoded, _share(end, config, 2))
     more = _rows(lambda rows: decode(rows, few), load.decoded, _share(end, config, 1)) if few > 1 else first
-    return [*took, first + max(0.0, more - first) / max(1, few - 1) * (load.new - 1)]
+    return [*took, first, first + max(0.0, more - first) / max(1, few - 1) * (load.new - 1)]
 
 
 def _made(config: Any, settings: Any, attention: str) -> Any:

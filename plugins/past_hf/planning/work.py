@@ -18,11 +18,13 @@ Settings = SftConfig | RlConfig
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """How much there is to do: optimiser steps, tokens trained (padding included) and read or decoded besides."""
+    """How much there is to do: optimiser steps, tokens trained (padding included; `padded_least` of them where every answer
+    ends at once) and read or decoded besides."""
 
     steps: int
     tokens: int
     padded: int
+    padded_least: int
     read: int
     load: Load
 
@@ -59,7 +61,8 @@ def measured(found: Sizes, settings: Settings, machine: Machine) -> Work:
     padded = [(len(group) * max(lengths[row] for row in group), group) for group in groups]
     largest = max(padded, key=lambda pair: pair[0])[1]
     load = Load(len(largest), max(lengths[row] for row in largest), max(sum(labels[r] for r in g) for g in groups))
-    return Work(len(steps), sum(lengths[row] for step in steps for row in step), sum(s for s, _ in padded), 0, load)
+    tokens, whole = sum(lengths[row] for step in steps for row in step), sum(size for size, _ in padded)
+    return Work(len(steps), tokens, whole, whole, 0, load)
 
 
 def _rl(prompts: Sequence[int], settings: RlConfig, machine: Machine) -> Work:
@@ -69,11 +72,14 @@ def _rl(prompts: Sequence[int], settings: RlConfig, machine: Machine) -> Work:
     if not machine.tuned:
         at_once = answers // plans.rl_rounds(settings, machine.processes, max(prompts))
     mean = sum(prompts) / len(prompts)
-    of_step = settings.prompts_per_step * settings.num_generations * (mean + settings.max_new_tokens)
+    brief = dataclasses.replace(settings, max_new_tokens=1)
+    of_step, least = (
+        settings.prompts_per_step * settings.num_generations * (mean + one.max_new_tokens) for one in (settings, brief)
+    )
     wide, padded = width, of_step
     if machine.tuned:  # answers to one question are read in one row, see `training.groups`
         made = _shared(round(mean), settings)
-        padded = settings.prompts_per_step * sum(made)
+        padded, least = (settings.prompts_per_step * sum(_shared(round(mean), one)) for one in (settings, brief))
         wide = max(_shared(max(prompts), settings))
         at_once = max(1, min(len(made) * settings.prompts_per_step, settings.batch_tokens // wide))
     labels = (
@@ -90,7 +96,8 @@ def _rl(prompts: Sequence[int], settings: RlConfig, machine: Machine) -> Work:
         reference=settings.beta > 0,
     )
     read = settings.steps * settings.prompts_per_step * (mean + settings.num_generations * settings.max_new_tokens)
-    return Work(settings.steps, round(settings.steps * of_step), round(settings.steps * padded), round(read), load)
+    tokens, whole, few = (round(settings.steps * each) for each in (of_step, padded, least))
+    return Work(settings.steps, tokens, whole, few, round(read), load)
 
 
 def _shared(prompt: int, settings: RlConfig) -> list[int]:
