@@ -153,20 +153,18 @@ def show_plan(
                 output.table(title, ["", ""], list(document[title].items()), boxed=False)
         if between := document.get("seconds_between"):
             least, most = (words.duration(seconds) for seconds in between)
-            lengths = document.get("answer_tokens", [0, 0])
-            given = f" with answers of {lengths[0]} to {lengths[1]} tokens" if lengths[0] < lengths[1] else ""
-            output.line(f"it takes {least} to {most}{given}{_company(document['others_at_work'])}")
+            output.line(f"it takes {least} to {most}{_why(document['others_at_work'], document.get('answer_tokens'))}")
         for way in document.get("would_fit", []):
             output.line(f"would fit: {way['with']} ({way['peak_gb']} GB)")
 
     _options.show_plan(document, config, sources, as_json, human)
 
 
-def _company(others: float) -> str:
-    """What makes the range wide, where somebody else is at work."""
-    if others < 0.1:
-        return ""
-    return f": others use {others:.0%} of the processors now; the less they do, the sooner it is done"
+def _why(others: float, answers: Sequence[int] | None) -> str:
+    """What makes the range wide: how long answers are, and somebody else at work."""
+    lengths = f" with answers of {answers[0]} to {answers[1]} tokens" if answers else ""
+    company = f": others use {others:.0%} of the processors now; the less they do, the sooner it is done"
+    return lengths + (company if others >= 0.1 else "")
 
 
 def record(run: runs.Run, result: api.TrainResult) -> None:
