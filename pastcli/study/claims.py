@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .. import output
+from ..errors import PastError
 from ..files import is_held, lock, lock_now, remove, write_json
 from .node import Node, once
 from .store import Store
@@ -38,6 +39,18 @@ class Claim:
             for node in nodes:
                 if node.name not in others:
                     store.remove(node)
+
+    def clear(self, nodes: Collection[Node], store: Store) -> None:
+        """Remove what other code made under the names of `nodes`. Raises `PastError` if another living study needs any of it."""
+        with _alone(self.folder):
+            others = self._of_others()
+            if needed := next((node for node in nodes if node.name in others and store.is_of_other_code(node)), None):
+                raise PastError(
+                    f"another study is at work here and needs {needed.label} ({needed.name}), which other code made",
+                    "wait for it, or leave --anew out",
+                )
+            for node in nodes:
+                store.clear(node)
 
     def _of_others(self) -> set[str]:
         names: set[str] = set()

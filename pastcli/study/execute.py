@@ -62,6 +62,8 @@ def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], ob
     with claimed(needed(nodes, store), store) as claim, ThreadPoolExecutor(max_workers=jobs) as pool, _noted(stopped):
         left = {node.key: node for node in needed(nodes, store)}  # another study made or removed some meanwhile
         claim.renew(left.values())
+        if store.anew:
+            claim.clear(list(left.values()), store)
         claim.spare(left_over(nodes, list(left.values()), store), list(left.values()), store)
         forget_dead(store)
         total = len(left)
@@ -134,8 +136,6 @@ def _one(node: Node, store: Store) -> None:
         time.sleep(2)
     if store.done(node):
         return
-    if store.anew:
-        store.clear(node)
     if node.stage == "answers" and "tests" in dict(node.inputs):
         from .tools.ask import ask
 

@@ -53,13 +53,17 @@ class Store:
                 "`--anew` makes these again",
             )
 
+    def is_of_other_code(self, node: Node) -> bool:
+        """Whether it is there, and not made by this state of the code from what it made."""
+        return self._is_there(node) and not self._is_ours(node)
+
     def clear(self, node: Node) -> None:
         """Remove what other code made, or began to make, under the node's name."""
         begun = self.workspace / "runs" / ".partial" / node.name
         with contextlib.suppress(PastError):
             if begun.is_dir() and sources.made_by(runs.read(begun).manifest.get("versions")) != sources.state():
                 remove(begun)
-        if self._is_there(node) and not self._is_ours(node):
+        if self.is_of_other_code(node):
             remove(self.answers_of(node) if node.stage in ASKED else self.workspace / "runs" / node.name)
 
     def _made_by(self, node: Node) -> str:

@@ -117,6 +117,9 @@ def told_of_other_code(past, study):
     assert "7 of 7 results are here already" in told.stderr and "made by 2 states of past's code" in told.stdout
     plan = json.loads(past("study", "run", "study.toml", "--anew", "--dry-run", "--json").stdout)
     assert plan["to_make"] == {"answers": 1}
+    with another_study_that_needs_all(study):
+        refused = past("study", "run", "study.toml", "--anew", code=1)
+    assert "another study is at work here and needs ask SFT, seed 0" in refused.stderr and arm.is_file()
     again = past("study", "run", "study.toml", "--anew")
     assert "6 of 7 results are here already" in again.stderr and "another state" not in again.stderr
     assert "states of past's code" not in again.stdout
