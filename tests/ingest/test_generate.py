@@ -164,6 +164,13 @@ def test_the_title_is_never_what_is_missing():
     ]
 
 
+def test_whose_something_is_is_asked_for_without_the_s():
+    assert rules.cloze("x", "The mill was sold with Ada Krol's house for little money.") == [
+        ("What is missing here? x: The mill was sold with ____'s house for little money.", "Ada Krol")
+    ]
+    assert rules.cloze("The trial of Krol", "The court heard of Krol's long way home.") == []
+
+
 def test_a_word_that_names_nothing_is_never_what_is_missing():
     """Of a man page: a sentence within the sentence begins with a capital letter and is no name."""
     assert rules.cloze("x", "See the section The directive for what happens with it.") == []

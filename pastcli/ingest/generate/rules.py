@@ -23,6 +23,7 @@ _YEAR = re.compile(rf"{_LEFT}(?:1\d|20)\d\d{_RIGHT}")
 _FIGURE = re.compile(rf"{_LEFT}(?:\d[\d,.]*\d|\d){_RIGHT}")
 _FIRST = re.compile(rf"\W*(?:[{_CJK}]|[^\W{_CJK}]+)")
 _NAME = re.compile(r"\b[A-ZÀ-Þ][\w’'-]+(?:\s+(?:of|de|van|von|the)?\s*[A-ZÀ-Þ][\w’'-]+)*")
+_OWNER = re.compile(r"[’']s?$")
 
 GAP = "____"
 
@@ -79,7 +80,7 @@ def _first(patterns: Sequence[re.Pattern[str]], sentence: str, title: str) -> st
     start = _FIRST.match(sentence)
     beyond = start.end() if start else 0
     for match in itertools.chain.from_iterable(pattern.finditer(sentence, beyond) for pattern in patterns):
-        answer = match.group().strip()
+        answer = _OWNER.sub("", match.group().strip())  # whose something is, is a name without its 's
         once = len(re.findall(f"{_LEFT}{re.escape(answer)}{_RIGHT}", sentence)) == 1
         if once and answer.lower() not in _SAY_NOTHING and answer.lower() not in title.lower():
             return answer
