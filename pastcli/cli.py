@@ -177,6 +177,8 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:] or os.environ.get("PAST_DEBUG") == "1"
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
     as_json = "--json" in sys.argv[1:]
+    if as_json and not {"-h", "--help"} & set(sys.argv[1:]):
+        output.set_apart()
     try:
         _nothing_empty(sys.argv[1:])
         code = app(prog_name="past", standalone_mode=not as_json)
@@ -185,7 +187,9 @@ def main() -> None:
         # The reader of our stdout went away (`past runs list | head`); keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (Exception, KeyboardInterrupt) as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # somebody else's code may end in one that is no Exception
         message, hint, code = _told(error)
         if debug:
             traceback.print_exc()

@@ -73,9 +73,12 @@ class ContextOverflow(PastError):
     """A prompt longer than the model's context window; raised by chat backends, caught by the agent loop."""
 
 
-CRASHES = (Exception, SystemExit)
-"""What somebody else's code can end in: a reward, a tool, a check, a judge. `sys.exit()` in one would end the command with
-exit code 0, as if all had been done."""
+PASSING = (KeyboardInterrupt, GeneratorExit)
+"""What ends somebody else's code and is none of its doing."""
+
+CRASHES = BaseException
+"""What somebody else's code can end in, `PASSING` apart: a reward, a tool, a check, a judge. `sys.exit()` in one would end the
+command with exit code 0, as if all had been done; a coroutine that was cancelled is no `Exception` either."""
 
 
 @contextmanager
@@ -83,7 +86,7 @@ def crashes_of(part: str, hint: str = "mend it, and run again") -> Iterator[None
     """A crash of somebody else's code as one line that names the part: `PastError`. Errors of ours pass."""
     try:
         yield
-    except PastError:
+    except (PastError, *PASSING):
         raise
     except CRASHES as error:
         raise PastError(f"{part} crashed: {said(error)}", hint) from error

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .api import Reward
-from .errors import CRASHES, PastError, said
+from .errors import CRASHES, PASSING, PastError, said
 from .words import counted
 
 LARGEST = 1e15
@@ -28,6 +28,8 @@ def graded(
         # Lists of its own: one that changes what it is given must not change what others grade.
         own = {key: list(column) if isinstance(column, list) else column for key, column in columns.items()}
         values = list(function(list(prompts), list(completions), **own))
+    except PASSING:
+        raise
     except CRASHES as error:
         raise PastError(
             f"reward {name!r} failed: {said(error)}",

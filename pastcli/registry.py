@@ -10,7 +10,7 @@ import difflib
 from functools import cache
 from typing import Any
 
-from .errors import PastError, UsageError, said
+from .errors import CRASHES, PASSING, PastError, UsageError, said
 from .installed import EntryPoint, entry_points
 
 GROUPS = {
@@ -68,9 +68,9 @@ def _import(role: str, plugin: EntryPoint) -> Any:
         for part in filter(None, attribute.split(".")):
             target = getattr(target, part)
         return target
-    except PastError:
+    except (PastError, *PASSING):
         raise
-    except (Exception, SystemExit) as error:  # a stranger's module may fail in any way; only this name is affected
+    except CRASHES as error:  # a stranger's module may fail in any way; only this name is affected
         mend = f"reinstall or remove the package {plugin.distribution}; the other plugins still work"
         if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] != module.split(".")[0]:
             missing = error.name.split(".")[0]

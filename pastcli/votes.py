@@ -65,12 +65,25 @@ def majority(votes: Sequence[Mapping[str, str]], key: str, order: Sequence[str])
 
 def read_object(text: str, key: str, labels: Sequence[str]) -> Vote:
     """{"reason", `key`} out of a reply; raises `ValueError` for anything but the one JSON object asked for."""
-    said = json.loads(text.strip())
+    begins = repr(" ".join(text.split())[:60])
+    try:
+        said = json.loads(text.strip(), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the judge's reply is no JSON object: {begins}") from error
     if not isinstance(said, dict) or set(said) != {"reason", key}:
-        raise ValueError("the judge's reply is not the JSON object asked for")
-    if said[key] not in labels or not isinstance(said["reason"], str):
+        raise ValueError(f"the judge's reply is not the JSON object asked for: {begins}")
+    if not isinstance(said[key], str) or said[key] not in labels:
         raise ValueError(f"the judge's label is {str(said[key])[:40]!r}")
+    if not isinstance(said["reason"], str):
+        raise ValueError(f"the judge's reason is no text: {begins}")
     return {"reason": " ".join(said["reason"].split()[:19])[:200], key: said[key]}
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # two labels are no label
+        raise ValueError("a key is given twice")
+    return found
 
 
 def loaded(backend: str, model: str) -> tuple[ChatModel, str]:

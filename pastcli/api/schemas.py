@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 Schema = Mapping[str, Any]
 
@@ -56,11 +57,11 @@ def object_schema(*parameters: Parameter) -> dict[str, Any]:
 
 
 def pointer(root: Any, reference: str) -> Any:
-    """What `#/a/b` points to in `root`; None if that is nothing."""
+    """What `#/a/b` points to in `root`; None if that is nothing. A pointer in a URL is written as URLs are: `%20` is a blank."""
     if not reference.startswith("#"):
         return None
     target = root
-    for part in reference[1:].split("/")[1:]:
+    for part in unquote(reference[1:]).split("/")[1:]:
         part = part.replace("~1", "/").replace("~0", "~")
         if isinstance(target, list) and part.isdigit() and int(part) < len(target):
             target = target[int(part)]

@@ -111,10 +111,10 @@ def _from_files(path: Path, warnings: Warnings) -> tuple[str, list[Task], list[T
 
 
 def _unknown(path: Path, known: Sequence[ToolFormat], broken: list[str]) -> UsageError:
-    what = f"no file below {path} is" if path.is_dir() else f"{path} is"
+    what = f"no file below {path} is of a known" if path.is_dir() else f"{path} is of no known"
     accepted = ", ".join(sorted(one.NAME for one in known))
     hint = f'accepted: {accepted}; or mcp.json ({{"mcpServers": …}}), or a Python module of functions'
-    return UsageError(f"{what} of no known tools format", "; ".join([hint, *broken]))
+    return UsageError(f"{what} tools format", "; ".join([hint, *broken]))
 
 
 def _distinct_ids(tasks: Iterable[Task], warnings: Warnings) -> list[Task]:
@@ -124,7 +124,7 @@ def _distinct_ids(tasks: Iterable[Task], warnings: Warnings) -> list[Task]:
     for task in tasks:
         used[task.id] = used.get(task.id, 0) + 1
         if used[task.id] > 1:
-            warnings.add("T06", f"query id {task.id} is used again in another file")
+            warnings.add("T06", f"query id {task.id} is used again")
             task = replace(task, id=f"{task.id}#{used[task.id]}")
         found.append(task)
     return found

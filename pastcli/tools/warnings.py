@@ -23,6 +23,9 @@ KINDS = {
     "T11": "a bound or pattern that cannot be used; it is left out",
     "T12": "a file or an operation of no known tools format; left out",
     "T13": "an incomplete list: the server had more to give (nextCursor)",
+    "T14": "a conversation of several turns; only the first is asked",
+    "T15": "a live server's tool that is none by the protocol; left out",
+    "T16": "a live server writes to its stdout what is no message of the protocol; passed over",
 }
 
 

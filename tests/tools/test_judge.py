@@ -19,6 +19,8 @@ from pastcli.tools.judging.rules import rules
 from pastcli.tools.judging.sources import Sources
 from pastcli.tools.judging.text import words
 from pastcli.tools.load import load_tools
+from pastcli.tools.rewards import first_calls
+from pastcli.tools.rewards.behaviour import describe
 
 DATA = ROOT / "tests" / "data"
 
@@ -301,6 +303,35 @@ def test_what_an_invented_call_said_grounds_nothing():
 
 def test_a_query_without_relevant_apis_or_expectations_is_ungraded():
     assert rules.judge(Episode(Task("1", "q", ()), 0, (), "finished", "yes")).label == "Ungraded"
+
+
+LONG = (
+    10**400,
+    -(10**305),
+    1.7e308,
+    "9" * 400,
+    "123" + "0" * 400,
+    "1" + "0" * 305 + " trillion",
+    f"fare {'9' * 400} km",
+)
+
+
+@pytest.mark.parametrize("value", LONG, ids=lambda value: str(value)[:6])
+def test_numbers_that_never_end_are_judged_as_texts(value):
+    """A greedy model writes noughts until it is cut off, and a tool may answer with a key of 400 digits."""
+    spec = spec_of("f", {"q": {"type": "string"}, "n": {"type": "number"}})
+    told = value if isinstance(value, str) else json.dumps(value)
+    rows = [{"price": value, "name": "A"}, {"price": 3, "name": "B"}]
+    for query in (f"Which has the highest price under {told}, and how many are there?", "Which is the cheapest?"):
+        task = Task("1", query, (spec,), (spec.key,))
+        for answer in (f"A is {told}, by {told} more than B.", f"There are {told} of them; the sum is {told} + 3."):
+            steps = (step(0, ["f", {"q": told, "n": value}, {"rows": rows, "total": value}]),)
+            episode = Episode(task, 0, steps, "finished", answer)
+            assert (
+                rules.judge(episode).label
+                and describe(episode)["calls"] == 1
+                and first_calls([], [], episode=[episode])
+            )
 
 
 @pytest.mark.timeout(60)

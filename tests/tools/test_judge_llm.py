@@ -60,6 +60,10 @@ def test_the_majority_of_votes_at_temperature_zero(tmp_path):
         vote("Solved") + " ok",
         PastError("server down"),
         '{"reason": 3, "answer_status": "Solved"}',
+        '{"answer_status": "Unsolved", "reason": "x", "answer_status": "Solved"}',
+        '{"a":' * 5000,
+        '[["reason", "x"], ["answer_status", "Solved"]]',
+        '{"reason": "x", "answer_status": ["Solved"]}',
     ],
 )
 def test_a_failed_vote_is_no_vote_and_without_a_majority_the_run_is_ungraded(tmp_path, line):
@@ -216,3 +220,16 @@ def test_silence_does_not_raise_the_first_call_recall(workspace, past_json, turn
     Path("script.json").write_text(json.dumps([call("SK-1"), finish("x"), *turns]))
     done = past_json("agent", "--tools", "tools.json", "--backend", "echo", "--model", "script.json")
     assert (done["first_call_recall"], done["first_call_parameter_recall"]) == ((1.0 + recall) / 2, 1.0)
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("<think>Solved?</think>" + vote("Solved"), "is no JSON object: '<think>Solved?</think>"),
+        ("", "is no JSON object: ''"),
+        ('{"reason": NaN, "answer_status": "Solved"}', "the judge's reason is no text"),
+        (json.dumps({"verdict": "Solved"}), "is not the JSON object asked for: '{"),
+    ],
+)
+def test_a_judge_that_cannot_be_read_is_quoted(tmp_path, line, said):
+    assert said in judged(tmp_path, line, line, line)[0].reason

@@ -363,6 +363,18 @@ def test_the_tree_of_documentation_is_what_the_client_opens(past_json, past, wor
     assert (workspace / "tools" / "mine.txt").read_text() == "keep"
 
 
+def test_a_tree_is_written_whatever_the_tools_are_called_and_replaces_no_other_folder(past_json, past, workspace):
+    names = [("x" * 300, "ä" * 300), ("博物馆" * 90, "门" * 200), ("../../evil", "../b"), ("..", "."), ("", "")]
+    rows = [{**ORDER, "category_name": category, "tool_name": tool} for category, tool in names]
+    (workspace / "odd.json").write_text(json.dumps([{"query": "q", "query_id": 1, "api_list": rows}]))
+    made = past_json("serve", "--tools", "odd.json", "--write-toolenv", "tree/here")
+    written = [path for path in (workspace / "tree").rglob("*") if path.is_file()]
+    assert made["files"] == len(written) >= 4 and all(path.parent.parent.name == "here" for path in written)
+    for folder in ("/", "/proc", "."):  # none of them is looked through: one file that is no such tree is enough
+        said = past("serve", "--tools", "odd.json", "--write-toolenv", folder, "--force", code=2).stderr
+        assert "exists" in said and "new folder" in said
+
+
 def test_the_same_tools_over_mcp(files):
     from mcp import Client, StdioServerParameters
 

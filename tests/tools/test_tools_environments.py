@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,13 @@ def test_functions_are_called_with_what_their_annotations_mean(module, opened, c
     assert "noise" not in capfd.readouterr().out
 
 
+def test_names_that_are_none_are_told(tmp_path):
+    for names in ("5", "[1, None]", "'f'"):
+        (tmp_path / "tools.py").write_text(f"__all__ = {names}\ndef f(x: int) -> int: return x\n")
+        with pytest.raises(PastError, match="__all__ is no list of names"):
+            read_tools(tmp_path / "tools.py")
+
+
 def test_modules_that_cannot_be_tools_say_why(tmp_path):
     for text, words in [("1/0", "ZeroDivisionError"), ("x = 1", "no public function"), ("def f(x: 'Gone'): ...", "annotations"), ("def f(x, /): ...", "no name"), ("raise SystemExit", "SystemExit")]:  # fmt: skip
         path = tmp_path / "bad.py"
@@ -152,6 +160,42 @@ def test_an_agent_uses_the_users_functions(module, past_json, workspace):
     script.write_text(json.dumps([' Add.\nAction: add\nAction Input: {"a": 40}', ' Done.\nAction: Finish\nAction Input: {"final_answer": "42"}']))  # fmt: skip
     summary = past_json("agent", "--tools", module, "--query", "40 + 2?", "--backend", "echo", "--model", script)
     assert summary["valid_call_rate"] == 1.0 and summary["statuses"] == {"finished": 1}
+
+
+LOUD = """
+import asyncio, os, sys
+import chatter
+
+def ask(a: int, b: object = object()) -> int:
+    "Ask."
+    print("printed"); sys.stdout.write("written\\n"); os.system("echo started"); chatter.say()
+    return a + 2
+
+async def cancelled(a: int) -> int:
+    "Ask."
+    raise asyncio.CancelledError
+"""
+
+
+@pytest.mark.parametrize("name, error", [("ask", ""), ("cancelled", "CancelledError: ")])
+def test_stdout_is_one_document_whatever_tools_write_there(workspace, past, name, error):
+    (workspace / "loud.py").write_text(LOUD)
+    (workspace / "chatter.py").write_text("def say(): print('said')\n")
+    turns = [
+        f' A.\nAction: {name}\nAction Input: {{"a": 40}}',
+        ' D.\nAction: Finish\nAction Input: {"final_answer": "42"}',
+    ]
+    (workspace / "script.json").write_text(json.dumps(turns))
+    done = past("agent", "--tools", "loud.py", "--query", "?", "--backend", "echo", "--model", "script.json", "--json")
+    shown = json.loads(done.stdout)
+    [step] = [
+        row
+        for row in map(json.loads, Path(shown["outputs"]["transcript"]).read_text().splitlines())
+        if row.get("observation")
+    ]
+    assert step["observation"]["error"] == error and "Traceback" not in done.stderr and "Pydantic" not in done.stderr
+    heard = [word for word in ("printed", "written", "started", "said") if word in done.stderr]
+    assert len(heard) == (0 if error else 4)
 
 
 # ---------------------------------------------------------------- MCP

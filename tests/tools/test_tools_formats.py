@@ -170,7 +170,9 @@ def test_bfcl_brings_questions_tools_and_the_calls_that_are_right(load, tmp_path
     call = found.tasks[0].expected_calls[0]
     assert call.key == found.tasks[0].tools[0].key and call.arguments == {"place": ("Oslo", "oslo"), "days": (3, "")}
     assert (
-        call.optional == {"days"} and found.tasks[0].relevant == (call.key,) and found.warnings.counts() == {"T07": 1}
+        call.optional == {"days"}
+        and found.tasks[0].relevant == (call.key,)
+        and found.warnings.counts() == {"T07": 1, "T14": 1}
     )
     spec = found.tasks[0].tools[0]
     assert [(p.name, p.type, p.required) for p in spec.parameters] == [
@@ -179,6 +181,16 @@ def test_bfcl_brings_questions_tools_and_the_calls_that_are_right(load, tmp_path
         ("pair", "array", False),
         ("x", "any", False),
     ]
+
+
+def test_what_a_bfcl_user_says_may_come_in_parts_and_is_never_made_up(load):
+    parts = [{"type": "text", "text": "Rain"}, {"type": "image"}, {"type": "text", "text": "in Oslo?"}]
+    silent = {"role": "user", "content": None}
+    spoken = [[silent, {"role": "user", "content": parts}]]
+    rows = [{**BFCL, "id": "parts", "question": spoken}, {**BFCL, "id": "none", "question": [[silent]]}]
+    found = load("\n".join(map(json.dumps, rows)), "BFCL.json")
+    assert [(task.id, task.query) for task in found.tasks] == [("parts", "Rain\nin Oslo?")]
+    assert found.warnings.items == [("T01", "entry none: no text; left out")]
 
 
 def test_one_api_in_two_files_is_one_api_and_a_difference_is_said(load, tmp_path):
@@ -244,6 +256,23 @@ def test_openapi_operations_become_tools_with_their_whole_schemas(load, name):
     assert check(delete, {"petId": 1, "body": "x"})[0] == "" and check(delete, {"petId": 1})[0]
     assert check(circle, {"q": 1, "far": [], "f": {"name": "x", "id": 1}})[0] == ""
     assert {"T01", "T05", "T09", "T10"} <= set(found.warnings.counts())
+
+
+def test_references_are_written_as_urls_are(load):
+    """`%20` is a blank in a fragment, and `~1` a slash; a definition gets a name that needs neither."""
+    document = {
+        **OPENAPI,
+        "paths": {"/a": {"get": {"operationId": "x", "parameters": [{"$ref": "#/components/parameters/a~1b%20c"}]}}},
+        "components": {
+            "parameters": {"a/b c": {"name": "q", "in": "query", "schema": {"$ref": "#/components/schemas/Big%20Pet"}}},
+            "schemas": {"Big Pet": {"type": "string", "maxLength": 2}},
+        },
+    }
+    found = load(document)
+    assert not found.warnings.items and check(found.specs[0], {"q": "ab"})[0] == ""
+    assert check(found.specs[0], {"q": "abc"})[0] == 'parameter "q" must have at most 2 characters'
+    odd = {**OPENAPI, "paths": {"/a": {"get": {"operationId": "x", "parameters": {"q": 1}}}}}
+    assert load(odd).warnings.items == [("T01", "GET /a: parameters is no list; taken as none")]
 
 
 def test_names_that_clash_between_places_are_told_apart(load):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...api import Observation, Task, ToolSpec, ToolWarnings
-from ...errors import CRASHES, PastError, UsageError, said
+from ...errors import CRASHES, PASSING, PastError, UsageError, said
 from ..formats.functions import shown_name
 from ..schemas import every, normalise, normalise_value
 from ..validate import check
@@ -65,6 +65,8 @@ class FunctionsEnv:
             return Observation(error, "")
         try:
             return Observation("", _plain(_run(function, given)))
+        except PASSING:
+            raise
         except CRASHES as problem:  # the user's function may raise anything; it is what the model gets to see
             return Observation(f"{type(problem).__name__}: {problem}"[:1000], "")
 
@@ -92,6 +94,8 @@ def _module(path: Path) -> Any:
             try:
                 with contextlib.redirect_stdout(sys.stderr):
                     spec.loader.exec_module(module)
+            except PASSING:
+                raise
             except CRASHES as error:
                 del sys.modules[name]
                 raise PastError(f"{path} cannot be run: {said(error)}", "run it with python first") from error
@@ -111,6 +115,8 @@ def _functions(module: Any) -> dict[str, Callable[..., Any]]:
     """Public functions that the module defines itself; with `__all__` those it names, wherever they come from."""
     named = getattr(module, "__all__", None)
     if named is not None:
+        if not isinstance(named, (list, tuple)) or not all(isinstance(name, str) for name in named):
+            raise UsageError(f"{module.__file__}: __all__ is no list of names", 'write __all__ = ["name", …]')
         return {name: getattr(module, name) for name in named if inspect.isroutine(getattr(module, name, None))}
     return {
         name: value
@@ -165,6 +171,12 @@ def _schemas(
     """(schema of the arguments, of what is returned), as pydantic reads the annotations; defaults that are JSON are in it."""
     from pydantic import ConfigDict, TypeAdapter, create_model
     from pydantic.errors import PydanticUserError
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Quiet(GenerateJsonSchema):
+        """A default that JSON cannot say is left out, as it is of no use to a model; nobody need hear of it."""
+
+        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 (the library's own type)
 
     try:
         hints = inspect.get_annotations(function, eval_str=True)
@@ -184,7 +196,7 @@ def _schemas(
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
     try:
         config = ConfigDict(arbitrary_types_allowed=False, extra="allow" if open_ended else "ignore")
-        schema = _model(create_model, fields, config).model_json_schema()
+        schema = _model(create_model, fields, config).model_json_schema(schema_generator=Quiet)
     except (PydanticUserError, TypeError, ValueError, NameError) as error:
         problem = str(error).splitlines()[0]
         raise UsageError(f"{where}: its annotations give no schema: {problem}", "annotate with JSON's types") from error

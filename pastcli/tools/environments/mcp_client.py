@@ -47,7 +47,12 @@ def tools(path: Path, warnings: ToolWarnings) -> list[ToolSpec]:
         for server in sessions.names:
             for tool in sessions.list_tools(server):
                 specs.append(replace(tool_spec(tool, warnings), category=CATEGORY, tool=server))
-    names = [spec.name for spec in specs]
+            inbox = sessions.inbox(server)
+            for text in inbox.left_out:
+                warnings.add("T15", f"server {server}: {text}")
+            if inbox.unreadable:
+                warnings.add("T16", f"server {server}: {inbox.unreadable}")
+    names = [name for _, name in {(spec.key, spec.name) for spec in specs}]
     return [
         spec if names.count(spec.name) == 1 else replace(spec, name=f"{spec.tool}_{spec.name}"[-64:]) for spec in specs
     ]
@@ -124,12 +129,43 @@ def _servers(content: Any) -> dict[str, Any]:
 
 
 def _configuration(path: Path) -> dict[str, dict[str, Any]]:
-    """The servers that are not disabled, with variables filled in. Raises `UsageError`."""
+    """The servers that are not disabled, with variables filled in. Raises `UsageError` for what none of them can be."""
     servers = _servers(json.loads(path.read_text(encoding="utf-8-sig")))
     wanted = {name: value for name, value in servers.items() if isinstance(value, dict) and not value.get("disabled")}
     if not wanted:
         raise UsageError(f"{path} names no server that is not disabled")
-    return {name: _filled(value, f"server {name} in {path}") for name, value in wanted.items()}
+    filled = {name: _filled(value, f"server {name} in {path}") for name, value in wanted.items()}
+    for name, value in filled.items():
+        for key, (holds, what) in _FIELDS.items():
+            if value.get(key) is not None and not holds(value[key]):
+                raise UsageError(f"server {name} in {path}: {key} must be {what}, not {json.dumps(value[key])[:60]}")
+    return filled
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_address(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _are_named_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+
+
+_FIELDS = {
+    "command": (_is_text, "a text: the program, and its words in args"),
+    "args": (_are_texts, "a list of texts"),
+    "env": (_are_named_texts, "an object of texts"),
+    "cwd": (_is_text, "a folder"),
+    "url": (_is_address, "an http or https address"),
+    "headers": (_are_named_texts, "an object of texts"),
+}
 
 
 def _filled(value: Any, where: str) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import tempfile
 import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from ...errors import PastError
+from .mcp_inbox import Inbox, fault
 
 START_SECONDS = 60.0
 """A server that a package runner has to fetch first is not quick."""
@@ -26,6 +28,9 @@ class Sessions:
             import mcp  # noqa: F401
         except ModuleNotFoundError as error:
             raise PastError(f"MCP servers need the module {error.name}", "pip install 'pastcli[mcp]'") from error
+        logging.getLogger("mcp").addHandler(
+            logging.NullHandler()
+        )  # it logs tracebacks of what servers say; `inbox` tells
         self.names = tuple(servers)
         self._servers = servers
         self._loop = asyncio.new_event_loop()
@@ -50,6 +55,10 @@ class Sessions:
         return self._wait(
             self._call(self._session(server), tool, arguments, timeout), server, timeout + 5, f"answer a call of {tool}"
         )
+
+    def inbox(self, server: str) -> Inbox:
+        """What became of the messages of a server that was spoken to."""
+        return self._kept[server].inbox
 
     def close(self) -> None:
         """End every session, and the processes that were started."""
@@ -83,7 +92,10 @@ class Sessions:
             raise
         except TimeoutError as error:
             future.cancel()
-            raise PastError(f"MCP server {server} did not {what} in {seconds:g} seconds") from error
+            wrote = self._kept[server].inbox.unreadable
+            raise PastError(
+                f"MCP server {server} did not {what} in {seconds:g} seconds{wrote and f'; it wrote {wrote}'}"
+            ) from error
         except Exception as error:
             said = self._kept[server].last_words()  # no hint: the run that this ends has its own, how to go on
             problem = f"{_reason(error)}; {said}" if said else _reason(error)
@@ -102,7 +114,8 @@ class Sessions:
 
     async def _call(self, kept: _Kept, tool: str, arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
         from mcp import MCPError
-        from mcp_types import CONNECTION_CLOSED
+        from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
+        from pydantic import ValidationError
 
         try:
             result = await kept.client.call_tool(tool, arguments, read_timeout_seconds=timeout)
@@ -110,7 +123,14 @@ class Sessions:
             if kept.task.done() or error.error.code == CONNECTION_CLOSED:
                 kept.stop.set()
                 raise
-            return {"isError": True, "content": [{"type": "text", "text": str(error)}]}
+            late = error.error.code == REQUEST_TIMEOUT and kept.inbox.unreadable
+            return _failed(f"{error}; the server wrote {late}" if late else str(error))
+        except ValidationError as error:
+            return _failed(f"the server's answer is no result of a call: {fault(error)}")
+        except RuntimeError as error:  # the library's word for an answer that does not keep to the tool's outputSchema
+            if kept.task.done():
+                raise
+            return _failed(f"the server's answer is not what it documents: {_reason(error)}")
         return result.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
@@ -120,6 +140,7 @@ class _Kept:
     def __init__(self, server: str, configuration: Mapping[str, Any], loop: asyncio.AbstractEventLoop):
         self.server = server
         self.client: Any = None
+        self.inbox = Inbox()
         self._failure: BaseException | None = None
         self._configuration = configuration
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (the process writes on)
@@ -136,6 +157,8 @@ class _Kept:
         if not stands:
             self.task.cancel()
             problem = f"it did not answer in {START_SECONDS:g} seconds"
+        if self.inbox.unreadable:
+            problem += f"; it wrote {self.inbox.unreadable}"
         raise PastError(f"MCP server {self.server} cannot be used: {problem}", self.last_words())
 
     def last_words(self) -> str | None:
@@ -148,7 +171,7 @@ class _Kept:
         from mcp import Client
 
         try:
-            async with Client(_transport(self._configuration, self._errors)) as client:
+            async with Client(self.inbox.on(_transport(self._configuration, self._errors))) as client:
                 self.client = client
                 self._ready.set()
                 await self.stop.wait()
@@ -157,6 +180,11 @@ class _Kept:
             raise
         finally:
             self._ready.set()
+
+
+def _failed(text: str) -> dict[str, Any]:
+    """A CallToolResult of a call that failed."""
+    return {"isError": True, "content": [{"type": "text", "text": text}]}
 
 
 def _transport(configuration: Mapping[str, Any], errors: Any) -> Any:
@@ -183,4 +211,6 @@ def _reason(error: BaseException) -> str:
     """The innermost error of a group, in one line."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if type(error).__name__ == "ValidationError":
+        return f"its answer is not of the protocol: {fault(error)}"
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -38,6 +38,8 @@ def read(document: ToolDocument, warnings: ToolWarnings) -> tuple[list[Task], li
         if not query.strip():
             warnings.add("T01", f"entry {identity}: no text; left out")
             continue
+        if isinstance(entry["question"], list) and sum(isinstance(turn, list) for turn in entry["question"]) > 1:
+            warnings.add("T14", f"entry {identity}")
         listed = entry["function"] if isinstance(entry["function"], list) else [entry["function"]]
         tools = once((_tool(one, identity, warnings) for one in listed if named(one)), warnings)
         expected = _expected(entry.get("ground_truth", answers.get(identity)), tools, identity, warnings)
@@ -60,8 +62,18 @@ def _query(question: Any) -> str:
         turn = turn[0]
     if isinstance(turn, list):
         said = [message for message in turn if isinstance(message, dict) and message.get("role") != "assistant"]
-        return "\n".join(str(message.get("content", "")) for message in said)
-    return turn if isinstance(turn, str) else ""
+        return "\n".join(filter(None, (_text(message.get("content")) for message in said)))
+    return _text(turn)
+
+
+def _text(content: Any) -> str:
+    """A message's content: a text, or a list of parts of which some are texts."""
+    parts = (
+        [part.get("text") if isinstance(part, dict) else part for part in content]
+        if isinstance(content, list)
+        else [content]
+    )
+    return "\n".join(part for part in parts if isinstance(part, str))
 
 
 def _answers(document: ToolDocument, warnings: ToolWarnings) -> dict[str, Any]:

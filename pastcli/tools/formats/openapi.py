@@ -108,7 +108,10 @@ class _Operation:
         """(name, schema, required); an operation's parameter takes the place of its path's of the same name and place."""
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
         for listed in (shared, operation.get("parameters", [])):
-            for entry in listed if isinstance(listed, list) else []:
+            if not isinstance(listed, list):
+                self.warnings.add("T01", f"{self.where}: parameters is no list; taken as none")
+                continue
+            for entry in listed:
                 entry = self.definitions.follow(entry)
                 name, place = entry.get("name"), entry.get("in")
                 if not isinstance(name, str) or not name or not isinstance(place, str):

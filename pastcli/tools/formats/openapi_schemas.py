@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from ...api import ToolWarnings
 from ...api.schemas import pointer, resolve
@@ -68,7 +70,7 @@ class Definitions:
         part["$ref"] = f"#/$defs/{self._names[reference]}"
 
     def _free_name(self, reference: str) -> str:
-        last = reference.rsplit("/", 1)[-1].replace("~1", "_").replace("~0", "_") or "Document"
+        last = re.sub(r"~[01]|[^\w.-]", "_", unquote(reference).rsplit("/", 1)[-1]) or "Document"
         taken = set(self._names.values())
         return next(name for n in range(len(taken) + 2) if (name := f"{last}_{n}" if n else last) not in taken)
 

@@ -17,7 +17,7 @@ from ...api import Episode, Parameter, Step, ToolSpec
 from . import names
 from .dates import dates
 from .fit import copied_example, passed_over
-from .numbers import numbers
+from .numbers import amount, numbers
 from .passing import named
 from .said import is_regrouped, is_turned_round, said
 from .sources import Said, Sources
@@ -45,7 +45,7 @@ def leaves(value: Any) -> Iterator[Any]:
         elif isinstance(item, list):
             pending.extend(reversed(item))
         elif item is not None and item != "":
-            yield item
+            yield amount(item)
 
 
 def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...api import Episode, ExpectedCall, Verdict
-from ...errors import CRASHES, PastError, UsageError, said
+from ...errors import CRASHES, PASSING, PastError, UsageError, said
 from .dates import clocks, dates
 from .facts import Facts
 from .sources import Said
@@ -124,6 +124,8 @@ def run_check(check: str, episode: Episode) -> tuple[bool, str]:
     function = load_check(check)
     try:
         said_so = function(episode)
+    except PASSING:
+        raise
     except CRASHES as error:  # the user's code may fail in any way, and must not count as a wrong answer
         raise PastError(
             f"the check {check} crashed on query {episode.task.id}: {said(error)}",
@@ -146,5 +148,7 @@ def load_check(check: str) -> Callable[[Episode], Any]:
     try:
         spec.loader.exec_module(module)
         return getattr(module, name)
+    except PASSING:
+        raise
     except CRASHES as error:
         raise UsageError(f"the check {check} cannot be loaded: {said(error)}") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from .fact import Fact, Place
 from .names import meanings
+from .numbers import amount
 from .requests import Request, request
 from .sources import Said
 from .tables import Table, tables
@@ -230,7 +231,7 @@ def _walk(value: Any, place: Place, lengths: list[tuple[int, int]], api: int) ->
             pending.extend(((*here, index), inner) for index, inner in reversed(list(enumerate(item))))
         elif item != "":
             count += 1
-            yield here, item
+            yield here, amount(item)
 
 
 def keyed(facts: Sequence[Fact]) -> dict[tuple[str, ...], list[Fact]]:

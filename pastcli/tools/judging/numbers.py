@@ -6,10 +6,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from .dates import clocks, dates
 from .text import plain
 from .units import DURATIONS, HUNDREDTHS, NEXT, TEMPERATURES, UNITS, same_dimension, unit_of
+
+MOST_DIGITS = 200
+"""Beyond it nobody measures or counts, and what is computed with ends in infinity or an error."""
+
+
+def amount(value: Any) -> Any:
+    """A value as it is; a number of hundreds of digits as its text: a key, or the words of a model that could not stop."""
+    return str(value) if isinstance(value, (int, float)) and abs(value) > 10**MOST_DIGITS else value
+
 
 _SCALES = {
     "k": 1e3,
@@ -144,6 +154,8 @@ def _is_inside(one: Number, other: Number) -> bool:
 def _figures(text: str) -> Iterator[Number]:
     for match in _FIGURES.finditer(text):
         digits = re.sub(r"[^\d.]", "", match["n"])
+        if len(digits) > MOST_DIGITS:
+            continue
         suffix = (match["suffix"] or "").strip()
         scale = _SCALES.get(suffix, 1.0)
         value = float(digits) * scale * (-1 if (match["sign"] or "").strip() in ("-", "minus", "negative") else 1)

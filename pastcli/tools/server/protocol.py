@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...api import Observation, ToolEnv, ToolSpec
-from ...errors import CRASHES, PastError
+from ...errors import CRASHES, PASSING, PastError
 from .directory import Directory
 
 UNREADABLE = "Tool input parse error...\n"
@@ -59,6 +59,8 @@ def answer(env: ToolEnv, call: Call) -> dict[str, Any]:
         return plain(env.call(call.spec, call.arguments))
     except PastError as error:
         return refusal(error.message)
+    except PASSING:
+        raise
     except CRASHES as error:  # a stranger's environment may raise anything; the client must get its two keys
         return refusal(f"the tool failed: {type(error).__name__}")
 

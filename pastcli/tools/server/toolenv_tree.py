@@ -12,6 +12,9 @@ from ... import files
 from ...api import Parameter, ToolSpec
 from .directory import spelled_category, spelled_tool
 
+LONGEST = 200
+"""Bytes of a file's or a folder's name; most file systems take 255."""
+
 _TYPES = {"number": "NUMBER", "integer": "NUMBER", "boolean": "BOOLEAN", "array": "ARRAY", "object": "OBJECT"}
 
 
@@ -20,7 +23,7 @@ def write_tree(specs: Iterable[ToolSpec], folder: Path) -> int:
     documents: dict[Path, dict[str, Any]] = {}
     for spec in specs:
         tool = spec.tool or spec.category
-        path = folder / _folder(spec.category) / f"{spelled_tool(tool)[:200] or 'tool'}.json"
+        path = folder / _folder(spec.category) / f"{_cut(spelled_tool(tool)) or 'tool'}.json"
         document = documents.setdefault(
             path, {"tool_name": tool, "tool_description": "", "title": tool, "api_list": []}
         )
@@ -52,17 +55,21 @@ def publish_tree(specs: Iterable[ToolSpec], folder: Path) -> int:
 
 def is_tree(folder: Path) -> bool:
     """True for a folder in which there is nothing but `CATEGORY/TOOL.json`: what may be replaced by another such one."""
-    inside = list(folder.rglob("*")) if folder.is_dir() else [folder]
-    return all(
-        (path.is_dir() and path.parent == folder) or (path.suffix == ".json" and path.parent.parent == folder)
-        for path in inside
+    return folder.is_dir() and all(
+        category.is_dir() and all(tool.suffix == ".json" and not tool.is_dir() for tool in category.iterdir())
+        for category in folder.iterdir()
     )
 
 
 def _folder(category: str) -> str:
     """The client opens the folder as a query spells it, so that is its name wherever a file system allows it."""
     plain = category if "/" not in category and "\0" not in category else spelled_category(category).replace("\0", "")
-    return plain if plain.strip(". ") else "tools"
+    return _cut(plain) if plain.strip(". ") else "tools"
+
+
+def _cut(name: str) -> str:
+    """As much of a name as a file system takes."""
+    return name.encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
 
 
 def _api(spec: ToolSpec) -> dict[str, Any]:
