@@ -74,14 +74,26 @@ def _sendable(written: str) -> str:
 
 
 def answered(message: Any) -> str:
-    """What a chat message said: its content, then each of its calls."""
-    parts = [without_marks(message.content or "")]
-    for call in getattr(message, "tool_calls", None) or []:
-        name, arguments = call.function.name, (call.function.arguments or "").strip() or "{}"
+    """What a chat message said: its content, then each of its calls. Raises `ValueError` for what is none of either."""
+    parts = [without_marks(_text(message.content))]
+    calls = getattr(message, "tool_calls", None) or []
+    if not isinstance(calls, list) or not all(getattr(call, "function", None) for call in calls):
+        raise ValueError("tool calls that name no function")
+    for call in calls:
+        name, arguments = call.function.name, call.function.arguments or ""
+        # Some servers send the arguments as the object itself, where the protocol has its text.
+        arguments = (arguments if isinstance(arguments, str) else json.dumps(arguments)).strip() or "{}"
         # "</" stands inside of a string here, where "<\/" is the same text: no argument ends the call.
         written = json.dumps({"name": name, "arguments": without_marks(arguments)}).replace("</", "<\\/")
         parts.append(f"<tool_call>{written}</tool_call>")
     return "\n".join(part for part in parts if part)
+
+
+def _text(content: Any) -> str:
+    """A content: a text, none, or the texts of its parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
 
 
 def without_marks(text: str) -> str:

@@ -352,6 +352,19 @@ def test_native_calls_with_documentation_and_hostile_arguments(ferries, past_jso
     assert json.loads(asked[1]["messages"][-2]["tool_calls"][0]["function"]["arguments"]) == json.loads(arguments)
 
 
+def test_arguments_as_an_object_and_content_in_parts_are_read_and_calls_of_nothing_named(ferries, past_json, past):
+    server, words = ferries
+    server.says = [
+        {"content": None, "tool_calls": [by_protocol("get_fare", {"sailing": "SK-1"})]},
+        {"content": [{"type": "text", "text": "It is "}, {"type": "image"}, {"type": "text", "text": "12.5."}]},
+    ]
+    transcript = events(past_json(*words))
+    assert transcript[2]["arguments"] == {"sailing": "SK-1"} and transcript[-1]["answer"] == "It is 12.5."
+    for calls in ({"a": 1}, [None], [{"id": "c"}]):
+        server.says = [{"content": None, "tool_calls": calls}]
+        assert "tool calls that name no function" in past(*words, "--force", code=1).stderr
+
+
 def test_half_a_character_in_a_call_does_not_end_the_run(ferries, past_json):
     server, words = ferries
     server.says = [
