@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
-from . import output
+from . import output, streams
 from .errors import PastError, UsageError, said
 
 _CommandLineError: Any = typer.BadParameter.__mro__[2]
@@ -178,7 +178,7 @@ def main() -> None:
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
     as_json = "--json" in sys.argv[1:]
     if as_json and not {"-h", "--help"} & set(sys.argv[1:]):
-        output.set_apart()
+        streams.set_apart()
     try:
         _nothing_empty(sys.argv[1:])
         code = app(prog_name="past", standalone_mode=not as_json)

@@ -10,9 +10,11 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from . import streams
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,33 +77,6 @@ def line(text: str, style: str = "", *, label: str = "", stderr: bool = False) -
 
 
 _documents = 0
-_apart: int | None = None
-
-
-def set_apart() -> None:
-    """From now on nothing but `emit` reaches stdout: what anybody else writes there, a tool, a reward, a process one of them
-    starts, goes to stderr, and the one document stays one."""
-    global _apart
-    with suppress(OSError):  # the caller has closed one of the two
-        kept = os.dup(1)
-        os.dup2(2, 1)
-        _apart = kept
-
-
-def _write_out(text: str) -> None:
-    """Text on stdout itself, whoever else is kept from it."""
-    if _apart is None:
-        sys.stdout.write(text)
-        return
-    sys.stdout.flush()
-    os.dup2(_apart, 1)
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError:  # what it did not take must not come out elsewhere at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        raise
-    os.dup2(2, 1)
 
 
 def emitted() -> bool:
@@ -114,7 +89,7 @@ def emit(data: Any, as_json: bool, human: Callable[[], None] | None = None) -> N
     global _documents
     if as_json:
         _documents += 1
-        _write_out(json.dumps(_plain(data), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+        streams.write_out(json.dumps(_plain(data), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
     elif human is not None:
         human()
     else:
