@@ -112,6 +112,7 @@ def test_a_run_that_cannot_learn_is_stopped_by_what_it_suffers_from(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 150 s beside five other computations on two cores, more than 300 s beside fifteen
 @pytest.mark.parametrize(
     "model, reward, how, said", [pytest.param(*AGAIN, id="again"), pytest.param(*ENTROPY, id="entropy")]
 )
