@@ -23,13 +23,6 @@ WHOLE, MOST = 0.99, 0.9
 """Survival (cosine) of the skill in the stored type: above the first nothing is lost, below the second a good part is."""
 
 
-FEWEST_SEEDS = 3
-"""With fewer the interval over seeds rests on one or no degree of freedom."""
-
-FEW_QUESTIONS = 20
-"""Below this many questions only a gain of twenty points or more can be told from chance."""
-
-
 @dataclass(frozen=True)
 class Closing:
     """The last two lines of a command: `judgement`, and what to type `next` ('' if nothing suggests itself)."""
@@ -164,7 +157,9 @@ def _distill(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool
 
 def _inject(run: Mapping[str, Any], metrics: Mapping[str, Any], has_skill: bool, behind: Behind) -> Closing:
     control, survival = run["config"].get("control", "none"), metrics.get("survival")
-    ask = f"past eval --questions questions.jsonl --model sft=@sft --model sft+skill={run['id']}"
+    before = run.get("inputs", {}).get("target", {}).get("run", "@sft")
+    asked = behind.questions or "questions.jsonl"
+    ask = f"past eval --questions {asked} --model sft={before} --model sft+skill={run['id']}"
     if behind.tests:
         ask = f"past agent --tools {behind.tests} --model {run['id']}"
     if control not in ("none", ""):
@@ -220,70 +215,6 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], bool, Behind]
     "export": _export,
     "sweep": _sweep,
 }
-
-
-def figure_of(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, str]:
-    """(the level of every arm, the figure a study is told by, what it is called): F1, or of a study of tools first-call recall."""
-    if "levels" in summary:
-        return summary["levels"], "first_call_recall", "first-call recall"
-    return summary["scores"], "f1", "F1"
-
-
-def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: str = "") -> Closing | None:
-    """The words after `past study run` of `file`: the first arm that is a test; None where there is none yet. `ask` is the command
-    that asks the model that was tested, `take` what makes a file of it; '' where it is not there any more."""
-    summary, arms = document["summary"], document["study"].get("arms", {})
-    tests = [arm for arm, one in summary.get("effects", {}).items() if arms.get(arm, {}).get("test")]
-    if not tests:
-        return None
-    effect = summary["effects"][tests[0]]
-    levels, figure, named = figure_of(summary)
-    found = effect.get("metrics", effect).get(figure)
-    if found is None or found["against"] not in levels:
-        return None
-    arm, other, seeds = tests[0], found["against"], len(found["by_seed"])
-    said = f"{arm} has {named} {levels[arm][figure]['mean']:.3f} where {other} has {levels[other][figure]['mean']:.3f}"
-    said += f", over {counted(seeds, 'seeds')}"
-    kept = f". To take it along: {take}" if take else ""
-    if seeds < FEWEST_SEEDS:
-        wanted = ", ".join(map(str, range(FEWEST_SEEDS)))
-        more = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: write `seeds = [{wanted}]` into {file} and run it again"
-        return Closing(f"{said}. {more}{kept}", ask or f"past study run {file}")
-    low, high = found["low"], found["high"]
-    if number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
-        gains = low > 0
-        return Closing(f"{said}: a {'gain' if gains else 'loss'}{kept}", ask or ("past inspect" if gains else ""))
-    seen = f"; a gain of {found['detectable']:.3f} would have been" if number(found.get("detectable")) else ""
-    return Closing(f"{said}: no gain is shown{seen}{kept}", ask)
-
-
-ONE_DOCUMENT = (
-    "Parts of one document share its words, and what one of them says another may repeat: what is found holds for this "
-    "document, and says nothing of a skill on others"
-)
-"""What cannot be concluded from a study of a single document."""
-
-
-def studied(metrics: Mapping[str, Any], command: str) -> Closing:
-    """The words after `past study init`; `metrics` are those of its run, `command` runs the study."""
-    parts, asked = metrics["parts"], metrics["parts"]["target"]["questions"]
-    alone = metrics.get("parts_of", "")
-    used = f"{metrics['documents']} of {metrics['of_documents']} {f'parts of {alone}' if alone else 'documents'}"
-    if metrics["passages_each"]:
-        used += f", the first {counted(metrics['passages_each'], 'passages')} of each"
-    practised = len(parts["source"]["documents"])
-    said = (
-        f"{used}: {practised} to practise on, {counted(asked, 'questions')} on others"
-        if practised
-        else f"{used}: {counted(asked, 'questions')}"
-    )
-    if asked < FEW_QUESTIONS:
-        said += ": too few to see anything but a large gain"
-    elif metrics["written_by"] == "rule":
-        said += ". They are gaps in its own sentences, which ask for wording more than for understanding"
-    if alone:
-        said += f". {ONE_DOCUMENT}"
-    return Closing(said, command)
 
 
 def number(value: Any) -> TypeGuard[float]:

@@ -277,7 +277,7 @@ def _cell(value: Any) -> str:
 
 def _numeric(cell: str) -> bool:
     try:
-        float(cell)
+        float(cell.replace(",", ""))
     except ValueError:
         return cell == "-"
     return True

@@ -16,13 +16,14 @@ _WITH_VALUE = ("--name",)
 class Behind:
     """What a run came of, as words to be typed: of a run on tools the lessons of its source (`corpus`) and files of queries to
     practise on and to be tested by, '' where there are none; `of_target`: it read the documentation of the target's tools; `sft`:
-    the words of the nearest SFT run."""
+    the words of the nearest SFT run; `questions`: a study's on what the model has learnt, if a study made it."""
 
     corpus: str = ""
     practice: str = ""
     tests: str = ""
     of_target: bool = False
     sft: tuple[str, ...] = ()
+    questions: str = ""
 
 
 NOTHING = Behind()

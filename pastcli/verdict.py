@@ -1,5 +1,5 @@
 """What a measurement comes to, in words: `past eval` with the models that were asked about and their controls, `past agent`,
-`past probe-orthogonality`.
+`past probe-orthogonality`, `past study`.
 
 Pure functions of the document of such a run, as those of `narration`.
 """
@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from .narration import FEW_QUESTIONS, Closing, number
+from .narration import Closing, number
 from .words import counted
 
 SHOWN = 0.05
@@ -19,6 +19,21 @@ SHOWN = 0.05
 
 MOST_TOLD = 3
 """Models that the words after an evaluation speak of, one by one."""
+
+
+FEWEST_SEEDS = 3
+"""With fewer the interval over seeds rests on one or no degree of freedom."""
+
+FEW_QUESTIONS = 20
+"""Below this many questions only a gain of twenty points or more can be told from chance."""
+
+HARDLY = 0.1
+"""F1, or share of right calls, below which a model answers hardly anything."""
+
+NOTHING_LEARNT = (
+    "Both answer hardly anything: what SFT did not teach no skill brings out; more epochs, more texts (`past generate`), fewer "
+    "documents or a larger base would teach more"
+)
 
 
 def evaluated(results: Mapping[str, Any]) -> Closing:
@@ -124,3 +139,71 @@ def inspected(document: Mapping[str, Any]) -> Closing:
         f"{fits}{doubt}; whether it helps there, `past eval` tells",
         shlex.join(["past", "inject", "--vector", document["path"]]),
     )
+
+
+def figure_of(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, str]:
+    """(the level of every arm, the figure a study is told by, what it is called): F1, or of a study of tools first-call recall."""
+    if "levels" in summary:
+        return summary["levels"], "first_call_recall", "first-call recall"
+    return summary["scores"], "f1", "F1"
+
+
+def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: str = "") -> Closing | None:
+    """The words after `past study run` of `file`: the first arm that is a test; None where there is none yet. `ask` is the command
+    that asks the model that was tested, `take` what makes a file of it; '' where it is not there any more."""
+    summary, arms = document["summary"], document["study"].get("arms", {})
+    tests = [arm for arm, one in summary.get("effects", {}).items() if arms.get(arm, {}).get("test")]
+    if not tests:
+        return None
+    effect = summary["effects"][tests[0]]
+    levels, figure, named = figure_of(summary)
+    found = effect.get("metrics", effect).get(figure)
+    if found is None or found["against"] not in levels:
+        return None
+    arm, other, seeds = tests[0], found["against"], len(found["by_seed"])
+    said = f"{arm} has {named} {levels[arm][figure]['mean']:.3f} where {other} has {levels[other][figure]['mean']:.3f}"
+    asked = levels[arm].get("questions")
+    said += f", on {counted(asked, 'questions')}" if asked else ""
+    said += f" over {counted(seeds, 'seeds')}" if asked else f", over {counted(seeds, 'seeds')}"
+    hardly = max(levels[one][figure]["mean"] for one in (arm, other)) < HARDLY
+    kept = (f". {NOTHING_LEARNT}" if hardly else "") + (f". To take it along: {take}" if take else "")
+    if seeds < FEWEST_SEEDS:
+        wanted = ", ".join(map(str, range(FEWEST_SEEDS)))
+        more = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: write `seeds = [{wanted}]` into {file} and run it again"
+        return Closing(f"{said}. {more}{kept}", ask or f"past study run {file}")
+    low, high = found["low"], found["high"]
+    if number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
+        gains = low > 0
+        return Closing(f"{said}: a {'gain' if gains else 'loss'}{kept}", ask or ("past inspect" if gains else ""))
+    seen = f"; a gain of {found['detectable']:.3f} would have been" if number(found.get("detectable")) else ""
+    return Closing(f"{said}: no gain is shown{seen}{kept}", ask)
+
+
+ONE_DOCUMENT = (
+    "Parts of one document share its words, and what one of them says another may repeat: what is found holds for this "
+    "document, and says nothing of a skill on others"
+)
+"""What cannot be concluded from a study of a single document."""
+
+
+def studied(metrics: Mapping[str, Any], command: str) -> Closing:
+    """The words after `past study init`; `metrics` are those of its run, `command` runs the study."""
+    parts, asked = metrics["parts"], metrics["parts"]["target"]["questions"]
+    alone = metrics.get("parts_of", "")
+    used = f"{metrics['documents']} of {metrics['of_documents']} {f'parts of {alone}' if alone else 'documents'}"
+    if metrics["passages_each"]:
+        few = metrics["passages_each"]
+        used += f", the first {counted(few, 'passages') if few > 1 else 'passage'} of each"
+    practised = len(parts["source"]["documents"])
+    said = (
+        f"{used}: {practised} to practise on, {counted(asked, 'questions')} on others"
+        if practised
+        else f"{used}: {counted(asked, 'questions')}"
+    )
+    if asked < FEW_QUESTIONS:
+        said += ": too few to see anything but a large gain"
+    elif metrics["written_by"] == "rule":
+        said += ". They are gaps in its own sentences, which ask for wording more than for understanding"
+    if alone:
+        said += f". {ONE_DOCUMENT}"
+    return Closing(said, command)

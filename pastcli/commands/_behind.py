@@ -25,7 +25,16 @@ def behind(record: runs.Record) -> Behind:
             return Behind(_typed(one, "corpus"), _typed(one, "queries"), tests, of_target, sft)
         if tools := one.input("tools"):
             return Behind("", _shown(Path(tools)), _shown(Path(tools)), False, sft)
-    return Behind(sft=sft)
+    return Behind(sft=sft, questions=_questions(_reader(record)))
+
+
+def _questions(reader: runs.Record) -> str:
+    """The questions that lie in the folder of a study beside the corpus that a model has learnt; '' where there are none."""
+    for file in map(Path, _documents(reader)):
+        beside = file.with_name(f"{file.stem}_questions.jsonl")
+        if beside.is_file():
+            return _shown(beside)
+    return ""
 
 
 def _reader(record: runs.Record) -> runs.Record:

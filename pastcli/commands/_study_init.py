@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import config as configs
-from .. import models, narration, output, runs
+from .. import models, output, runs, verdict
 from ..config import StudyConfig
 from ..errors import UsageError
 from . import _lineage, _train_rows
@@ -253,7 +253,7 @@ USES = {
 
 def _report(record: runs.Record, file: Path, plan: dict[str, Any], work: Work, as_json: bool) -> None:
     metrics = record.manifest["metrics"]
-    end = narration.studied(metrics, shlex.join(["past", "study", "run", str(file)]))
+    end = verdict.studied(metrics, shlex.join(["past", "study", "run", str(file)]))
     document = {"run": record.id, "file": str(file), **metrics, "plan": plan, **vars(end)}
 
     def human() -> None:

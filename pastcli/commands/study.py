@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import narration, output, runs
+from .. import output, runs, verdict
 from ..config.study import reference
 from ..config.study_tools import reference as of_tools
 from ..errors import UsageError
@@ -80,7 +80,7 @@ def run(
         output.emit(plan(study, runs.workspace(), seed or (), jobs, _check, anew), as_json)
         return
     document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or (), _check, anew)
-    end = narration.experimented(document, shlex.quote(str(file)), **_commands_for(folder))
+    end = verdict.experimented(document, shlex.quote(str(file)), **_commands_for(folder))
     shown = {**document["summary"], **(vars(end) if end else {})}
     output.emit(shown, as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
     close(end, as_json)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..config import InjectConfig, digest
 from ..files import write_json
 from ..measured import FOLDER
-from ..narration import figure_of
+from ..verdict import figure_of
 from .node import Node
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..narration import FEWEST_SEEDS
+from ..verdict import FEWEST_SEEDS
 from ..words import counted
 from .effects import CLAIMED, NIL
 

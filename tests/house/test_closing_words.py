@@ -12,12 +12,7 @@ from vectors_tools import moved, weights, write_model
 
 from pastcli import narration, verdict
 
-BY_COMMAND = {
-    "eval": verdict.evaluated,
-    "agent": verdict.attempted,
-    "probe": verdict.probed,
-    "study": narration.studied,
-}
+BY_COMMAND = {"eval": verdict.evaluated, "agent": verdict.attempted, "probe": verdict.probed, "study": verdict.studied}
 """Stages whose words are made of more than their manifest."""
 
 

@@ -251,15 +251,20 @@ def test_a_study_ends_with_what_its_test_carries(seeds, low, p, told, after):
     scores = {arm: {"f1": {"mean": mean}} for arm, mean in (("SFT", 0.1), ("SFT + skill", 0.15))}
     summary = {"confidence": 0.95, "scores": scores, "effects": {"SFT + skill": {"metrics": {"f1": f1}}}}
     document = {"study": {"arms": {"SFT + skill": {"test": True}}}, "summary": summary}
-    end = narration.experimented(document, "s.toml")
+    end = verdict.experimented(document, "s.toml")
     assert "SFT + skill has F1 0.150 where SFT has 0.100" in end.judgement and told in end.judgement
     assert end.next == after
-    assert narration.experimented({"study": {"arms": {}}, "summary": summary}, "s.toml") is None
-    there = narration.experimented(document, "s.toml", "past ask --model m --vector v", "past export")
+    assert verdict.experimented({"study": {"arms": {}}, "summary": summary}, "s.toml") is None
+    there = verdict.experimented(document, "s.toml", "past ask --model m --vector v", "past export")
     assert (
         there.next == "past ask --model m --vector v"
         and there.judgement == f"{end.judgement}. To take it along: past export"
     )
+    assert verdict.NOTHING_LEARNT not in end.judgement
+    scores |= {arm: {"f1": {"mean": mean}, "questions": 14} for arm, mean in (("SFT", 0.048), ("SFT + skill", 0.0))}
+    said = verdict.experimented(document, "s.toml").judgement
+    asked = "on 14 questions over " + ("1 seed" if seeds == 1 else f"{seeds} seeds")
+    assert f"where SFT has 0.048, {asked}" in said and told in said and said.endswith(f". {verdict.NOTHING_LEARNT}")
 
 
 def test_one_is_told_as_one(past, workspace):

@@ -288,7 +288,7 @@ def test_a_gain_on_every_figure_is_shown_and_a_control_at_zero_is_nil():
 
 
 def test_a_study_of_tools_ends_with_a_sentence_of_its_own_figure():
-    from pastcli.narration import experimented
+    from pastcli.verdict import experimented
 
     gained = report.with_summary(document(**{"SFT": spread(0), "SFT + v": spread(0.75)}))
     said = experimented(gained, "s.toml").judgement

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import MismatchError
 from ...files import write_text
-from ...narration import FEWEST_SEEDS
+from ...verdict import FEWEST_SEEDS
 from ...words import counted
 from ..report import dumps, level, seeds_of, table
 from ..sentences import gain, made_by, seeds
