@@ -36,10 +36,11 @@ NOTHING_LEARNT = (
 )
 
 
-def evaluated(results: Mapping[str, Any]) -> Closing:
+def evaluated(results: Mapping[str, Any], run: str = "") -> Closing:
     """The words after `past eval`: what was asked about against the reference, and against the baseline if there is one; then
-    what its controls come to. By F1, corrected for all that were tested. `results` is the document of an eval run.
+    what its controls come to. By F1, corrected for all that were tested. `results` is the document of an eval `run`, whose page shows the answers themselves.
     """
+    page = f"past runs report {run}" if run else ""
     baseline, reference, tested = results.get("baseline") or {}, results["reference"], results["differences"]
     models = [name for name in results["models"] if name != baseline.get("label")]
     others = [name for name in models if name != reference]
@@ -55,9 +56,10 @@ def evaluated(results: Mapping[str, Any]) -> Closing:
     said += [f"{counted(more, 'models')} more in the table"] if more > 0 else []
     said += [_beside(name, reference, tested[name]["f1"]) for name in controls if name not in judged]
     if said:
-        return Closing(". ".join(said), "past runs list" if " is better than" in said[0] else "")
+        return Closing(". ".join(said), page)
     f1 = results["models"][models[-1]]["f1"]["mean"]
-    return Closing(f"{models[-1]} has F1 {f1:.3f}; a second --model would tell whether that is better than anything")
+    alone = f"{models[-1]} has F1 {f1:.3f}; a second --model would tell whether that is better than anything"
+    return Closing(alone, page)
 
 
 def _asked_about(models: Mapping[str, Any], others: list[str], controls: list[str]) -> list[str]:

@@ -56,11 +56,9 @@ def command(
     document |= {"comparable": not found.reasons, "reasons": found.reasons}
     for reason in found.reasons:
         output.warn(f"not comparable: {reason}")
-    output.emit(
-        document,
-        as_json,
-        lambda: output.line(f"{place}: {counted(found.episodes, 'episodes')}, {document['bytes'] / 1e6:.1f} MB"),
-    )
+    holds = counted(len(records) + len(studies), "runs")
+    holds += f", {counted(found.episodes, 'episodes')}" if found.episodes else ""
+    output.emit(document, as_json, lambda: output.line(f"{place}: {holds}, {document['bytes'] / 1e6:.1f} MB"))
 
 
 def _study(name: str) -> Path | None:

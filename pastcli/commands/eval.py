@@ -147,7 +147,7 @@ def _reference(reference: str | None, labels: list[str], min_gain: float | None)
 def _report(record: runs.Record, results: dict[str, Any], config: EvalConfig, as_json: bool) -> None:
     from ._eval_show import show
 
-    end = verdict.evaluated(results)
+    end = verdict.evaluated(results, record.id)
     document = {"run": record.id, "outputs": record.outputs(), **results, **vars(end)}
     output.emit(document, as_json, lambda: show(results, config.confidence))
     close(end, as_json)

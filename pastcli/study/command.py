@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 EVERY = 60.0
 """Seconds between two lines of a stage's progress."""
 
+TRAINS = ("generate", "sft", "rl", "distill")
+"""Stages whose judgement is passed on: a study whose RL learnt from nothing looks like any other in its table."""
+
 PROGRESS = re.compile(r"^[^:]+: \d+(/\d+)? \d+:\d\d:\d\d left ")
 """As `progress.line_of` writes it."""
 
@@ -65,7 +68,10 @@ def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:
     if process.returncode:
         said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         raise PastError(f"{node.label} failed: {' '.join(said[-2:])[:400]}", f"everything it said is in {log}")
-    return json.loads(printed)
+    result = json.loads(printed)
+    if words[0] in TRAINS and result.get("judgement"):
+        output.note(f"  {result['judgement']}")
+    return result
 
 
 def watched(process: subprocess.Popen[str], log: Path, before: int, label: str, every: float = EVERY) -> str:

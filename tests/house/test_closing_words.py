@@ -57,6 +57,15 @@ def ends(done, document, after):
     assert document["next"].startswith(f"past {after}") and document["judgement"] in done.stderr.replace("\n", " ")
 
 
+def test_an_evaluation_ends_with_the_page_that_shows_its_answers(past, past_json, workspace):
+    (workspace / "q.jsonl").write_text('{"question": "Who?", "answer": "Ada"}\n')
+    (workspace / "script.json").write_text('[{"match": "Who", "reply": "Ada"}]')
+    words = ("eval", "--questions", "q.jsonl", "--backend", "echo", "--model", "one=script.json")
+    ends(past(*words), past_json(*words, "--resume"), "runs report eval-")
+    page = past(*past_json(*words, "--resume")["next"].split()[1:]).stdout
+    assert "1 run, 0.0 MB" in page and "episode" not in page
+
+
 def test_agent_probe_and_inspect_say_what_they_come_to_and_what_is_next(past, past_json, workspace):
     (workspace / "tools.json").write_text(json.dumps(agent_tools.queries(1)))
     (workspace / "script.json").write_text(json.dumps(agent_tools.script(1)))

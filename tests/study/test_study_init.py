@@ -207,6 +207,7 @@ def test_a_skill_made_before_is_tried_and_every_step_can_be_typed(
     assert "the skill was made before" in done.stdout and "SFT + shuffled skill" in done.stdout
     typed = [line.removeprefix("$ ") for line in done.stderr.splitlines() if line.startswith("$ past ")]
     assert [line.split()[1] for line in typed] == ["eval", "sft", "eval", "inject", "eval", "inject", "eval"]
+    assert "  the loss went from " in done.stderr, "what a training came to is said when it ends"
     sft = shlex.split(typed[1])
     assert "already finished" in past(*sft[1:]).stderr
     results = json.loads((workspace / "studies" / "manuals" / "results.json").read_text())
