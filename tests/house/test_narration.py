@@ -297,7 +297,7 @@ def test_no_message_counts_things_by_itself():
     written = re.compile(rf"\{{([^{{}}]+)\}} (?:[a-z-]+ )?({'|'.join(THINGS)})\b")
     right = re.compile(r"\b(of|than|at least|at most|to|least)( the| these)? $")
     never_one = re.compile(r"counted|patience|FEWEST|num_generations|limit:|: *[^\]]*[%fge]$")
-    no_number = re.compile(r"name\}|role\}|path\}|suffix|server\}|skill\}|\['id'\]|[\"]")
+    no_number = re.compile(r"name\}|what\}|role\}|path\}|suffix|server\}|skill\}|\['id'\]|[\"]")
     found = [
         f"{path.relative_to(ROOT)}: {hit[0]}"
         for top in ("pastcli", "plugins")
