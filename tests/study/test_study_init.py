@@ -217,11 +217,11 @@ def test_a_skill_made_before_is_tried_and_every_step_can_be_typed(
     assert after == f"next: past ask --model {model} --vector skill.safetensors"
     assert f"To take it along: past inject --target {model} --vector skill.safetensors, then past export" in done.stderr
     assert past("ask", "Which river?", *shlex.split(after)[3:], "--max-new-tokens", 4).returncode == 0
+    told = past("ask", "Which river?", "--max-new-tokens", 4).stderr
+    assert f"model: {model}" in told and "tested it with --vector skill.safetensors" in told
     taken = past_json("inject", "--target", model, "--vector", "skill.safetensors", "--name", "taken")
     asked = f"past eval --questions manuals-study/target_questions.jsonl --model sft={model} --model sft+skill=taken"
     assert taken["next"] == asked, "files and runs that are there: @sft is the newest, which may be a control's"
-    told = past("ask", "Which river?", "--max-new-tokens", 4).stderr
-    assert f"model: {model}" in told and "tested it with --vector skill.safetensors" in told
 
 
 def test_a_skill_of_another_base_is_refused(past, manuals, make_tiny, skill, workspace):
