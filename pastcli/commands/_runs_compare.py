@@ -48,6 +48,8 @@ def command(
     from ..evals.paired import as_document, compare_tables
     from ..report.compared import not_comparable, tables_of
 
+    if alpha is not None and not gate:
+        raise UsageError("--alpha decides nothing by itself", "give --gate METRIC:X too")
     records = [runs.find(name) for name in names]
     tables, documents = tables_of(records)
     if len(tables) < 2:

@@ -29,6 +29,9 @@ def test_agent_runs_are_compared_query_by_query(agent_runs, past, past_json):
 def test_a_gate_that_nothing_can_fail_is_no_gate(agent_runs, past, bound):
     said = past("runs", "compare", *agent_runs[:2], "--gate", f"solved:{bound}", code=2).stderr
     assert "names no number" in said
+    assert "--gate" in past("runs", "compare", *agent_runs[:2], "--alpha", "0.05", code=2).stderr, (
+        "it would gate nothing"
+    )
     assert "finite" in past("runs", "compare", *agent_runs[:2], "--gate", "solved:0", "--alpha", "nan", code=2).stderr
 
 
