@@ -1,7 +1,7 @@
 """Processes that kill themselves at a named point. Who is killed from outside may have ended before the killer looked.
 
 `DYING="past_hf.training.watch:Watch.on_log 5"` is kill -9 at the end of the fifth call of that function; with `DYING_RANK=1` only in that
-worker of several. A process that began under these variables by `main` or `prepare` obeys them; what it starts does so by itself as well.
+worker of several; `INTERRUPTING` is Ctrl-C there. A process that began under these variables by `main` or `prepare` obeys them; what it starts does so by itself as well.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ def prepare() -> None:
     if "STILLS" in os.environ:
         stills.begin(Path(os.environ["STILLS"]), Path.cwd())
         return
+    if "INTERRUPTING" in os.environ:
+        _die_after(*os.environ["INTERRUPTING"].split(), number=signal.SIGINT)
+        return
     if "DYING_RANK" not in os.environ:
         _die_after(*os.environ["DYING"].split())
         return
@@ -39,7 +42,7 @@ def prepare() -> None:
     layout.MODULE = "dying"
 
 
-def _die_after(place: str, calls: str, before: Callable[[], None] = lambda: None) -> None:
+def _die_after(place: str, calls: str, before: Callable[[], None] = lambda: None, number: int = signal.SIGKILL) -> None:
     module, _, name = place.partition(":")
     *owners, last = name.split(".")
     owner = functools.reduce(getattr, owners, importlib.import_module(module))
@@ -50,7 +53,7 @@ def _die_after(place: str, calls: str, before: Callable[[], None] = lambda: None
         made = real(*args, **named)
         if next(count) == int(calls):
             before()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return made
 
     setattr(owner, last, dying)

@@ -36,6 +36,7 @@ HARMLESS = (
     "SHLVL",
     "COVERAGE_",
     "DYING",
+    "INTERRUPTING",
     "STILLS",
     "_",
 )
@@ -172,7 +173,9 @@ def cold(words: list[str], environment: dict[str, str], cwd: str, timeout: float
     """`Forks.begun` where the server is of no use."""
     place = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     program = (
-        [str(Path(__file__).with_name("dying.py"))] if {"DYING", "STILLS"} & environment.keys() else ["-m", "pastcli"]
+        [str(Path(__file__).with_name("dying.py"))]
+        if {"DYING", "INTERRUPTING", "STILLS"} & environment.keys()
+        else ["-m", "pastcli"]
     )
     with subprocess.Popen([sys.executable, *program, *words], env=environment, cwd=cwd, **place) as process:
         try:
@@ -288,7 +291,7 @@ def command(words: list[str], environment: dict[str, str], cwd: str, streams: li
         import coverage
 
         coverage.process_startup(force=True)
-    if {"DYING", "STILLS"} & environment.keys():
+    if {"DYING", "INTERRUPTING", "STILLS"} & environment.keys():
         dying.prepare()
     try:
         runpy.run_module("pastcli", run_name="__main__", alter_sys=True)

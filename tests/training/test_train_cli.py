@@ -118,6 +118,22 @@ def test_ctrl_c_exits_130_and_says_how_to_continue(begin, material, tiny_model):
     assert done.returncode == 130 and "--resume" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_ctrl_c_before_the_first_checkpoint_finishes_the_step_and_keeps_it(
+    begin, past, past_json, material, tiny_model
+):
+    """Seen with the real model: minutes of a training whose first checkpoint was not due yet were lost."""
+    words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 40)
+    whole = past_json(*words, "--name", "whole")["metrics"]["final_hash"]
+    with begin(*words, env={"INTERRUPTING": "past_hf.training.watch:Watch.on_log 3"}, timeout=120) as command:
+        done = command.wait()
+    assert done.returncode == 130 and "stopping after this step, which is kept in a checkpoint" in done.stderr
+    (kept,) = material.glob("runs/.partial/*/state/checkpoint-*")
+    step = int(kept.name.split("-")[1])
+    resumed = past(*words, "--resume", "--json")
+    assert step >= 3 and f"going on from step {step}" in resumed.stderr
+    assert json.loads(resumed.stdout)["metrics"]["final_hash"] == whole, "as if nobody had stopped it"
+
+
 def until(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():

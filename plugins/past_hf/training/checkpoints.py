@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -38,8 +43,37 @@ class Saver(TrainerCallback):
         self._last = time.monotonic()
         self.cost = 0.0
         self._warned = False
+        self._stopping = False
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Ctrl-C before the first checkpoint: the step in hand is finished and kept in one, then `KeyboardInterrupt` is raised.
+        A second Ctrl-C stops at once, and so does the first where there is a checkpoint to go on from, or several processes."""
+        before = signal.getsignal(signal.SIGINT)
+        alone = self.trainer.args.world_size == 1 and threading.current_thread() is threading.main_thread()
+        if not alone or before is not signal.default_int_handler:
+            yield
+            return
+
+        def asked(number: int, frame: FrameType | None) -> None:
+            if self._stopping or found(self.trainer.job.state):
+                signal.default_int_handler(number, frame)
+            self._stopping = True
+            output.note("stopping after this step, which is kept in a checkpoint; Ctrl-C again stops at once")
+
+        signal.signal(signal.SIGINT, asked)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        state = self.trainer.state  # another one than before the training
+        if self._stopping and state.global_step < state.max_steps:
+            raise KeyboardInterrupt
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._stopping:
+            control.should_save, control.should_training_stop = self._room(), True
+            return
         if self.every:
             control.should_save = state.global_step % self.every == 0
             return

@@ -49,7 +49,8 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
         output.note(f"{GOING_ON}{step}")
     if job.resume:
         purge_curves(trainer, int(checkpoint.name.split("-")[1]) if checkpoint else 0)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with trainer.saver.stoppable():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - began
     state = gathered(trainer)
     after = weights_hash(state)
