@@ -24,6 +24,7 @@ from pastcli.errors import UsageError
 from ..compute import WorkingWeights, compute_dtype
 from . import checkpoints
 from .arguments import Machine
+from .freed import FreedMemory
 from .held_out import HeldOut
 from .watch import Clock, Watch
 from .watchdog import RULES, Watchdog
@@ -79,6 +80,8 @@ class PlannedTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         for callback in (self.saver, _Pace(self), self.watch):
             self.add_callback(callback)
+        if not machine.cuda:
+            self.add_callback(FreedMemory())
         if job.config.watchdog:
             self.add_callback(Watchdog(job.config.patience, self.rules, job.watch))
 
