@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pastcli.errors import PastError
+from pastcli.tools.environments import mcp_sessions
+from pastcli.tools.load import read_tools
+
 SERVER = """
 import json, sys
 
@@ -23,6 +27,10 @@ if mode == "promised":
 def send(**message):
     print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
 
+if mode == "deaf":
+    import os, time
+    open("pid", "w").write(str(os.getpid()))
+    time.sleep(600)
 if mode == "chatty":
     print("Starting server...\\nListening on stdio", flush=True)
 if mode == "noise":
@@ -119,3 +127,13 @@ def test_an_answer_that_breaks_the_tools_own_promise_is_an_error_of_the_call(ask
 def test_a_configuration_that_none_can_be_is_told_before_anything_starts(ask, configuration, said):
     shown, _, _ = ask("", code=2, **configuration)
     assert shown["error"].startswith("server it in ") and said in shown["error"]
+
+
+def test_a_server_that_never_answers_is_ended_with_the_error(workspace, monkeypatch):
+    Path("server.py").write_text(SERVER)
+    server = {"command": sys.executable, "args": ["server.py", "deaf"]}
+    Path("mcp.json").write_text(json.dumps({"mcpServers": {"it": server}}))
+    monkeypatch.setattr(mcp_sessions, "START_SECONDS", 3.0)
+    with pytest.raises(PastError, match="did not answer in 3 seconds"):
+        read_tools(Path("mcp.json"))
+    assert not Path("/proc", Path("pid").read_text()).exists(), "it would sit there for good"

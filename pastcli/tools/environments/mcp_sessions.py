@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import tempfile
 import threading
@@ -69,8 +68,9 @@ class Sessions:
             for kept in self._kept.values():
                 self._loop.call_soon_threadsafe(kept.stop.set)
             for kept in self._kept.values():
-                with contextlib.suppress(Exception):
-                    kept.task.result(STOP_SECONDS)
+                kept.ended.wait(
+                    STOP_SECONDS
+                )  # not its `task`: one that was cancelled is done before its process has ended
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(STOP_SECONDS)
 
@@ -145,6 +145,7 @@ class _Kept:
         self._configuration = configuration
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (the process writes on)
         self._ready = threading.Event()
+        self.ended = threading.Event()
         self.stop = asyncio.Event()
         self.task = asyncio.run_coroutine_threadsafe(self._hold(), loop)
 
@@ -180,6 +181,7 @@ class _Kept:
             raise
         finally:
             self._ready.set()
+            self.ended.set()
 
 
 def _failed(text: str) -> dict[str, Any]:
