@@ -53,16 +53,16 @@ class Claim:
                 store.clear(node)
 
     def _of_others(self) -> set[str]:
+        """What living studies need; what killed ones left of their claims, be it half of one, is removed."""
         names: set[str] = set()
-        for file in self.folder.glob("*.json"):
-            if file == self.file:
-                continue
+        for claim in {path.stem for path in self.folder.glob("[!.]*")} - {self.file.stem}:
+            file = self.folder / f"{claim}.json"
             if is_held(_lock_of(file)):
                 with contextlib.suppress(FileNotFoundError):  # done this very moment
                     names.update(json.loads(file.read_text(encoding="utf-8")))
             else:  # killed
-                remove(file)
-                remove(_lock_of(file))
+                for left in (file, file.with_name(f".{file.name}.tmp"), _lock_of(file)):
+                    remove(left)
         return names
 
 

@@ -35,6 +35,9 @@ file = "skill.safetensors"
 add = ["v"]
 test = true
 """
+EVERY = 4
+"""Of the steps (95 or so) one of so many is gone on from: each takes some seconds."""
+
 WORDS = ("study", "run", "study.toml", "-o", "out")
 
 
@@ -98,8 +101,8 @@ def test_a_study_killed_at_any_step_goes_on_and_leaves_nothing_about(past, home,
     new = results(home)
     assert list(new) == ["SFT", "SFT + v"] and list(old) == ["base"] and not lies_about(home)
     taken = sorted(stills.iterdir())
-    assert len(taken) >= 40
-    for still in taken:
+    assert len(taken) >= 60
+    for still in taken[EVERY - 1 :: EVERY]:
         assert list(results(still)) in ([], ["base"], ["SFT"], ["SFT", "SFT + v"])
         assert "Traceback" not in past("runs", "list", cwd=still).stderr
         past(*WORDS, cwd=still, timeout=900)
