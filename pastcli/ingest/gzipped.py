@@ -8,7 +8,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from ..errors import UsageError
 
@@ -51,7 +51,7 @@ def unpacked(path: Path, most: int) -> Iterator[Path]:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if is_gzipped(path) else open(path, "rb")  # type: ignore[return-value] # typed apart from files
+    return cast("IO[bytes]", gzip.open(path)) if is_gzipped(path) else open(path, "rb")
 
 
 @contextlib.contextmanager
