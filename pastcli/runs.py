@@ -189,7 +189,7 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: 
         granted = force or bool(previous.manifest.get("force"))
         run = Run(previous.path, dict(previous.manifest), resumed=True, force=granted)
         output.note(f"resuming {run.id}")
-        if sources.made_by(run.manifest.get("versions")) != sources.state():
+        if not sources.is_ours(run.manifest):
             output.warn(
                 f"{run.id} was begun by another state of past's code, and is of both now",
                 "without --resume it begins anew",

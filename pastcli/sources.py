@@ -50,6 +50,11 @@ def made_by(versions: Mapping[str, Any] | None) -> str:
     return str((versions or {}).get(KEY, ""))
 
 
+def is_ours(manifest: Mapping[str, Any]) -> bool:
+    """Whether this state of the code made, or began, what a manifest tells of."""
+    return made_by(manifest.get("versions")) == state()
+
+
 def _files() -> Iterator[tuple[str, str]]:
     """(name within its package, path) of every source that decides, in the same order everywhere: what is listed of this
     package, and all of the plugins that came with it."""

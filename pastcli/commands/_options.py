@@ -197,7 +197,7 @@ def finished_before(
     record = runs.finished(stage, config, extra, also) if resume else None
     if record is not None:
         output.note(f"already finished: {record.id}; nothing to resume")
-        if sources.made_by(record.manifest.get("versions")) != sources.state():
+        if not sources.is_ours(record.manifest):
             output.warn(f"another state of past's code made {record.id}", "without --resume it is made again")
     return record
 

@@ -61,10 +61,11 @@ class Store:
         """Remove what other code made, or began to make, under the node's name."""
         begun = self.workspace / "runs" / ".partial" / node.name
         with contextlib.suppress(PastError):
-            if begun.is_dir() and sources.made_by(runs.read(begun).manifest.get("versions")) != sources.state():
+            if begun.is_dir() and not sources.is_ours(runs.read(begun).manifest):
                 remove(begun)
         if self.is_of_other_code(node):
-            remove(self.answers_of(node) if node.stage in ASKED else self.workspace / "runs" / node.name)
+            self.remove(node)
+            remove(self.answers_of(node))
 
     def _made_by(self, node: Node) -> str:
         if node.stage in ASKED:
