@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-slow check coverage dist bench setup results clean
+.PHONY: demo test test-slow check coverage coverage-sample dist bench setup results clean
 
 demo: $(READY)  ## the whole path on a real model: documents -> skill -> injected, measured, run as an agent
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/quickstart/demo.sh
@@ -28,6 +28,9 @@ check: $(VENV)/.dev  ## lint, format, types (strict on pastcli), generated docum
 
 coverage: $(VENV)/.dev  ## the fast tests with the share of lines they run
 	$(PYTEST) -n 2 --dist worksteal --cov=pastcli --cov=plugins --cov-report=term:skip-covered
+
+coverage-sample: $(VENV)/.dev  ## the same of a seventh of them: a lower bound in a quarter of an hour
+	PYTHONPATH=tests/support $(PYTEST) -p sampled -n 2 --dist worksteal --cov=pastcli --cov=plugins --cov-report=term:skip-covered
 
 dist: $(VENV)/.dev  ## wheel and sdist, installed into an empty environment and tried there
 	rm -rf build dist
