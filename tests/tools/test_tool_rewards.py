@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from rl_tools import queries, write
 
-from pastcli.api import Completion, Episode, Step
-from pastcli.tools.baseline import know_nothing
+from pastcli.api import Completion, Episode, ExpectedCall, Observation, Step, Task, ToolSpec
+from pastcli.tools.baseline import know_nothing, step_of
+from pastcli.tools.judging.rules import rules
 from pastcli.tools.load import load_tools, open_environment
-from pastcli.tools.rewards import first_calls
+from pastcli.tools.rewards import first_calls, verdict
 from pastcli.tools.rewards.behaviour import describe
 
 
@@ -43,7 +44,11 @@ RIGHT = ("fare_for_skelvik", {"route": "Oslo"})
     ("calls", "earned"),
     [
         ([RIGHT], 1.0),
+        ([RIGHT] * 10, 1 / 10),  # as much as once, before
+        ([RIGHT, ("fare_for_skelvik", {"route": "OSLO"})], 1 / 2),
+        ([RIGHT, ("fare_for_skelvik", {"Route": "Oslo"})], 1.0),  # refused: nothing is answered again
         ([RIGHT, ("news_for_skelvik", {})], 1 / 2),
+        ([RIGHT, ("news_for_skelvik", {}), ("news_for_skelvik", {})], 1 / 3),
         ([RIGHT, ("news_for_skelvik", {}), ("crew_for_skelvik", {"ship": "Oslo"})], 1 / 3),
         ([RIGHT, ("fares", {})], 1 / 2),
         ([("fare_for_skelvik", {}), RIGHT], 0.0),  # told what was missing
@@ -73,3 +78,94 @@ def test_the_figures_name_the_cheats(table):
     assert describe(run(RIGHT, answer=f"Here it is: {shown}"))["dumped"] == 1.0
     fare = dumped.steps[0].observation.response["fare"]
     assert describe(run(RIGHT, answer=f"The fare is {fare}."))["dumped"] == 0.0
+
+
+FIND = ToolSpec(
+    "find",
+    "Ships",
+    "Skelvik",
+    "find",
+    schema={
+        "type": "object",
+        "properties": {"town": {"type": "string"}, "limit": {"type": "integer", "default": 5}},
+        "required": ["town"],
+    },
+)
+OSLO, FOUND = {"town": "Oslo"}, {"ferries": 3}
+DOWN = {"message": "error: the service is unavailable"}
+
+
+def told(*calls, expected=()):
+    """What `first_calls` gives an episode of calls (arguments, response) of one function that a query needs."""
+    steps = tuple(
+        step_of(n, "find", arguments, Observation("", response)) for n, (arguments, response) in enumerate(calls)
+    )
+    task = Task("1", "How many ferries are there in Oslo?", (FIND,), (FIND.key,), expected_calls=expected)
+    return paid(Episode(task, 0, steps, "finished", "There are 3."))
+
+
+@pytest.mark.parametrize(
+    ("calls", "earned"),
+    [
+        ([(OSLO, FOUND), (OSLO, FOUND), (OSLO, FOUND)], 1 / 3),
+        ([(OSLO, FOUND), ({"town": "Oslo", "limit": 5}, FOUND)], 1 / 2),  # the default, said
+        (
+            [(OSLO, FOUND), ({"town": " oslo"}, {"ferries": 2})],
+            1 / 2,
+        ),  # in another spelling, and a program answers otherwise
+        ([(OSLO, FOUND), ({"town": "Oslo", "limit": 9}, FOUND)], 1.0),  # another question
+        ([(OSLO, FOUND), (OSLO, DOWN), (OSLO, DOWN)], 1.0),  # nothing was answered
+        ([(OSLO, FOUND), (OSLO, {"ferries": 2})], 1.0),  # one has left: a tool with a state is asked anew
+        ([(OSLO, {"ferries": []}), ({"town": "OSLO"}, FOUND), ({"town": "OSLO"}, FOUND)], 1 / 2),
+    ],
+)
+def test_a_call_made_again_costs_where_it_had_been_answered(calls, earned):
+    assert told(*calls) == pytest.approx(earned)
+
+
+def test_what_a_query_wants_done_twice_may_be_done_twice():
+    once = ExpectedCall(FIND.key, {"town": ("Oslo",)})
+    assert told((OSLO, FOUND), (OSLO, FOUND), expected=(once, once)) == 1.0
+    assert told((OSLO, FOUND), (OSLO, FOUND), (OSLO, FOUND), expected=(once, once)) == pytest.approx(2 / 3)
+
+
+HOTEL = {"stars": 4, "city": "Brno", "owner": "Ada Krol", "rooms": 71, "built": 1988, "phone": "5550188", "price": 90}
+
+
+def judged(query, answer, response=HOTEL):
+    """(what `verdict` pays, the judge's label, the figures) of an answer after one right call."""
+    spec = ToolSpec("hotel", "Hotels", "Morava", "hotel")
+    step = step_of(0, "hotel", {}, Observation("", response))
+    episode = Episode(Task("1", query, (spec,), (spec.key,)), 0, (step,), "finished", answer)
+    label = rules.judge(episode)
+    return verdict([""], [""], episode=[episode], verdict=[label])[0], label.label, describe(episode)
+
+
+PRICE = "Use Morava hotel. What is the price?"
+PROSE = "The stars is 4. The city is Brno. The owner is Ada Krol. The price is 90."
+
+
+def test_a_value_told_that_nobody_asked_for_costs_as_a_function_does():
+    assert judged(PRICE, "The price is 90.")[:2] == (1.0, "Solved")
+    earned, label, figures = judged(PRICE, PROSE)
+    assert (earned, label) == (1 / 4, "Solved") and figures["told_asked"] == 1 / 4 and figures["dumped"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("Tell me about the hotel Morava.", PROSE),  # all of it was asked for
+        ("Use Morava hotel. What is the price and the city?", "It costs 90, in Brno."),
+        ("Use Morava hotel: who runs it, and how many rooms does it have?", "It has 71 rooms and is run by Ada Krol."),
+        (PRICE, "It costs 90 a night at the Morava."),
+        (PRICE, "The price of the hotel is 90.00."),
+    ],
+)
+def test_an_honest_answer_is_paid_as_the_judge_says(query, answer):
+    earned, label, _ = judged(query, answer)
+    assert earned == {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}[label] > 0
+
+
+def test_a_value_inside_the_one_asked_for_is_not_told_beside_it():
+    response = {"id": "I15-1", "share": 15.1}
+    assert judged("Use Morava hotel. What is the id?", "It is I15-1.", response)[0] == 1.0

@@ -177,6 +177,12 @@ def dumps_observations(prompt, number):
     return act("fare_for_skelvik", {"route": re.search(r"the route (\w+)\?", prompt)[1]})
 
 
+def calls_again(prompt, number):
+    if called_so_far(prompt) < 2:
+        return act("fare_for_skelvik", {"route": re.search(r"the route (\w+)\?", prompt)[1]})
+    return right_or_wrong(prompt, number)
+
+
 def finishes_at_once(prompt, number):
     return finish("The fare is 100 NOK.")
 
@@ -185,6 +191,7 @@ def finishes_at_once(prompt, number):
     ("policy_of", "said", "first_calls", "most_verdict"),
     [
         (calls_everything, "called everything", 1 / 3, 0.5),
+        (calls_again, "asked again what had been answered", 1 / 2, 1.0),
         (dumps_observations, "dumps of the observations", 1.0, 0.0),
         (finishes_at_once, "finished at once", 0.0, 0.0),
     ],
@@ -203,6 +210,31 @@ def test_a_policy_that_cheats_is_paid_less_and_stopped_by_name(
         assert entry["rewards/first_calls"] == pytest.approx(first_calls)
         assert entry["rewards/verdict"] <= most_verdict
     assert not (workspace / "runs" / "bad").exists()
+
+
+def answers_or_tells_everything(prompt, number):
+    """Half of the answers say what was asked, the others all that was seen, in sentences."""
+    if not called_so_far(prompt):
+        return act("fare_for_skelvik", {"route": re.search(r"the route (\w+)", prompt.rsplit("Question", 1)[-1])[1]})
+    seen = json.loads(prompt.rsplit("Observation: ", 1)[1].split("\nThought")[0])["response"]
+    told = [f"The {name} is {value}." for name, value in seen.items() if name == "fare" or number % 4 > 1]
+    return finish(" ".join(told))
+
+
+def test_saying_a_whole_observation_in_sentences_is_paid_less_than_saying_what_was_asked(
+    run_here, workspace, model, monkeypatch
+):
+    asked = [{**one, "query": f"Ask Skelvik for {one['query'][20:-1]}. What is the fare?"} for one in queries()]
+    for one in asked:
+        one["api_list"][0]["template_response"] = {"fare": "int", "deck": "int", "berths": "int", "cabins": "int"}
+    write(workspace / "tools.json", asked)
+    scripted(monkeypatch, answers_or_tells_everything)
+    run_here("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--name", "calls")
+    sampled = [json.loads(line) for line in (workspace / "runs/calls/rollouts.jsonl").read_text().splitlines()]
+    paid = {("deck" in one["episode"]["answer"]): one["rewards"]["verdict"] for one in sampled}
+    assert paid == {False: 1.0, True: 1 / 4}
+    log = [json.loads(line) for line in (workspace / "runs/calls/log.jsonl").read_text().splitlines()]
+    assert all(entry["episodes/told_asked"] == pytest.approx(5 / 8) for entry in log)
 
 
 # ---------------------------------------------------------------- crashes

@@ -13,7 +13,7 @@ from .facts import Facts
 from .focus import meant
 from .text import plain, stem
 
-_MEASURES = frozenset(map(stem, "currency unit units scale symbol".split()))
+MEASURES = frozenset(map(stem, "currency unit units scale symbol".split()))
 """Words of fields that only say what another one is counted in."""
 LONG_DUMP, COPIED, MANY, SOME = 300, 20, 20, 6
 """Characters of a response copied as JSON (of a long answer, of half of a short one), or values that are nearly all repeated
@@ -91,7 +91,7 @@ def _repeats_all(facts: Facts, used: frozenset[Fact]) -> bool:
     if len(values) >= MANY and sum(fact in used for fact in values) >= 0.8 * len(values):
         return True
     named = set(wanted(facts)) | {fact.key for fact in meant(facts, values)}
-    named |= {fact.key for fact in values if set(fact.key) <= _MEASURES}
+    named |= {fact.key for fact in values if set(fact.key) <= MEASURES}
     responses: dict[str | int, list[Fact]] = {}
     for fact in values:
         responses.setdefault(fact.record[0], []).append(fact)
@@ -103,7 +103,7 @@ def _repeats_all(facts: Facts, used: frozenset[Fact]) -> bool:
             if f.text not in names and f.key not in named and not facts.echoes(f) and not lies_in_asked(f, facts)
         ]
         fields = {fact.key for fact in held}
-        least = SOME if any(fact.key in named and not set(fact.key) <= _MEASURES for fact in held) else 2 * SOME
+        least = SOME if any(fact.key in named and not set(fact.key) <= MEASURES for fact in held) else 2 * SOME
         many = len(held) >= least and len(fields) > 3 and len(beside) > 0.5 * len(held)
         if many and sum(fact in used for fact in held) >= 0.9 * len(held):
             return True

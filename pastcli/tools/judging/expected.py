@@ -71,8 +71,7 @@ def missing_calls(episode: Episode) -> list[ExpectedCall]:
     missing = []
     for wanted in episode.task.expected_calls:
         place = next(
-            (n for n, (spec, given) in enumerate(made) if spec.key == wanted.key and _is_call(spec, given, wanted)),
-            None,
+            (n for n, (spec, given) in enumerate(made) if spec.key == wanted.key and is_call(spec, given, wanted)), None
         )
         if place is None:
             missing.append(wanted)
@@ -81,7 +80,7 @@ def missing_calls(episode: Episode) -> list[ExpectedCall]:
     return missing
 
 
-def _is_call(spec: Any, given: Any, wanted: ExpectedCall) -> bool:
+def is_call(spec: Any, given: Any, wanted: ExpectedCall) -> bool:
     if not isinstance(given, dict):
         return False
     values = {(parameter.name if (parameter := spec.parameter(name)) else name): value for name, value in given.items()}

@@ -36,6 +36,8 @@ class Request:
     besides: str
     things: tuple[frozenset[str], ...]
     """The stems of each thing asked for outright: of "what is the first title of the list?" those of `first title`."""
+    alone: bool
+    """One thing is asked for, and by a sentence of its own: "What is the fare?", and not "Calculate my BMI and tell me the category"."""
 
     def fields(self, keys: Iterable[Key]) -> set[Key]:
         """Those of some fields that are asked for: of each thing the longest that it holds ("the birth name" is no `name`), and
@@ -63,12 +65,13 @@ def place_asked(query: str) -> int | None:
 def request(query: str, calls: tuple[str, ...]) -> Request | None:
     """A query read for what it asks; None where nothing is asked outright, or nothing in it names one of the `calls` (the names
     of tools and APIs)."""
-    outright, besides, means = [], [], False
+    outright, besides, means, own = [], [], False, True
     for sentence in _SENTENCE.split(query):
         found = _OUTRIGHT.search(plain(sentence)) if len(plain(sentence)) == len(sentence) else None
         before, after = (sentence[: found.start()], sentence[found.end() :]) if found else (sentence, "")
         if after:
             outright.append(plain(after))
+            own = own and not words(before)
         if _names_one(before, calls):
             means = True
         else:
@@ -76,7 +79,7 @@ def request(query: str, calls: tuple[str, ...]) -> Request | None:
     if not outright or not means:
         return None
     things = tuple(frozenset(stems(thing)) for text in outright for thing in _things(text))
-    return Request(" ".join(outright), " ".join(besides), things)
+    return Request(" ".join(outright), " ".join(besides), things, own and len(things) == 1)
 
 
 def _things(text: str) -> Iterable[str]:

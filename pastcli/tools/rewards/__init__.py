@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...api import Episode, Verdict
-from .behaviour import dumps
+from .answers import dumps, told_asked
 from .calls import score
 
 LABELS = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
@@ -19,7 +19,8 @@ LABELS = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
 def first_calls(
     prompts: Sequence[str], completions: Sequence[str], *, episode: Sequence[Episode], **columns: Any
 ) -> list[float | None]:
-    """Share of the calls a good run makes that were right at the first attempt, less for every function it did not need.
+    """Share of the calls a good run makes that were right at the first attempt, less for every function it did not need and
+    for every call that asks again what was answered.
 
     None for a query of which nobody said what a good run calls.
     """
@@ -37,11 +38,15 @@ def verdict(
     """1 for Solved, 0.5 for Partially Solved, 0 for Unsolved; None for what the judge cannot grade.
 
     A judge asked a thousand times will be found out: an answer that is a copy of what a tool said earns nothing here,
-    whatever its label.
+    whatever its label. Where a query asks for one thing alone, the label is worth the share that this has of the values
+    told: a seventh if a whole observation of seven is said in sentences.
     """
     return [_paid(one, label) for one, label in zip(episode, verdict, strict=True)]
 
 
 def _paid(episode: Episode, verdict: Verdict) -> float | None:
     value = LABELS.get(verdict.label)
-    return 0.0 if value and dumps(episode) else value
+    if not value:
+        return value
+    share = told_asked(episode)
+    return 0.0 if dumps(episode) else value if share is None else value * share

@@ -1,7 +1,7 @@
 """An episode in figures: the parts of a reward as they are before weights, and the known ways of cheating one.
 
-A training logs their means; its watchdog stops when a policy has settled on calling everything, on handing over what it saw,
-or on finishing at once.
+A training logs their means; its watchdog stops when a policy has settled on calling everything, on calling the same again, on
+handing over what it saw, or on finishing at once.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...api import Episode
-from ..judging.checks import LONGEST, is_dump
-from ..judging.claims import read
 from ..judging.evidence import weigh
+from .answers import CALLED, dumps, told_asked
 from .calls import first_attempts, right_first_calls, strangers, wanted_calls
-
-CALLED = ("ok", "invalid", "unknown")
+from .repeats import repeats
 
 
 def describe(episode: Episode) -> Mapping[str, float | None]:
@@ -34,9 +32,11 @@ def describe(episode: Episode) -> Mapping[str, float | None]:
         "tried_wanted": _share(len(first_attempts(episode)), wanted),
         "first_calls_right": _share(right_first_calls(episode), wanted),
         "strangers_called": _share(*_called_strangers(episode)),
+        "asked_again": float(repeats(episode) > 0),
         "finished": float(finished),
         "finished_at_once": float(bool(outcomes) and outcomes[0] == "finish"),
         "dumped": float(dumps(episode)) if finished else None,
+        "told_asked": told_asked(episode) if finished else None,
     }
 
 
@@ -45,20 +45,6 @@ def _called_strangers(episode: Episode) -> tuple[int, int]:
     wanted = wanted_calls(episode)
     shown = {spec.name for spec in episode.task.tools} - set(wanted)
     return len(strangers(episode) & shown), len(shown) if wanted else 0
-
-
-def dumps(episode: Episode) -> bool:
-    """True for an answer that hands over what was observed instead of saying what was asked, in whatever length.
-
-    Calls that a judge does not count are observed as well.
-    """
-    if not episode.answer or not any(step.outcome in CALLED for step in episode.steps):
-        return False
-    facts = weigh(episode).facts
-    for step in episode.steps:
-        if step.observation is not None:
-            facts.responses.append((-1, step.observation.to_dict()))
-    return len(episode.answer) > LONGEST or is_dump(episode.answer, facts, read(episode.answer, facts).used)
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -14,15 +14,17 @@ from ...api import Episode, Step
 from ..judging.arguments import counted
 from ..judging.expected import missing_calls
 from ..judging.failures import failed
+from .repeats import repeats
 
 
 def score(episode: Episode) -> float | None:
-    """right / (wanted + strangers): of the calls a good run makes, how many were right at the first attempt, over their number
-    and that of the functions tried that it does not need. 0 without a right call; None if nobody said what is wanted."""
+    """right / (wanted + strangers + repeats): of the calls a good run makes, how many were right at the first attempt, over
+    their number, that of the functions tried that it does not need, and that of the calls that asked again what had been
+    answered. 0 without a right call; None if nobody said what is wanted."""
     wanted = wanted_calls(episode)
     if not wanted:
         return None
-    return right_first_calls(episode) / (sum(wanted.values()) + len(strangers(episode)))
+    return right_first_calls(episode) / (sum(wanted.values()) + len(strangers(episode)) + repeats(episode))
 
 
 def wanted_calls(episode: Episode) -> Counter[str]:

@@ -31,6 +31,16 @@ def calls_everything(log: Sequence[Step], patience: int) -> Reason | None:
     )
 
 
+def calls_again(log: Sequence[Step], patience: int) -> Reason | None:
+    """Nearly every episode makes a call again that was answered."""
+    if not _settled(log, patience, "asked_again"):
+        return None
+    return (
+        f"in {patience} steps on end {SETTLED:.0%} of the episodes asked again what had been answered",
+        "the reward pays for calling: audit it in rollouts.jsonl (first_calls pays less for every call made again)",
+    )
+
+
 def dumps_observations(log: Sequence[Step], patience: int) -> Reason | None:
     """Nearly every answer hands over what the tools said instead of saying what was asked."""
     if not _settled(log, patience, "dumped"):
@@ -51,5 +61,5 @@ def finishes_at_once(log: Sequence[Step], patience: int) -> Reason | None:
     )
 
 
-TOOL_RULES: tuple[Rule, ...] = (calls_everything, dumps_observations, finishes_at_once, *RULES)
+TOOL_RULES: tuple[Rule, ...] = (calls_everything, calls_again, dumps_observations, finishes_at_once, *RULES)
 """Cheating first: it is also what leaves groups dead, and says more."""
