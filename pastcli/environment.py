@@ -64,6 +64,11 @@ def machine() -> dict[str, Any]:
     return {"platform": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
 
 
+def undry_command() -> str:
+    """The command line of this process without --dry-run and --json, to be pasted into a shell."""
+    return shlex.join(["past", *(word for word in sys.argv[1:] if word not in ("--dry-run", "--json"))])
+
+
 def same_command() -> str:
     """The command line of this process with --resume, fit to be pasted into a shell."""
     words = ["past", *sys.argv[1:]]

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from .. import config as configs
-from .. import models, narration, output, runs, sources
+from .. import lookups, models, narration, output, runs, sources
+from ..environment import undry_command
 from ..errors import FullDisk
 from ._behind import behind
 
@@ -215,7 +216,7 @@ def show_run(record: runs.Record, as_json: bool) -> None:
         "metrics": metrics,
         "seconds": record.manifest["seconds"],
     }
-    end = narration.closing(record.manifest, has_skill=_skill_elsewhere(record), behind=behind(record))
+    end = narration.closing(record.manifest, has_skill=skill_elsewhere(record), behind=behind(record))
 
     def human() -> None:
         flat = {"run": record.id, **outputs, **metrics, "seconds": record.manifest["seconds"]}
@@ -248,7 +249,9 @@ def show_plan(
         ]
         output.table("", ("setting", "value", "from"), rows)
 
-    output.emit({**plan, "settings": settings}, as_json, human)
+    end = lookups.dry(undry_command())
+    output.emit({**plan, "settings": settings, **vars(end)}, as_json, human)
+    close(end, as_json)
 
 
 def disk(place: Path, needed: int) -> dict[str, int]:
@@ -270,7 +273,7 @@ def close(end: narration.Closing | None, as_json: bool) -> None:
         output.line(end.next, "bold", label="next: ", stderr=True)
 
 
-def _skill_elsewhere(record: runs.Record) -> bool:
+def skill_elsewhere(record: runs.Record) -> bool:
     """Whether the workspace has a skill that was not made from `record`."""
     makers = [other for other in runs.records() if other.stage in ("extract", "distill")]
     return any(record.id not in other.parents for other in makers)

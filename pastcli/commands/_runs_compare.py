@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import output, runs
+from .. import lookups, output, runs
 from ..config import finite
 from ..errors import GateError, PastError, UsageError
-from ._options import Json, complete_run, is_finite
+from ._options import Json, close, complete_run, is_finite
 
 if TYPE_CHECKING:
     from ..evals.paired import Pair, Table
@@ -63,7 +63,9 @@ def command(
     document |= {"reasons": reasons, "differences": as_document(found)}
     if sowr:
         document["sowr"] = _sowr(records, judge_model, judge_backend)
-    output.emit(document, as_json, lambda: _show(document, found))
+    end = lookups.compared(document, names)
+    output.emit({**document, **vars(end)}, as_json, lambda: _show(document, found))
+    close(end, as_json)
     _gates(wanted, found, alpha, reasons)
 
 

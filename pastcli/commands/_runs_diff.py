@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import output, runs
-from ._options import Json, complete_run
+from .. import lookups, output, runs
+from ._options import Json, close, complete_run
 
 EXAMPLE = "Example: `past runs diff @sft~1 @sft`"
 
@@ -26,16 +26,16 @@ def command(a: One, b: Other, as_json: Json = False) -> None:
     """
     one, other = runs.find(a), runs.find(b)
     found = differences(one.whole(), other.whole())
-    document = {"a": one.id, "b": other.id, "differences": found}
+    end = lookups.differing(found, one.id, other.id, (one.stage, other.stage))
+    document = {"a": one.id, "b": other.id, "differences": found, **vars(end)}
 
     def human() -> None:
         rows = [(row["in"], row["name"], row["a"], row["b"]) for row in found]
         if rows:
             output.table("", ("in", "name", one.id, other.id), rows)
-        else:
-            output.note("no difference")
 
     output.emit(document, as_json, human)
+    close(end, as_json)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import __version__, output, runs
+from .. import __version__, lookups, output, runs
 from ..errors import UsageError
 from ..files import writable, write_text
 from ..words import counted
-from ._options import Force, Json, complete_run
+from ._options import Force, Json, close, complete_run
 
 EXAMPLE = "Example: `past runs report @rl @eval @agent~1 @agent -o report.html`"
 
@@ -58,7 +58,10 @@ def command(
         output.warn(f"not comparable: {reason}")
     holds = counted(len(records) + len(studies), "runs")
     holds += f", {counted(found.episodes, 'episodes')}" if found.episodes else ""
-    output.emit(document, as_json, lambda: output.line(f"{place}: {holds}, {document['bytes'] / 1e6:.1f} MB"))
+    end = lookups.page(place.name, [(record.id, record.stage) for record in records])
+    size = f"{document['bytes'] / 1e6:.1f} MB"
+    output.emit({**document, **vars(end)}, as_json, lambda: output.line(f"{place}: {holds}, {size}"))
+    close(end, as_json)
 
 
 def _study(name: str) -> Path | None:

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import output, runs
+from .. import lookups, output, runs
+from ..environment import undry_command
 from ..errors import UsageError
-from ._options import DryRun, Force, Json, complete_run
+from ._options import DryRun, Force, Json, close, complete_run
 
 EXAMPLE = "Example: `past runs rm sft-first-try --dry-run`"
 
@@ -38,4 +39,6 @@ def command(names: Names, dry_run: DryRun = False, force: Force = False, as_json
         verb = "would be removed" if dry_run else "removed"
         output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
 
-    output.emit({"removed": [] if dry_run else rows, "found": rows}, as_json, human)
+    end = lookups.removed(rows, dry_run, undry_command())
+    output.emit({"removed": [] if dry_run else rows, "found": rows, **vars(end)}, as_json, human)
+    close(end, as_json)

@@ -10,7 +10,8 @@ import typer
 from .. import curves, output, runs
 from ..ancestry import status_of
 from ..errors import Interrupted, UsageError
-from ._options import Json, complete_run, is_finite
+from ._ends import end_of
+from ._options import Json, close, complete_run, is_finite
 
 EXAMPLE = "Example: `past runs watch` or `past runs watch @rl --once`"
 
@@ -35,8 +36,9 @@ def command(
     if output.drawable() and not once and not as_json:
         _follow(record, every)
     record = runs.read(record.path if record.path.is_dir() else runs.runs_dir() / record.id)
-    document = summary(record)
-    output.emit(document, as_json, lambda: output.lines(_lines(document)))
+    document, end = summary(record), end_of(record)
+    output.emit({**document, **vars(end)}, as_json, lambda: output.lines(_lines(document)))
+    close(end, as_json)
 
 
 def _follow(record: runs.Record, every: float) -> None:

@@ -98,9 +98,6 @@ def _measured(maker: runs.Record) -> Iterator[dict[str, Any]]:
 
 def show(skills: list[dict[str, Any]]) -> None:
     """One line a skill and one for each time it was measured."""
-    if not skills:
-        output.note(f"no skills in {runs.runs_dir()}; make one with `past extract`, or name a file")
-        return
     for skill in skills:
         norm = f"|v| {skill['norm']:.3g}" if skill["norm"] is not None else "?"
         warned = f", {skill['warnings']} warning(s)" if skill["warnings"] else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import output, verdict
+from .. import lookups, output, runs, verdict
 from . import _lineage, _skill_list
 from ._options import Json, close
 
@@ -34,6 +34,9 @@ def command(
     if file is None:
         found = _skill_list.listed()
         output.emit(found, as_json, lambda: _skill_list.show(found))
+        close(
+            lookups.skills(found, any(record.stage == "rl" for record in runs.records()), str(runs.runs_dir())), as_json
+        )
         return
     path: Path = _lineage.skill(file)
     from ..vectors.files.skill import open_skill

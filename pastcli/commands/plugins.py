@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import output, registry
+from .. import lookups, output, registry
 from ..errors import PastError, UsageError
-from ._options import Json
+from ._options import Json, close
 
 EXAMPLE = "Example: `past plugins --role chat --check`"
 
@@ -37,6 +37,7 @@ def command(
     output.emit(rows, as_json, human)
     if broken:
         raise PastError(f"{len(broken)} of {len(rows)} plugins are broken", "the others still work")
+    close(lookups.plugins(rows, check), as_json)
 
 
 def _rows(role: str, check: bool) -> list[dict[str, Any]]:

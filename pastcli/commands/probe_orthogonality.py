@@ -15,6 +15,7 @@ from ..errors import UsageError
 from . import _estimates as estimates
 from . import _lineage
 from ._adapter_base import as_typed, standing_in_as
+from ._ends import probed_models
 from ._options import (
     RL_MODEL,
     SFT_MODEL,
@@ -124,9 +125,7 @@ def _report(record: runs.Record, measured: Probe, document: dict[str, Any], as_j
 
 def _closing(record: runs.Record, document: dict[str, Any]) -> narration.Closing:
     """The models are named by the runs that made them, or as paths."""
-    inputs = record.manifest["inputs"]
-    sft, rl = (inputs[role].get("run") or str(record.input(role)) for role in ("sft", "rl"))
-    return verdict.probed(document, sft, rl)
+    return verdict.probed(document, *probed_models(record))
 
 
 def _plan(paths: dict[str, Path], texts: list[str], known: list[str], config: ProbeConfig) -> dict[str, Any]:

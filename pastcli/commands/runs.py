@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import output, runs
+from .. import lookups, output, runs
 from ..ancestry import ancestry, label_of, status_of
+from ..environment import undry_command
 from ..errors import UsageError
 from . import _runs_compare, _runs_diff, _runs_report, _runs_rm, _runs_watch
-from ._options import DryRun, Json, complete_run
+from ._ends import end_of
+from ._options import DryRun, Json, close, complete_run
 
 app = typer.Typer(
     no_args_is_help=True, help="List, show and trace the runs of a workspace; clear unfinished ones away."
@@ -46,7 +48,6 @@ def list_runs(
 
     def human() -> None:
         if not rows:
-            output.note(f"no runs in {runs.runs_dir()}")
             return
         if not long:
             cells = [[row["id"], row["stage"], _ago(row["started"]), _mark(row["status"])] for row in rows]
@@ -57,13 +58,15 @@ def list_runs(
         output.table("", columns, cells)
 
     output.emit(rows, as_json, human)
+    close(lookups.listed(rows, str(runs.runs_dir())), as_json)
 
 
 @app.command(epilog="Example: `past runs show sft-2026` or `past runs show @rl`")
 def show(run: RunName, as_json: Json = False) -> None:
     """One run in full: settings, inputs and outputs with their hashes, measurements, versions."""
     record = runs.find_begun(run)
-    document = {**record.whole(), "status": status_of(record), "path": str(record.path)}
+    end = end_of(record)
+    document = {**record.whole(), "status": status_of(record), "path": str(record.path), **vars(end)}
 
     def human() -> None:
         top = {key: document.get(key) for key in ("id", "path", "status", "started", "seconds")}
@@ -81,6 +84,7 @@ def show(run: RunName, as_json: Json = False) -> None:
                 output.table(title, ["name", "value"], [[key, value] for key, value in values.items()])
 
     output.emit(document, as_json, human)
+    close(end, as_json)
 
 
 @app.command(epilog="Example: `past runs lineage @inject`")
@@ -91,7 +95,9 @@ def lineage(run: RunName = "", as_json: Json = False) -> None:
         raise UsageError(f"no runs in {runs.runs_dir()}", "make one, for example with `past ingest DOCS`")
     record = runs.find_begun(run) if run else list(known.values())[-1]
     tree = ancestry(record.id, {**known, record.id: record}, ())
-    output.emit(tree, as_json, lambda: _show_tree(tree))
+    end = lookups.traced(tree)
+    output.emit({**tree, **vars(end)}, as_json, lambda: _show_tree(tree))
+    close(end, as_json)
 
 
 def _show_tree(node: dict[str, Any], depth: int = 0) -> None:
@@ -130,12 +136,13 @@ def clean(
 
     def human() -> None:
         if not rows:
-            output.note("nothing to clean")
             return
         verb = "would be removed" if dry_run else "removed"
         output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
 
-    output.emit({"removed": [] if dry_run else rows, "found": rows}, as_json, human)
+    end = lookups.removed(rows, dry_run, undry_command())
+    output.emit({"removed": [] if dry_run else rows, "found": rows, **vars(end)}, as_json, human)
+    close(end, as_json)
 
 
 def _all() -> list[runs.Record]:

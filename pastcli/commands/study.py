@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import output, runs, verdict
+from .. import lookups, output, runs, verdict
 from ..config.study import reference
 from ..config.study_tools import reference as of_tools
+from ..environment import undry_command
 from ..errors import UsageError
 from ..words import counted
 from . import _study_init
@@ -77,7 +78,9 @@ def run(
     if unknown := set(seed or ()) - set(study.seeds):
         raise UsageError(f"the study has no seed {unknown.pop()}", f"its seeds: {', '.join(map(str, study.seeds))}")
     if dry_run:
-        output.emit(plan(study, runs.workspace(), seed or (), jobs, _check, anew), as_json)
+        planned, dry = plan(study, runs.workspace(), seed or (), jobs, _check, anew), lookups.dry(undry_command())
+        output.emit({**planned, **vars(dry)}, as_json)
+        close(dry, as_json)
         return
     document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or (), _check, anew)
     end = verdict.experimented(document, shlex.quote(str(file)), **_commands_for(folder))
@@ -160,6 +163,7 @@ def report(
             print("\n".join(reports.markdown(document) for _, document in found), end="")
 
     output.emit(summaries, as_json, human)
+    close(lookups.tables(len(found), [str(path) for path in results]), as_json)
 
 
 @app.command("arms", epilog="Example: `past study arms > my-study.toml`")

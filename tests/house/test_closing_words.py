@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import agent_tools
 import pytest
@@ -80,3 +81,70 @@ def test_agent_probe_and_inspect_say_what_they_come_to_and_what_is_next(past, pa
     ends(past("inspect", "v.safetensors"), past_json("inspect", "v.safetensors"), "inject --vector")
     done = past("probe-orthogonality", "--base", "base", "--sft", "base", "--rl", "rl", "--no-figures")
     assert "nothing to compare" in done.stderr and "next:" not in done.stderr
+
+
+WITHOUT = {"ask", "serve", "study arms"}
+"""An answer stands for itself, a server has no end, and what `arms` prints goes into a file."""
+
+
+@pytest.fixture(scope="module")
+def made(past_in, tmp_path_factory):
+    """A workspace with a corpus and three evaluations, two of a model that is right."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "docs").mkdir()
+    text = "\n\n".join(
+        f"Ada wrote program number {number} in {1843 + number}, in London, with her mother." for number in range(60)
+    )
+    (folder / "docs" / "a.txt").write_text(text)
+    past_in(folder, "ingest", "docs", "--name", "corpus")
+    rows = [json.dumps({"question": f"Who, {number}?", "answer": "Ada"}) for number in range(12)]
+    (folder / "q.jsonl").write_text("\n".join(rows))
+    for name, reply in (("good", "Ada"), ("same", "Ada"), ("bad", "Bob")):
+        (folder / f"{name}.json").write_text(json.dumps([{"match": "Who", "reply": reply}]))
+        past_in(
+            folder, "eval", "--questions", "q.jsonl", "--backend", "echo", "--model", f"m={name}.json", "--name", name
+        )
+    return folder
+
+
+@pytest.fixture
+def evaluated(made, workspace):
+    shutil.copytree(made, workspace, dirs_exist_ok=True)
+    return workspace
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "after"),
+    [
+        ("runs list", "4 runs", "runs show bad"),
+        ("runs show corpus", "passages of 1 document", "sft"),
+        ("runs show good", "F1 1.00", "runs report good"),
+        ("runs lineage good", "made from", "runs show good"),
+        ("runs diff good bad", "they differ in 1 input", "runs compare good bad"),
+        ("runs diff good good", "no difference", "runs show good"),
+        ("runs compare bad good", "good is better than bad (f1 +1.000", "runs report bad good"),
+        ("runs compare good same", "same is not shown to differ from good", "runs report good same"),
+        ("runs report good bad", "report.html is one page", "runs compare good bad"),
+        ("runs report good", "report.html is one page", "runs list"),
+        ("runs rm good --dry-run", "1 run with 0.0 MB would be removed; nothing was touched", "runs rm good"),
+        ("runs rm good", "1 run with 0.0 MB removed", "runs list"),
+        ("runs clean", "nothing to clean", "runs list"),
+        ("runs watch corpus --once", "passages of 1 document", "sft"),
+        ("inspect", "no skills in", "study init FOLDER"),
+        ("plugins", "was not tried", "plugins --check"),
+        ("plugins --check", "each of them can be loaded", "doctor"),
+        ("ingest docs --dry-run --min-chars 10", "a dry run: nothing was made", "ingest docs --min-chars 10"),
+        ("study init docs --dry-run", "a dry run: nothing was made", "study init docs"),
+    ],
+)
+def test_what_looks_or_tidies_up_says_what_it_came_to_as_well(past, evaluated, words, told, after):
+    lines = past(*words.split()).stderr.rstrip().splitlines()
+    assert lines[-1].startswith(f"next: past {after}") and told in lines[-2], lines
+
+
+def test_an_unfinished_run_is_shown_with_the_command_that_goes_on_with_it(begin, past, past_json, evaluated):
+    with begin("ingest", "docs", "--name", "cut", env={"DYING": "pastcli.ingest:write_corpus 1"}) as command:
+        command.wait()
+    document = past_json("runs", "show", "cut")
+    assert document["status"] == "killed" and document["next"] == "past ingest docs --name cut --resume"
+    assert "1 of them unfinished" in past("runs", "list").stderr

@@ -1,0 +1,50 @@
+"""The words that a run ended with, made again from what it kept: for commands that look at a run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from .. import lookups, narration, runs, verdict
+from ..ancestry import status_of
+from ..narration import Closing
+from ._behind import behind
+from ._options import skill_elsewhere
+
+
+def end_of(record: runs.Record) -> Closing:
+    """What a finished run came to and what is next; of one that is unfinished, how it goes on."""
+    status = status_of(record)
+    words = record.manifest.get("argv", [""])[1:]
+    return lookups.shown(status, words, record.id, _own(record) if status == "complete" else None)
+
+
+def _own(record: runs.Record) -> Closing | None:
+    """As the command of its stage said it; None for a run whose files are gone or were left by an older version."""
+    try:
+        if record.stage == "eval":
+            return verdict.evaluated(_read(record.path / "results.json"), record.id)
+        if record.stage == "agent":
+            return verdict.attempted(_read(record.made("summary")), record.id)
+        if record.stage == "probe":
+            return verdict.probed(_read(record.path / "probe.json"), *probed_models(record))
+        if record.stage == "study":
+            folder = record.output("study")
+            file = shlex.quote(str(folder / record.manifest["metrics"]["file"])) if folder else "FILE"
+            return verdict.studied(record.manifest["metrics"], f"past study run {file}")
+        return narration.closing(record.manifest, has_skill=skill_elsewhere(record), behind=behind(record))
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def probed_models(record: runs.Record) -> tuple[str, str]:
+    """The SFT and the RL model of a probe: the runs that made them, or paths."""
+    inputs = record.manifest["inputs"]
+    sft, rl = (inputs[role].get("run") or str(record.input(role)) for role in ("sft", "rl"))
+    return sft, rl
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
