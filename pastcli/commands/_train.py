@@ -93,9 +93,14 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 def check_weights(model: Path, dry_run: bool) -> None:
     """Raise `MismatchError` for a model that holds NaN or infinity: its loss would be none either. A config.json alone, without
     weights, can be planned for."""
-    if dry_run and (model / "config.json").is_file() and not any(file for p in WEIGHTS for file in model.glob(p)):
+    if dry_run and (model / "config.json").is_file() and not has_weights(model):
         return
     refuse_not_finite(model)
+
+
+def has_weights(model: Path) -> bool:
+    """Whether a model is more than the configuration of one."""
+    return model.is_file() or any(file for pattern in WEIGHTS for file in model.glob(pattern))
 
 
 def joined(config: Any, as_json: bool) -> bool:
@@ -145,6 +150,8 @@ def show_plan(
     document = {"would_train": model.name, "model": str(model.path), "method": config.method, "examples": len(rows)}
     plan = getattr(registry.load("trainer", config.trainer), "plan", None)
     document |= plan(stage, model.path, rows, config, card, **({"strict": True} if strict else {})) if plan else {}
+    if not card and has_weights(model.path):  # where the training itself could be started
+        _options.disk(runs.workspace(), round(document.get("disk_gb", {}).get("result", 0) * 1e9))
 
     def human() -> None:
         output.pairs({key: value for key, value in document.items() if not isinstance(value, (dict, list))})

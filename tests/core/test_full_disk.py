@@ -125,6 +125,18 @@ def test_a_checkpoint(past, workspace, docs, tiny_model, tiny_disk):
     nothing_left(disk)
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_training_whose_result_would_not_fit_is_refused_before_its_first_step(past, docs, tiny_model, tiny_disk, dry):
+    disk = tiny_disk(100)
+    words = ("-C", disk, "sft", docs / "m1.txt", "--base", tiny_model, "--mix", "none", "--epochs", 2, *dry)
+    told = past(*words, code=1).stderr
+    assert f"{disk}" in told and "GB free" in told and "-C WORKSPACE" in told and "loss" not in told, told
+    if not dry:
+        assert "resume" not in told
+        more(disk, 40_000)
+        past(*words)
+
+
 def test_inject(past, workspace, make_tiny, tiny_model, tiny_disk):
     make_tiny(workspace / "tuned", seed=1)
     past("extract", "--sft", tiny_model, "--rl", "tuned", "-o", "skill.safetensors")

@@ -132,7 +132,10 @@ def _disk(shape: Shape) -> dict[str, float]:
     trained = shape.lora or shape.parameters
     checkpoint, result = 12 * trained, 4 * trained
     whole = (KEEP + 1) * checkpoint + result
-    return {name: round(size / GB, 3) for name, size in zip(("checkpoint", "at_most"), (checkpoint, whole))}
+    return {
+        name: round(size / GB, 6)
+        for name, size in zip(("checkpoint", "result", "at_most"), (checkpoint, result, whole))
+    }
 
 
 def _time(config: Any, shape: Shape, settings: Settings, machine: Machine, work: Work, dtype: Any, room: float) -> dict:

@@ -26,6 +26,7 @@ from . import checkpoints
 from .arguments import Machine
 from .freed import FreedMemory
 from .held_out import HeldOut
+from .room import refuse_without_room
 from .watch import Clock, Watch
 from .watchdog import RULES, Watchdog
 
@@ -76,6 +77,8 @@ class PlannedTrainer(Trainer):
         for one in self.model.parameters():
             if one.requires_grad and one.dtype != torch.float32:  # TRL's choice over a base in 4 bits
                 one.data = one.data.float()
+        if self.args.should_save:
+            refuse_without_room(self.model, job.state)
         _keeps_the_skill(self.is_deepspeed_enabled, job.config.method)
         self.remove_callback(PrinterCallback)
         for callback in (self.saver, _Pace(self), self.watch):
