@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -41,6 +42,16 @@ def test_a_folder_of_plugins_is_searched_as_in_a_new_interpreter(past, workspace
     words = [sys.executable, "-m", "pastcli", "plugins", "--json"]
     cold = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment}, check=True)
     assert forked.stdout == cold.stdout and "seen" in forked.stdout
+
+
+def test_what_a_command_sets_for_those_that_it_starts_sends_none_of_them_to_a_cold_start(forks, past, workspace):
+    """Once a single variable that `past` had come to set made every step of a study load torch anew, for weeks."""
+    (workspace / "seen.py").write_text("import json, os\njson.dump(dict(os.environ), open('environment.json', 'w'))\n")
+    (workspace / "t.py").write_text("import seen\n\n\ndef tool(x: int) -> int:\n    return x\n")
+    (workspace / "script.json").write_text("[]")
+    past("agent", "--tools", "t.py", "--query", "What?", "--backend", "echo", "--model", "script.json", code=None)
+    environment = json.loads((workspace / "environment.json").read_text())
+    assert environment["TQDM_DISABLE"] == "1" and (forks is None or forks.fits(environment))
 
 
 def test_what_a_command_starts_comes_from_the_server_and_dies_with_it(forks, workspace, begin):

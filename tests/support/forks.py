@@ -42,7 +42,13 @@ HARMLESS = (
 )
 """Variables that no library reads while it is imported: with any other difference a command starts from nothing."""
 
-AS_PAST_SETS_THEM = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "OPENBLAS_NUM_THREADS": "1"}
+AS_PAST_SETS_THEM = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENBLAS_THREAD_TIMEOUT": "14",
+}
+"""For what a command starts: it comes with these."""
 
 SOCKET, VARIABLES, PYTHON = "socket", "variables.json", "python"
 """In the server's folder: where it listens, what it was started and loaded with, and what stands for the interpreter."""
