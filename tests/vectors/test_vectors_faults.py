@@ -151,10 +151,10 @@ def test_systems_without_linuxs_own_calls_get_the_same_bytes(models, workspace, 
     for words in (
         ("extract", "--sft", sft, "--rl", rl, "-o", "there.safetensors"),
         ("inject", "--vector", "here.safetensors", "--target", target, "-o", "there"),
-        ("doctor",),
+        ("doctor", "--fast"),
     ):
         done = subprocess.run([sys.executable, "-c", ELSEWHERE, *map(str, words)], capture_output=True, text=True)
-        assert "Traceback" not in done.stderr and (done.returncode == 0 or words == ("doctor",)), done.stderr
+        assert "Traceback" not in done.stderr and (done.returncode == 0 or words[0] == "doctor"), done.stderr
     shards = sorted(file.name for file in (workspace / "here").glob("*.safetensors"))
     assert len(shards) == 2
     for name in shards:
