@@ -109,9 +109,12 @@ def rates(file):
         ("labelled_episodes_tenth.json", 0.05, 0.05),
         ("labelled_episodes_eleventh.json", 0.05, 0.05),
         ("labelled_episodes_twelfth.json", 0.19, 0.05),
+        ("labelled_episodes_thirteenth.json", 0.25, 0.69),
+        ("labelled_episodes_fourteenth.json", 0.17, 0.45),
     ],
 )
 def test_hand_labelled_episodes(file, solved, not_solved):
+    """The last two were written by people who never saw the judge, and no rule was mended on them: they say what it is worth."""
     false_solved, false_unsolved, wrong = rates(file)
     assert false_solved <= solved and false_unsolved <= not_solved, wrong
 
