@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +17,7 @@ from .. import config as configs
 from .. import output
 from ..errors import Interrupted, PastError
 from ..runs import read, remove_finished
+from .children import AGAIN
 from .node import Node
 
 if TYPE_CHECKING:
@@ -53,18 +52,10 @@ def run_past(node: Node, store: Store, *words: str) -> dict[str, Any]:
     environment["PAST_WORKSPACE"] = str(store.workspace)
     with open(log, "a", encoding="utf-8") as errors:
         before = errors.tell()
-        with subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-            preexec_fn=_die_with_parent,
-        ) as process:
+        with store.children.started(command, environment, errors) as process:
             printed = watched(process, log, before, node.label)
     if process.returncode == 130:
-        raise Interrupted("interrupted", "run the same command again to continue")
+        raise Interrupted("interrupted", AGAIN)
     if process.returncode:
         said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         raise PastError(f"{node.label} failed: {' '.join(said[-2:])[:400]}", f"everything it said is in {log}")
@@ -114,9 +105,3 @@ def typed(words: Sequence[str], workspace: Path) -> str:
     short = [os.path.relpath(word) if word.startswith(f"{here}{os.sep}") else word for word in words]
     elsewhere = [] if workspace.resolve() == here else ["-C", os.path.relpath(workspace)]
     return shlex.join(["past", *elsewhere, *short])
-
-
-def _die_with_parent() -> None:
-    """A stage must not outlive a study that is killed: the next one would find its run taken (Linux only)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -14,6 +14,7 @@ from .. import output, runs
 from ..errors import Interrupted, PastError
 from ..files import read_lines, write_json
 from ..words import duration
+from .children import AGAIN
 from .claims import claimed, forget_dead, in_turn
 from .command import passing, run_past
 from .node import Node
@@ -52,14 +53,15 @@ def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], obj
     try:
         _make(nodes, store, jobs, after, lean)
     except KeyboardInterrupt as stop:
-        raise Interrupted("interrupted", "run the same command again to continue") from stop
+        raise Interrupted("interrupted", AGAIN) from stop
 
 
 def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], object], lean: bool) -> None:
     running: dict[Future[None], Node] = {}
     stopped: list[BaseException] = []
     failed: list[PastError] = []
-    with claimed(needed(nodes, store), store) as claim, ThreadPoolExecutor(max_workers=jobs) as pool, _noted(stopped):
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    with claimed(needed(nodes, store), store) as claim, pool, _noted(stopped), store.children.interruptible():
         left = {node.key: node for node in needed(nodes, store)}  # another study made or removed some meanwhile
         claim.renew(left.values())
         if store.anew:

@@ -13,6 +13,7 @@ from ..errors import PastError
 from ..files import remove, size_of
 from ..vectors.files.opening import as_directory
 from ..words import counted
+from .children import Children
 from .node import Node
 
 RATED_BYTES = 0.54e9
@@ -33,6 +34,7 @@ class Store:
     def __init__(self, workspace: Path, base_bytes: float = RATED_BYTES, anew: bool = False):
         """With `anew` only what this state of the code made, from what it made, counts as done."""
         self.workspace, self.base_bytes, self.anew = workspace, base_bytes, anew
+        self.children = Children()
         self._ours: set[str] = set()
         self.data, self.answers, self.logs = (
             workspace / "runs" / ".study" / name for name in ("data", "answers", "logs")

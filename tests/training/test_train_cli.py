@@ -134,6 +134,37 @@ def test_ctrl_c_before_the_first_checkpoint_finishes_the_step_and_keeps_it(
     assert json.loads(resumed.stdout)["metrics"]["final_hash"] == whole, "as if nobody had stopped it"
 
 
+@pytest.mark.timeout(600)
+def test_ctrl_c_with_several_processes_finishes_the_step_in_all_and_keeps_it(
+    begin, past, past_json, material, tiny_model
+):
+    """Workers do not hear a terminal's Ctrl-C: they were killed, and all since the start was lost."""
+    words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 40, "--processes", 2)
+    whole = past_json(*words, "--name", "whole")["metrics"]["final_hash"]
+    interrupting = {"INTERRUPTING": "past_hf.training.launch:_pass_on 3"}
+    with begin(*words, env=interrupting, timeout=200) as command:
+        done = command.wait()
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert "stopping after this step, which is kept in a checkpoint" in done.stderr
+    (kept,) = material.glob("runs/.partial/*/state/checkpoint-*")
+    step = int(kept.name.split("-")[1])
+    resumed = past(*words, "--resume", "--json")
+    assert step >= 3 and f"going on from step {step}" in resumed.stderr
+    assert json.loads(resumed.stdout)["metrics"]["final_hash"] == whole, "as if nobody had stopped it"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("processes, heard", [(1, "checkpoints:Saver._stop"), (2, "stopping:Notes.stop")])
+def test_a_second_ctrl_c_stops_at_once(begin, material, tiny_model, processes, heard):
+    words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 100000, "--processes", processes)
+    with begin(*words, env={"INTERRUPTING": f"past_hf.training.{heard} 1"}, timeout=120) as command:
+        until(lambda: [log for log in material.glob("runs/.partial/*/log.jsonl") if log.read_text().count("\n") > 2])
+        os.kill(command.pid, signal.SIGINT)  # the second comes by itself while the first is taken in
+        done = command.wait()
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert not list(material.glob("runs/.partial/*/state/checkpoint-*"))
+
+
 def until(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():

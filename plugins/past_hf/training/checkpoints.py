@@ -7,12 +7,9 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +20,8 @@ from pastcli import output
 from pastcli.diskspace import full, is_full
 from pastcli.errors import PastError
 from pastcli.runs import write_json
+
+from . import stopping
 
 KEEP = 2
 GOING_ON = "going on from step "
@@ -43,48 +42,44 @@ class Saver(TrainerCallback):
         self._last = time.monotonic()
         self.cost = 0.0
         self._warned = False
+        self._notes = stopping.Notes(trainer.job.state)
         self._stopping = False
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Ctrl-C before the first checkpoint: the step in hand is finished and kept in one, then `KeyboardInterrupt` is raised.
-        A second Ctrl-C stops at once, and so does the first where there is a checkpoint to go on from, or several processes."""
-        before = signal.getsignal(signal.SIGINT)
-        alone = self.trainer.args.world_size == 1 and threading.current_thread() is threading.main_thread()
-        if not alone or before is not signal.default_int_handler:
+        """Ctrl-C before the first checkpoint: the step in hand is finished and kept in one, then `KeyboardInterrupt` is raised in
+        all processes. A second Ctrl-C stops at once, and so does the first where there is a checkpoint to go on from."""
+        if self.trainer.args.world_size > 1:  # the launcher hears it
+            if self.trainer.rank == 0:
+                self._notes.begin()
             yield
-            return
-
-        def asked(number: int, frame: FrameType | None) -> None:
-            if self._stopping or found(self.trainer.job.state):
-                signal.default_int_handler(number, frame)
-            self._stopping = True
-            output.note("stopping after this step, which is kept in a checkpoint; Ctrl-C again stops at once")
-
-        signal.signal(signal.SIGINT, asked)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        else:
+            with stopping.finishing(self._stop, lambda: not found(self.trainer.job.state)):
+                self._notes.begin()
+                yield
         state = self.trainer.state  # another one than before the training
         if self._stopping and state.global_step < state.max_steps:
             raise KeyboardInterrupt
 
+    def _stop(self) -> None:
+        self._stopping = True
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._stopping:
-            control.should_save, control.should_training_stop = self._room(), True
-            return
-        if self.every:
-            control.should_save = state.global_step % self.every == 0
-            return
-        waited = time.monotonic() - self._last
-        due = waited >= max(self.seconds, self.cost / _SHARE) and self._room()
-        decided = torch.tensor(float(due), device=args.device)
-        if (
-            args.world_size > 1
-        ):  # also of the room: where one saw less of it than the others, they would wait for each other
+        decided = torch.tensor(self._decided(state), device=args.device)
+        if args.world_size > 1:  # where one saw less room on the disk than the others, they would wait for each other
             torch.distributed.broadcast(decided, 0)
-        control.should_save = bool(decided.item())
+        control.should_save, self._stopping = decided.bool().tolist()
+        if self._stopping:
+            control.should_training_stop = True
+
+    def _decided(self, state: Any) -> tuple[int, int]:
+        """(whether to write a checkpoint now, whether to end with it), as this process would have it."""
+        if self._stopping or (self.trainer.rank == 0 and self._notes.is_stopping()):
+            return self._room(), True
+        if self.every:
+            return state.global_step % self.every == 0, False
+        waited = time.monotonic() - self._last
+        return waited >= max(self.seconds, self.cost / _SHARE) and self._room(), False
 
     def _room(self) -> bool:
         """Whether the disk takes one more checkpoint: without room the training goes on unprotected, and says so once."""

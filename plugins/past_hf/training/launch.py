@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from pastcli import api, errors, output
-from pastcli.errors import PastError, UsageError
+from pastcli.errors import Interrupted, PastError, UsageError
 
-from .checkpoints import GOING_ON
+from .checkpoints import GOING_ON, found
 from .layout import Layout, command, environment
+from .stopping import WORKERS, Notes, finishing
 from .worker import JOB, JOINED, tell
 
 LOG = "launcher.log"
@@ -30,8 +31,11 @@ _PATIENCE = 15.0
 
 
 def launch(stage: str, job: api.TrainJob, layout: Layout) -> api.TrainResult:
-    """Run `job` in the workers of `layout`. Raises what the first worker that failed raised, or `PastError` if it was killed."""
-    folder = job.state / "workers"
+    """Run `job` in the workers of `layout`. Raises what the first worker that failed raised, or `PastError` if it was killed.
+
+    Ctrl-C before the first checkpoint lets the workers finish their step and keep it in one, as in a training of one process.
+    """
+    folder, notes = job.state / WORKERS, Notes(job.state)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
@@ -40,11 +44,16 @@ def launch(stage: str, job: api.TrainJob, layout: Layout) -> api.TrainResult:
     except Exception as error:  # pickle has many types for what it cannot take
         raise UsageError(f"a reward cannot be handed to other processes: {error}", "use --processes 1") from error
     launcher = _started(folder, layout)
-    with _ended(launcher):
+    with _ended(launcher), finishing(notes.stop, lambda: notes.has_begun() and not found(job.state)):
         _follow(launcher, folder, job)
+    stopped = notes.is_stopping()
+    notes.forget()
     result = folder / "result.json"
     if launcher.returncode or not result.is_file():
-        raise _failure(folder, launcher.returncode, _PATIENCE if layout.machines > 1 else 0.0)
+        failure = _failure(folder, launcher.returncode, _PATIENCE if layout.machines > 1 else 0.0)
+        if stopped and isinstance(failure, Interrupted):
+            raise KeyboardInterrupt from failure
+        raise failure
     fields = json.loads(result.read_text(encoding="utf-8"))
     last = Path(fields["last"]) if fields["last"] else None
     return api.TrainResult(**{**fields, "path": Path(fields["path"]), "last": last})
@@ -107,8 +116,7 @@ def _follow(launcher: subprocess.Popen, folder: Path, job: api.TrainJob) -> None
     while True:
         ended = launcher.poll() is not None
         for line in progress.lines():
-            if job.progress:
-                job.progress(*json.loads(line))
+            _pass_on(job, line)
         for line in notes.lines():
             if line.startswith("warning: "):
                 output.warn(line.removeprefix("warning: "))
@@ -117,6 +125,12 @@ def _follow(launcher: subprocess.Popen, folder: Path, job: api.TrainJob) -> None
         if ended:
             return
         time.sleep(0.1)
+
+
+def _pass_on(job: api.TrainJob, line: str) -> None:
+    """A line of rank 0's progress."""
+    if job.progress:
+        job.progress(*json.loads(line))
 
 
 class _Tail:
@@ -162,8 +176,8 @@ def _killed(folder: Path) -> tuple[int, str] | None:
     """The worker that a signal killed, and the signal's name; not one that the launcher stopped."""
     log = (folder / LOG).read_text(encoding="utf-8", errors="replace")
     ends = re.findall(r"rank *: *(\d+).*\n *exitcode *: *-(\d+)", log)
-    found = [(int(rank), signal.Signals(int(end)).name) for rank, end in ends if int(end) != signal.SIGTERM]
-    return found[0] if found else None
+    ends_by_signal = [(int(rank), signal.Signals(int(end)).name) for rank, end in ends if int(end) != signal.SIGTERM]
+    return ends_by_signal[0] if ends_by_signal else None
 
 
 def _told(folder: Path) -> list[dict[str, Any]]:

@@ -70,6 +70,8 @@ def tell(folder: Path, rank: int, error: BaseException) -> None:
     kind = type(error).__name__
     if isinstance(error, PastError):
         said = {"type": kind, "message": error.message, "hint": error.hint}
+    elif isinstance(error, KeyboardInterrupt):
+        said = {"type": "Interrupted", "message": "stopped after a step, as asked", "hint": None}
     else:
         said = {"type": "PastError", "message": f"{kind}: {error}"[:500], "hint": None}
     write_json(folder / f"error{rank}.json", {"rank": rank, **said, "lost": _lost(error)})
