@@ -123,7 +123,8 @@ def compared(document: Mapping[str, Any], names: Sequence[str]) -> Closing:
 def _difference(name: str, reference: str, metric: str, pair: Mapping[str, Any]) -> str:
     n = counted(pair["n"], "queries")
     interval = f" [{pair['low']:+.3f}, {pair['high']:+.3f}]" if pair["low"] is not None else ""
-    figures = f"{metric} {pair['difference']:+.3f}{interval}, p {pair['p_holm']:.2g} on {n}"
+    ungraded = f"; {pair['ungraded']} more could not be graded" if pair.get("ungraded") else ""
+    figures = f"{metric} {pair['difference']:+.3f}{interval}, p {pair['p_holm']:.2g} on {n}{ungraded}"
     if pair["p_holm"] >= SHOWN or pair["low"] is None or pair["low"] <= 0 <= pair["high"]:
         return f"{name} is not shown to differ from {reference} ({figures})"
     return f"{name} is {'better' if pair['difference'] > 0 else 'worse'} than {reference} ({figures})"

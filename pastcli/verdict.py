@@ -106,20 +106,24 @@ def _needed(found: Mapping[str, Any], units: int) -> int | None:
 
 def attempted(summary: Mapping[str, Any], run: str) -> Closing:
     """The words after `past agent`: how many queries were solved, and whether that is more than a program without a model does.
-    `summary` is the run's."""
-    queries, solved, floor = summary["queries"], summary["sopr"], (summary.get("know_nothing") or {}).get("sopr")
+    `summary` is the run's. What could not be graded may be solved: no claim stands that this would turn."""
+    queries, solved, nothing = summary["queries"], summary["sopr"], summary.get("know_nothing") or {}
     page = f"past runs report {run}"
     if solved is None:
         said = f"no answer to {counted(queries, 'queries')} could be graded: --tasks FILE says what is expected, or --judge llm asks a model"
         return Closing(said, page)
     low, high = summary["sopr_low"], summary["sopr_high"]
+    most, floor = summary.get("sopr_at_most", solved), nothing.get("sopr")
     said = f"{solved:.0%} of {counted(queries, 'queries')} solved [{low:.0%}, {high:.0%}]"
+    if most > solved:
+        said += f"; {summary['ungraded']:.0%} could not be graded, so up to {most:.0%} may be"
     if not summary["calls"]:
         return Closing(
             f"{said}, and nothing was called: the model does not know the form", f"past agent --replay {run}"
         )
     if number(floor):
-        more = "more" if low > floor else "fewer" if high < floor else "not shown to be more"
+        above, below = low > floor + nothing.get("ungraded", 0), max(high, most) < floor
+        more = "more" if above else "fewer" if below else "not shown to be more"
         said += f", {more} than the {floor:.0%} of a program that knows nothing"
     if queries < FEW_QUESTIONS:
         said += f". {counted(queries, 'queries').capitalize()} tell little; another model on the same ones tells what is the model's"

@@ -19,13 +19,15 @@ def summarise(results: Sequence[Result], queries: int) -> dict[str, Any]:
     """The summary document. `queries` is how many were selected: the denominator of SoPR, whatever happened to them.
 
     `sopr` has a 95 % Wilson interval over queries, a query's score being the mean over its attempts. Attempts that
-    the judge cannot grade count as not solved there; `sopr_graded` leaves them out and `ungraded` gives their share.
-    Both are null when nothing could be graded. Rates are null when there was nothing to count.
+    the judge cannot grade count as not solved there, and as solved in `sopr_at_most`: the truth is between the two.
+    `sopr_graded` leaves them out and `ungraded` gives their share; the others are null when nothing could be graded. Rates
+    are null when there was nothing to count.
     """
     grades = _by_query(results)
     graded = [[score for score in scores if score is not None] for scores in grades.values()]
     means = [sum(scores) / len(scores) for scores in graded if scores]
     earned = sum(sum(found) / len(scores) for found, scores in zip(graded, grades.values(), strict=True))
+    open_share = sum(1 - len(found) / len(scores) for found, scores in zip(graded, grades.values(), strict=True))
     low, high = wilson(earned, queries)[1:] if means else (None, None)
     attempts = max((len(scores) for scores in grades.values()), default=0)
     document: dict[str, Any] = {
@@ -34,6 +36,7 @@ def summarise(results: Sequence[Result], queries: int) -> dict[str, Any]:
         "sopr": earned / queries if means else None,
         "sopr_low": low,
         "sopr_high": high,
+        "sopr_at_most": (earned + open_share) / queries if means else None,
         "sopr_graded": sum(means) / len(means) if means else None,
         "ungraded": _share(result.verdict.label not in SCORES for result in results),
         "labels": dict(Counter(result.verdict.label for result in results)),

@@ -143,7 +143,7 @@ def _show(document: dict[str, Any], found: dict[str, dict[str, Pair]]) -> None:
                 (
                     name,
                     metric,
-                    pair.n,
+                    f"{pair.n} ({pair.ungraded} ungraded)" if pair.ungraded else pair.n,
                     f"{pair.mean:.3f}",
                     cell,
                     f"{pair.better}/{pair.worse}",

@@ -289,6 +289,8 @@ def _table(summary: dict[str, Any], caption: str) -> None:
             continue
         if name == "sopr" and value is not None:
             value = f"{value:.3f} [{summary['sopr_low']:.3f}, {summary['sopr_high']:.3f}]"
+        if name == "sopr_at_most" and value == summary["sopr"]:
+            continue  # all was graded
         if isinstance(value, list):
             value = "; ".join(value) or "none"
         if isinstance(value, dict):

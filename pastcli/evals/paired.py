@@ -15,7 +15,7 @@ Table = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class Pair:
-    """Run minus reference on one metric, over the `n` ids that both have graded.
+    """Run minus reference on one metric, over the `n` ids that both have graded; `ungraded` more have no grade in one of them.
 
     `better` and `worse` are how many ids it does better and worse on; `test` names the test that gave `p` (McNemar's exact
     one for scores of 0 and 1, sign flips otherwise, over documents where several ids are on one); `p_holm` is corrected over
@@ -33,6 +33,7 @@ class Pair:
     test: str
     p: float
     p_holm: float
+    ungraded: int
 
 
 def compare_tables(
@@ -69,10 +70,12 @@ def compare_tables(
 def _pair(
     run: Table, reference: Table, metric: str, documents: Mapping[str, Hashable] | None, how: tuple[float, int, int]
 ) -> Pair:
-    ids = [one for one, score in reference[metric].items() if score is not None and run[metric].get(one) is not None]
+    common = [one for one in reference[metric] if one in run[metric]]
+    ids = [one for one in common if reference[metric][one] is not None and run[metric][one] is not None]
+    ungraded = len(common) - len(ids)
     a, b = [float(run[metric][one] or 0) for one in ids], [float(reference[metric][one] or 0) for one in ids]
     if not ids:
-        return Pair(0, 0.0, 0.0, 0.0, None, None, 0, 0, "", 1.0, 1.0)
+        return Pair(0, 0.0, 0.0, 0.0, None, None, 0, 0, "", 1.0, 1.0, ungraded)
     confidence, resamples, seed = how
     groups = [documents.get(one, one) for one in ids] if documents else None
     if groups is not None and len(set(groups)) == len(groups):
@@ -84,7 +87,8 @@ def _pair(
     else:
         test, p = "sign flips", stats.sign_flip(a, b, resamples, seed, groups)
     better, worse = sum(x > y for x, y in zip(a, b, strict=True)), sum(x < y for x, y in zip(a, b, strict=True))
-    return Pair(len(ids), sum(a) / len(a), sum(b) / len(b), gain.mean, gain.low, gain.high, better, worse, test, p, p)
+    means = sum(a) / len(a), sum(b) / len(b), gain.mean
+    return Pair(len(ids), *means, gain.low, gain.high, better, worse, test, p, p, ungraded)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,9 @@ def agent_section(records: Sequence[runs.Record], differences: Sequence[Block]) 
 def _score(summary: Mapping[str, Any]) -> str:
     if summary["sopr"] is None:
         return "ungraded"
-    return f"{summary['sopr']:.3f} [{summary['sopr_low']:.3f}, {summary['sopr_high']:.3f}]"
+    most = summary.get("sopr_at_most", summary["sopr"])
+    ungraded = f", up to {most:.3f} with what was not graded" if most > summary["sopr"] else ""
+    return f"{summary['sopr']:.3f} [{summary['sopr_low']:.3f}, {summary['sopr_high']:.3f}]{ungraded}"
 
 
 def _floor(summary: Mapping[str, Any]) -> float | None:

@@ -41,8 +41,9 @@ def know_nothing(task: Task, env: ToolEnv) -> Episode:
     return Episode(task, 0, tuple(steps), "finished", json.dumps(seen, ensure_ascii=False))
 
 
-def floor(tasks: Sequence[Task], env: ToolEnv) -> dict[str, float] | None:
-    """What the program scores on these queries under the rules judge: `sopr` and the share of `ungraded`.
+def floor(tasks: Sequence[Task], env: ToolEnv) -> dict[str, float | None] | None:
+    """What the program scores on these queries under the rules judge: `sopr`, None where none could be graded, and the share
+    of `ungraded`.
 
     None for tools that are not simulated: they are not called for nothing.
     """
@@ -50,7 +51,8 @@ def floor(tasks: Sequence[Task], env: ToolEnv) -> dict[str, float] | None:
         return None
     labels = Counter(rules.judge(know_nothing(task, env)).label for task in tasks)
     earned = labels["Solved"] + 0.5 * labels["Partially Solved"]
-    return {"sopr": earned / len(tasks), "ungraded": labels["Ungraded"] / len(tasks)}
+    graded = labels["Ungraded"] < len(tasks)
+    return {"sopr": earned / len(tasks) if graded else None, "ungraded": labels["Ungraded"] / len(tasks)}
 
 
 def step_of(index: int, action: str, arguments: Any, observation: Observation) -> Step:

@@ -39,6 +39,12 @@ def attempt(**changed):
         ),
         ({"know_nothing": {"sopr": 0.4}}, "not shown to be more than the 40%", "runs report"),
         ({"know_nothing": {"sopr": 0.9}}, "fewer than the 90%", "runs report"),
+        (
+            {"know_nothing": {"sopr": 0.9}, "sopr_at_most": 0.95, "ungraded": 0.45},
+            "not shown to be more",
+            "runs report",
+        ),
+        ({"know_nothing": {"sopr": 0.1, "ungraded": 0.5}}, "not shown to be more than the 10%", "runs report"),
         ({"know_nothing": None}, "solved [35%, 65%]", "runs report"),
         ({"queries": 1}, "1 query tell", "runs report"),
         ({"calls": 0}, "nothing was called", "--replay a-1"),
