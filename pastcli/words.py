@@ -14,6 +14,17 @@ def counted(count: int, things: str) -> str:
     return f"{count:,} {things}"
 
 
+def between(least: int, most: int, things: str) -> str:
+    """`1 to 16 tokens`, and `1 token` where there is nothing between."""
+    return counted(most, things) if least == most else f"{least:,} to {counted(most, things)}"
+
+
+def durations(least: float, most: float) -> str:
+    """`40 s to 3 min`, and `40 s` where both are told alike."""
+    short, long = duration(least), duration(most)
+    return short if short == long else f"{short} to {long}"
+
+
 def duration(seconds: float) -> str:
     """`40 s`, `3 min`, `2 h 05 min`."""
     if seconds < 90:

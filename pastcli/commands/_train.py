@@ -159,8 +159,8 @@ def show_plan(
             if isinstance(document.get(title), dict):
                 output.table(title, ["", ""], list(document[title].items()), boxed=False)
         if between := document.get("seconds_between"):
-            least, most = (words.duration(seconds) for seconds in between)
-            output.line(f"it takes {least} to {most}{_why(document['others_at_work'], document.get('answer_tokens'))}")
+            why = _why(document["others_at_work"], document.get("answer_tokens"))
+            output.line(f"it takes {words.durations(*between)}{why}")
         for way in document.get("would_fit", []):
             output.line(f"would fit: {way['with']} ({way['peak_gb']} GB)")
 
@@ -169,7 +169,7 @@ def show_plan(
 
 def _why(others: float, answers: Sequence[int] | None) -> str:
     """What makes the range wide: how long answers are, and somebody else at work."""
-    lengths = f" with answers of {answers[0]} to {answers[1]} tokens" if answers else ""
+    lengths = f" with answers of {words.between(answers[0], answers[1], 'tokens')}" if answers else ""
     company = f": others use {others:.0%} of the processors now; the less they do, the sooner it is done"
     return lengths + (company if others >= 0.1 else "")
 

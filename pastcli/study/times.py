@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..environment import cores, has_card
-from ..words import duration
+from ..words import duration, durations
 from .node import Node
 from .store import RATED_BYTES, Store
 
@@ -90,7 +90,7 @@ def told(left: Sequence[Node], nodes: Sequence[Node], store: Store, jobs: int) -
     if not left:
         return {"time_about": "none", "seconds_about": 0, "seconds_between": [0, 0]}
     return {
-        "time_about": f"{duration(seconds)} ({duration(least)} to {duration(most)})",
+        "time_about": f"{duration(seconds)} ({durations(least, most)})",
         "seconds_about": round(seconds),
         "seconds_between": [round(least), round(most)],
     }

@@ -10,7 +10,7 @@ from conftest import ROOT
 from vectors_tools import moved, read_model, weights, write_file, write_model
 
 from pastcli import narration, runs, suggestions, verdict
-from pastcli.words import counted
+from pastcli.words import between, counted, durations
 
 
 def run(stage, config=None, **metrics):
@@ -285,6 +285,11 @@ def test_one_is_told_as_one(past, workspace):
 )
 def test_one_thing_is_no_plural(count, things, said):
     assert counted(count, things) == said
+
+
+def test_a_range_with_nothing_between_is_one_number():
+    assert (between(1, 1, "tokens"), between(1, 16, "tokens")) == ("1 token", "1 to 16 tokens")
+    assert (durations(3, 3.2), durations(3, 200)) == ("3 s", "3 s to 3 min")
 
 
 THINGS = """questions documents passages files steps seeds runs items answers texts pairs groups queries episodes tools APIs

@@ -291,8 +291,12 @@ def test_dry_run_tells_a_range_of_time_and_who_else_is_at_work(past, past_json, 
     least, most = said["seconds_between"]
     assert least < said["seconds"]["all"] < most and 0 <= said["others_at_work"] <= 1
     shown = past(stage, *given, "--dry-run").stdout
-    assert re.search(r"it takes \d+ (s|min|h) .*to \d+ (s|min|h)", shown)
+    found = re.search(r"it takes (\d+ (?:s|min|h))(?: to (\d+ (?:s|min|h)))?", shown)
+    assert found[1] != found[2], "one time is not told as a range"
     assert ("with answers of 1 to 12 tokens" in shown) is (stage == "rl")
+    if stage == "rl":
+        brief = past(stage, *given, "--dry-run", "--max-new-tokens", 1).stdout
+        assert re.search(r"with answers of 1 token\b", brief)
 
 
 def test_dry_run_prints_the_plan_of_a_config_without_weights(past, past_json, workspace):

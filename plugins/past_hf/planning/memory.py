@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..attending import WIDE
 from ..training.arguments import Machine
 from .shape import Shape
 
@@ -28,6 +29,8 @@ class Load:
     rows: int
     width: int
     labels: int
+    narrow: tuple[int, int] = (0, 0)
+    """Rows and width of the largest batch of rows too short to be attended in tiles."""
     decoded: int = 0
     context: int = 0
     new: int = 0
@@ -74,12 +77,20 @@ def peak(bytes_of: dict[str, float], runtime: float) -> float:
 
 
 def _activations(shape: Shape, machine: Machine, load: Load, element: int, checkpointed: bool) -> float:
-    tokens = load.rows * load.width
+    tiled = shape.tiles and machine.tuned and not load.decoded and load.width >= WIDE
+    narrow = _kept(shape, machine, *load.narrow, element, checkpointed, False) if tiled else 0.0
+    return max(narrow, _kept(shape, machine, load.rows, load.width, element, checkpointed, tiled))
+
+
+def _kept(
+    shape: Shape, machine: Machine, rows: int, width: int, element: int, checkpointed: bool, tiled: bool
+) -> float:
+    tokens = rows * width
     norms = 2 * (4 + 4 if element == 4 else 4 + element) * shape.hidden
     inputs = 2 * element * shape.hidden
     attention = 4 * element * shape.query
-    if not machine.cuda:  # eager attention keeps every score: float32 after the softmax, and cast
-        attention += (4 + (element if element < 4 else 0)) * shape.heads * load.width
+    if not machine.cuda and not tiled:  # eager attention keeps every score: float32 after the softmax, and cast
+        attention += (4 + (element if element < 4 else 0)) * shape.heads * width
     if shape.lora:
         inputs *= 2  # the dropout-free input of A is the linear's own; its product with A and the sum are kept besides
     gated = 4 * element * shape.intermediate

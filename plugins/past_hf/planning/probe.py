@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..attending import attend
 from ..compute import WorkingWeights, device, token_logprobs
 from ..generation import generate
 from ..training.lora import lora_config
@@ -74,6 +75,8 @@ def _timed(
         wanted = torch.zeros_like(ids, dtype=torch.bool)
         wanted[:, -max(1, min(load.width - 1, load.labels // load.rows)) :] = True
         wanted[:, 0] = False
+        if attention == "eager" and not load.decoded:  # as the tuned step of SFT
+            attend(model, load.width)
         with WorkingWeights(model, dtype) as working:
             working.backward(-token_logprobs(model, ids, wanted)[0].mean())
 

@@ -10,6 +10,7 @@ import torch
 
 from pastcli.errors import MismatchError
 
+from ..attending import can_tile
 from ..counts import refuse_impossible
 
 
@@ -35,6 +36,8 @@ class Shape:
     key: int
     """Width of all key heads together, as of all value heads."""
     vocabulary: int
+    tiles: bool
+    """Whether long rows can be attended in tiles (see `attending`)."""
 
 
 def read_config(folder: Path) -> Any:
@@ -97,6 +100,7 @@ def shape_of(model_config: Any, settings: Any) -> Shape:
         query=heads * width,
         key=(getattr(text, "num_key_value_heads", None) or heads) * width,
         vocabulary=embedding.shape[0],
+        tiles=can_tile(model),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pastcli.config import RlConfig, SftConfig
 
+from ..attending import WIDE
 from ..training import groups, plans
 from ..training.arguments import Machine
 from ..training.sft import IGNORED, tokenize
@@ -60,7 +61,13 @@ def measured(found: Sizes, settings: Settings, machine: Machine) -> Work:
     groups = [group for rounds in dealt for each in rounds for group in each if group[0] >= 0]
     padded = [(len(group) * max(lengths[row] for row in group), group) for group in groups]
     largest = max(padded, key=lambda pair: pair[0])[1]
-    load = Load(len(largest), max(lengths[row] for row in largest), max(sum(labels[r] for r in g) for g in groups))
+    narrow = max((pair for pair in padded if pair[0] < WIDE * len(pair[1])), key=lambda pair: pair[0], default=(0, []))
+    load = Load(
+        len(largest),
+        max(lengths[row] for row in largest),
+        max(sum(labels[r] for r in g) for g in groups),
+        (len(narrow[1]), narrow[0] // max(1, len(narrow[1]))),
+    )
     tokens, whole = sum(lengths[row] for step in steps for row in step), sum(size for size, _ in padded)
     return Work(len(steps), tokens, whole, whole, 0, load)
 

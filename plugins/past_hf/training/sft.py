@@ -13,6 +13,7 @@ from pastcli import api
 from pastcli.config import SftConfig
 from pastcli.errors import UsageError
 
+from ..attending import attend
 from ..compute import pad_right, token_batches, token_logprobs
 from ..materialize import encode
 from . import plans
@@ -194,6 +195,7 @@ class TunedSft(Sft):
     def _logprobs(self, part: dict[str, torch.Tensor]) -> torch.Tensor:
         wanted = part["labels"] != IGNORED
         wanted[:, 0] = False
+        attend(self.model, wanted.shape[1])
         return token_logprobs(self.model, part["input_ids"], wanted, entropies_too=False)[0].sum()
 
     def floating_point_ops(self, inputs: Any) -> int:
