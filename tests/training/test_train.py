@@ -333,10 +333,10 @@ def test_checkpoints_by_time_come_less_often_where_they_take_long_and_never_with
     hf.sft(dataclasses.replace(sft_job, config=by_time))
     assert saved and saved[0] == 1 and len(saved) < 13  # a checkpoint may take a twentieth of the time
     saved.clear()
-    hf.sft(dataclasses.replace(sft_job, config=dataclasses.replace(by_time, save_minutes=10.0)))
+    made = hf.sft(dataclasses.replace(sft_job, config=dataclasses.replace(by_time, save_minutes=10.0)))
     assert saved == []
-    usage = checkpoints.shutil.disk_usage
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage(path)._replace(free=1000))
+    usage, room = checkpoints.shutil.disk_usage, 2 * (made.path / "model.safetensors").stat().st_size
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage(path)._replace(free=room))
     hf.sft(dataclasses.replace(sft_job, config=by_time))
     assert saved == [] and capsys.readouterr().err.count("no checkpoint: it takes") == 1
 
