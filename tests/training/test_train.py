@@ -8,9 +8,6 @@ import json
 import operator
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
@@ -236,41 +233,28 @@ def test_kl_term_keeps_the_model_nearer_to_its_start(hf, rl_job, tiny_model, tmp
 
 # ---------------------------------------------------------------- interruption
 
-KILLED = """
-import os, signal, sys, torch
-torch.set_num_threads(1)
-from pathlib import Path
-from pastcli.api import TrainJob
-from pastcli.config import {config}
-from past_hf.training import HFTrainer
-def variety(prompts, completions, **_):
-    return [len(set(text)) / 10 for text in completions]
-def progress(done, total, metrics):
-    if done == {at}:
-        os.kill(os.getpid(), signal.SIGKILL)
-folder = Path({folder!r})
-job = TrainJob(Path({model!r}), folder / "{stage}.jsonl", folder / "out", folder / "state", {settings!r},
-               progress=progress, rewards=[("variety", 1.0, variety)])
-HFTrainer().{stage}(job)
-"""
+
+def killed(train, job, at):
+    """Train in a process forked from this one, which kills itself by kill -9 after step `at`."""
+
+    def progress(done, total, metrics):
+        if done == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            train(dataclasses.replace(job, progress=progress))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("stage, at", [("sft", 8), ("rl", 5)])
 def test_a_killed_training_resumes_to_the_same_weights(hf, request, tmp_path, stage, at):
     job = request.getfixturevalue(f"{stage}_job")
     straight = getattr(hf, stage)(dataclasses.replace(job, out=tmp_path / "straight", state=tmp_path / "other"))
-    script = KILLED.format(
-        config=type(job.config).__name__,
-        settings=job.config,
-        at=at,
-        folder=str(tmp_path),
-        model=str(job.model),
-        stage=stage,
-    )
-    died = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], env=os.environ, capture_output=True, text=True
-    )
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    killed(getattr(hf, stage), job, at)
     assert len(list((tmp_path / "state").glob("checkpoint-*"))) == 2
     resumed = getattr(hf, stage)(dataclasses.replace(job, resume=True))
     assert same(weights(straight), weights(resumed))
