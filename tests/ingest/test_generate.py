@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -326,3 +327,9 @@ def test_near_repeats_are_those_that_comparing_each_with_all_finds(near):
         if not repeat:
             kept.append(triples)
     assert 20 < len(kept) < 590
+
+
+@given(st.text(alphabet="ab1 .'’年東 Ñé-_", max_size=14), st.text(alphabet="ab1 .'’年東 Ñé-_", min_size=1, max_size=3))
+def test_a_text_stands_where_a_pattern_with_its_borders_would_find_it(sentence, answer):
+    pattern = re.compile(f"{rules._LEFT}{re.escape(answer)}{rules._RIGHT}")
+    assert rules._places(answer, sentence) == [match.start() for match in pattern.finditer(sentence)]

@@ -25,6 +25,9 @@ _FIRST = re.compile(rf"\W*(?:[{_CJK}]|[^\W{_CJK}]+)")
 _NAME = re.compile(r"\b[A-ZÀ-Þ][\w’'-]+(?:\s+(?:of|de|van|von|the)?\s*[A-ZÀ-Þ][\w’'-]+)*")
 _OWNER = re.compile(r"[’']s?$")
 
+_WITHOUT_SPACES = re.compile(f"[{_CJK}]")
+_IN_A_WORD = re.compile(rf"[^\W{_CJK}]")
+
 GAP = "____"
 
 _SAY_NOTHING = frozenset(
@@ -57,7 +60,8 @@ def cloze(title: str, text: str) -> list[tuple[str, str]]:
         answer = _gap(sentence, title)
         if answer:
             about = f"{title}: " if title and title.lower() not in sentence.lower() else ""
-            gapped = re.sub(f"{_LEFT}{re.escape(answer)}{_RIGHT}", GAP, sentence, count=1)
+            at = _places(answer, sentence)[0]
+            gapped = sentence[:at] + GAP + sentence[at + len(answer) :]
             rows.append((f"What is missing here? {about}{gapped}", answer))
     return rows
 
@@ -68,7 +72,7 @@ def _gap(sentence: str, title: str) -> str:
     Where it holds a figure and a name, either, as its bytes will have it: a model that is only ever asked for the figure
     learns that every answer is one.
     """
-    if len(sentence.split()) + len(re.findall(f"[{_CJK}]", sentence)) // 2 < 5:
+    if len(sentence.split()) + len(_WITHOUT_SPACES.findall(sentence)) // 2 < 5:
         return ""
     kinds = filter(None, (_first(patterns, sentence, title) for patterns in ((_YEAR, _FIGURE), (_NAME,))))
     found = list(dict.fromkeys(kinds))
@@ -81,10 +85,21 @@ def _first(patterns: Sequence[re.Pattern[str]], sentence: str, title: str) -> st
     beyond = start.end() if start else 0
     for match in itertools.chain.from_iterable(pattern.finditer(sentence, beyond) for pattern in patterns):
         answer = _OWNER.sub("", match.group().strip())  # whose something is, is a name without its 's
-        once = len(re.findall(f"{_LEFT}{re.escape(answer)}{_RIGHT}", sentence)) == 1
-        if once and answer.lower() not in _SAY_NOTHING and answer.lower() not in title.lower():
+        if len(_places(answer, sentence)) == 1 and answer.lower() not in _SAY_NOTHING and answer.lower() not in title.lower():
             return answer
     return ""
+
+
+def _places(answer: str, sentence: str) -> list[int]:
+    """Where the answer stands as words of their own. (A pattern made of each answer would be compiled anew each time, at the price
+    of the alphabets in it: three quarters of the time of all questions.)"""
+    places, at = [], sentence.find(answer)
+    while at >= 0:
+        beside = sentence[max(0, at - 1) : at], sentence[at + len(answer) : at + len(answer) + 1]
+        whole = not any(map(_IN_A_WORD.match, beside))
+        places += [at] if whole else []
+        at = sentence.find(answer, at + (len(answer) if whole else 1))
+    return places
 
 
 RULES = {"verbatim": verbatim, "recall": recall, "cloze": cloze}
