@@ -78,8 +78,9 @@ def _yaml(text: str, path: Path) -> Any:
 
     try:
         value = yaml.load(text, Loader=_json_loader())
-        nodes = [MOST_NODES]
-        return _plain(value, nodes, ())
+        if _nodes(value, {}, frozenset()) > MOST_NODES:
+            raise ValueError("its aliases stand for more than can be held")
+        return _plain(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())[:200]
         raise UsageError(
@@ -106,17 +107,24 @@ def _json_loader() -> Any:
     return Loader
 
 
-def _plain(value: Any, nodes: list[int], above: tuple[int, ...]) -> Any:
-    """A YAML value as a tree of JSON's types: keys are texts, aliases are copies, circles and floods are refused."""
-    nodes[0] -= 1
-    if nodes[0] < 0:
-        raise ValueError("its aliases stand for more than can be held")
-    if isinstance(value, (dict, list)):
-        if id(value) in above:
-            raise ValueError("an alias holds itself")
-        above = (*above, id(value))
+def _nodes(value: Any, counted: dict[int, int], above: frozenset[int]) -> int:
+    """How many nodes a YAML value is as a tree, where every alias is a copy: counted once for what has several, so that a bomb costs
+    nothing. Raises `ValueError` for an alias that holds itself."""
+    if not isinstance(value, (dict, list, tuple, set)):
+        return 1
+    if id(value) in above:
+        raise ValueError("an alias holds itself")
+    if id(value) not in counted:
+        items = value.values() if isinstance(value, dict) else value
+        inside = above | {id(value)}
+        counted[id(value)] = 1 + sum(_nodes(item, counted, inside) for item in items)
+    return counted[id(value)]
+
+
+def _plain(value: Any) -> Any:
+    """A YAML value as a tree of JSON's types: keys are texts, aliases are copies."""
     if isinstance(value, dict):
-        return {str(key): _plain(item, nodes, above) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_plain(item, nodes, above) for item in value]
+        return [_plain(item) for item in value]
     return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
