@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
-import select
+import selectors
 import shutil
 import signal
 import socket
@@ -194,44 +195,65 @@ def cold(words: list[str], environment: dict[str, str], cwd: str, timeout: float
 
 
 def serve(folder: Path) -> None:
-    """One handler for each command, which waits for it and says how it ended; commands may run side by side."""
+    """One loop for all commands, which may run side by side: fork what a client asks for, tell it how that ended, and end what a
+    client hangs up on."""
     load()
+    gc.collect()
+    gc.freeze()  # a child that looks for garbage among these would copy the pages that they lie in
     standing_in = folder / PYTHON
     standing_in.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{__file__}" launch "{folder}" "$@"\n')
     standing_in.chmod(0o700)
-    with socket.socket(socket.AF_UNIX) as server:
+    with socket.socket(socket.AF_UNIX) as server, selectors.DefaultSelector() as waiting:
         server.bind(str(folder / SOCKET))
         server.listen(128)
+        waiting.register(server, selectors.EVENT_READ)
         os.write(1, json.dumps(dict(os.environ)).encode() + b"\n")
         while True:
-            client, _ = server.accept()
-            if os.fork() == 0:
-                server.close()
-                break
-            client.close()
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-    handle(client, str(standing_in))
+            for key, _ in waiting.select():
+                if key.fileobj is server:
+                    client, _ = server.accept()
+                    asked = begin(client, server, waiting)
+                    if asked is not None:
+                        break
+                else:
+                    end(key, waiting)
+            else:
+                continue
+            break
+    command(python=str(standing_in), **asked)
 
 
-def handle(client: socket.socket, python: str) -> None:
-    """Fork the command that a client asks for; end it if the client hangs up, or tell the client how it ended."""
+def begin(client: socket.socket, server: socket.socket, waiting: selectors.BaseSelector) -> dict | None:
+    """Fork the command that a client asks for. In the child: what it is to be, with nothing of the other commands' held open."""
     _, streams, _, _ = socket.recv_fds(client, 1, 3)
     asked = json.loads(client.makefile().readline())
     pid = os.fork()
     if pid == 0:
+        for key in list(waiting.get_map().values()):
+            os.close(key.fd) if isinstance(key.fileobj, int) else key.fileobj.close()
+        waiting.close()
         client.close()
-        command(python=python, streams=streams, **asked)
-        return
+        return {**asked, "streams": streams}
+    for stream in streams:
+        os.close(stream)
     client.sendall(f"{pid}\n".encode())
     ended = os.pidfd_open(pid)
-    if client in select.select([client, ended], [], [])[0]:
+    waiting.register(client, selectors.EVENT_READ, (pid, client, ended))
+    waiting.register(ended, selectors.EVENT_READ, (pid, client, ended))
+    return None
+
+
+def end(key: selectors.SelectorKey, waiting: selectors.BaseSelector) -> None:
+    """A command has ended, or its client has hung up."""
+    pid, client, ended = key.data
+    if key.fileobj is client:
         os.kill(pid, signal.SIGKILL)
+    for one in (client, ended):
+        waiting.unregister(one)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with contextlib.suppress(OSError):
+    os.close(ended)
+    with client, contextlib.suppress(OSError):
         client.sendall(f"{code}\n".encode())
-    os._exit(0)
 
 
 def load() -> None:

@@ -94,6 +94,7 @@ def same(one, other):
         torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_machines_make_one_run_with_the_numbers_of_one_process(machines, past, texts, workspace):
     (code0, out0, err0), (code1, out1, err1) = machines(*texts, "--name", "two")
     assert (code0, code1) == (0, 0), err0 + err1

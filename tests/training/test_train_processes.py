@@ -288,6 +288,7 @@ def test_the_error_of_a_worker_is_the_error_of_the_run(train, workers):
     assert not workers.alive()
 
 
+@pytest.mark.slow
 def test_what_the_first_worker_warns_of_comes_with_what_mends_it(train, capsys):
     train("sft", processes=2, epochs=1, max_length=9)
     told = capsys.readouterr().err
@@ -295,12 +296,14 @@ def test_what_the_first_worker_warns_of_comes_with_what_mends_it(train, capsys):
     assert told.count("  hint: raise --max-length") == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_written_does_not_fail_by_what_its_workers_leave_behind(train, tmp_path, monkeypatch):
     monkeypatch.setenv("LEFT_BY", str(tmp_path / "left"))
     assert train("rl", steps=1, processes=2, reward=leaving_an_abort_behind).steps == 1
     assert {path.name for path in tmp_path.glob("left*")} == {"left0", "left1"}, "what was to be done at the end is"
 
 
+@pytest.mark.slow
 def test_a_worker_that_aborts_leaves_word_of_where(train, tmp_path):
     with pytest.raises(PastError, match="worker [01] was killed by SIGABRT"):
         train("rl", steps=1, processes=2, reward=aborting)

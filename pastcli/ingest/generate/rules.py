@@ -85,7 +85,11 @@ def _first(patterns: Sequence[re.Pattern[str]], sentence: str, title: str) -> st
     beyond = start.end() if start else 0
     for match in itertools.chain.from_iterable(pattern.finditer(sentence, beyond) for pattern in patterns):
         answer = _OWNER.sub("", match.group().strip())  # whose something is, is a name without its 's
-        if len(_places(answer, sentence)) == 1 and answer.lower() not in _SAY_NOTHING and answer.lower() not in title.lower():
+        if (
+            len(_places(answer, sentence)) == 1
+            and answer.lower() not in _SAY_NOTHING
+            and answer.lower() not in title.lower()
+        ):
             return answer
     return ""
 
