@@ -7,6 +7,7 @@ it stays fast however many commands there are.
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -236,6 +237,13 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
             f"{str(error).removeprefix('Symlink loop from ')} is a link that leads back to itself",
             "name the file",
             2,
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = Path(os.fsdecode(error.filename or "")).name
+        return (
+            f"too long for the name of a file or folder: {name[:60]}...",
+            "choose a shorter one",
+            UsageError.exit_code,
         )
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename is not None else ""

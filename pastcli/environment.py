@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,47 @@ def machine() -> dict[str, Any]:
     return {"platform": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
 
 
+def workspace_words(words: Sequence[str]) -> list[str]:
+    """`-C DIR` as the command line `words` (program left out) begins with it; [] where it names no workspace."""
+    for number, word in enumerate(words):
+        if word in ("-C", "--workspace"):
+            return ["-C", *words[number + 1 : number + 2]]
+        if word.startswith("--workspace="):
+            return ["-C", word.partition("=")[2]]
+        if word.startswith("-C"):
+            return ["-C", word[2:]]
+        if not word.startswith("-"):
+            break
+    return []
+
+
+def from_here(command: str) -> str:
+    """A command that a closing line suggests, as it has to be typed where this process was: with its -C DIR."""
+    first, _, rest = command.partition(" ")
+    words = workspace_words(sys.argv[1:])
+    if first != "past" or not words or workspace_words(shlex.split(rest)):
+        return command
+    return f"{shlex.join([first, *words])} {rest}"
+
+
+def parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command line as what may hold options, and the rest from a bare `--` on: names, however they begin."""
+    end = list(words).index("--") if "--" in words else len(words)
+    return list(words[:end]), list(words[end:])
+
+
+def resumed(words: Sequence[str]) -> list[str]:
+    """The command line `words` (program left out) with --resume."""
+    options, others = parted(words)
+    return [*options, *([] if "--resume" in options else ["--resume"]), *others]
+
+
 def undry_command() -> str:
     """The command line of this process without --dry-run and --json, to be pasted into a shell."""
-    return shlex.join(["past", *(word for word in sys.argv[1:] if word not in ("--dry-run", "--json"))])
+    options, others = parted(sys.argv[1:])
+    return shlex.join(["past", *(word for word in options if word not in ("--dry-run", "--json")), *others])
 
 
 def same_command() -> str:
     """The command line of this process with --resume, fit to be pasted into a shell."""
-    words = ["past", *sys.argv[1:]]
-    return shlex.join(words if "--resume" in words else [*words, "--resume"])
+    return shlex.join(["past", *resumed(sys.argv[1:])])

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .environment import resumed
 from .narration import Closing
 from .verdict import SHOWN
 from .words import counted
@@ -35,13 +36,16 @@ def dry(command: str) -> Closing:
     return Closing("a dry run: nothing was made, and nothing changed", command)
 
 
-def listed(rows: Sequence[Mapping[str, Any]], place: str) -> Closing:
-    """The words after `past runs list`; `rows` as it shows them, the newest last."""
+def listed(rows: Sequence[Mapping[str, Any]], place: str, every: int, stage: str = "") -> Closing:
+    """The words after `past runs list`; `rows` as it shows them, the newest last, of `every` run of `stage` ('': of any)."""
     if not rows:
+        if stage:
+            return Closing(f"no runs of the stage {stage} in {place}", _typed("runs", "list"))
         return Closing(f"no runs in {place}", BEGIN)
     left = [row for row in rows if row["status"] not in ("complete", "running")]
     going = sum(row["status"] == "running" for row in rows)
     said = counted(len(rows), "runs")
+    said += f", the newest of {every}" if len(rows) < every else ""
     said += f", {going} of them going on" if going else ""
     if left:
         said += f", {len(left)} of them unfinished: the command that began one goes on with it if --resume is added"
@@ -54,10 +58,8 @@ def shown(status: str, command: Sequence[str], name: str, end: Closing | None) -
     if status == "running":
         return Closing("it is going on", _typed("runs", "watch", name))
     if status != "complete":
-        again = [*command, *([] if "--resume" in command else ["--resume"])]
-        return Closing(
-            f"it was left unfinished ({status}): the same command with --resume goes on with it", _typed(*again)
-        )
+        said = f"it was left unfinished ({status}): the same command with --resume goes on with it"
+        return Closing(said, _typed(*resumed(command)))
     return end or Closing("it is finished", _typed("runs", "lineage", name))
 
 

@@ -211,7 +211,8 @@ def _named(name: str, among: Sequence[Record]) -> list[Record]:
 def _problem(name: str, found: Sequence[Record], among: Sequence[Record]) -> str:
     if name.startswith("@"):
         stage = name[1:].partition("~")[0]
-        return f"no run {name!r}: this workspace has {sum(record.stage == stage for record in among)} {stage} run(s)"
+        there = counted(sum(record.stage == stage for record in among), "runs")
+        return f"no run {name!r}: this workspace has {there} of the stage {stage!r}"
     return f"{counted(len(found), 'runs') if found else 'no run'} of this workspace named {name!r}"
 
 

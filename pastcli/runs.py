@@ -123,9 +123,9 @@ def _settings(also: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rehearsed(stage: str, config: Any, key: str, force: bool, name: str, allow_stale: bool) -> Iterator[Run]:
-    """A run of which nothing stays: not even the folders for runs, in a workspace that had none."""
+    """A run of which nothing stays: not even the folders for runs in a workspace that had none, nor that of a workspace to be made."""
     root = runs_dir() / ".partial"
-    made = [folder for folder in (root, runs_dir()) if not folder.exists()]
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         writable(root)
         with rehearsal_folder(root, name, force) as (folder, began):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .environment import parted
+
 _ONCE = ("--name", "--resume", "--force", "--dry-run", "--json")
 """Options of one run, not of what it does."""
 _WITH_VALUE = ("--name",)
@@ -36,6 +38,7 @@ def repeated(stage: str, argv: Sequence[str], **changed: Any) -> str:
     if stage not in words:
         words = [stage]
     options = {f"--{name.replace('_', '-')}": f"{value:g}" for name, value in changed.items()}
+    words, others = parted(words)
     kept, skip = [], False
     for word in words:
         name = word.partition("=")[0]
@@ -43,7 +46,7 @@ def repeated(stage: str, argv: Sequence[str], **changed: Any) -> str:
             skip = not skip and "=" not in word and (name in _WITH_VALUE or name in options)
             continue
         kept.append(word)
-    return shlex.join(["past", *kept, *(part for option in options.items() for part in option)])
+    return shlex.join(["past", *kept, *(part for option in options.items() for part in option), *others])
 
 
 def doubled(run: Mapping[str, Any], name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import models, narration, output, registry, runs
 from ..config import IngestConfig, LessonsConfig, to_dict
 from ..files import write_lines
-from ._options import close, finished_before, show_run
+from ._options import close, finished_before, show_run, told
 
 if TYPE_CHECKING:
     from ..api import ChatModel
@@ -136,7 +136,7 @@ def _report(record: runs.Record, as_json: bool) -> None:
             _note_left_out(side.rstrip("_") or "source", metrics.get(f"{side}left_out") or {})
         output.pairs(outputs)
 
-    document = {"run": record.id, "outputs": outputs, "metrics": metrics, **(vars(end) if end else {})}
+    document = {"run": record.id, "outputs": outputs, "metrics": metrics, **told(end)}
     output.emit(document, as_json, human)
     close(end, as_json)
 

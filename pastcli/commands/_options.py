@@ -16,7 +16,7 @@ import typer
 
 from .. import config as configs
 from .. import lookups, models, narration, output, runs, sources
-from ..environment import undry_command
+from ..environment import from_here, undry_command
 from ..errors import FullDisk
 from ._behind import behind
 
@@ -223,7 +223,7 @@ def show_run(record: runs.Record, as_json: bool) -> None:
         shown = {k: v for k, v in flat.items() if not isinstance(v, (dict, list)) and not k.endswith("_hash")}
         output.pairs(shown)
 
-    output.emit(document | (vars(end) if end else {}), as_json, human)
+    output.emit(document | told(end), as_json, human)
     close(end, as_json)
 
 
@@ -250,7 +250,7 @@ def show_plan(
         output.table("", ("setting", "value", "from"), rows)
 
     end = lookups.dry(undry_command())
-    output.emit({**plan, "settings": settings, **vars(end)}, as_json, human)
+    output.emit({**plan, "settings": settings, **told(end)}, as_json, human)
     close(end, as_json)
 
 
@@ -264,13 +264,18 @@ def disk(place: Path, needed: int) -> dict[str, int]:
     return {"disk_needed_bytes": needed, "disk_free_bytes": free}
 
 
+def told(end: narration.Closing | None) -> dict[str, str]:
+    """The judgement and the next command as a document has them: the command to be typed where this one was."""
+    return {"judgement": end.judgement, "next": from_here(end.next)} if end else {}
+
+
 def close(end: narration.Closing | None, as_json: bool) -> None:
     """The judgement and the `next:` line, on stderr; with --json they stand in the document instead."""
     if end is None or as_json:
         return
     output.line(end.judgement, stderr=True)
     if end.next:
-        output.line(end.next, "bold", label="next: ", stderr=True)
+        output.line(from_here(end.next), "bold", label="next: ", stderr=True)
 
 
 def skill_elsewhere(record: runs.Record) -> bool:

@@ -9,7 +9,7 @@ import typer
 from .. import lookups, output, runs
 from ..config import finite
 from ..errors import GateError, PastError, UsageError
-from ._options import Json, close, complete_run, is_finite
+from ._options import Json, close, complete_run, is_finite, told
 
 if TYPE_CHECKING:
     from ..evals.paired import Pair, Table
@@ -64,7 +64,7 @@ def command(
     if sowr:
         document["sowr"] = _sowr(records, judge_model, judge_backend)
     end = lookups.compared(document, names)
-    output.emit({**document, **vars(end)}, as_json, lambda: _show(document, found))
+    output.emit({**document, **told(end)}, as_json, lambda: _show(document, found))
     close(end, as_json)
     _gates(wanted, found, alpha, reasons)
 

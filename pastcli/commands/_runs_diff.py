@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import lookups, output, runs
-from ._options import Json, close, complete_run
+from ._options import Json, close, complete_run, told
 
 EXAMPLE = "Example: `past runs diff @sft~1 @sft`"
 
@@ -27,7 +27,7 @@ def command(a: One, b: Other, as_json: Json = False) -> None:
     one, other = runs.find(a), runs.find(b)
     found = differences(one.whole(), other.whole())
     end = lookups.differing(found, one.id, other.id, (one.stage, other.stage))
-    document = {"a": one.id, "b": other.id, "differences": found, **vars(end)}
+    document = {"a": one.id, "b": other.id, "differences": found, **told(end)}
 
     def human() -> None:
         rows = [(row["in"], row["name"], row["a"], row["b"]) for row in found]

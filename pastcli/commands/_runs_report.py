@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from .. import __version__, lookups, output, runs
 from ..errors import UsageError
 from ..files import writable, write_text
 from ..words import counted
-from ._options import Force, Json, close, complete_run
+from ._options import Force, Json, close, complete_run, told
 
 EXAMPLE = "Example: `past runs report @rl @eval @agent~1 @agent -o report.html`"
 
@@ -21,7 +22,12 @@ RUNS = typer.Argument(
     help="Runs of any stage (id, path, @STAGE), and folders or results.json of studies; of a kind, the first is the reference.",
     autocompletion=complete_run,
 )
-OUT = typer.Option("-o", "--output", metavar="FILE", help="The page (HTML).")
+OUT = typer.Option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="The page, HTML [default: report.html, or with a number where that is taken].",
+)
 QUERIES = typer.Option(
     "--queries", min=0, metavar="N", help="Hold the episodes of at most N queries; 0 holds none (default: all)."
 )
@@ -29,7 +35,7 @@ QUERIES = typer.Option(
 
 def command(
     names: Annotated[list[str], RUNS],
-    out: Annotated[Path, OUT] = Path("report.html"),
+    out: Annotated[Path | None, OUT] = None,
     queries: Annotated[int | None, QUERIES] = None,
     force: Force = False,
     as_json: Json = False,
@@ -43,7 +49,7 @@ def command(
     from ..report.gather import gather
     from ..report.page import page
 
-    place = _place(out, force)
+    place = _place(out or _untaken(force), force)
     studies = [name for name in names if _study(name) is not None]
     records = [runs.find(name) for name in dict.fromkeys(names) if name not in studies]
     found = gather(records, [path for name in studies if (path := _study(name))], queries)
@@ -60,7 +66,7 @@ def command(
     holds += f", {counted(found.episodes, 'episodes')}" if found.episodes else ""
     end = lookups.page(place.name, [(record.id, record.stage) for record in records])
     size = f"{document['bytes'] / 1e6:.1f} MB"
-    output.emit({**document, **vars(end)}, as_json, lambda: output.line(f"{place}: {holds}, {size}"))
+    output.emit({**document, **told(end)}, as_json, lambda: output.line(f"{place}: {holds}, {size}"))
     close(end, as_json)
 
 
@@ -69,6 +75,12 @@ def _study(name: str) -> Path | None:
     path = Path(name)
     path = path / "results.json" if path.is_dir() and not (path / "manifest.json").exists() else path
     return path if path.suffix == ".json" and path.is_file() else None
+
+
+def _untaken(force: bool) -> Path:
+    """report.html, or what nobody has yet: the command that the end of an evaluation suggests can be typed after each of them."""
+    names = itertools.chain(["report.html"], (f"report-{number}.html" for number in itertools.count(2)))
+    return next(Path(name) for name in names if force or not os.path.lexists(name))
 
 
 def _place(out: Path, force: bool) -> Path:

@@ -9,7 +9,7 @@ import typer
 from .. import lookups, output, runs
 from ..environment import undry_command
 from ..errors import UsageError
-from ._options import DryRun, Force, Json, close, complete_run
+from ._options import DryRun, Force, Json, close, complete_run, told
 
 EXAMPLE = "Example: `past runs rm sft-first-try --dry-run`"
 
@@ -40,5 +40,5 @@ def command(names: Names, dry_run: DryRun = False, force: Force = False, as_json
         output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
 
     end = lookups.removed(rows, dry_run, undry_command())
-    output.emit({"removed": [] if dry_run else rows, "found": rows, **vars(end)}, as_json, human)
+    output.emit({"removed": [] if dry_run else rows, "found": rows, **told(end)}, as_json, human)
     close(end, as_json)

@@ -11,7 +11,7 @@ from .. import curves, output, runs
 from ..ancestry import status_of
 from ..errors import Interrupted, UsageError
 from ._ends import end_of
-from ._options import Json, close, complete_run, is_finite
+from ._options import Json, close, complete_run, is_finite, told
 
 EXAMPLE = "Example: `past runs watch` or `past runs watch @rl --once`"
 
@@ -37,7 +37,7 @@ def command(
         _follow(record, every)
     record = runs.read(record.path if record.path.is_dir() else runs.runs_dir() / record.id)
     document, end = summary(record), end_of(record)
-    output.emit({**document, **vars(end)}, as_json, lambda: output.lines(_lines(document)))
+    output.emit({**document, **told(end)}, as_json, lambda: output.lines(_lines(document)))
     close(end, as_json)
 
 

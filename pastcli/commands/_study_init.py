@@ -30,6 +30,7 @@ from ._options import (
     complete_model,
     disk,
     show_plan,
+    told,
     with_settings,
 )
 from ._study_documents import documents
@@ -254,7 +255,7 @@ USES = {
 def _report(record: runs.Record, file: Path, plan: dict[str, Any], work: Work, as_json: bool) -> None:
     metrics = record.manifest["metrics"]
     end = verdict.studied(metrics, shlex.join(["past", "study", "run", str(file)]))
-    document = {"run": record.id, "file": str(file), **metrics, "plan": plan, **vars(end)}
+    document = {"run": record.id, "file": str(file), **metrics, "plan": plan, **told(end)}
 
     def human() -> None:
         rows = [

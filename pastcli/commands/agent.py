@@ -31,6 +31,7 @@ from ._options import (
     disk,
     finished_before,
     show_plan,
+    told,
     with_settings,
 )
 from ._skills import Scale, Skills, Vectors, add_inputs, adding, check_vectors, listed, named, skills
@@ -266,7 +267,6 @@ def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> No
     import json
 
     summary = json.loads(record.made("summary").read_text(encoding="utf-8"))
-    outputs = record.outputs()
 
     def human() -> None:
         from ..agent.show import show_episodes
@@ -276,8 +276,8 @@ def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> No
         _table(summary, f"run {record.id}: transcript, summary and ToolEval answers in {record.path}")
 
     end = verdict.attempted(summary, record.id)
-    document = {"run": record.id, "outputs": outputs, "seconds": record.manifest["seconds"], **summary, **vars(end)}
-    output.emit(document, as_json, human)
+    made = {"run": record.id, "outputs": record.outputs(), "seconds": record.manifest["seconds"]}
+    output.emit({**made, **summary, **told(end)}, as_json, human)
     close(end, as_json)
 
 

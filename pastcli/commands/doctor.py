@@ -19,7 +19,7 @@ import typer
 from .. import models, narration, output, registry, runs
 from ..environment import cores
 from ..errors import PastError
-from ._options import Json, close
+from ._options import Json, close, told
 from ._packages import Finding, broken_imports, extras, packages
 
 EXAMPLE = "Example: `past doctor --json`"
@@ -50,7 +50,7 @@ def command(
     failed = [finding.check for finding in found if finding.state == "fail"]
     warned = sum(finding.state == "warn" for finding in found)
     end = None if failed else narration.examined(warned)
-    document = {"ok": not failed, "findings": [asdict(finding) for finding in found]} | (vars(end) if end else {})
+    document = {"ok": not failed, "findings": [asdict(finding) for finding in found]} | told(end)
     output.emit(document, as_json, lambda: None)
     if failed:
         raise PastError(

@@ -27,6 +27,7 @@ from ._options import (
     finished_before,
     is_finite,
     show_plan,
+    told,
     with_settings,
 )
 from ._precision import loader
@@ -148,7 +149,7 @@ def _report(record: runs.Record, results: dict[str, Any], config: EvalConfig, as
     from ._eval_show import show
 
     end = verdict.evaluated(results, record.id)
-    document = {"run": record.id, "outputs": record.outputs(), **results, **vars(end)}
+    document = {"run": record.id, "outputs": record.outputs(), **results, **told(end)}
     output.emit(document, as_json, lambda: show(results, config.confidence))
     close(end, as_json)
 

@@ -25,6 +25,7 @@ from ._options import (
     complete_model,
     finished_before,
     show_plan,
+    told,
     with_settings,
 )
 from ._writing import make, writer
@@ -171,7 +172,7 @@ def _print_prompts(folder: Path, as_json: bool) -> None:
 def _show(record: runs.Record, as_json: bool) -> None:
     metrics = record.manifest["metrics"]
     end = narration.closing(record.manifest)
-    document = {"run": record.id, "outputs": record.outputs(), "metrics": metrics, **(vars(end) if end else {})}
+    document = {"run": record.id, "outputs": record.outputs(), "metrics": metrics, **told(end)}
 
     def human() -> None:
         rows = [

@@ -24,6 +24,7 @@ from ._options import (
     close,
     disk,
     show_plan,
+    told,
     with_settings,
 )
 
@@ -142,7 +143,7 @@ def _ingest_documents(
 def _report(record: runs.Record, found: Collection, as_json: bool) -> None:
     outputs, files = record.outputs(), [vars(file) for file in found.files]
     end = narration.closing(record.manifest)
-    document = {"run": record.id, "outputs": outputs, "metrics": found.counts(), "files": files, **vars(end)}
+    document = {"run": record.id, "outputs": outputs, "metrics": found.counts(), "files": files, **told(end)}
     output.emit(document, as_json, lambda: _show(found, f"corpus {outputs['corpus']}"))
     close(end, as_json)
 

@@ -9,7 +9,7 @@ import typer
 
 from .. import lookups, output, runs, verdict
 from . import _lineage, _skill_list
-from ._options import Json, close
+from ._options import Json, close, told
 
 if TYPE_CHECKING:
     from ..vectors.files.skill import Skill
@@ -57,7 +57,7 @@ def command(
         for name, part in skill.parts.items()
     ]
     end = verdict.inspected(document)
-    whole = {**document, "tensors": listed, **vars(end)}
+    whole = {**document, "tensors": listed, **told(end)}
     output.emit(whole, as_json, lambda: _show(document, listed if tensors else []))
     close(end, as_json)
 

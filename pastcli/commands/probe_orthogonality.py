@@ -29,6 +29,7 @@ from ._options import (
     disk,
     finished_before,
     show_plan,
+    told,
     with_settings,
 )
 from ._weights import weights_progress
@@ -118,7 +119,7 @@ def command(
 
 def _report(record: runs.Record, measured: Probe, document: dict[str, Any], as_json: bool) -> None:
     places, end = record.outputs(), _closing(record, document)
-    whole = {"run": record.id, "outputs": places, **document, **vars(end)}
+    whole = {"run": record.id, "outputs": places, **document, **told(end)}
     output.emit(whole, as_json, lambda: _show(measured, places))
     close(end, as_json)
 
@@ -152,7 +153,7 @@ def _show_again(record: runs.Record, as_json: bool) -> None:
     for warning in document.get("warnings", []):
         output.warn(warning)
     end = _closing(record, document)
-    whole = {"run": record.id, "outputs": places, **document, **vars(end)}
+    whole = {"run": record.id, "outputs": places, **document, **told(end)}
     output.emit(whole, as_json, lambda: output.pairs({"run": record.id, **places}))
     close(end, as_json)
 

@@ -14,7 +14,7 @@ from ..environment import undry_command
 from ..errors import UsageError
 from . import _runs_compare, _runs_diff, _runs_report, _runs_rm, _runs_watch
 from ._ends import end_of
-from ._options import DryRun, Json, close, complete_run
+from ._options import DryRun, Json, close, complete_run, told
 
 app = typer.Typer(
     no_args_is_help=True, help="List, show and trace the runs of a workspace; clear unfinished ones away."
@@ -43,8 +43,8 @@ def list_runs(
 ) -> None:
     """Every run, newest last, unfinished ones included."""
     found = sorted(_all(), key=lambda record: str(record.manifest.get("started", "")))
-    found = [record for record in found if not stage or record.stage == stage][-limit:]
-    rows = [_summary(record) for record in found]
+    found = [record for record in found if not stage or record.stage == stage]
+    rows = [_summary(record) for record in found[-limit:]]
 
     def human() -> None:
         if not rows:
@@ -58,7 +58,7 @@ def list_runs(
         output.table("", columns, cells)
 
     output.emit(rows, as_json, human)
-    close(lookups.listed(rows, str(runs.runs_dir())), as_json)
+    close(lookups.listed(rows, str(runs.runs_dir()), len(found), stage), as_json)
 
 
 @app.command(epilog="Example: `past runs show sft-2026` or `past runs show @rl`")
@@ -66,7 +66,7 @@ def show(run: RunName, as_json: Json = False) -> None:
     """One run in full: settings, inputs and outputs with their hashes, measurements, versions."""
     record = runs.find_begun(run)
     end = end_of(record)
-    document = {**record.whole(), "status": status_of(record), "path": str(record.path), **vars(end)}
+    document: dict[str, Any] = {**record.whole(), "status": status_of(record), "path": str(record.path), **told(end)}
 
     def human() -> None:
         top = {key: document.get(key) for key in ("id", "path", "status", "started", "seconds")}
@@ -96,7 +96,7 @@ def lineage(run: RunName = "", as_json: Json = False) -> None:
     record = runs.find_begun(run) if run else list(known.values())[-1]
     tree = ancestry(record.id, {**known, record.id: record}, ())
     end = lookups.traced(tree)
-    output.emit({**tree, **vars(end)}, as_json, lambda: _show_tree(tree))
+    output.emit({**tree, **told(end)}, as_json, lambda: _show_tree(tree))
     close(end, as_json)
 
 
@@ -141,7 +141,7 @@ def clean(
         output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
 
     end = lookups.removed(rows, dry_run, undry_command())
-    output.emit({"removed": [] if dry_run else rows, "found": rows, **vars(end)}, as_json, human)
+    output.emit({"removed": [] if dry_run else rows, "found": rows, **told(end)}, as_json, human)
     close(end, as_json)
 
 

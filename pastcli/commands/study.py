@@ -16,7 +16,7 @@ from ..environment import undry_command
 from ..errors import UsageError
 from ..words import counted
 from . import _study_init
-from ._options import DryRun, Json, close
+from ._options import DryRun, Json, close, told
 
 if TYPE_CHECKING:
     from ..study.node import Given
@@ -79,12 +79,12 @@ def run(
         raise UsageError(f"the study has no seed {unknown.pop()}", f"its seeds: {', '.join(map(str, study.seeds))}")
     if dry_run:
         planned, dry = plan(study, runs.workspace(), seed or (), jobs, _check, anew), lookups.dry(undry_command())
-        output.emit({**planned, **vars(dry)}, as_json)
+        output.emit({**planned, **told(dry)}, as_json)
         close(dry, as_json)
         return
     document = run(study, runs.workspace(), folder, jobs, collect, lean, seed or (), _check, anew)
     end = verdict.experimented(document, shlex.quote(str(file)), **_commands_for(folder))
-    shown = {**document["summary"], **(vars(end) if end else {})}
+    shown = {**document["summary"], **told(end)}
     output.emit(shown, as_json, lambda: print((folder / "table.md").read_text(encoding="utf-8")))
     close(end, as_json)
 

@@ -99,7 +99,7 @@ def from_table(stage: str, table: Mapping[str, Any], where: str) -> Any:
 def find_file() -> Path | None:
     """The past.toml of the workspace or of the nearest folder above it; None if there is none."""
     start = Path(os.environ.get("PAST_WORKSPACE") or ".")
-    if (start / "past.toml").exists():
+    if os.path.lexists(start / "past.toml"):
         return start / "past.toml"
     for folder in start.absolute().parents:
         if (folder / "past.toml").is_file():
@@ -112,6 +112,8 @@ def load_file(path: Path) -> dict[str, dict[str, Any]]:
     import tomli
 
     if not path.exists():
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link that leads nowhere", "mend it or remove it: no setting was read")
         raise UsageError(f"no configuration file {path}", "check the path after --config")
     try:
         tables = tomli.loads(regular(path).read_text(encoding="utf-8"))
@@ -143,11 +145,11 @@ def check_environment(stage: str) -> None:
             or variable.startswith(OTHER_PREFIXES)
         ):
             continue
-        message = f"unknown setting in the environment: {variable}"
-        if variable.startswith(prefix):
-            raise UsageError(message, nearest(variable.removeprefix(prefix).lower(), own))
-        of_a_stage = variable.split("_")[1].lower() in STAGES
-        close = difflib.get_close_matches(variable, known, n=1, cutoff=0.8)
+        message, spelt = f"unknown setting in the environment: {variable}", variable.upper()
+        if spelt.startswith(prefix):
+            raise UsageError(message, nearest(spelt.removeprefix(prefix).lower(), own))
+        of_a_stage = spelt.split("_")[1].lower() in STAGES
+        close = difflib.get_close_matches(spelt, [*known, *OTHER_VARIABLES], n=1, cutoff=0.8)
         if close and not of_a_stage:  # else another stage's affair, or a variable that only begins like ours
             raise UsageError(message, f"did you mean {close[0]}?")
 

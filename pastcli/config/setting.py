@@ -46,7 +46,7 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text", list: "a list"}
+KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text", list: "a list of texts"}
 
 
 def finite(text: Any) -> float:
@@ -90,7 +90,11 @@ def _coerce(value: Any, wanted: Any, where: str, hint: str) -> Any:
         wanted = next(arg for arg in typing.get_args(wanted) if arg is not type(None))
     try:
         if wanted is list:
-            return list(value) if isinstance(value, (list, tuple)) else [v for v in str(value).split(",") if v]
+            if not isinstance(value, (list, tuple)):
+                return [v for v in str(value).split(",") if v]
+            if not all(isinstance(item, str) for item in value):
+                raise ValueError
+            return list(value)
         if wanted is bool:
             return value if isinstance(value, bool) else TRUTHS[str(value).lower()]
         if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):

@@ -39,6 +39,8 @@ def test_another_file_may_be_named(workspace):
         ("[sft]\nrank = 1.5\n", "must be a whole number", None),
         ("[sft]\nbase = 1\n", "must be text", None),
         ("[sft\n", "cannot be read", None),
+        ("[sft]\nmix = [1]\n", "mix in .sft. of past.toml must be a list of texts", None),
+        ("[sft]\nmix = [['qa']]\n", "must be a list of texts", None),
         ("[extract]\nallow_lossy = 'maybe'\n", "must be true or false", None),
     ],
 )
@@ -68,6 +70,28 @@ def test_a_misspelt_stage_in_a_variable_is_an_error_too(workspace, monkeypatch):
     with pytest.raises(UsageError, match="PAST_STF_EPOCHS") as error:
         config.resolve("sft", {})
     assert error.value.hint == "did you mean PAST_SFT_EPOCHS?"
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("PAST_WORKSPCE", "did you mean PAST_WORKSPACE?"),
+        ("PAST_DEBG", "did you mean PAST_DEBUG?"),
+        ("PAST_sft_epochs", "did you mean epochs?"),
+    ],
+)
+def test_a_variable_that_is_read_under_another_spelling_alone_is_told_of(past, workspace, variable, hint):
+    (workspace / "docs.txt").write_text("Ada wrote the first program in 1843.")
+    done = past("sft", "docs.txt", "--dry-run", env={variable: "3"}, code=2)
+    assert variable in done.stderr and hint in done.stderr
+
+
+@pytest.mark.parametrize("target", ["nowhere.toml", "past.toml"])
+def test_a_settings_file_that_is_a_link_to_nothing_is_not_passed_over(past, workspace, target):
+    (workspace / "docs.txt").write_text("Ada wrote the first program in 1843.")
+    (workspace / "past.toml").symlink_to(target)
+    done = past("ingest", "docs.txt", "--dry-run", code=2)
+    assert "past.toml is a link that leads nowhere" in done.stderr
 
 
 def test_variables_that_only_begin_like_ours_are_left_alone(workspace, monkeypatch):

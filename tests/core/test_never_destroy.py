@@ -404,3 +404,19 @@ def test_a_dry_run_after_a_kill_at_publishing_changes_nothing_and_judges_as_if_i
 def test_a_dry_run_makes_no_folder_for_its_output(past, workspace, docs):
     past("ingest", "docs", "-o", "deep/er/c.jsonl", "--dry-run")
     assert sorted(path.name for path in workspace.iterdir()) == ["docs"]
+
+
+def test_a_dry_run_makes_no_folder_for_a_workspace_that_is_not_there(past, workspace, docs):
+    done = past("-C", "not/there", "ingest", "docs", "--dry-run")
+    assert "nothing changed" in done.stderr
+    assert sorted(path.name for path in workspace.iterdir()) == ["docs"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["ingest docs -o NAME", "ingest docs -o NAME --dry-run", "ingest NAME", "-C NAME ingest docs", "inspect NAME"],
+)
+def test_a_name_longer_than_files_can_have_is_a_word_typed_wrong(past, workspace, docs, words):
+    done = past(*words.replace("NAME", "n" * 300).split(), code=2)
+    assert done.stderr.startswith("error: ") and "--debug" not in done.stderr
+    assert sorted(path.name for path in workspace.iterdir()) in (["docs"], ["docs", "runs"])

@@ -169,7 +169,9 @@ def test_huge_texts_and_many_queries_are_bounded_and_said_so(agent_runs, past_js
 
 def test_only_a_report_is_replaced(agent_runs, past, past_json):
     past_json("runs", "report", agent_runs[0])
-    assert "--force" in past("runs", "report", agent_runs[0], code=2).stderr
+    assert "--force" in past("runs", "report", agent_runs[0], "-o", "report.html", code=2).stderr
+    assert past_json("runs", "report", agent_runs[1])["report"].endswith("/report-2.html")
+    assert agent_runs[0] in Path("report.html").read_text() and agent_runs[1] in Path("report-2.html").read_text()
     past("runs", "report", agent_runs[1], "--force")
     assert agent_runs[1] in Path("report.html").read_text()
     Path("mine.html").write_text("<p>mine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 
 import agent_tools
@@ -154,3 +155,57 @@ def test_an_unfinished_run_is_shown_with_the_command_that_goes_on_with_it(begin,
     document = past_json("runs", "show", "cut")
     assert document["status"] == "killed" and document["next"] == "past ingest docs --name cut --resume"
     assert "1 of them unfinished" in past("runs", "list").stderr
+
+
+def typed(folder, command, past, **options):
+    """A suggested command, typed as it stands by a shell that is in `folder`."""
+    words = shlex.split(command)
+    assert words[0] == "past", command
+    return past(*words[1:], cwd=folder, **options)
+
+
+@pytest.mark.parametrize("flag", [["-C", "my work"], ["--workspace=my work"], ["-Cmy work"]])
+def test_what_is_suggested_is_meant_for_the_workspace_that_was_named(past, past_json, made, workspace, flag):
+    shutil.copytree(made, workspace / "my work")
+    for words in (["list"], ["show", "good"], ["lineage", "good"], ["diff", "good", "bad"], ["compare", "good", "bad"]):
+        after = past_json(*flag, "runs", *words)["next"] if words != ["list"] else ""
+        shown = past(*flag, "runs", *words).stderr.rstrip().splitlines()[-1].removeprefix("next: ")
+        assert after in ("", shown) and shlex.split(shown)[:3] == ["past", "-C", "my work"], shown
+        typed(workspace, shown, past)
+        typed(workspace, shown, past)
+    shown = past(*flag, "runs", "rm", "bad", "--dry-run").stderr.splitlines()[-1].removeprefix("next: ")
+    assert shown.count("my work") == 1
+    typed(workspace, shown, past)
+    assert not (workspace / "my work" / "runs" / "bad").exists()
+
+
+def test_a_workspace_named_by_the_environment_is_not_named_again(past, made, workspace):
+    done = past("runs", "list", env={"PAST_WORKSPACE": str(made)})
+    assert done.stderr.endswith("next: past runs show bad\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "after"),
+    [
+        ("--stage sft", "no runs of the stage sft in", "past runs list"),
+        ("--stage ingest", "1 run", "past runs show corpus"),
+        ("-n 1", "1 run, the newest of 4", "past runs show bad"),
+        ("-n 1 --stage eval", "1 run, the newest of 3", "past runs show bad"),
+        ("-n 9", "4 runs", "past runs show bad"),
+    ],
+)
+def test_a_list_that_leaves_runs_out_says_so(past, evaluated, words, told, after):
+    lines = past("runs", "list", *words.split()).stderr.splitlines()
+    assert lines[-1] == f"next: {after}" and lines[-2].startswith(told)
+    assert told.startswith("no ") or lines[-2] == told
+
+
+def test_what_is_added_to_a_command_stands_before_its_bare_dashes(past, begin, workspace):
+    (workspace / "-a.txt").write_text("Ada wrote the first program in 1843.\n")
+    done = past("ingest", "--dry-run", "--", "-a.txt")
+    assert done.stderr.endswith("next: past ingest -- -a.txt\n")
+    with begin("ingest", "--name", "cut", "--", "-a.txt", env={"DYING": "pastcli.ingest:write_corpus 1"}) as command:
+        command.wait()
+    shown = past("runs", "show", "cut").stderr.splitlines()[-1].removeprefix("next: ")
+    assert shown == "past ingest --name cut --resume -- -a.txt"
+    assert "1 passage" in typed(workspace, shown, past).stderr
