@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from . import qa
 from .api import ChatModel, Completion, Message, Sampling, TokenModel
+from .errors import ContextOverflow
 
 CHUNK = 8
 """Tokens asked for at a time, where the text is to appear while it is made. What was evaluated before is reused."""
@@ -26,15 +27,20 @@ class Conversation:
     said: list[Message] = field(default_factory=list)
 
     def ask(self, question: str) -> Iterator[str]:
-        """The answer, piece by piece; afterwards it is part of the conversation."""
+        """The answer, piece by piece; afterwards it is part of the conversation. Raises `ContextOverflow` for what the model has no room
+        to answer, and forgets it again."""
         prompt = qa.prompt_for(question)
         if self.form == "chat":
             self.said.append(Message("user", question))
             prompt = self.model.render(self.said)
         pieces = []
-        for piece in self._pieces(prompt):
-            pieces.append(piece)
-            yield piece
+        try:
+            for piece in self._pieces(prompt):
+                pieces.append(piece)
+                yield piece
+        except ContextOverflow:
+            del self.said[-1:]
+            raise
         if self.form == "chat":
             self.said.append(Message("assistant", "".join(pieces)))
 
@@ -55,6 +61,12 @@ class Conversation:
             yield self.model.complete([prompt], sampling)[0].text
             return
         ids, left, chunk = self.model.encode(prompt, special=True), sampling.max_tokens, 0
+        if len(ids) >= self.model.context:
+            said = "with what was said before, " if len(self.said) > 1 else ""
+            raise ContextOverflow(
+                f"{said}a prompt of {len(ids)} tokens does not fit the model's {self.model.context}",
+                "ask something shorter",
+            )
         made = list[int]()
         while left > 0 and len(ids) + len(made) < self.model.context:
             # Each chunk continues the one before with a seed of its own, so that sampling does not repeat itself.

@@ -119,8 +119,12 @@ def made_by(found: models.ModelRef, role: str, never: str) -> models.ModelRef:
 
 
 def skill(name: str) -> Path:
-    """A skill file by path, or the newest skill of that file name a run of the workspace made."""
+    """A skill file by path, the newest skill of that file name a run of the workspace made, or that of a run: its id or @STAGE."""
     path = Path(name)
+    if name.startswith("@") and not path.exists():
+        found = _skill_of(record := runs.find(name))
+        output.note(f"vector: {found} (run {record.id})")
+        return found
     if path.is_file():
         return path
     if path.is_dir() and (path / "manifest.json").is_file():

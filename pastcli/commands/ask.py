@@ -15,7 +15,7 @@ from .. import models, output, registry, runs
 from ..api import Sampling
 from ..config import AskConfig
 from ..conversation import Conversation
-from ..errors import UsageError
+from ..errors import ContextOverflow, UsageError
 from . import _lineage
 from ._adapter_base import AdapterBase, as_typed, standing_in_as
 from ._options import Json, complete_model, with_settings
@@ -52,7 +52,7 @@ def command(
     asked = _asked([_lineage.newest_model().name if model is None else model, *(compare or [])], vector, config.scale)
     with ExitStack() as stack:
         talks = {label: _open(label, name, config, added, stack) for label, (name, added) in asked.items()}
-        answers = [_answer(line, talks, as_json) for line in _questions(question, as_json)]
+        answers = [_answer(line, talks, question is not None, as_json) for line in _questions(question, as_json)]
     output.emit(answers[0] if question is not None else answers, as_json, lambda: None)
 
 
@@ -133,19 +133,27 @@ def _injected(path: Path, vectors: Skills, config: AskConfig, folder: Path) -> P
     return out
 
 
-def _answer(question: str, talks: dict[str, Conversation], as_json: bool) -> dict[str, Any]:
-    """Ask every model; the text appears as it is made, unless JSON is wanted."""
-    answers = {}
+def _answer(question: str, talks: dict[str, Conversation], alone: bool, as_json: bool) -> dict[str, Any]:
+    """Ask every model; the text appears as it is made, unless JSON is wanted. What does not fit one of them is said, and asked of the
+    others; raises `ContextOverflow` if it is the only one."""
+    answers: dict[str, str | None] = {}
     for name, talk in talks.items():
         if not as_json and len(talks) > 1:
             output.line(f"{name}:", "bold")
         pieces = []
-        for piece in talk.ask(question):
-            pieces.append(piece)
-            if not as_json:
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+        try:
+            for piece in talk.ask(question):
+                pieces.append(piece)
+                if not as_json:
+                    sys.stdout.write(piece)
+                    sys.stdout.flush()
+        except ContextOverflow as error:
+            if alone and len(talks) == 1:
+                raise
+            output.warn(f"{name}: {error.message}", error.hint)
+            answers[name] = None
+        else:
+            answers[name] = "".join(pieces)
         if not as_json:
             sys.stdout.write("\n")
-        answers[name] = "".join(pieces)
     return {"question": question, "answers": answers}

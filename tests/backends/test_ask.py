@@ -11,6 +11,7 @@ import pytest
 
 from pastcli.api import Completion, Sampling
 from pastcli.conversation import Conversation
+from pastcli.errors import ContextOverflow
 
 
 class Tokens:
@@ -102,6 +103,14 @@ def test_a_conversation_keeps_what_was_said():
     assert talk.model.prompts[1] == "<user>One?<assistant>Yes.<user>Two?<assistant>"
 
 
+@pytest.mark.parametrize("form", ["chat", "qa"])
+def test_what_a_model_has_no_room_to_answer_is_said_and_forgotten(form):
+    talk = Conversation(Tokens("Yes."), form, Sampling(256))
+    with pytest.raises(ContextOverflow, match="does not fit the model's 10000"):
+        list(talk.ask("x" * 10_000))
+    assert "".join(talk.ask("Two?")) == "Yes." and "xx" not in talk.model.prompts[-1]
+
+
 @pytest.fixture
 def script(workspace):
     (workspace / "one.json").write_text(json.dumps(["Ann"]))
@@ -139,6 +148,22 @@ def test_a_real_model_is_asked_and_a_skill_changes_what_computes(make_tiny, work
     plain, other = past_json(*words, "--compare", rl)["answers"].values()
     with_skill = past_json(*words, "--vector", "skill.safetensors")["answers"][f"{base} + skill.safetensors"]
     assert with_skill == other != plain
+    assert past_json(*words, "--vector", "@extract")["answers"][f"{base} + @extract"] == other
+    assert "no run '@distill'" in past(*words, "--vector", "@distill", code=2).stderr
+
+
+def test_a_question_longer_than_the_model_is_no_empty_answer(make_tiny, workspace, past, past_json):
+    """It was answered with an empty line and exit code 0, as if the model had nothing to say."""
+    short, long = make_tiny(workspace / "short"), make_tiny(workspace / "long", max_position_embeddings=4096)
+    words = ["ask", "Which river? " * 100, "--prompt", "qa", "--max-new-tokens", 4, "--temperature", 1]
+    done = past(*words, "--model", short, code=1)
+    assert "does not fit the model's 256" in done.stderr and "ask something shorter" in done.stderr and not done.stdout
+    assert past_json(*words, "--model", short, code=1)["exit_code"] == 1
+    answers = past_json(*words, "--model", short, "--compare", long)["answers"]
+    assert answers[str(short)] is None and answers[str(long)]
+    piped = [sys.executable, "-m", "pastcli", "ask", "--prompt", "qa", "--model", str(short), "--temperature", "1"]
+    done = subprocess.run(piped, input=f"{words[1]}\nWhich?\n", capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0 and "does not fit" in done.stderr and done.stdout[0] == "\n" and done.stdout.strip()
 
 
 def test_a_model_with_a_skill_and_the_same_without_are_two(make_tiny, workspace, past_json, past):
