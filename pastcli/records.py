@@ -53,6 +53,12 @@ class Record:
         return self.manifest["id"]
 
     @property
+    def typed_in(self) -> Path:
+        """The folder in which its command was typed; the current one for a run of before that was noted."""
+        kept = self.manifest.get("cwd")
+        return located(kept, self.path) if kept else Path.cwd()
+
+    @property
     def stage(self) -> str:
         return self.manifest["stage"]
 

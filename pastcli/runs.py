@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypedDict
 
 from . import config as configs
@@ -24,7 +25,7 @@ from .environment import machine, same_command, versions
 from .errors import Interrupted, PastError
 from .files import fingerprint, is_locked, locked, remove, size_of, writable, write_json
 from .publish import killed_at_publishing, recover
-from .records import WHOLE, Record, find, find_begun, newest, owner_of, read, records, runs_dir, workspace
+from .records import WHOLE, Record, find, find_begun, newest, owner_of, read, records, runs_dir, stored, workspace
 from .run import Run
 from .unfinished import discard, fresh_folder, rehearsal_folder, remove_finished, take_up, unfinished
 
@@ -198,7 +199,9 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: 
         for torn in run.dir.rglob(".*.writing"):
             remove(torn)
         again = run.manifest.get("resumed", 0) + 1
-        run.manifest.update(status="running", resumed=again, argv=sys.argv, outputs={}, stale=[])
+        run.manifest.update(
+            status="running", resumed=again, argv=sys.argv, cwd=stored(Path.cwd(), run.final), outputs={}, stale=[]
+        )
         _begin(run, stage, config)
         yield run
 
@@ -211,6 +214,7 @@ def _manifest(name: str, stage: str, config: Any, key: str, force: bool, started
         "status": "running",
         "key": key,
         "argv": sys.argv,
+        "cwd": stored(Path.cwd(), runs_dir() / name),
         "config": configs.to_dict(config),
         "seed": getattr(config, "seed", None),
         "versions": versions(),

@@ -137,7 +137,12 @@ def paired_interval(
     groups: Sequence[Hashable] | None = None,
 ) -> Estimate:
     """Mean of a - b over the same questions, with its interval: `mean_interval` of the differences."""
-    return mean_interval(_differences(a, b), confidence, resamples, seed, groups)
+    found = mean_interval(_differences(a, b), confidence, resamples, seed, groups)
+    if found.low is None or found.high is None or not all(0 <= score <= 1 for score in (*a, *b)):
+        return found
+    return Estimate(
+        found.mean, max(found.low, -1.0), min(found.high, 1.0)
+    )  # Student's knows no bounds; two shares differ by 1 at most
 
 
 def sign_flip(

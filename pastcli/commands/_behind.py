@@ -14,7 +14,8 @@ from ._lineage import ancestors
 def behind(record: runs.Record) -> Behind:
     """The lessons, queries and SFT run that are nearest behind a run, itself included."""
     line = [record, *ancestors(record)]
-    sft = next((tuple(one.manifest.get("argv", ())) for one in line if one.stage == "sft"), ())
+    begun = next((one for one in line if one.stage == "sft"), None)
+    sft = tuple(begun.manifest.get("argv", ())) if begun and begun.typed_in == Path.cwd() else ()
     for one in line:
         if one.stage == "ingest" and one.input("tools"):
             read = {Path(file) for file in _documents(_reader(record))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,21 @@ from ._options import skill_elsewhere
 
 
 def end_of(record: runs.Record) -> Closing:
-    """What a finished run came to and what is next; of one that is unfinished, how it goes on."""
-    status = status_of(record)
-    words = record.manifest.get("argv", [""])[1:]
-    return lookups.shown(status, words, record.id, _own(record) if status == "complete" else None)
+    """What a finished run came to and what is next; of one that is unfinished, how it goes on.
+
+    A command made of the run's own line is led by `cd` where that was typed in another folder, beside other files.
+    """
+    status, argv = status_of(record), record.manifest.get("argv", [""])
+    own = _own(record) if status == "complete" else None
+    end = lookups.shown(status, argv[1:], record.id, own)
+    if record.typed_in == Path.cwd() or status == "running":
+        return end
+    wordless = _own(runs.Record(record.path, {**record.manifest, "argv": []})) if own else None
+    if own is not None and wordless is not None and wordless.next == end.next:
+        return end
+    return Closing(
+        end.judgement, f"cd {shlex.quote(os.path.relpath(record.typed_in))} && {end.next}" if end.next else ""
+    )
 
 
 def _own(record: runs.Record) -> Closing | None:

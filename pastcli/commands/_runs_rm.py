@@ -21,6 +21,10 @@ def command(names: Names, dry_run: DryRun = False, force: Force = False, as_json
 
     A run that others were made from is kept unless these go too, or --force says that their lineage may end there.
     """
+    unfinished = {record.id for record in runs.records(partial=True)} - {record.id for record in runs.records()}
+    for name in names:
+        if name in unfinished:
+            raise UsageError(f"{name} is unfinished", f"`past runs clean {name}` removes it")
     chosen = {record.id: record for record in map(runs.find, names)}
     held = {
         parent: record.id

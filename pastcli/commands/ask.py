@@ -49,6 +49,8 @@ def command(
     Models that were trained here are asked as they learnt it (Question: ... Answer:), others through their chat template;
     --prompt says otherwise. With --vector a skill is added first; the model's own files stay as they are.
     """
+    if config.scale != 1.0 and not vector:
+        raise UsageError("--scale without --vector has nothing to act on", "name the skill: --vector FILE")
     asked = _asked([_lineage.newest_model().name if model is None else model, *(compare or [])], vector, config.scale)
     with ExitStack() as stack:
         talks = {label: _open(label, name, config, added, stack) for label, (name, added) in asked.items()}

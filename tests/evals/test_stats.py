@@ -211,3 +211,9 @@ def test_t_of_seeds_and_the_smallest_effect_seen():
 def test_one_document_has_a_mean_and_no_interval():
     assert stats.mean_interval([1.0, 0.0], groups=["a", "a"]) == (0.5, None, None)
     assert stats.clustered_t([1.0, 2.0, 3.0]) == pytest.approx(stats.t_interval([1, 2, 3]))
+
+
+def test_two_shares_differ_by_one_at_most_however_few_they_are():
+    found = stats.paired_interval([1.0, 0.0, 0.0], [0.0, 1.0, 1.0])
+    assert (found.low, found.high) == (-1.0, 1.0)
+    assert stats.paired_interval([10.0, 0.0, 0.0], [0.0, 1.0, 1.0]).high > 1

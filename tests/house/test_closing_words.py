@@ -209,3 +209,39 @@ def test_what_is_added_to_a_command_stands_before_its_bare_dashes(past, begin, w
     shown = past("runs", "show", "cut").stderr.splitlines()[-1].removeprefix("next: ")
     assert shown == "past ingest --name cut --resume -- -a.txt"
     assert "1 passage" in typed(workspace, shown, past).stderr
+
+
+def test_a_command_seen_from_another_folder_leads_to_the_files_that_it_was_typed_beside(
+    begin, past, past_json, workspace
+):
+    """`past -C ws runs show` suggested `past ingest docs --resume`, which meant the docs of wherever it was typed."""
+    (workspace / "ws").mkdir()
+    (workspace / "docs").mkdir()
+    (workspace / "docs" / "a.txt").write_text("Ada wrote the first program in 1843.\n")
+    words = ("-C", "ws", "ingest", "docs", "-o", "made.jsonl", "--name", "cut")
+    with begin(*words, env={"DYING": "pastcli.ingest:write_corpus 1"}) as command:
+        command.wait()
+    elsewhere = workspace / "else" / "where"
+    elsewhere.mkdir(parents=True)
+    shown = past_json("-C", "../../ws", "runs", "show", "cut", cwd=elsewhere)["next"]
+    there, command = shown.split(" && ")
+    assert there == "cd ../.." and command == "past -C ws ingest docs -o made.jsonl --name cut --resume"
+    assert "going on" in typed(workspace, command, past).stderr or (workspace / "made.jsonl").is_file()
+    assert past_json("-C", "../../ws", "runs", "show", "cut", cwd=elsewhere)["next"] == "past -C ../../ws sft"
+
+
+def test_an_unfinished_run_is_cleaned_away_not_removed(begin, past, evaluated):
+    with begin("ingest", "docs", "--name", "cut", env={"DYING": "pastcli.ingest:write_corpus 1"}) as command:
+        command.wait()
+    told = past("runs", "rm", "cut", code=2).stderr
+    assert "cut is unfinished" in told and "past runs clean cut" in told
+    past("runs", "clean", "cut")
+
+
+def test_what_has_nothing_to_act_on_or_is_another_kind_of_file_is_said_so(past, evaluated):
+    assert (
+        "--scale without --vector"
+        in past("ask", "Who?", "--model", "good.json", "--backend", "echo", "--scale", 2, code=2).stderr
+    )
+    told = past("inspect", "q.jsonl", code=3).stderr
+    assert "q.jsonl is no safetensors file" in told and "bytes" not in told

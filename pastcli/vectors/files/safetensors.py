@@ -73,6 +73,8 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
             raise MismatchError(f"{path} is truncated: {size} bytes cannot hold a safetensors header", AGAIN)
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > min(MAX_HEADER, size - 8):
+            if path.suffix != ".safetensors":
+                raise MismatchError(f"{path} is no safetensors file")
             raise MismatchError(
                 f"{path} is not a whole safetensors file: its header claims {length} bytes of {size - 8}", AGAIN
             )
