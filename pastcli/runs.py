@@ -166,9 +166,11 @@ def finished(
     recover()
     extra = {**(extra or {}), **({"also": _settings(also)} if also else {})}
     key = _key(stage, config, extra)
-    if any(record.manifest.get("key") == key for record in records(partial=True)):
+    done = next((r for r in reversed(records()) if r.manifest.get("key") == key and r.intact()), None)
+    begun = [record for record in records(partial=True) if record.manifest.get("key") == key]
+    if done is not None and any(record.manifest["started"] > done.manifest["started"] for record in begun):
         return None  # the same work was begun once more, and that is what is to be resumed
-    return next((r for r in reversed(records()) if r.manifest.get("key") == key and r.intact()), None)
+    return done
 
 
 @contextlib.contextmanager

@@ -520,3 +520,16 @@ def test_a_manifest_of_another_shape_is_a_broken_one(workspace, past, broken):
             told.stderr
         )
         assert "hint:" in told.stderr
+
+
+def test_work_that_was_finished_after_a_killed_try_of_it_is_not_resumed(begin, past, workspace):
+    """The killed one was taken up, and then refused: the output of the whole one was in its way."""
+    (workspace / "a.txt").write_text("Ada wrote the first program in 1843.\n")
+    words = ("ingest", "a.txt", "-o", "made.jsonl")
+    with begin(*words, env={"DYING": "pastcli.ingest:write_corpus 1"}) as command:
+        command.wait()
+    past(*words)
+    assert "already finished: ingest-" in past(*words, "--resume").stderr
+    with begin(*words, "--force", env={"DYING": "pastcli.ingest:write_corpus 1"}) as command:
+        command.wait()
+    assert "resuming ingest-" in past(*words, "--resume", "--force").stderr, "begun once more since"
