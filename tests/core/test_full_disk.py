@@ -157,3 +157,14 @@ def test_a_study(past, workspace, docs, tiny_model, tiny_disk):
     nothing_left(disk)
     more(disk, 100_000)
     assert json.loads(past(*words, "--json").stdout)["documents"] == 60
+
+
+def test_what_lies_where_nothing_can_be_written_is_looked_at_and_not_removed(past, docs, tiny_disk):
+    disk = tiny_disk(4000)
+    past("-C", disk, "ingest", docs / "m1.txt", "--name", "one")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for words in (("runs", "list"), ("runs", "show", "one"), ("runs", "clean"), ("inspect",)):
+        past("-C", disk, *words)
+    for words in (("runs", "rm", "one"), ("ingest", docs / "m2.txt"), ("runs", "report", "one", "-o", disk / "r.html")):
+        told = past("-C", disk, *words, code=2).stderr
+        assert f"cannot write in {disk}" in told and "choose another place" in told, told
