@@ -58,8 +58,26 @@ def turn(arguments):
     ("arguments", "fine"),
     [
         ({"items": [{"sku": "AB", "count": 7}]}, True),
-        ({"items": [{"sku": "AB", "count": 1, "share": 0.25, "colour": 'na"vy', "parts": [{"sku": "CD", "count": 2}]}]}, True),
-        ({"items": [{"sku": "AB", "count": 1}], "rush": None, "when": "2024-02-29", "pair": [1, "x"], "extra": {"a": 1, "b": 2}, "either": 5, "any": [{}]}, True),
+        (
+            {
+                "items": [
+                    {"sku": "AB", "count": 1, "share": 0.25, "colour": 'na"vy', "parts": [{"sku": "CD", "count": 2}]}
+                ]
+            },
+            True,
+        ),
+        (
+            {
+                "items": [{"sku": "AB", "count": 1}],
+                "rush": None,
+                "when": "2024-02-29",
+                "pair": [1, "x"],
+                "extra": {"a": 1, "b": 2},
+                "either": 5,
+                "any": [{}],
+            },
+            True,
+        ),
         ({"items": [{"sku": "AB", "count": 1}], "either": {"sku": "EF", "count": 3}}, True),
         ({"items": [{"sku": "AB", "count": 8}]}, False),
         ({"items": [{"sku": "AB", "count": 0}]}, False),
@@ -76,7 +94,7 @@ def turn(arguments):
         ({"items": [{"sku": "AB", "count": 1, "parts": [{"sku": "CD", "count": 9}]}]}, False),
         ({}, False),
     ],
-)  # fmt: skip
+)
 def test_the_grammar_keeps_what_is_nested(arguments, fine, model_vocabulary):  # noqa: F811
     spec = spec_of(ORDER)
     assert model_vocabulary(grammar(Task("1", "q", (spec,)), "schema"))(turn(arguments)) == fine

@@ -21,19 +21,32 @@ CATEGORIES = ("Movies", "Sports", "Finance", "Travel")
 
 
 def api(number: int) -> dict:
-    parameters = [{"name": name, "type": kind, "description": f"The {name}.", "default": ""} for name, kind in
-                  (("title", "STRING"), ("year", "NUMBER"), ("isOpen", "BOOLEAN"))]  # fmt: skip
+    parameters = [
+        {"name": name, "type": kind, "description": f"The {name}.", "default": ""}
+        for name, kind in (("title", "STRING"), ("year", "NUMBER"), ("isOpen", "BOOLEAN"))
+    ]
     return {
-        "category_name": CATEGORIES[number % 4], "tool_name": f"Tool {number // 8}", "api_name": f"Get Thing {number}",
-        "api_description": "One thing of many, with what there is to say about it.", "method": "GET",
-        "required_parameters": parameters[:1], "optional_parameters": parameters[1:],
-        "template_response": {"title": "str", "items": [{"id": "int", "createdAt": "str", "price": "float", "_list_length": 3}], "total": "int"},
-    }  # fmt: skip
+        "category_name": CATEGORIES[number % 4],
+        "tool_name": f"Tool {number // 8}",
+        "api_name": f"Get Thing {number}",
+        "api_description": "One thing of many, with what there is to say about it.",
+        "method": "GET",
+        "required_parameters": parameters[:1],
+        "optional_parameters": parameters[1:],
+        "template_response": {
+            "title": "str",
+            "items": [{"id": "int", "createdAt": "str", "price": "float", "_list_length": 3}],
+            "total": "int",
+        },
+    }
 
 
 def write_queries(path: Path, apis: int) -> Path:
     rows = [api(number) for number in range(apis)]
-    entries = [{"query": f"What is thing {n}?", "query_id": n, "api_list": rows[n : n + 5], "relevant APIs": []} for n in range(0, apis, 5)]  # fmt: skip
+    entries = [
+        {"query": f"What is thing {n}?", "query_id": n, "api_list": rows[n : n + 5], "relevant APIs": []}
+        for n in range(0, apis, 5)
+    ]
     path.write_text(json.dumps(entries))
     return path
 
@@ -68,8 +81,16 @@ class Server:
 
 def request(number: int) -> bytes:
     row = api(number)
-    body = json.dumps({"category": row["category_name"], "tool_name": f"tool_{number // 8}", "api_name": f"get_thing_{number}",
-                       "tool_input": json.dumps({"title": "Harbour", "year": 2000 + number % 20}), "strip": "truncate", "toolbench_key": "k"}).encode()  # fmt: skip
+    body = json.dumps(
+        {
+            "category": row["category_name"],
+            "tool_name": f"tool_{number // 8}",
+            "api_name": f"get_thing_{number}",
+            "tool_input": json.dumps({"title": "Harbour", "year": 2000 + number % 20}),
+            "strip": "truncate",
+            "toolbench_key": "k",
+        }
+    ).encode()
     head = f"POST /virtual HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -97,8 +118,14 @@ async def load(port: int, connections: int, requests: int, apis: int) -> dict:
     good = sum(await asyncio.gather(*(converse(port, numbers, times) for numbers in each)))
     seconds = time.perf_counter() - start
     times.sort()
-    return {"connections": connections, "requests": len(times), "good": good, "per_second": len(times) / seconds,
-            "p50_ms": 1e3 * times[len(times) // 2], "p99_ms": 1e3 * times[int(len(times) * 0.99)]}  # fmt: skip
+    return {
+        "connections": connections,
+        "requests": len(times),
+        "good": good,
+        "per_second": len(times) / seconds,
+        "p50_ms": 1e3 * times[len(times) // 2],
+        "p99_ms": 1e3 * times[int(len(times) * 0.99)],
+    }
 
 
 def report(**figures: object) -> None:

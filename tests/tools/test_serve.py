@@ -18,11 +18,15 @@ from pastcli.tools.load import open_environment, read_tools
 from pastcli.tools.server.directory import Directory, spelled_category
 
 ORDER = {
-    "category_name": "Video, Images", "tool_name": "Shop & Co. (v2)", "api_name": "From", "api_description": "One order.", "method": "GET",
+    "category_name": "Video, Images",
+    "tool_name": "Shop & Co. (v2)",
+    "api_name": "From",
+    "api_description": "One order.",
+    "method": "GET",
     "required_parameters": [{"name": "orderId", "type": "STRING", "description": "such as FT-2088", "default": ""}],
     "optional_parameters": [{"name": "tags", "type": "ARRAY", "description": "", "default": ""}],
     "template_response": {"orderId": "str", "total": "float", "items": [{"name": "str", "_list_length": 2}]},
-}  # fmt: skip
+}
 OTHERS = [
     {
         **ORDER,
@@ -119,9 +123,14 @@ def changed(name):
 
 def body(row=ORDER, tool_input='{"orderId": "FT-2088"}', **changes):
     return {
-        "category": row["category_name"], "tool_name": theirs(row["tool_name"]), "api_name": changed(theirs(row["api_name"])),
-        "tool_input": tool_input, "strip": "truncate", "toolbench_key": "key", **changes,
-    }  # fmt: skip
+        "category": row["category_name"],
+        "tool_name": theirs(row["tool_name"]),
+        "api_name": changed(theirs(row["api_name"])),
+        "tool_input": tool_input,
+        "strip": "truncate",
+        "toolbench_key": "key",
+        **changes,
+    }
 
 
 # ---------------------------------------------------------------- the protocol
@@ -177,8 +186,23 @@ def test_the_models_text_is_read_as_the_original_server_reads_it(server, tool_in
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"\xff\xfe", b"null", b"[]", b"{}", b'{"category": 1}', b'{"category": "a", "tool_name": "b"}', b"[" * 90_000, b"x" * 99_999, b'{"a": "\\ud800"}', b"1" * 5000, json.dumps(body(api_name="nobody")).encode(), json.dumps(body(category="No")).encode(), json.dumps(body(tool_name="../../etc")).encode()],
-)  # fmt: skip
+    [
+        b"",
+        b"\xff\xfe",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"category": 1}',
+        b'{"category": "a", "tool_name": "b"}',
+        b"[" * 90_000,
+        b"x" * 99_999,
+        b'{"a": "\\ud800"}',
+        b"1" * 5000,
+        json.dumps(body(api_name="nobody")).encode(),
+        json.dumps(body(category="No")).encode(),
+        json.dumps(body(tool_name="../../etc")).encode(),
+    ],
+)
 def test_anything_else_gets_two_keys_and_status_200(server, sent):
     status, said = server.post(sent)
     assert status == 200 and set(said) == {"error", "response"} and said["error"] and said["response"] == ""
@@ -355,7 +379,11 @@ def test_the_tree_of_documentation_is_what_the_client_opens(past_json, past, wor
         )
     again = {spec.key: spec for spec in read_tools(workspace / "tools").specs}
     for spec in read_tools(files / "tools.json").specs:
-        assert (again[spec.key].schema, again[spec.key].aliases, again[spec.key].response_template) == (spec.schema, spec.aliases, spec.response_template)  # fmt: skip
+        assert (again[spec.key].schema, again[spec.key].aliases, again[spec.key].response_template) == (
+            spec.schema,
+            spec.aliases,
+            spec.response_template,
+        )
     assert "exists" in past("serve", "--tools", files / "tools.json", "--write-toolenv", "tools", code=2).stderr
     past("serve", "--tools", files / "tools.json", "--write-toolenv", "tools", "--force")
     (workspace / "tools" / "mine.txt").write_text("keep")

@@ -127,13 +127,23 @@ def test_functions_become_tools_by_their_annotations_and_docstrings(module, open
         ("add", {"a": "1"}, 'parameter "a" must be an integer, not a string', ""),
         ("add", {"a": 1, "c": 1}, 'unknown parameter "c"', ""),
         ("add", [1], "the input must be a JSON object, not an array", ""),
-        ("route", {"stops": [{"name": "x", "minutes": 3}], "day": "2024-02-29"}, "", {"minutes": 3, "day": "2024-02-29", "nan": None, "set": [1], "bytes": "x"}),
-        ("route", {"stops": [{"nme": 1}], "day": "2024-02-30"}, 'missing required parameter "stops[0].name"; parameter "day" must be a date that exists, as YYYY-MM-DD', ""),
+        (
+            "route",
+            {"stops": [{"name": "x", "minutes": 3}], "day": "2024-02-29"},
+            "",
+            {"minutes": 3, "day": "2024-02-29", "nan": None, "set": [1], "bytes": "x"},
+        ),
+        (
+            "route",
+            {"stops": [{"nme": 1}], "day": "2024-02-30"},
+            'missing required parameter "stops[0].name"; parameter "day" must be a date that exists, as YYYY-MM-DD',
+            "",
+        ),
         ("later", {"x": 1.5}, "", 1.5),
         ("boom", {}, "KeyError: 'no'", ""),
         ("more", {"z": 1}, "", {"z": 1}),
     ],
-)  # fmt: skip
+)
 def test_functions_are_called_with_what_their_annotations_mean(module, opened, capfd, name, arguments, error, response):
     specs, env = opened(module)
     assert env.call(specs[name], arguments) == Observation(error, response)
@@ -148,7 +158,13 @@ def test_names_that_are_none_are_told(tmp_path):
 
 
 def test_modules_that_cannot_be_tools_say_why(tmp_path):
-    for text, words in [("1/0", "ZeroDivisionError"), ("x = 1", "no public function"), ("def f(x: 'Gone'): ...", "annotations"), ("def f(x, /): ...", "no name"), ("raise SystemExit", "SystemExit")]:  # fmt: skip
+    for text, words in [
+        ("1/0", "ZeroDivisionError"),
+        ("x = 1", "no public function"),
+        ("def f(x: 'Gone'): ...", "annotations"),
+        ("def f(x, /): ...", "no name"),
+        ("raise SystemExit", "SystemExit"),
+    ]:
         path = tmp_path / "bad.py"
         path.write_text(text)
         with pytest.raises(PastError, match=words):
@@ -157,7 +173,14 @@ def test_modules_that_cannot_be_tools_say_why(tmp_path):
 
 def test_an_agent_uses_the_users_functions(module, past_json, workspace):
     script = workspace / "script.json"
-    script.write_text(json.dumps([' Add.\nAction: add\nAction Input: {"a": 40}', ' Done.\nAction: Finish\nAction Input: {"final_answer": "42"}']))  # fmt: skip
+    script.write_text(
+        json.dumps(
+            [
+                ' Add.\nAction: add\nAction Input: {"a": 40}',
+                ' Done.\nAction: Finish\nAction Input: {"final_answer": "42"}',
+            ]
+        )
+    )
     summary = past_json("agent", "--tools", module, "--query", "40 + 2?", "--backend", "echo", "--model", script)
     assert summary["valid_call_rate"] == 1.0 and summary["statuses"] == {"finished": 1}
 
@@ -352,7 +375,11 @@ def test_a_live_server_over_http_called_from_many_threads(tmp_path, server_file,
 def test_servers_that_cannot_be_used_say_why(tmp_path, server_file):
     broken = tmp_path / "broken.py"
     broken.write_text("import sys; sys.exit('no licence')")
-    for server, words in [({"command": "no-such-command-here"}, "no-such-command-here"), ({"command": sys.executable, "args": [str(broken)]}, "cannot be used"), ({"command": "x", "env": {"A": "${NOT_SET_ANYWHERE}"}}, "NOT_SET_ANYWHERE")]:  # fmt: skip
+    for server, words in [
+        ({"command": "no-such-command-here"}, "no-such-command-here"),
+        ({"command": sys.executable, "args": [str(broken)]}, "cannot be used"),
+        ({"command": "x", "env": {"A": "${NOT_SET_ANYWHERE}"}}, "NOT_SET_ANYWHERE"),
+    ]:
         with pytest.raises(PastError, match=words) as caught:
             read_tools(configuration(tmp_path / "mcp.json", it=server))
     assert caught.value.hint
@@ -366,7 +393,15 @@ def test_two_servers_with_tools_of_one_name(tmp_path, server_file):
 
 # ---------------------------------------------------------------- the simulator by a model
 
-ORDER = ToolSpec("get_order", "Shop", "Orders", "Get Order", "One order.", schema=object_schema(Parameter("order_id", required=True, description="such as FT-1")), response_template={"total": "float"})  # fmt: skip
+ORDER = ToolSpec(
+    "get_order",
+    "Shop",
+    "Orders",
+    "Get Order",
+    "One order.",
+    schema=object_schema(Parameter("order_id", required=True, description="such as FT-1")),
+    response_template={"total": "float"},
+)
 TASKS = [Task("1", "Where is FT-1?", (ORDER,))]
 
 
@@ -422,8 +457,19 @@ def test_what_code_can_decide_is_not_left_to_the_model(simulator):
 
 @pytest.mark.parametrize(
     "bad",
-    ["no JSON", "[1]", "{}", '{"error": ""}', '{"error": 1, "response": 2}', '{"error": "", "response": ""}', '{"error": "", "response": NaN}', '{"error": "", "response": 1, "more": 2}', "[" * 100_000, PastError("the server is down")],
-)  # fmt: skip
+    [
+        "no JSON",
+        "[1]",
+        "{}",
+        '{"error": ""}',
+        '{"error": 1, "response": 2}',
+        '{"error": "", "response": ""}',
+        '{"error": "", "response": NaN}',
+        '{"error": "", "response": 1, "more": 2}',
+        "[" * 100_000,
+        PastError("the server is down"),
+    ],
+)
 def test_bad_answers_are_asked_again_and_failures_never_kept(simulator, bad):
     asked_again = simulator(bad, f"```json\n{GOOD}\n```")
     assert asked_again.call(ORDER, {"order_id": "FT-1"}).response == {"total": 12.5}

@@ -61,7 +61,15 @@ def load(tmp_path):
     [
         ([FUNCTION], "OpenAI functions", ["forecast"]),
         ({"type": "function", "function": FUNCTION}, "OpenAI functions", ["forecast"]),
-        ({"model": "m", "messages": [], "tools": [{"type": "function", "function": {"name": "now", "description": "d"}}]}, "OpenAI functions", ["now"]),
+        (
+            {
+                "model": "m",
+                "messages": [],
+                "tools": [{"type": "function", "function": {"name": "now", "description": "d"}}],
+            },
+            "OpenAI functions",
+            ["now"],
+        ),
         ({"functions": [{"name": "now", "description": "d"}]}, "OpenAI functions", ["now"]),
         ([{"name": "forecast", "description": "", "input_schema": SCHEMA}], "OpenAI functions", ["forecast"]),
         ({"tools": [MCP_TOOL]}, "MCP tools/list", ["Weather.Get"]),
@@ -72,7 +80,7 @@ def load(tmp_path):
         (json.dumps(BFCL) + "\n" + json.dumps({"id": "broken"}), "BFCL", ["sky.rain"]),
         (OPENAPI, "OpenAPI", ["getRain"]),
     ],
-)  # fmt: skip
+)
 def test_formats_are_told_apart_by_content(load, content, format, names):
     found = load(content)
     assert (found.format, [spec.name for spec in found.specs]) == (format, names)
@@ -209,26 +217,85 @@ PETS = {
     "info": {"title": "Pets"},
     "paths": {
         "/pets/{petId}": {
-            "parameters": [{"$ref": "#/components/parameters/PetId"}, {"name": "lang", "in": "query", "schema": {"type": "string", "enum": ["en", "no"]}}],
-            "get": {"operationId": "getPet", "summary": "One pet.", "parameters": [{"name": "lang", "in": "query", "required": True, "description": "Language", "schema": {"type": "string", "nullable": True}}, {"name": "Authorization", "in": "header", "schema": {"type": "string"}}],
-                    "responses": {"404": {"description": "no"}, "200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}}}},
-            "patch": {"operationId": "getPet", "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}}},
+            "parameters": [
+                {"$ref": "#/components/parameters/PetId"},
+                {"name": "lang", "in": "query", "schema": {"type": "string", "enum": ["en", "no"]}},
+            ],
+            "get": {
+                "operationId": "getPet",
+                "summary": "One pet.",
+                "parameters": [
+                    {
+                        "name": "lang",
+                        "in": "query",
+                        "required": True,
+                        "description": "Language",
+                        "schema": {"type": "string", "nullable": True},
+                    },
+                    {"name": "Authorization", "in": "header", "schema": {"type": "string"}},
+                ],
+                "responses": {
+                    "404": {"description": "no"},
+                    "200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}},
+                },
+            },
+            "patch": {
+                "operationId": "getPet",
+                "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}},
+            },
             "delete": {"requestBody": {"$ref": "#/components/requestBodies/Any"}},
         },
-        "/pets": {"post": {"operationId": "add a pet, with a name that is far longer than any function name may be allowed to be", "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}}}},
-        "/circle": {"get": {"operationId": "circle", "parameters": [{"name": "q", "in": "query", "schema": {"$ref": "#/components/schemas/A"}}, {"name": "far", "in": "query", "schema": {"$ref": "other.yaml#/X"}}, {"name": "f", "in": "query", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}}, 5]}},
+        "/pets": {
+            "post": {
+                "operationId": "add a pet, with a name that is far longer than any function name may be allowed to be",
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}},
+                },
+            }
+        },
+        "/circle": {
+            "get": {
+                "operationId": "circle",
+                "parameters": [
+                    {"name": "q", "in": "query", "schema": {"$ref": "#/components/schemas/A"}},
+                    {"name": "far", "in": "query", "schema": {"$ref": "other.yaml#/X"}},
+                    {
+                        "name": "f",
+                        "in": "query",
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}},
+                    },
+                    5,
+                ],
+            }
+        },
     },
     "components": {
-        "parameters": {"PetId": {"name": "petId", "in": "path", "schema": {"type": "integer", "minimum": 0, "exclusiveMinimum": True}}},
+        "parameters": {
+            "PetId": {
+                "name": "petId",
+                "in": "path",
+                "schema": {"type": "integer", "minimum": 0, "exclusiveMinimum": True},
+            }
+        },
         "requestBodies": {"Any": {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}},
         "schemas": {
-            "Pet": {"type": "object", "required": ["name", "id"], "properties": {"id": {"type": "integer", "readOnly": True}, "name": {"type": "string", "maxLength": 5}, "parent": {"nullable": True, "allOf": [{"$ref": "#/components/schemas/Pet"}]}, "tags": {"type": "array", "maxItems": 2, "items": {"$ref": "#/components/schemas/Tag"}}}},
+            "Pet": {
+                "type": "object",
+                "required": ["name", "id"],
+                "properties": {
+                    "id": {"type": "integer", "readOnly": True},
+                    "name": {"type": "string", "maxLength": 5},
+                    "parent": {"nullable": True, "allOf": [{"$ref": "#/components/schemas/Pet"}]},
+                    "tags": {"type": "array", "maxItems": 2, "items": {"$ref": "#/components/schemas/Tag"}},
+                },
+            },
             "Tag": {"type": "string", "enum": ["a", "b"]},
             "A": {"$ref": "#/components/schemas/B"},
             "B": {"$ref": "#/components/schemas/A"},
         },
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ["pets.json", "pets.yaml"])
@@ -311,9 +378,17 @@ def test_yaml_is_read_as_json_would_be(load):
 
 @pytest.mark.parametrize(
     "text",
-    ["a: &a [*a]", "!!python/object/apply:os.system ['true']", "a: [", "\n".join(["x0: &x0 [l, l, l, l, l, l, l, l, l, l]"] + [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 9)])],
+    [
+        "a: &a [*a]",
+        "!!python/object/apply:os.system ['true']",
+        "a: [",
+        "\n".join(
+            ["x0: &x0 [l, l, l, l, l, l, l, l, l, l]"]
+            + [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 9)]
+        ),
+    ],
     ids=["circle", "python", "broken", "billion laughs"],
-)  # fmt: skip
+)
 def test_hostile_yaml_is_refused(load, text):
     with pytest.raises(UsageError) as caught:
         load(text, "a.yaml")

@@ -27,8 +27,15 @@ def answer(spec, tasks=(), asked=(), **arguments):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("createdAt", "created_at"), ("imageURL", "image_url"), ("imdbIDList", "imdb_id_list"), ("petId", "pet_id"), ("HTMLBody", "html_body"), ("x1Y", "x1_y")],
-)  # fmt: skip
+    [
+        ("createdAt", "created_at"),
+        ("imageURL", "image_url"),
+        ("imdbIDList", "imdb_id_list"),
+        ("petId", "pet_id"),
+        ("HTMLBody", "html_body"),
+        ("x1Y", "x1_y"),
+    ],
+)
 def test_camel_case_is_split_into_words(name, words):
     assert values.words_of(name) == words
 
@@ -82,12 +89,17 @@ RESPONSE = {
                 "key": {"const": "k"},
                 "uid": {"type": "string", "format": "uuid"},
                 "pair": {"prefixItems": [{"type": "integer"}, {"type": "boolean"}], "type": "array", "minItems": 2},
-                "whole": {"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"properties": {"b": {"type": "string"}}, "required": ["b"]}]},
+                "whole": {
+                    "allOf": [
+                        {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+                        {"properties": {"b": {"type": "string"}}, "required": ["b"]},
+                    ]
+                },
             },
             "required": ["state", "share", "when", "code"],
         }
     },
-}  # fmt: skip
+}
 
 
 @settings(max_examples=30, deadline=None)

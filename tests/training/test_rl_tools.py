@@ -486,10 +486,28 @@ def test_each_command_of_the_way_of_tools_ends_with_one_that_works_as_typed(past
     write(workspace / "tools.json", [*three_tools(), *trains])
     little = {
         "sft": ("--base", model, "--epochs", 4, "--lr", "3e-3", "--precision", "fp32"),
-        "rl": ("--steps", 1, "--prompts-per-step", 2, "--num-generations", 4, "--lr", "1e-3", "--precision", "fp32",
-               "--tool-reward", "noise", "--prompt", "brief", "--max-turns", 1, "--turn-tokens", 8),
+        "rl": (
+            "--steps",
+            1,
+            "--prompts-per-step",
+            2,
+            "--num-generations",
+            4,
+            "--lr",
+            "1e-3",
+            "--precision",
+            "fp32",
+            "--tool-reward",
+            "noise",
+            "--prompt",
+            "brief",
+            "--max-turns",
+            1,
+            "--turn-tokens",
+            8,
+        ),
         "agent": ("--backend", "hf", "--prompt", "brief", "--max-turns", 1, "--max-new-tokens", 8),
-    }  # fmt: skip
+    }
 
     def typed(line, *more):
         words = shlex.split(line)[1:]

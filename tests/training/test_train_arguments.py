@@ -62,9 +62,14 @@ def test_checkpointed_activations_change_no_number(sft):
 
 def test_lora_variants_are_in_the_adapter_and_in_its_ranks(sft):
     made = sft(
-        method="lora", rank=4, alpha=8, rslora=True, lora_target=["q_proj", "down_proj"],
-        rank_pattern=["q_proj=2"], alpha_pattern=["layers.0.mlp.down_proj=16"],
-    )  # fmt: skip
+        method="lora",
+        rank=4,
+        alpha=8,
+        rslora=True,
+        lora_target=["q_proj", "down_proj"],
+        rank_pattern=["q_proj=2"],
+        alpha_pattern=["layers.0.mlp.down_proj=16"],
+    )
     config = json.loads((made.path / "adapter_config.json").read_text())
     assert config["use_rslora"] and set(config["target_modules"]) == {"q_proj", "down_proj"}
     ranks = {name: tensor.shape[0] for name, tensor in weights(made).items() if "lora_A" in name}
@@ -276,10 +281,17 @@ def test_the_private_parts_of_trl_are_those_this_was_written_for():
     from trl import GRPOTrainer
 
     wanted = {
-        "_generate_single_turn": ["self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
+        "_generate_single_turn": [
+            "self",
+            "prompt_ids",
+            "images",
+            "multimodal_fields",
+            "num_generations",
+            "has_tool_images",
+        ],
         "_compute_loss": ["self", "model", "inputs"],
         "_prepare_inputs": ["self", "generation_batch"],
-    }  # fmt: skip
+    }
     for name, parameters in wanted.items():
         assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters
     scored = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)

@@ -127,10 +127,13 @@ def test_kill_9_on_another_machine_is_told_by_both_and_resume_gives_the_same(
     [
         (("--machine-rank", 1), "--machine-rank 1 without --machines"),
         (("--machines", 2), "2 machines need the address of the first"),
-        (("--machines", 2, "--main-process-ip", "there", "--main-process-port", 1, "--processes", 3), "cannot be shared"),
+        (
+            ("--machines", 2, "--main-process-ip", "there", "--main-process-port", 1, "--processes", 3),
+            "cannot be shared",
+        ),
         (("--machines", 2, "--machine-rank", 2), "--machine-rank 2 of 2 machines"),
     ],
-)  # fmt: skip
+)
 def test_machines_that_could_not_meet_are_refused_before_anything_starts(past, texts, workspace, words, said):
     assert said in past(*texts, *words, code=2).stderr
     assert not (workspace / "runs").exists() or not list((workspace / "runs" / ".partial").iterdir())
@@ -199,12 +202,20 @@ def test_exactly_these_arguments_reach_deepspeed_by_accelerate(tmp_path, monkeyp
     "changes, text, said",
     [
         (dict(method="full"), DEEPSPEED, "loses a skill that lies in full weights"),
-        (dict(method="lora"), DEEPSPEED.replace("zero_stage: 2", "zero_stage: 3"), "ZeRO-3, which holds no weight whole"),
-        (dict(method="lora"), DEEPSPEED.replace("zero_stage: 2", "deepspeed_config_file: own.json"), "own.json cannot be read"),
+        (
+            dict(method="lora"),
+            DEEPSPEED.replace("zero_stage: 2", "zero_stage: 3"),
+            "ZeRO-3, which holds no weight whole",
+        ),
+        (
+            dict(method="lora"),
+            DEEPSPEED.replace("zero_stage: 2", "deepspeed_config_file: own.json"),
+            "own.json cannot be read",
+        ),
         (dict(method="lora", quantize="4bit"), DEEPSPEED, "with --quantize is not supported"),
         (dict(method="lora"), DEEPSPEED, "asks for DeepSpeed, which is not installed"),
     ],
-)  # fmt: skip
+)
 def test_what_deepspeed_would_lose_or_lacks_is_said_before_anything_starts(tmp_path, monkeypatch, changes, text, said):
     from past_hf.training.layout import layout_of
 

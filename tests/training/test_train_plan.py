@@ -17,15 +17,27 @@ from pastcli.config import RlConfig, SftConfig
 from pastcli.errors import MismatchError
 
 QWEN_7B = {
-    "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 152064, "hidden_size": 3584,
-    "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    "model_type": "qwen2",
+    "architectures": ["Qwen2ForCausalLM"],
+    "vocab_size": 152064,
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
     "tie_word_embeddings": False,
-}  # fmt: skip
+}
 LLAMA_70B = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 128256, "hidden_size": 8192,
-    "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8,
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": 128256,
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
     "tie_word_embeddings": False,
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -68,18 +80,28 @@ def test_a_lora_of_a_7b_model_takes_the_known_sixteen_gigabytes_and_fits_one_car
 
 
 LLAMA2_7B = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 32000, "hidden_size": 4096,
-    "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
     "tie_word_embeddings": False,
-}  # fmt: skip
+}
 LLAMA2_70B = {**LLAMA_70B, "vocab_size": 32000}
 PUBLISHED = [
     # LLaMA-Factory's README, "Hardware Requirement" (its estimates for users), rows full (bf16), LoRA 16 bit, QLoRA 4 bit
-    (LLAMA2_7B, {}, 120), (LLAMA2_7B, {"method": "lora"}, 16), (LLAMA2_7B, {"method": "lora", "quantize": "4bit"}, 6),
-    (LLAMA2_70B, {}, 1200), (LLAMA2_70B, {"method": "lora"}, 160), (LLAMA2_70B, {"method": "lora", "quantize": "4bit"}, 48),
+    (LLAMA2_7B, {}, 120),
+    (LLAMA2_7B, {"method": "lora"}, 16),
+    (LLAMA2_7B, {"method": "lora", "quantize": "4bit"}, 6),
+    (LLAMA2_70B, {}, 1200),
+    (LLAMA2_70B, {"method": "lora"}, 160),
+    (LLAMA2_70B, {"method": "lora", "quantize": "4bit"}, 48),
     # ms-swift's examples/pytorch/llm/scripts/llama2_70b_chat/qlora/sft.sh: "44G", rows of 1024 tokens, rank 8, checkpointed
     (LLAMA2_70B, {"method": "lora", "quantize": "4bit"}, 44),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("config, how, gigabytes", PUBLISHED)
@@ -333,11 +355,14 @@ def test_a_config_of_something_else_is_one_line(planned):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"num_attention_heads": 0}, {"num_hidden_layers": 0}, {"vocab_size": "many"}, {"model_type": "t5"},
+        {"num_attention_heads": 0},
+        {"num_hidden_layers": 0},
+        {"vocab_size": "many"},
+        {"model_type": "t5"},
         {"model_type": "llava"},
     ],
     ids=str,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("how", [{}, {"method": "lora"}], ids=str)
 def test_a_config_of_no_causal_model_with_attention_is_one_line(planned, changes, how):
     with pytest.raises(MismatchError, match="cannot be planned for: .*") as found:
@@ -365,15 +390,41 @@ def test_a_model_without_attention_is_one_line(planned):
 @pytest.mark.parametrize(
     "config, parameters, active",
     [
-        ({"model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
-          "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8,
-          "num_experts_per_tok": 2}, 46.7e9, 12.9e9),
-        ({"model_type": "qwen3_moe", "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144,
-          "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4,
-          "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8}, 30.5e9, 3.3e9),
+        (
+            {
+                "model_type": "mixtral",
+                "vocab_size": 32000,
+                "hidden_size": 4096,
+                "intermediate_size": 14336,
+                "num_hidden_layers": 32,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "num_local_experts": 8,
+                "num_experts_per_tok": 2,
+            },
+            46.7e9,
+            12.9e9,
+        ),
+        (
+            {
+                "model_type": "qwen3_moe",
+                "vocab_size": 151936,
+                "hidden_size": 2048,
+                "intermediate_size": 6144,
+                "moe_intermediate_size": 768,
+                "num_hidden_layers": 48,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 4,
+                "head_dim": 128,
+                "num_experts": 128,
+                "num_experts_per_tok": 8,
+            },
+            30.5e9,
+            3.3e9,
+        ),
     ],
     ids=["mixtral", "qwen3"],
-)  # fmt: skip
+)
 def test_a_mixture_holds_all_its_experts_and_computes_with_a_few(planned, config, parameters, active):
     said = planned(config, SftConfig(epochs=1, gradient_checkpointing="off"), rows=[{"text": "x" * 400}] * 8)
     assert said["parameters"] == pytest.approx(parameters, rel=0.01)

@@ -107,10 +107,18 @@ def test_rules_fire_on_what_they_name_and_on_nothing_else():
         return [rule.__name__ for rule in watchdog.RULES if rule(log, 5)]
 
     healthy = [
-        {"loss": 0.1, "grad_norm": 1.0, "reward": 0.3, "dead_groups": 0.9, "entropy": 2.0 - i / 20, "clipped": 0.2,
-         "completion_length": 8.0, "repetition": 0.1}
+        {
+            "loss": 0.1,
+            "grad_norm": 1.0,
+            "reward": 0.3,
+            "dead_groups": 0.9,
+            "entropy": 2.0 - i / 20,
+            "clipped": 0.2,
+            "completion_length": 8.0,
+            "repetition": 0.1,
+        }
         for i in range(20)
-    ]  # fmt: skip
+    ]
 
     def ending(**changes):
         return healthy + [{**healthy[-1], **changes}] * 5

@@ -55,8 +55,22 @@ def bent(workspace, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(workspace / "plugin"), os.environ.get("PYTHONPATH", "")]))
     rows = [json.dumps({"question": f"Which river {i}?", "answer": "fox"}) + "\n" for i in range(8)]
     (workspace / "questions.jsonl").write_text("".join(rows))
-    return ("--questions", "questions.jsonl", "--prompts-per-step", 4, "--num-generations", 8, "--patience", 4,
-            "--precision", "fp32", "--schedule", "constant", "--name", "bent")  # fmt: skip
+    return (
+        "--questions",
+        "questions.jsonl",
+        "--prompts-per-step",
+        4,
+        "--num-generations",
+        8,
+        "--patience",
+        4,
+        "--precision",
+        "fp32",
+        "--schedule",
+        "constant",
+        "--name",
+        "bent",
+    )
 
 
 HACKED = "answers grew from |answers repeat themselves: "

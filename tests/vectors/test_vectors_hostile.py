@@ -244,11 +244,19 @@ BROKEN = {
     **{f"tokenizer: {name}": ("model", "tokenizer.json", broken, INJECT) for name, broken in TOKENIZER.items()},
     **{f"index: {name}": ("sharded", "model.safetensors.index.json", broken, INJECT) for name, broken in INDEX.items()},
     **{f"adapter: {name}": ("adapter", "adapter_config.json", broken, OF_BASE) for name, broken in ADAPTER.items()},
-    **{f"factors: {name}": ("adapter", "adapter_model.safetensors", TENSORS[name], OF_BASE) for name in ("cut", "NaN", "a pipe")},
+    **{
+        f"factors: {name}": ("adapter", "adapter_model.safetensors", TENSORS[name], OF_BASE)
+        for name in ("cut", "NaN", "a pipe")
+    },
     **{f"probed: {name}": ("model", "model.safetensors", TENSORS[name], PROBE) for name in ("cut", "NaN", "a pipe")},
-    **{f"dense skill: {name}": ("dense.safetensors", "", broken, SKILLED) for name, broken in (TENSORS | SKILL).items()},
-    **{f"low-rank skill: {name}": ("low.safetensors", "", TENSORS[name], SKILLED) for name in ("NaN", "negative shape", "cut")},
-}  # fmt: skip
+    **{
+        f"dense skill: {name}": ("dense.safetensors", "", broken, SKILLED) for name, broken in (TENSORS | SKILL).items()
+    },
+    **{
+        f"low-rank skill: {name}": ("low.safetensors", "", TENSORS[name], SKILLED)
+        for name in ("NaN", "negative shape", "cut")
+    },
+}
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -15,17 +15,32 @@ from .facts import Facts
 from .text import plain, stem, words
 
 _MEANT = (
-    (r"how much (?:do|does|did|is|are|was|would|will|for|money|it|to|can)|what (?:does|do|did|would|will) \w+ cost|cost|price|fare|pay|expensive|cheap\w*", "price cost fare fee amount total charge rate value toll rent payment pay"),
-    (r"provider|isp|carrier|operator|network operator", "isp org organisation organization provider carrier operator company network asn"),
+    (
+        r"how much (?:do|does|did|is|are|was|would|will|for|money|it|to|can)|what (?:does|do|did|would|will) \w+ cost|cost|price|fare|pay|expensive|cheap\w*",
+        "price cost fare fee amount total charge rate value toll rent payment pay",
+    ),
+    (
+        r"provider|isp|carrier|operator|network operator",
+        "isp org organisation organization provider carrier operator company network asn",
+    ),
     (r"who (?:wrote|writes)|author|writer|written by", "author writer by creator"),
     (r"who (?:sings?|sang|performs?|recorded)|singer|band|artist", "artist singer band performer by"),
     (r"directed|director", "director directed by"),
     (r"earns?|salary|wages?|income|paid a year|make a year", "salary wage income pay earnings compensation"),
-    (r"when|what (?:day|date|time(?! ?zone)|year)|which (?:day|date|year)|at what time", "date time day at departure arrival start end year release released publish published open close begin born expire expiry due updated created eta from until sunrise sunset timestamp"),
-    (r"how (?:long|many minutes|many hours)|duration|runtime", "duration length runtime minutes hours time days seconds"),
+    (
+        r"when|what (?:day|date|time(?! ?zone)|year)|which (?:day|date|year)|at what time",
+        "date time day at departure arrival start end year release released publish published open close begin born expire expiry due updated created eta from until sunrise sunset timestamp",
+    ),
+    (
+        r"how (?:long|many minutes|many hours)|duration|runtime",
+        "duration length runtime minutes hours time days seconds",
+    ),
     (r"how far|distance", "distance km miles metres meters kilometres length"),
     (r"how (?:warm|hot|cold)|temperature", "temp temperature celsius fahrenheit degrees feels high low min max"),
-    (r"how many (?:people|persons|guests)|serves?|feeds?|portions", "servings serves portions people persons guests capacity seats"),
+    (
+        r"how many (?:people|persons|guests)|serves?|feeds?|portions",
+        "servings serves portions people persons guests capacity seats",
+    ),
     (r"left|remaining|in stock", "available availability remaining left stock hand inventory quantity"),
     (r"how deep|depth", "depth deep"),
     (r"how (?:tall|high)|height|altitude|elevation", "height elevation altitude metres meters"),
@@ -42,7 +57,7 @@ _MEANT = (
     (r"coordinates|latitude|longitude", "lat lon lng latitude longitude coordinates location"),
     (r"which (?:city|town)", "city town municipality place name location locality"),
     (r"which country", "country nation name location"),
-)  # fmt: skip
+)
 """(how a question puts it, what the field that answers it is called)."""
 
 

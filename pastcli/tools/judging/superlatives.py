@@ -28,17 +28,33 @@ _SUPERLATIVES: tuple[tuple[str, str, Callable[..., float]], ...] = (
         r"rat|scor|star",
         max,
     ),
-    (r"next|earliest|soonest|first (?:one |copy |ones )?(?:is |are |be )?(?:due|to (?:leave|arrive|depart|open|start|come))", r"dep|tim|start|due|date|arriv|rise|at\Z", min),
+    (
+        r"next|earliest|soonest|first (?:one |copy |ones )?(?:is |are |be )?(?:due|to (?:leave|arrive|depart|open|start|come))",
+        r"dep|tim|start|due|date|arriv|rise|at\Z",
+        min,
+    ),
     (r"worst rated|lowest rated|lowest rating", r"rat|scor|star", min),
     (r"fast(?:est|er)|quick(?:est|er)|short(?:est|er)", r"minut|duration|hour|second|tim", min),
     (r"longest|longer", _LONG, max),
     (r"nearest|closest|nearer|closer", r"distanc|km|mil|meter|metr", min),
     (r"strong(?:est|er)", r"mag|strength|forc|wind", max),
     (r"tall(?:est|er)|highest(?! (?:price|rat|score))", r"height|elevation|altitud", max),
-    (r"(?:published|released|founded|built|born|opened) first|first (?:published|released)", r"year|releas|publish|found|born|date", min),
-    (r"newest|newer|most recent|latest", r"year|releas|publish|receiv|creat|updat|sen[dt]|date|tim|at\Z|version|name|tag", max),
+    (
+        r"(?:published|released|founded|built|born|opened) first|first (?:published|released)",
+        r"year|releas|publish|found|born|date",
+        min,
+    ),
+    (
+        r"newest|newer|most recent|latest",
+        r"year|releas|publish|receiv|creat|updat|sen[dt]|date|tim|at\Z|version|name|tag",
+        max,
+    ),
     (r"oldest", r"year|releas|publish|found", min),
-    (r"larg(?:est|er)|bigg(?:est|er)|most populous|m(?:ost|ore) (?:people|inhabitants)", r"populat|inhabitant|area|siz", max),
+    (
+        r"larg(?:est|er)|bigg(?:est|er)|most populous|m(?:ost|ore) (?:people|inhabitants)",
+        r"populat|inhabitant|area|siz",
+        max,
+    ),
     (r"small(?:est|er)|fewe(?:st|r) (?:people|inhabitants)|least populous", r"populat|inhabitant|area|siz", min),
     (r"heav(?:iest|ier)", r"weight|mass", max),
     (r"light(?:est|er)", r"weight|mass", min),
@@ -47,7 +63,7 @@ _SUPERLATIVES: tuple[tuple[str, str, Callable[..., float]], ...] = (
     (r"won|winner|winning|first place|came first|champion|leads?|at the top|top of", r"pos\Z|position|rank|plac", min),
     (r"won|winner|winning|first place|came first|most votes|leads?", r"vot|point|scor", max),
     (r"most popular|most (?:viewed|watched|followers|listeners)", r"popular|view|follower|listener", max),
-)  # fmt: skip
+)
 """(what is said, the stems of the field it is about, which end it means)."""
 _THAN = re.compile(r"\b(?:than|against|versus|vs|compared|ahead of|before)\b")
 _AMOUNT_OF = re.compile(
