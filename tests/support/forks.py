@@ -211,36 +211,32 @@ def serve(folder: Path) -> None:
         while True:
             for key, _ in waiting.select():
                 if key.fileobj is server:
-                    client, _ = server.accept()
-                    asked = begin(client, server, waiting)
-                    if asked is not None:
-                        break
-                else:
+                    begin(server.accept()[0], waiting, str(standing_in))
+                elif waiting.get_map().get(key.fd) == key:  # a command's end and its client's are often seen at once
                     end(key, waiting)
-            else:
-                continue
-            break
-    command(python=str(standing_in), **asked)
 
 
-def begin(client: socket.socket, server: socket.socket, waiting: selectors.BaseSelector) -> dict | None:
-    """Fork the command that a client asks for. In the child: what it is to be, with nothing of the other commands' held open."""
+def begin(client: socket.socket, waiting: selectors.BaseSelector, python: str) -> None:
+    """Fork the command that a client asks for, with nothing of the other commands' held open; the child does not return."""
     _, streams, _, _ = socket.recv_fds(client, 1, 3)
-    asked = json.loads(client.makefile().readline())
+    told = client.makefile().readline()
+    if not told:  # it was killed before it had asked
+        client.close()
+        return
     pid = os.fork()
     if pid == 0:
         for key in list(waiting.get_map().values()):
             os.close(key.fd) if isinstance(key.fileobj, int) else key.fileobj.close()
         waiting.close()
         client.close()
-        return {**asked, "streams": streams}
+        command(python=python, streams=streams, **json.loads(told))
     for stream in streams:
         os.close(stream)
-    client.sendall(f"{pid}\n".encode())
+    with contextlib.suppress(OSError):  # of a client that is gone `end` hears
+        client.sendall(f"{pid}\n".encode())
     ended = os.pidfd_open(pid)
-    waiting.register(client, selectors.EVENT_READ, (pid, client, ended))
-    waiting.register(ended, selectors.EVENT_READ, (pid, client, ended))
-    return None
+    for one in (client, ended):
+        waiting.register(one, selectors.EVENT_READ, (pid, client, ended))
 
 
 def end(key: selectors.SelectorKey, waiting: selectors.BaseSelector) -> None:
