@@ -246,12 +246,10 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
             UsageError.exit_code,
         )
     if isinstance(error, OSError) and error.errno == errno.EROFS:
-        folder = Path(os.fsdecode(error.filename or "")).parent
-        return (
-            f"cannot write in {folder}: {error.strerror}",
-            "choose another place: -o for an output, -C for the workspace",
-            UsageError.exit_code,
-        )
+        from .files import unwritable
+
+        refused = unwritable(Path(os.fsdecode(error.filename or "")).parent, error)
+        return refused.message, refused.hint, refused.exit_code
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror or error}{where}", "run again with --debug to see where", 1

@@ -63,6 +63,15 @@ def _folder(error: BaseException, places: Iterable[Path]) -> Path:
     return min([*mine, *beside] or [Path.cwd()], key=_free)
 
 
+def require(place: Path, needed: int, what: str, hint: str) -> int:
+    """The bytes free at `place`, or where it will be made; raises `FullDisk` if `needed` are more. `what` follows the free ones."""
+    standing = _standing(place.absolute())
+    free = shutil.disk_usage(standing).free
+    if free < needed:
+        raise FullDisk(f"{standing} has {free / 1e9:.2f} GB free, and {what}", hint)
+    return free
+
+
 def _standing(place: Path) -> Path:
     """`place`, or the nearest folder around it that is there."""
     return next((folder for folder in (place, *place.parents) if folder.is_dir()), place)

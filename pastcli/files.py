@@ -131,8 +131,13 @@ def writable(folder: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        hint = "choose another place: -o for an output, -C for the workspace"
-        raise UsageError(f"cannot write in {folder}: {error.strerror}", hint) from error
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> UsageError:
+    """What is said of a place that refuses to be written to."""
+    hint = "choose another place: -o for an output, -C for the workspace"
+    return UsageError(f"cannot write in {folder}: {error.strerror}", hint)
 
 
 def claim(fd: int, size: int) -> None:

@@ -8,11 +8,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from .. import lookups, narration, runs, verdict
+from .. import lookups, runs, verdict
 from ..ancestry import status_of
 from ..narration import Closing
-from ._behind import behind
-from ._options import skill_elsewhere
+from ._options import end_of_stage
 
 
 def end_of(record: runs.Record) -> Closing:
@@ -23,14 +22,11 @@ def end_of(record: runs.Record) -> Closing:
     status, argv = status_of(record), record.manifest.get("argv", [""])
     own = _own(record) if status == "complete" else None
     end = lookups.shown(status, argv[1:], record.id, own)
-    if record.typed_in == Path.cwd() or status == "running":
+    if record.typed_in == Path.cwd() or status == "running" or not end.next:
         return end
-    wordless = _own(runs.Record(record.path, {**record.manifest, "argv": []})) if own else None
-    if own is not None and wordless is not None and wordless.next == end.next:
-        return end
-    return Closing(
-        end.judgement, f"cd {shlex.quote(os.path.relpath(record.typed_in))} && {end.next}" if end.next else ""
-    )
+    if own is not None and own == _own(runs.Record(record.path, {**record.manifest, "argv": []})):
+        return end  # nothing of its line is in there
+    return Closing(end.judgement, f"cd {shlex.quote(os.path.relpath(record.typed_in))} && {end.next}")
 
 
 def _own(record: runs.Record) -> Closing | None:
@@ -46,7 +42,7 @@ def _own(record: runs.Record) -> Closing | None:
             folder = record.output("study")
             file = shlex.quote(str(folder / record.manifest["metrics"]["file"])) if folder else "FILE"
             return verdict.studied(record.manifest["metrics"], f"past study run {file}")
-        return narration.closing(record.manifest, has_skill=skill_elsewhere(record), behind=behind(record))
+        return end_of_stage(record)
     except (OSError, KeyError, ValueError):
         return None
 

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import inspect
 import math
-import shutil
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +15,8 @@ import typer
 
 from .. import config as configs
 from .. import lookups, models, narration, output, runs, sources
+from ..diskspace import require
 from ..environment import from_here, undry_command
-from ..errors import FullDisk
 from ._behind import behind
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -216,7 +215,7 @@ def show_run(record: runs.Record, as_json: bool) -> None:
         "metrics": metrics,
         "seconds": record.manifest["seconds"],
     }
-    end = narration.closing(record.manifest, has_skill=skill_elsewhere(record), behind=behind(record))
+    end = end_of_stage(record)
 
     def human() -> None:
         flat = {"run": record.id, **outputs, **metrics, "seconds": record.manifest["seconds"]}
@@ -256,11 +255,8 @@ def show_plan(
 
 def disk(place: Path, needed: int) -> dict[str, int]:
     """The bytes that a plan will write at `place`, and what is free there now; raises `FullDisk` if that is less."""
-    standing = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(standing).free
-    if free < needed:
-        message = f"{standing} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are needed"
-        raise FullDisk(message, "free some space, or write elsewhere: -o OUT, or -C WORKSPACE")
+    hint = "free some space, or write elsewhere: -o OUT, or -C WORKSPACE"
+    free = require(place, needed, f"{needed / 1e9:.2f} GB are needed", hint)
     return {"disk_needed_bytes": needed, "disk_free_bytes": free}
 
 
@@ -278,7 +274,12 @@ def close(end: narration.Closing | None, as_json: bool) -> None:
         output.line(from_here(end.next), "bold", label="next: ", stderr=True)
 
 
-def skill_elsewhere(record: runs.Record) -> bool:
+def end_of_stage(record: runs.Record) -> narration.Closing | None:
+    """The closing words of a run whose stage tells them by its manifest alone."""
+    return narration.closing(record.manifest, has_skill=_skill_elsewhere(record), behind=behind(record))
+
+
+def _skill_elsewhere(record: runs.Record) -> bool:
     """Whether the workspace has a skill that was not made from `record`."""
     makers = [other for other in runs.records() if other.stage in ("extract", "distill")]
     return any(record.id not in other.parents for other in makers)

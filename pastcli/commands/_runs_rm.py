@@ -39,9 +39,16 @@ def command(names: Names, dry_run: DryRun = False, force: Force = False, as_json
     for record in () if dry_run else chosen.values():
         runs.remove_finished(record)
 
+    show_removed(rows, dry_run, as_json)
+
+
+def show_removed(rows: list[dict[str, Any]], dry_run: bool, as_json: bool) -> None:
+    """What `rm` or `clean` removed, or in a dry run would: `rows` of id and bytes."""
+
     def human() -> None:
         verb = "would be removed" if dry_run else "removed"
-        output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
+        if rows:
+            output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
 
     end = lookups.removed(rows, dry_run, undry_command())
     output.emit({"removed": [] if dry_run else rows, "found": rows, **told(end)}, as_json, human)

@@ -10,7 +10,6 @@ import typer
 
 from .. import lookups, output, runs
 from ..ancestry import ancestry, label_of, status_of
-from ..environment import undry_command
 from ..errors import UsageError
 from . import _runs_compare, _runs_diff, _runs_report, _runs_rm, _runs_watch
 from ._ends import end_of
@@ -134,15 +133,7 @@ def clean(
     for folder in [] if dry_run else chosen:
         runs.discard(folder)
 
-    def human() -> None:
-        if not rows:
-            return
-        verb = "would be removed" if dry_run else "removed"
-        output.table("", ["id", "MB", ""], [[row["id"], row["bytes"] / 1e6, verb] for row in rows])
-
-    end = lookups.removed(rows, dry_run, undry_command())
-    output.emit({"removed": [] if dry_run else rows, "found": rows, **told(end)}, as_json, human)
-    close(end, as_json)
+    _runs_rm.show_removed(rows, dry_run, as_json)
 
 
 def _all() -> list[runs.Record]:
