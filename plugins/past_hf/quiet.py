@@ -6,9 +6,12 @@ import logging
 import os
 import warnings
 
+from .waiting import wait_politely
+
 
 def quiet() -> None:
-    """Silence transformers, TRL, datasets and tokenizers. Errors still raise; nothing here hides an exception."""
+    """Silence transformers, TRL, datasets and tokenizers, and load them. Errors still raise; nothing here hides an exception."""
+    wait_politely()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
     import datasets

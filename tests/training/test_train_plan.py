@@ -234,7 +234,8 @@ def test_the_probe_gives_a_time(tiny_model, monkeypatch, changes):
 
 def test_the_least_time_of_rl_is_that_of_answers_which_end_at_once(tiny_model, monkeypatch):
     """A made-up speed: half a second for a pass, one for an update, two for all first tokens and thirty for whole answers."""
-    from past_hf.planning import company, plan, probe
+    from past_hf import company
+    from past_hf.planning import plan, probe
     from past_hf.planning.work import measured, sizes
     from past_hf.training.arguments import Machine
 
@@ -293,7 +294,7 @@ def test_the_probe_finds_a_line_and_keeps_to_its_time(monkeypatch, fixed, each):
 def test_a_time_is_a_range_from_alone_on_the_machine_to_what_the_probe_met(
     monkeypatch, own, others, threads, alone, waited
 ):
-    from past_hf.planning import company
+    from past_hf import company
 
     monkeypatch.setattr(company, "cores", lambda: 2)
     met = company.Company(own=own, others=others, threads=threads)

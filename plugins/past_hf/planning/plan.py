@@ -12,6 +12,7 @@ import torch
 from pastcli import output
 from pastcli.config import RlConfig
 
+from ..company import Company
 from ..compute import compute_dtype
 from ..materialize import hf_directory, load_tokenizer
 from ..training.arguments import Machine
@@ -19,7 +20,6 @@ from ..training.checkpoints import KEEP
 from ..training.examples import fitting
 from ..training.layout import Layout, layout_of
 from . import fit, memory, probe
-from .company import Company
 from .memory import GB, Load
 from .shape import Shape, read_config, shape_of
 from .ways import ways

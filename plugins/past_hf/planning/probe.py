@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from ..attending import attend
+from ..company import Company
 from ..compute import WorkingWeights, device, token_logprobs
 from ..generation import generate
 from ..training.lora import lora_config
-from .company import Company
 from .memory import Load
 
 SECONDS = 10.0

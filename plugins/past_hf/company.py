@@ -1,9 +1,11 @@
-"""Who else is at work on this machine while a probe runs, and how much that stretches: a time becomes a range."""
+"""Who else is at work on this machine while something is measured, and how much that stretches: a time becomes a range."""
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
@@ -59,6 +61,11 @@ class Company:
 
 
 def _busy() -> float:
-    """Seconds of all processors spent at work since the machine began."""
-    times = psutil.cpu_times()
+    """Seconds that the processors which this process may use spent at work since the machine began."""
+    each = psutil.cpu_times(percpu=True)
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(each))
+    return sum(_at_work(times) for number, times in enumerate(each) if number in allowed)
+
+
+def _at_work(times: Any) -> float:
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)

@@ -1,0 +1,41 @@
+"""How the threads of torch wait for each other beside other work.
+
+A layer is some thirty parallel regions of OpenMP, and a thread that is done with its share of one waits in a busy loop (libgomp: 300,000 turns)
+before it sleeps. With a processor for each thread that is the fastest way. Where something else wants one of the processors, the
+waiting threads keep it from the one that they wait for: a step of SmolLM2-135M took three times as long beside one busy
+program, and twice as long if they sleep early, which costs about a tenth where nothing else runs. libgomp itself waits so
+(1,000 turns) when it has started more threads than there are processors; it cannot know of other programs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from pastcli.environment import cores
+
+from .company import Company
+
+TURNS = "1000"
+"""Of the busy loop, where processors are shared; what libgomp takes when its own threads share them."""
+
+LOOK = 0.1
+"""Seconds for which the processors are looked at: ten ticks of the kernel's clock."""
+
+SHARED = 0.4
+"""Processors that others must keep busy to count: less is a desktop at rest."""
+
+
+def wait_politely() -> None:
+    """Before torch is loaded: let its threads sleep early if they will not have a processor each. What the user set stays."""
+    if "torch" in sys.modules or {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        return
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(asked) if asked.isdecimal() else cores()
+    if threads < 2:
+        return
+    with Company() as company:
+        time.sleep(LOOK)
+    if threads + company.others * cores() > cores() + SHARED:
+        os.environ["GOMP_SPINCOUNT"] = TURNS
