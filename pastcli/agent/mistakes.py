@@ -17,7 +17,7 @@ def with_mistake(episode: Episode, share: float, seed: int, env_of: Callable[[Ta
     """The run with a wrong first call before it, for `share` of all runs (drawn by their queries); else as it is.
 
     The wrong call is one that this run's model could make: a word of the function's name is missing, a required argument is left
-    out or called otherwise. What it observes is what `past agent` would show in the environment `env_of` the query. Its tokens are read and not learnt (`examples.row`).
+    out, called otherwise, or given a value of another type. What it observes is what `past agent` would show in the environment `env_of` the query. Its tokens are read and not learnt (`examples.row`).
     """
     draw = random.Random(f"{seed}|mistake|{episode.task.id}")
     first = episode.steps[0]
@@ -47,6 +47,19 @@ def _wrong(step: Step, episode: Episode) -> Iterator[tuple[str, dict[str, Any]]]
             others = {name: value for name, value in step.arguments.items() if name != parameter.name}
             yield step.action, others
             yield step.action, {_otherwise(parameter.name, spec): step.arguments[parameter.name], **others}
+    for name, value in step.arguments.items():
+        yield step.action, {**step.arguments, name: _of_another_type(value)}
+
+
+def _of_another_type(value: Any) -> Any:
+    """As a model gets types wrong: a number or a truth in quotes, a list as one text, a single text as a list."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return [value]
 
 
 def _otherwise(name: str, spec: ToolSpec) -> str:

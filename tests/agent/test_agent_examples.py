@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -233,6 +234,28 @@ def test_a_mistake_is_read_and_its_mending_learnt():
         kinds.add("unknown function" if "unknown function" in answer["text"] else "refused")
         assert [told] == rows_of_runs([run], LessonsConfig(mistakes=1.0, seed=seed, prompt="brief"), simulated)
     assert kinds == {"unknown function", "refused"}
+
+
+def test_a_value_of_another_type_is_a_mistake_where_the_function_refuses_it():
+    """Numbers and truths in quotes, lists as one text; a text as a list. What the simulator takes all the same is none."""
+    from pastcli.agent.mistakes import _wrong, with_mistake
+    from pastcli.tools.learning.calls import Call
+    from pastcli.tools.learning.queries import solved
+
+    kinds = {"seats": "integer", "price": "number", "direct": "boolean", "ports": "array", "name": "string"}
+    right = {"seats": 3, "price": 2.5, "direct": True, "ports": ["Oslo", "Bergen"], "name": "Ann"}
+    wrong = {"seats": "3", "price": "2.5", "direct": "yes", "ports": "Oslo, Bergen", "name": ["Ann"]}
+    schema = {"type": "object", "properties": {name: {"type": kind} for name, kind in kinds.items()}}
+    book = dataclasses.replace(SHIP, name="book", schema=schema)
+    task = dataclasses.replace(TASK, tools=(book,), relevant=(book.key,))
+    env = SchemaSimulator([book], [task])
+    run = solved(task, Call(book, right, env.call(book, right)), "Booked.")
+    assert run.steps[0].outcome == "ok"
+    made = [arguments for _, arguments in _wrong(run.steps[0], run)]
+    assert [{**right, name: wrong[name]} for name in kinds] == made
+    slips = [with_mistake(run, 1.0, seed, lambda task: SchemaSimulator([book], [task])).steps[0] for seed in range(30)]
+    assert {slip.outcome for slip in slips} == {"invalid"}
+    assert {name for slip in slips for name in kinds if slip.arguments[name] != right[name]} >= {"direct", "ports"}
 
 
 def test_runs_with_a_mistake_are_judged_as_without_it():

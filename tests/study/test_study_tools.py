@@ -313,6 +313,17 @@ def test_a_gain_on_one_tool_or_one_seed_is_no_claim():
     assert "too few: no claim" in told and "1 of 3 seeds were run" in told
 
 
+def test_queries_that_a_judge_could_not_grade_are_counted():
+    made = document(**{"SFT": spread(0), "SFT + v": spread(0.75)})
+    assert "could not be graded" not in "\n".join(report.with_summary(made)["summary"]["sentences"])
+    for place, (arm, seed) in enumerate([("SFT", "0"), ("SFT + v", "2")]):
+        made["arms"][arm][seed]["figures"][place] |= {"verdict": "Ungraded", "also": {"reference": "Ungraded"}}
+    summary = report.with_summary(made)["summary"]
+    assert summary["ungraded"] == {"sopr_rules": 2, "sopr_reference": 2}
+    told = "\n".join(summary["sentences"])
+    assert "SoPR rules is of 10 of 12 queries" in told and "SoPR reference is of 10 of 12 queries" in told
+
+
 def test_steps_tell_where_episodes_break_and_silence_is_no_success():
     made = document(SFT=spread(0.5))
     rows = made["arms"]["SFT"]["0"]["figures"]

@@ -28,6 +28,7 @@ FIGURES = (
 values; the share of calls that were valid; Finish reached; both judges. And F1 of the held-out questions about schemas."""
 
 CLAIMED = ("first_call_recall", "sopr_rules", "sopr_reference")
+JUDGED = ("sopr_rules", "sopr_reference")
 CALLING = ("argument_grounding", "valid_calls")
 """Figures that have no value where nothing was called: levels over what there is, no paired differences."""
 
@@ -85,9 +86,16 @@ def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str
         "confidence": confidence,
         "levels": levels,
         "effects": effects,
+        "ungraded": {figure: n for figure in JUDGED if (n := _ungraded(trials, there, figure))},
         "steps": {arm: _steps(trials, arm) for arm in there},
         "categories": {arm: _categories(trials, arm, confidence) for arm in there},
     }
+
+
+def _ungraded(trials: Trials, arms: Sequence[str], figure: str) -> int:
+    """The queries on which a judge could not grade some arm's attempt: they are in no effect, and not in that arm's level."""
+    columns = [trials.column(arm, seed, figure) for arm in arms for seed in trials.seeds(arm)]
+    return sum(None in of_one for of_one in zip(*columns, strict=True))
 
 
 def _levels(trials: Trials, arm: str, confidence: float) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterat
             yield _claim(arm, effect, summary)
         elif arms[arm]["control"] != "none":
             yield _control(arm, effect)
+    asked = len(document["items"])
+    for name, count in summary["ungraded"].items():
+        yield f"{NAMES[name]} is of {asked - count} of {counted(asked, 'queries')}: it could not be graded on the others."
     reference = document["study"]["reference"]
     if reference in summary["steps"]:
         yield f"How far the episodes of {reference} come: {_came(summary['steps'][reference])}."
