@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pastcli.environment import let_threads_sleep
 from pastcli.errors import MismatchError, PastError, UsageError
 from pastcli.vectors.numbers.compiled import Codec
 
@@ -49,6 +50,7 @@ def _library(name: str) -> ctypes.CDLL:
         raise PastError("llama-cpp-python is not installed", "pip install llama-cpp-python")
     suffix = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
     prefix = "" if sys.platform == "win32" else "lib"
+    let_threads_sleep()
     return ctypes.CDLL(str(Path(folders[0]) / "lib" / f"{prefix}{name}{suffix}"))
 
 

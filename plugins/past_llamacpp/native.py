@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 
+from pastcli.environment import let_threads_sleep
+
 ERROR = 4  # enum ggml_log_level: 1 debug, 2 info, 3 warn, 4 error, 5 continues the line before
 
 _errors: deque[str] = deque(maxlen=8)
@@ -24,6 +26,7 @@ _kept: list[object] = []
 @cache
 def library() -> ModuleType:
     """`llama_cpp.llama_cpp`, the C API, with the backend initialised and our log callback in place."""
+    let_threads_sleep()
     import llama_cpp  # sets a log callback of its own, which ours must replace
     from llama_cpp import llama_cpp as api
 

@@ -50,7 +50,7 @@ def test_with_a_processor_for_each_thread_nothing_is_changed(monkeypatch):
 
     class Alone(company.Company):
         def __exit__(self, *_):
-            self.others = 0.05
+            self.others = 0.02
 
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
@@ -64,10 +64,28 @@ def test_with_a_processor_for_each_thread_nothing_is_changed(monkeypatch):
     waiting.wait_politely()
     assert "GOMP_SPINCOUNT" not in os.environ  # three threads and one other program on four processors
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    monkeypatch.setenv("GOMP_SPINCOUNT", "")
-    monkeypatch.delenv("GOMP_SPINCOUNT")
     waiting.wait_politely()
     assert os.environ.pop("GOMP_SPINCOUNT") == "1000"
+
+
+WATCHED = """
+import ctypes, os
+from past_llamacpp import {module}
+real = ctypes.CDLL
+def loaded(*words, **more):
+    print(os.environ.get("GOMP_SPINCOUNT"))
+    return real(*words, **more)
+ctypes.CDLL = loaded
+{module}.{load}()
+"""
+
+
+@pytest.mark.parametrize("module, load", [("native", "library"), ("ggml", "_cpu")])
+def test_threads_of_llama_cpp_always_sleep_early(module, load):
+    """Set before it is loaded. With two programs beside it two threads took six seconds a token, and idle they lose nothing."""
+    code = WATCHED.format(module=module, load=load)
+    assert set(said(code).split()) == {"1000"}
+    assert set(said(code, GOMP_SPINCOUNT="5").split()) == {"5"}
 
 
 def test_what_others_take_is_counted_on_the_processors_that_this_process_may_use(busy_machine):

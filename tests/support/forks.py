@@ -48,6 +48,7 @@ AS_PAST_SETS_THEM = {
     "TQDM_DISABLE": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OPENBLAS_THREAD_TIMEOUT": "14",
+    "GOMP_SPINCOUNT": "1000",
 }
 """For what a command starts: it comes with these."""
 
