@@ -97,7 +97,7 @@ ENVIRONMENT = {
 def trained(workspace, past, warmed):
     """Questions, an SFT model, an RL model and a skill, all made under `SETTINGS` and `ENVIRONMENT`."""
     rows = [
-        {"question": f"Which river {n}?", "answer": "dog" if n % 2 else "fox", "doc": f"d{n % 2}"} for n in range(6)
+        {"question": f"Which river {n}?", "answer": "dog" if n % 3 else "fox", "doc": f"d{n % 2}"} for n in range(6)
     ]
     (workspace / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (workspace / "docs").mkdir()

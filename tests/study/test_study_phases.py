@@ -126,7 +126,7 @@ def test_a_study_in_two_phases_runs_to_its_table(past, workspace, warmed):
     with another_study_that_needs_all(workspace) as (claim, nodes, store):
         shown = past("study", "run", "study.toml", "--lean", timeout=1000).stdout
         kept = {path.name.split("-")[0] for path in (workspace / "runs").iterdir() if path.name[0] != "."}
-        assert kept == {"sft", "rl", "extract", "inject"}, "what another study needs stays, --lean or not"
+        assert kept == {"generate", "sft", "rl", "extract", "inject"}, "what another study needs stays, --lean or not"
         claim.spare([node for node in nodes if node.stage == "inject"], [], store)
     assert not [path for path in (workspace / "runs" / ".study" / "claims").iterdir() if path.name != ".lock"]
     assert "SFT + v" in shown
