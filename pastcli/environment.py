@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import shlex
@@ -11,17 +12,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__, sources
+from . import __version__, limits, sources
 from .installed import versions_of
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "llama-cpp-python", "gguf", "numpy", "safetensors")
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """The processor cores that this process may use: those it is bound to, and no more than its container's share of time."""
+    return max(1, min(bound_to(), math.ceil(min(limits.processors(), 1e9))))
+
+
+def bound_to() -> int:
+    """The processors that the kernel may run this process on, whatever time it has there."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # macOS does not bind processes to cores
+
+
+def memory() -> tuple[float, float]:
+    """(bytes there are, bytes that are free) for this process: of the machine, and no more than its container may take."""
+    import psutil
+
+    machine, (most, left) = psutil.virtual_memory(), limits.memory()
+    return min(float(machine.total), most), min(float(machine.available), left)
 
 
 def has_card() -> bool:

@@ -17,8 +17,9 @@ from typing import Annotated
 import typer
 
 from .. import models, narration, output, registry, runs
-from ..environment import cores
+from ..environment import cores, memory
 from ..errors import PastError
+from ..words import counted
 from ._options import Json, close, told
 from ._packages import Finding, broken_imports, extras, packages
 
@@ -96,15 +97,12 @@ def _kernels() -> Finding:
 def _machine() -> Iterator[Finding]:
     flags = set(re.findall(r"\w+", _first_match("/proc/cpuinfo", r"^flags\s*:(.*)$")))
     features = [name for name in CPU_FEATURES if name in flags]
-    yield Finding("cpu", "info", f"{cores()} cores, {platform.machine()}, {' '.join(features) or 'features unknown'}")
-    total = int(_first_match("/proc/meminfo", r"^MemTotal:\s+(\d+)") or 0) * 1024
-    free = int(_first_match("/proc/meminfo", r"^MemAvailable:\s+(\d+)") or 0) * 1024
-    limit = _first_match("/sys/fs/cgroup/memory.max", r"^(\d+)$")
-    if limit:
-        total, free = min(total, int(limit)), min(free, int(limit))
-    if total:
-        fix = "close other programs, or train with --method lora and a smaller --batch-tokens" if free < ROOMY else ""
-        yield Finding("memory", "warn" if fix else "info", f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB", fix)
+    yield Finding(
+        "cpu", "info", f"{counted(cores(), 'cores')}, {platform.machine()}, {' '.join(features) or 'features unknown'}"
+    )
+    total, free = memory()
+    fix = "close other programs, or train with --method lora and a smaller --batch-tokens" if free < ROOMY else ""
+    yield Finding("memory", "warn" if fix else "info", f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB", fix)
 
 
 def _first_match(file: str, pattern: str) -> str:

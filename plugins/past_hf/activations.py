@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
+from pastcli import environment
 from pastcli.errors import UsageError
 
 from .checkpoint import HFCheckpoint
@@ -36,7 +36,7 @@ def layer_inputs(
     from transformers.pytorch_utils import Conv1D
 
     card = torch.cuda.is_available()
-    precision = precision_for(path, card, psutil.virtual_memory().available)
+    precision = precision_for(path, card, environment.memory()[1])
     model, batch = _loaded(path, texts, max_tokens, precision, "cuda" if card else "cpu")
     mask = batch["attention_mask"]
 

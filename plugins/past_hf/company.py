@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from pastcli.environment import cores
+from pastcli.environment import bound_to, cores
 
 ERROR = 1.3
 """Factor by which a training was slower or faster than its plan on an idle machine (tests/training/test_train_plan.py holds 2)."""
@@ -26,7 +26,7 @@ class Company:
     taken: float = 0.0
     own: float = 0.0
     others: float = 0.0
-    """Of all cores, 0 to 1."""
+    """Of the cores that this process may use, 0 to 1."""
     threads: int = 1
     """Cores that this process computes on where they are free."""
     _began: list[float] = field(default_factory=list)
@@ -39,9 +39,12 @@ class Company:
         wall, own, busy = (
             now - then for now, then in zip((time.perf_counter(), time.process_time(), _busy()), self._began)
         )
-        whole = max(wall, 1e-9) * cores()
-        self.own = min(1.0, own / whole)
-        self.others = min(1.0, max(0.0, busy - own) / whole)
+        wall = max(wall, 1e-9)
+        spare = (
+            bound_to() - cores()
+        )  # of the machine's processors, those that a container's share of time leaves to others
+        self.own = min(1.0, own / wall / cores())
+        self.others = min(1.0, max(0.0, (busy - own) / wall - spare) / cores())
 
     def repeated(self, seconds: list[float]) -> None:
         self.best += min(seconds) * len(seconds)

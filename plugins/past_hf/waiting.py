@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-from pastcli.environment import cores, let_threads_sleep
+from pastcli.environment import bound_to, cores, let_threads_sleep
 
 from .company import Company
 
@@ -25,9 +25,12 @@ SHARED = 0.15
 
 
 def wait_politely() -> None:
-    """Before torch is loaded: let its threads sleep early if they will not have a processor each. What the user set stays."""
+    """Before torch is loaded: give it no more threads than its container has processors' time, and let them sleep early if they will
+    not have a processor each. What the user set stays."""
     if "torch" in sys.modules:
         return
+    if cores() < bound_to():  # torch counts the processors of the machine, and would start a thread for each
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(asked) if asked.isdecimal() else cores()
     if threads < 2:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,7 +162,7 @@ def test_a_model_too_large_for_float32_is_looked_into_as_it_is_stored(make_tiny,
     model = make_tiny(tmp_path / "model", dtype=getattr(torch, stored))
     found = {}
     for room in (1e12, 1.0):
-        monkeypatch.setattr(activations.psutil, "virtual_memory", lambda room=room: SimpleNamespace(available=room))
+        monkeypatch.setattr(activations.environment, "memory", lambda room=room: (room, room))
         assert activations.precision_for(model, False, room) == ("fp32" if room > 1e6 else "stored")
         seen = found.setdefault(room, {})
         keep = lambda name, inputs, _, seen=seen: seen.update({name: inputs})  # noqa: E731

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import torch
 
-from pastcli import output
+from pastcli import environment, output
 from pastcli.config import RlConfig
 
 from ..company import Company
@@ -116,7 +116,7 @@ def _room(machine: Machine, layout: Layout, card_gb: float) -> float:
         return card_gb * GB
     if machine.cuda:
         return float(torch.cuda.get_device_properties(0).total_memory)
-    return psutil.virtual_memory().available / layout.here
+    return environment.memory()[1] / layout.here
 
 
 def _need(

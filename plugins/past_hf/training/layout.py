@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pastcli.environment import cores
 from pastcli.errors import UsageError
 
 MODULE = "past_hf.training.worker"
@@ -143,7 +144,7 @@ def command(folder: Path, layout: Layout) -> list[str]:
     words = ["--config_file", str(file), "--main_process_port", str(layout.port)]
     if layout.machines > 1:
         words += ["--machine_rank", str(layout.rank), "--main_process_ip", layout.address, "--same_network"]
-    threads = max(1, (os.cpu_count() or 1) // layout.here)
+    threads = max(1, cores() // layout.here)
     words += ["--num_cpu_threads_per_process", str(threads), "--module"]
     return [sys.executable, "-m", "accelerate.commands.launch", *words, MODULE, str(folder), str(os.getpid())]
 
