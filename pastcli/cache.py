@@ -7,10 +7,31 @@ import os
 import secrets
 from pathlib import Path
 
+from .errors import UsageError
+
+NOWHERE = Path(os.devnull) / "past"
+"""Where nothing can be written: for a user without a home, as containers run under any number for a user."""
+
 
 def home() -> Path:
     """$PAST_HOME, else ~/.cache/past."""
-    return Path(os.environ.get("PAST_HOME") or Path.home() / ".cache" / "past")
+    if named := os.environ.get("PAST_HOME"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "past"
+    except RuntimeError:
+        return NOWHERE
+
+
+def refused(error: OSError) -> UsageError | None:
+    """What is said where this folder, or one around it, cannot be made or written; None of any other place."""
+    at = Path(os.path.abspath(os.fsdecode(error.filename or "")))
+    if not error.filename or not (at.is_relative_to(home()) or home().absolute().is_relative_to(at)):
+        return None
+    why = "this user has no home" if home() == NOWHERE else f"{error.strerror}: {at}"
+    return UsageError(
+        f"nowhere to keep converted models and what was measured ({why})", "export PAST_HOME=DIR, a folder of yours"
+    )
 
 
 def remember(kind: str, key: str, value: str) -> None:

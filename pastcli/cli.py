@@ -245,6 +245,11 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
             "choose a shorter one",
             UsageError.exit_code,
         )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        from .cache import refused as in_cache
+
+        if nowhere := in_cache(error):
+            return nowhere.message, nowhere.hint, nowhere.exit_code
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         from .files import unwritable
 

@@ -35,7 +35,7 @@ def allowed(destination: Path, *, folder: bool, force: bool, inputs: Iterable[Pa
     if place.is_symlink():
         hint = "name what it points to, or remove the link"
         raise UsageError(f"{place} is a link to {os.readlink(place)}, and links are not written through", hint)
-    if any(within.is_relative_to(place) for within in (Path.cwd(), workspace(), Path.home())):
+    if any(within.is_relative_to(place) for within in (Path.cwd(), workspace(), Path(os.path.expanduser("~")))):
         raise UsageError(f"{place} holds this workspace or your home", "name a file or folder of its own")
     _refuse_runs(place)
     for given in inputs:

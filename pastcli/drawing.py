@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 def blank(width: float, height: float) -> Figure:
     """An empty figure of that many inches, ready for `subplots` and `savefig`."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a home that it cannot write in
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -9,6 +9,7 @@ Run as `python -m past_llamacpp.cpu_check MODEL`: exit 0 if decoding works with 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -39,8 +40,9 @@ def extra_buffers_work(path: Path) -> bool:
         if not verdict:
             output.note("llama.cpp crashes here with repacked weights; running without them (slower on prompts)")
         verdicts[key] = verdict
-        store.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_json(store, verdicts)
+        with contextlib.suppress(OSError):  # asked again the next time
+            store.parent.mkdir(parents=True, exist_ok=True)
+            runs.write_json(store, verdicts)
     return verdicts[key]
 
 

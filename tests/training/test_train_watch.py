@@ -126,6 +126,10 @@ def test_rules_fire_on_what_they_name_and_on_nothing_else():
     assert fired(healthy) == []
     assert fired(ending(dead_groups=1.0)) == ["dead_groups"] and fired(ending(dead_groups=1.0)[:-1]) == []
     assert fired(ending(entropy=0.001)) == ["collapsed_entropy"]
+    what, mend = watchdog.collapsed_entropy(ending(entropy=0.001), 5)
+    assert mend == "lower --lr, or hold on with --beta"
+    what, mend = watchdog.collapsed_entropy(ending(entropy=0.001, reward=1.0), 5)  # it may have found all there is
+    assert "while the reward rose from 0.3 to 1" in what and "it has learned what this reward teaches" in mend
     assert fired(ending(completion_length=40.0, clipped=1.0)) == ["exploding_length"]
     assert fired(ending(completion_length=40.0, clipped=0.1)) == []
     assert fired(ending(repetition=0.8)) == ["repetition"]

@@ -27,16 +27,26 @@ def not_finite(log: Sequence[Step], patience: int) -> Reason | None:
     return None
 
 
+LEARNED = (
+    "if that is all there is to earn, it has learned what this reward teaches; is it what you want? See rollouts.jsonl"
+)
+
+
+def _rewards(log: Sequence[Step], patience: int) -> tuple[float, float]:
+    """Mean reward of the first and of the last `patience` steps."""
+    first, last = (_mean([step.get("reward", 0.0) for step in steps]) for steps in (log[:patience], log[-patience:]))
+    return first, last
+
+
 def dead_groups(log: Sequence[Step], patience: int) -> Reason | None:
     """All answers to every question earned the same reward, `patience` steps long: no advantage, no gradient."""
     last = log[-patience:]
     if len(last) < patience or any(step.get("dead_groups", 0.0) < 1.0 for step in last):
         return None
-    first, mean = (_mean([step.get("reward", 0.0) for step in steps]) for steps in (log[:patience], last))
+    first, mean = _rewards(log, patience)
     what = f"in {patience} steps on end all answers to each question earned the same reward ({mean:.3g} on average"
     if mean > 2 * first:
-        learned = "if that is all there is to earn, it has learned what this reward teaches; is it what you want? See rollouts.jsonl"
-        return f"{what}, {first:.3g} at first)", learned
+        return f"{what}, {first:.3g} at first)", LEARNED
     return (
         f"{what})",
         "see rollouts.jsonl: can the reward tell these answers apart? Then answers must differ more "
@@ -63,7 +73,16 @@ def collapsed_entropy(log: Sequence[Step], patience: int) -> Reason | None:
     first, last = _mean(rows[:patience]), max(rows[-patience:])
     if last >= 0.01 * first:
         return None
-    return f"the entropy of the answers fell from {first:.3g} to {last:.3g} nats", "lower --lr, or hold on with --beta"
+    what, mend = (
+        f"the entropy of the answers fell from {first:.3g} to {last:.3g} nats",
+        "lower --lr, or hold on with --beta",
+    )
+    before, now = _rewards(log, patience)
+    if (
+        now > 2 * before
+    ):  # the one answer may be the right one: a policy that has found all there is ends like this as well
+        return f"{what}, while the reward rose from {before:.3g} to {now:.3g}", f"{LEARNED}; else {mend}"
+    return what, mend
 
 
 def exploding_length(log: Sequence[Step], patience: int) -> Reason | None:
