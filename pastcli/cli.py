@@ -246,15 +246,14 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
             UsageError.exit_code,
         )
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        from .cache import refused as in_cache
-
-        if nowhere := in_cache(error):
-            return nowhere.message, nowhere.hint, nowhere.exit_code
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        from . import cache
         from .files import unwritable
 
-        refused = unwritable(Path(os.fsdecode(error.filename or "")).parent, error)
-        return refused.message, refused.hint, refused.exit_code
+        refused = cache.refused(error)
+        if refused is None and error.errno == errno.EROFS:
+            refused = unwritable(Path(os.fsdecode(error.filename or "")).parent, error)
+        if refused is not None:
+            return refused.message, refused.hint, refused.exit_code
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror or error}{where}", "run again with --debug to see where", 1

@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,20 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "llama-cpp-python", "gguf", 
 
 def cores() -> int:
     """The processor cores that this process may use: those it is bound to, and no more than its container's share of time."""
-    return max(1, min(bound_to(), math.ceil(min(limits.processors(), 1e9))))
+    share = limits.processors()
+    return bound_to() if share >= bound_to() else max(1, math.ceil(share))
 
 
 def bound_to() -> int:
-    """The processors that the kernel may run this process on, whatever time it has there."""
+    """How many processors the kernel may run this process on, whatever time it has there."""
+    return len(processors())
+
+
+def processors() -> Collection[int]:
+    """Their numbers."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS does not bind processes to cores
+        return os.sched_getaffinity(0)
+    return range(os.cpu_count() or 1)  # macOS does not bind processes to cores
 
 
 def memory() -> tuple[float, float]:
@@ -44,14 +50,14 @@ def has_card() -> bool:
 
 
 SPINS = "1000"
-"""Turns of the busy loop in which a thread of OpenMP waits before it sleeps, some 20 microseconds; libgomp's own are 300,000."""
+"""Turns of the busy loop in which a thread of OpenMP waits before it sleeps; libgomp's own are 300,000."""
 
 
 def let_threads_sleep() -> None:
     """Have the threads of libgomp, loaded after this, give up their processor soon when they wait for each other.
 
-    A thread that waits in a busy loop can keep something else, and so the very thread that it waits for, from the processor: beside
-    two busy programs two threads of llama.cpp took 5.9 s a token, and 0.07 s if they sleep early. What the user set stays.
+    A thread that waits in a busy loop can keep something else, and so the very thread that it waits for, from the processor
+    (tests/bench/bench_waiting.py). What the user set stays.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS

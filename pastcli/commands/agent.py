@@ -18,6 +18,7 @@ from ._agent_figures import judged_again
 from ._agent_setup import chat_of, check_plugins, converting, environment, model_path, tasks_of
 from ._agent_setup import load as read_tools
 from ._agent_setup import replay as run_again
+from ._agent_show import table
 from ._loading import check_model
 from ._options import (
     AllowStale,
@@ -273,28 +274,9 @@ def _show(record: runs.Record, config: Any, episodes: bool, as_json: bool) -> No
 
         if episodes:
             show_episodes(record.made("transcript"), config.observation_chars)
-        _table(summary, f"run {record.id}: transcript, summary and ToolEval answers in {record.path}")
+        table(summary, f"run {record.id}: transcript, summary and ToolEval answers in {record.path}")
 
     end = verdict.attempted(summary, record.id)
     made = {"run": record.id, "outputs": record.outputs(), "seconds": record.manifest["seconds"]}
     output.emit({**made, **summary, **told(end)}, as_json, human)
     close(end, as_json)
-
-
-def _table(summary: dict[str, Any], caption: str) -> None:
-    """The figures, one a row; counts by name are spelled out."""
-    rows = []
-    for name, value in summary.items():
-        if name in ("sopr_low", "sopr_high"):
-            continue
-        if name == "sopr" and value is not None:
-            value = f"{value:.3f} [{summary['sopr_low']:.3f}, {summary['sopr_high']:.3f}]"
-        if name == "sopr_at_most" and value == summary["sopr"]:
-            continue  # all was graded
-        if isinstance(value, list):
-            value = "; ".join(value) or "none"
-        if isinstance(value, dict):
-            value = {key: f"{count:.3f}" if isinstance(count, float) else count for key, count in value.items()}
-            value = ", ".join(f"{key} {count}" for key, count in value.items()) or "none"
-        rows.append((name.replace("_", " "), value))
-    output.table("", ("measure", "value"), rows, caption)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
 
-from pastcli.environment import bound_to, cores
+from pastcli.environment import bound_to, cores, processors
 
 ERROR = 1.3
 """Factor by which a training was slower or faster than its plan on an idle machine (tests/training/test_train_plan.py holds 2)."""
@@ -36,13 +35,11 @@ class Company:
         return self
 
     def __exit__(self, *_: object) -> None:
-        wall, own, busy = (
-            now - then for now, then in zip((time.perf_counter(), time.process_time(), _busy()), self._began)
-        )
+        ended = [time.perf_counter(), time.process_time(), _busy()]
+        wall, own, busy = (end - start for end, start in zip(ended, self._began, strict=True))
         wall = max(wall, 1e-9)
-        spare = (
-            bound_to() - cores()
-        )  # of the machine's processors, those that a container's share of time leaves to others
+        # Of the machine's processors, those that a container's share of time leaves to others.
+        spare = bound_to() - cores()
         self.own = min(1.0, own / wall / cores())
         self.others = min(1.0, max(0.0, (busy - own) / wall - spare) / cores())
 
@@ -65,9 +62,8 @@ class Company:
 
 def _busy() -> float:
     """Seconds that the processors which this process may use spent at work since the machine began."""
-    each = psutil.cpu_times(percpu=True)
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(each))
-    return sum(_at_work(times) for number, times in enumerate(each) if number in allowed)
+    mine = processors()
+    return sum(_at_work(times) for number, times in enumerate(psutil.cpu_times(percpu=True)) if number in mine)
 
 
 def _at_work(times: Any) -> float:

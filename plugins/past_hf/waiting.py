@@ -2,9 +2,9 @@
 
 A layer is some thirty parallel regions of OpenMP, and a thread that is done with its share of one waits in a busy loop (libgomp: 300,000 turns)
 before it sleeps. With a processor for each thread that is the fastest way. Where something else wants one of the processors, the
-waiting threads keep it from the one that they wait for: a step of SmolLM2-135M took three times as long beside one busy
-program, and twice as long if they sleep early, which costs about a tenth where nothing else runs. libgomp itself waits
-briefly when it has started more threads than there are processors; it cannot know of other programs.
+waiting threads keep it from the one that they wait for: a pass of SmolLM2-135M takes more than twice as long beside one busy
+program, and two thirds of that if they sleep early, which costs about a tenth where nothing else runs (tests/bench/bench_waiting.py). libgomp
+itself waits briefly when it has started more threads than there are processors; it cannot know of other programs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOOK = 0.1
 """Seconds for which the processors are looked at: ten ticks of the kernel's clock."""
 
 SHARED = 0.15
-"""Processors that others must keep busy to count. By what is measured above a fourteenth of one, kept busy all the time, pays."""
+"""Processors that others must keep busy to count. From about an eighth of one on, kept busy all the time, sleeping early pays by the same bench."""
 
 
 def wait_politely() -> None:

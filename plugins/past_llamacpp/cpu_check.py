@@ -2,48 +2,41 @@
 
 With `use_extra_bufts` llama.cpp repacks weights for matrix units (AMX and the like). Some builds then crash
 with SIGSEGV in the first decode of several tokens. A crash cannot be caught, so a child process decodes
-first; the verdict is kept under `models.home()` by library, CPU and the file's tensor types and shapes.
+first; the verdict is kept in the cache by library, CPU and the file's tensor types and shapes.
 
 Run as `python -m past_llamacpp.cpu_check MODEL`: exit 0 if decoding works with the extra buffers.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import platform
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from pastcli import models, output, runs
+from pastcli import cache, output
 
 from .gguffile import read_header
 
 TIMEOUT = 300
 
+KEPT, WORKS, CRASHES = "llamacpp-probe", "works", "crashes"
+
 
 def extra_buffers_work(path: Path) -> bool:
     """True if the model decodes with repacked weights; tested once for each kind of model, then remembered."""
-    store = models.home() / "llamacpp-probe.json"
-    try:
-        verdicts = json.loads(store.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        verdicts = {}
     key = _key(path)
-    if key not in verdicts:
-        verdict = _survives(path)
-        if verdict is None:
-            return True  # loading it here will say what is wrong with the file
-        if not verdict:
-            output.note("llama.cpp crashes here with repacked weights; running without them (slower on prompts)")
-        verdicts[key] = verdict
-        with contextlib.suppress(OSError):  # asked again the next time
-            store.parent.mkdir(parents=True, exist_ok=True)
-            runs.write_json(store, verdicts)
-    return verdicts[key]
+    if known := cache.recall(KEPT, key):
+        return known == WORKS
+    verdict = _survives(path)
+    if verdict is None:
+        return True  # loading it here will say what is wrong with the file
+    if not verdict:
+        output.note("llama.cpp crashes here with repacked weights; running without them (slower on prompts)")
+    cache.remember(KEPT, key, WORKS if verdict else CRASHES)
+    return verdict
 
 
 def _key(path: Path) -> str:

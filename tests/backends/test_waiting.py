@@ -82,7 +82,7 @@ ctypes.CDLL = loaded
 
 @pytest.mark.parametrize("module, load", [("native", "library"), ("ggml", "_cpu")])
 def test_threads_of_llama_cpp_always_sleep_early(module, load):
-    """Set before it is loaded. With two programs beside it two threads took six seconds a token, and idle they lose nothing."""
+    """Set before it is loaded. Beside two programs two threads took seconds for a token (tests/bench/bench_waiting.py)."""
     code = WATCHED.format(module=module, load=load)
     assert set(said(code).split()) == {"1000"}
     assert set(said(code, GOMP_SPINCOUNT="5").split()) == {"5"}

@@ -49,21 +49,18 @@ def test_version_2_the_least_of_all_groups_above_counts(tmp_path):
 
 
 def test_version_1_with_a_controller_of_each(tmp_path):
-    root = tree(
-        tmp_path,
-        "4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n1:name=systemd:/docker/1\n0::/\n",
-        sys__fs__cgroup__cpu__docker__1__cpu={},
-    )
-    (root / "sys/fs/cgroup/cpu/docker/1/cpu").unlink()
-    cpu, held = root / "sys/fs/cgroup/cpu/docker/1", root / "sys/fs/cgroup/memory/docker/1"
-    held.mkdir(parents=True)
-    (cpu / "cpu.cfs_quota_us").write_text("150000")
-    (cpu / "cpu.cfs_period_us").write_text("100000")
-    (held / "memory.limit_in_bytes").write_text(str(4 * GB))
-    (held / "memory.usage_in_bytes").write_text(str(3 * GB))
-    (held / "memory.stat").write_text(f"active_file 1\ntotal_inactive_file {GB}\n")
+    cpu = {"cpu.cfs_quota_us": 150000, "cpu.cfs_period_us": 100000}
+    held = {
+        "memory.limit_in_bytes": 4 * GB,
+        "memory.usage_in_bytes": 3 * GB,
+        "memory.stat": f"active_file 1\ntotal_inactive_file {GB}\n",
+    }
+    files = {f"sys__fs__cgroup__cpu__docker__1__{name}": text for name, text in cpu.items()}
+    files |= {f"sys__fs__cgroup__memory__docker__1__{name}": text for name, text in held.items()}
+    group = "4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n1:name=systemd:/docker/1\n0::/\n"
+    root = tree(tmp_path, group, **files)
     assert limits.processors(root) == 1.5 and limits.memory(root) == (4 * GB, 2 * GB)
-    (cpu / "cpu.cfs_quota_us").write_text("-1")
+    (root / "sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us").write_text("-1")
     assert limits.processors(root) == math.inf
 
 

@@ -73,14 +73,10 @@ def collapsed_entropy(log: Sequence[Step], patience: int) -> Reason | None:
     first, last = _mean(rows[:patience]), max(rows[-patience:])
     if last >= 0.01 * first:
         return None
-    what, mend = (
-        f"the entropy of the answers fell from {first:.3g} to {last:.3g} nats",
-        "lower --lr, or hold on with --beta",
-    )
+    what = f"the entropy of the answers fell from {first:.3g} to {last:.3g} nats"
+    mend = "lower --lr, or hold on with --beta"
     before, now = _rewards(log, patience)
-    if (
-        now > 2 * before
-    ):  # the one answer may be the right one: a policy that has found all there is ends like this as well
+    if now > 2 * before:  # a policy that has found all there is to earn ends like this as well
         return f"{what}, while the reward rose from {before:.3g} to {now:.3g}", f"{LEARNED}; else {mend}"
     return what, mend
 
