@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from ... import qa
@@ -71,18 +72,15 @@ def make(
         found.rows += _texts(spec, specs, example, wanted, config)
         found.recall += list(_recall(spec, specs))
     taken: set[str] = set()
-    plan = (
-        ("react", config.examples if "react" in wanted else 0, queries.LEARNT),
-        ("practice", config.queries, queries.LEARNT),
-        ("test", config.test_queries, queries.HELD_OUT),
-    )
+    plan = _uses(config, wanted)
     made: dict[str, list[queries.Asked]] = {use: [] for use, _, _ in plan}
     for done, spec in enumerate(specs, 1):
-        for use, most, wordings in plan:
-            asked = _asked(use, most, wordings, spec, found, env, config, taken)
-            made[use] += (
-                [_in_other_words(one, chat, found, taken, config) for one in asked] if use != "react" else asked
-            )
+        asked = {use: _asked(use, most, wordings, spec, found, env, config, taken) for use, most, wordings in plan}
+        # In turn: of an API that can be called in few ways no use takes them all.
+        for turn in zip_longest(*asked.values()):
+            for use, one in zip(asked, turn, strict=True):
+                if one is not None:
+                    made[use].append(one if use == "react" else _in_other_words(one, chat, found, taken, config))
         if progress:
             progress(done, len(specs), {})
     found.runs = [one.episode for one in made["react"]]
@@ -98,7 +96,9 @@ def in_order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def drawn(specs: Sequence[ToolSpec], config: LessonsConfig) -> list[ToolSpec]:
-    """`config.apis` of the APIs in their order, drawn among those that a query can be made for."""
+    """`config.apis` of the APIs in their order, drawn among those that can be asked for in enough ways for every use to have
+    one: an API that is practised and never tested, or the reverse, says nothing."""
+    uses = sum(1 for _, most, _ in _uses(config, _kinds(config.kinds)) if most)
     order = list(range(len(specs)))
     random.Random(f"{config.seed}|apis").shuffle(order)
     found, env = Lessons(tuple(specs)), SchemaSimulator(specs)
@@ -106,9 +106,18 @@ def drawn(specs: Sequence[ToolSpec], config: LessonsConfig) -> list[ToolSpec]:
     for place in order:
         if len(kept) == config.apis:
             break
-        if _asked("probe", 1, queries.LEARNT, specs[place], found, env, config, set()):
+        if len(list(_asked("probe", uses, queries.LEARNT, specs[place], found, env, config, set()))) == uses:
             kept.append(place)
     return [specs[place] for place in sorted(kept)]
+
+
+def _uses(config: LessonsConfig, kinds: Sequence[str]) -> list[tuple[str, int, Sequence[str]]]:
+    """(what queries are made for, how many an API, wordings) of whole runs, practice and tests."""
+    return [
+        ("react", config.examples if "react" in kinds else 0, queries.LEARNT),
+        ("practice", config.queries, queries.LEARNT),
+        ("test", config.test_queries, queries.HELD_OUT),
+    ]
 
 
 def _kinds(named: Sequence[str]) -> tuple[str, ...]:
@@ -148,13 +157,13 @@ def _asked(
     env: SchemaSimulator,
     config: LessonsConfig,
     taken: set[str],
-) -> list[queries.Asked]:
+) -> Iterator[queries.Asked]:
     """Up to `most` checked queries of one API. `taken` holds what was asked before: no query and, where there is anything to
     fill in, no call is asked twice, so that a test asks for nothing that training has seen."""
-    made: list[queries.Asked] = []
+    made = 0
     for number in range(3 * most):
-        if len(made) == most:
-            break
+        if made == most:
+            return
         identity = f"{use}-{spec.name}-{number}"
         one, why = _one(identity, spec, wordings, found, env, config)
         if one is None:
@@ -163,9 +172,9 @@ def _asked(
         call = json.dumps([spec.name, one.episode.steps[0].arguments], sort_keys=True)
         marks = {one.task.query, call} if one.episode.steps[0].arguments else {one.task.query}
         if not marks & taken:
-            taken |= marks
-            made.append(one)
-    return made
+            taken.update(marks)
+            made += 1
+            yield one
 
 
 def _in_other_words(
