@@ -437,6 +437,35 @@ def test_of_many_apis_those_are_drawn_that_a_query_can_be_made_for():
     assert made.counts()["apis_without_query"] == 0
 
 
+def of_few_calls(name, *values):
+    """An API that can be called in as many ways as there are values."""
+    needs = object_schema(Parameter("colour", "string", required=True, enum=values))
+    return replace(api("C", name), schema=needs, response_template={"name": "str", "stock": "int"})
+
+
+def test_of_an_api_that_can_be_called_in_few_ways_every_use_has_a_query():
+    """Practice took all, and the API was learnt and never tested: five of twenty in a study of real ones."""
+    config = LessonsConfig(queries=5, test_queries=3, examples=2)
+    colours = ("red", "green", "blue", "black")
+    made = lessons.make([of_few_calls("Paint", *colours)], config)
+    assert (len(made.runs), len(made.practice), len(made.tests)) == (2, 1, 1)
+    asked = [*(run.task.query for run in made.runs), made.practice[0].query, made.tests[0].query]
+    assert sorted(colour for query in asked for colour in colours if colour in query) == sorted(colours)
+
+
+def test_no_api_is_drawn_that_cannot_be_both_practised_and_tested():
+    specs = [
+        of_few_calls("One", "red"),
+        of_few_calls("Many", "red", "green", "blue"),
+        of_few_calls("Two", "red", "green"),
+    ]
+    kept = lessons.drawn(specs, LessonsConfig(apis=3, kinds=["card"], queries=5, test_queries=3))
+    assert [spec.tool for spec in kept] == ["Many", "Two"]
+    assert [
+        spec.tool for spec in lessons.drawn(specs, LessonsConfig(apis=3, kinds=["card"], queries=5, test_queries=0))
+    ] == ["One", "Many", "Two"]
+
+
 def test_who_asks_for_one_category_is_warned_of_no_other(past, workspace):
     """StableToolBench's own file: 49 categories, and `--category Movies` told of thousands of fields nobody had asked for."""
 
