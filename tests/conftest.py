@@ -223,3 +223,28 @@ def warmed(tiny_model, tmp_path_factory, past_in):
     ]
     past_in(folder, *words)
     return folder / "runs" / "warm" / "model"
+
+
+@pytest.fixture
+def typed(workspace, monkeypatch):
+    """`typed("sft", …)` runs the real command in this process: many architectures import torch once.
+
+    A random model answers nothing right; the reward `length` gives GRPO something to learn from.
+    """
+    from typer.testing import CliRunner
+
+    from pastcli import registry
+    from pastcli.cli import app
+
+    load = registry.load
+    reward = lambda prompts, completions, **_: [len(set(text)) / 20 for text in completions]  # noqa: E731
+    monkeypatch.setattr(registry, "load", lambda role, name: reward if name == "length" else load(role, name))
+
+    def call(*words):
+        done = CliRunner().invoke(app, [*map(str, words), "--json"])
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    return call

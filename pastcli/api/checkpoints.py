@@ -88,6 +88,14 @@ class HasVocabulary(Protocol):
 
 
 @runtime_checkable
+class NamesModules(Protocol):
+    """A checkpoint whose tensors have other names here than the modules that hold them when the model is loaded."""
+
+    def modules(self) -> dict[str, str]:
+        """{tensor name here: its name in memory, which an adapter is written under}; {} where they are the same."""
+
+
+@runtime_checkable
 class HasCompanions(Protocol):
     """A checkpoint with files beside its weights that belong to any result made of it (the tokenizer, for one)."""
 

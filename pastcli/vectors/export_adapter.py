@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import adapters, runs
-from ..api import Adapter, Checkpoint, HasCompanions, LowRank, SingleFileFormat, TensorSpec
+from ..api import Adapter, Checkpoint, HasCompanions, LowRank, NamesModules, SingleFileFormat, TensorSpec
 from ..errors import GateError, UsageError
 from ..words import counted
 from .checks import compatibility
@@ -91,8 +91,11 @@ def export_adapter(
         if form is not None:
             _as_file(form, skills[0], specs, joined, bottom if bottom.is_file() else template, out)
         else:
-            transposed = getattr(model.bottom if isinstance(model, Overlay) else model, "transposed", False)
-            _as_directory(joined, out, _target_modules(joined, model.specs()), transposed)
+            inner = model.bottom if isinstance(model, Overlay) else model
+            called = {name: name for name in model.specs()}
+            called |= inner.modules() if isinstance(inner, NamesModules) else {}
+            modules = _target_modules([called[name] for name in joined], called.values())
+            _as_directory(joined, called, out, modules, getattr(inner, "transposed", False))
             adapters.name_base(out, bottom, final or out)
             _tokenizer(model, out)
     rank = max(low.a.shape[0] for low in joined.values())
@@ -186,15 +189,17 @@ def _uniform(factors: Mapping[str, LowRank]) -> tuple[dict[str, LowRank], int, f
     return made, rank, common
 
 
-def _as_directory(factors: Mapping[str, LowRank], out: Path, modules: Sequence[str], transposed: bool) -> None:
+def _as_directory(
+    factors: Mapping[str, LowRank], called: Mapping[str, str], out: Path, modules: Sequence[str], transposed: bool
+) -> None:
     """adapter_model.safetensors and, last, adapter_config.json (its base is named by `adapters.name_base`).
 
-    `transposed`: the model stores (in, out) matrices, as GPT-2 does, for which PEFT has `fan_in_fan_out`.
+    `called` are the names that tensors have in memory. `transposed`: the model stores (in, out) matrices, as GPT-2 does, for which PEFT has `fan_in_fan_out`.
     """
     uniform, rank, scale = _uniform(factors)
     tensors: dict[str, np.ndarray] = {}
     for name, low in uniform.items():
-        module = f"base_model.model.{name.removesuffix('.weight')}"
+        module = f"base_model.model.{called[name].removesuffix('.weight')}"
         if is_embedding(name):  # PEFT adapts an embedding by factors of its transpose
             tensors |= {f"{module}.lora_embedding_A": low.b.T, f"{module}.lora_embedding_B": low.a.T}
         elif transposed and name != "lm_head.weight":

@@ -14,6 +14,7 @@ from pastcli import environment
 from pastcli.errors import UsageError
 
 from .checkpoint import HFCheckpoint
+from .composite import full_name
 from .materialize import hf_directory, load_model, load_tokenizer, working_dtype
 from .quiet import quiet
 
@@ -53,7 +54,7 @@ def layer_inputs(
 
     for name, module in model.named_modules():
         if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not model.get_output_embeddings():
-            module.register_forward_hook(hook(name))
+            module.register_forward_hook(hook(full_name(name)))
     with torch.inference_mode():
         model(**batch, use_cache=False)
     return int(mask.sum())

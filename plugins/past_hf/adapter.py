@@ -25,6 +25,7 @@ from pastcli.vectors.files.safetensors import SafeReader
 from pastcli.vectors.numbers import arithmetic
 from pastcli.vectors.numbers.lowrank import product_block
 
+from .composite import full_name
 from .folder import no_weights, tokenizer_sha256
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -91,8 +92,9 @@ class LoraAdapter:
                 raise MismatchError(
                     f"{self.path}: factor {key!r} is {entry.dtype} {list(entry.shape)}, not a float matrix"
                 )
-            name = found["module"].removeprefix(PREFIX) + ".weight"
-            pair = pairs.setdefault(name, {"embedding": bool(found["embedding"])})
+            module = found["module"].removeprefix(PREFIX)
+            name = full_name(module) + ".weight"
+            pair = pairs.setdefault(name, {"embedding": bool(found["embedding"]), "module": module})
             pair[found["side"]] = key
         for name, pair in pairs.items():
             if "A" not in pair or "B" not in pair:
@@ -100,7 +102,7 @@ class LoraAdapter:
             rank = self._file.entries[pair["A"]].shape[0]
             if self._file.entries[pair["B"]].shape[1] != rank or rank == 0:
                 raise MismatchError(f"{self.path}: the factors of {name} have different ranks")
-            pair["scale"] = self._scale(name.removesuffix(".weight"), rank)
+            pair["scale"] = self._scale(pair["module"], rank)
         return pairs
 
     def _scale(self, module: str, rank: int) -> float:

@@ -12,7 +12,7 @@ from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import ContextOverflow, UsageError
 from pastcli.vectors.checks import finite
 
-from .materialize import encode, load_model, load_tokenizer, working_dtype
+from .materialize import cast, encode, load_model, load_tokenizer, working_dtype
 from .quiet import quiet
 
 
@@ -230,7 +230,7 @@ def _with_skills(path: Path, dtype: Any, skills: Sequence[tuple[Path | str, floa
 
     model = load_model(path, torch.float32)
     add_skills(model, path, skills)
-    return model.to(dtype)
+    return cast(model, dtype)
 
 
 def draws_of(seeds: Sequence[int | None], steps: int) -> Any:

@@ -20,6 +20,7 @@ from pastcli.vectors.files.safetensors import SafeReader
 from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
+from .composite import full_names, is_composite
 from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, tokenizer_sha256, vocabulary
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class HFCheckpoint:
         except BaseException:
             self.close()
             raise
-        stored = {name: self._full_name(name) for name in self._where}
+        stored = self._full_names()
         self._where = {stored[name]: file for name, file in self._where.items()}
         self._stored = {name: key for key, name in stored.items()}
         entries = {name: self.shards[file].entries[self._stored[name]] for name, file in self._where.items()}
@@ -125,10 +126,14 @@ class HFCheckpoint:
         """Whether linear layers are stored as (in, out), as GPT-2's are."""
         return self.config.get("model_type") in TRANSPOSED
 
-    def _full_name(self, key: str) -> str:
-        """A tensor's name in the whole model: some checkpoints were saved from its inner part (`h.0.…` for `transformer.h.0.…`)."""
+    def _full_names(self) -> dict[str, str]:
+        """{stored name: name in the whole model}: some checkpoints were saved from its inner part (`h.0.…` for `transformer.h.0.…`),
+        and those with towers have had several names (`composite`)."""
+        if is_composite(self.config):
+            return full_names(self._where)
         prefix = INNER.get(str(self.config.get("model_type")), "")
-        return prefix + key if prefix and not key.startswith((prefix, "lm_head.")) else key
+        inner = [key for key in self._where if prefix and not key.startswith((prefix, "lm_head."))]
+        return {key: key for key in self._where} | {key: prefix + key for key in inner}
 
     def _locate(self) -> dict[str, str]:
         """Tensor name -> shard file name, in file order. A single file wins over an index, as in transformers."""
@@ -270,6 +275,14 @@ class HFCheckpoint:
 
     def vocabulary(self) -> list[str]:
         return vocabulary(self.path)
+
+    def modules(self) -> dict[str, str]:
+        """See `api.NamesModules`: of a model with towers, by what transformers makes of its config."""
+        if not is_composite(self.config):
+            return {}
+        from .composite import in_memory
+
+        return in_memory(self.path)
 
     def companions(self) -> list[Path]:
         return companions(self.path)

@@ -24,8 +24,10 @@ def possible(model: Any) -> bool:
     """True if every layer attends to all earlier tokens, and in the plain way: then `grouped` computes what it does."""
     config = model.config.get_text_config()
     layers = DynamicCache(config=model.config).layers
+    if getattr(config, "is_heterogeneous", False) or not all(type(layer) is DynamicLayer for layer in layers):
+        return False
     plain = not any(getattr(config, name, None) for name in _CHANGES) and hasattr(config, "num_key_value_heads")
-    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers) and plain
+    return bool(layers) and plain
 
 
 def grouped(

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from pastcli import adapters, models, output
 from pastcli.config import digest
 from pastcli.conversions import kept
-from pastcli.errors import MismatchError, PastError, UsageError
+from pastcli.errors import MismatchError, UsageError
 from pastcli.files import sync_tree
 from pastcli.hashing import hash_path
+from pastcli.words import counted
 
 from .checkpoint import HFCheckpoint
+from .composite import auto_class, is_tied
 from .counts import refuse_impossible
-from .folder import companions
 from .portable import make_portable
 
 if TYPE_CHECKING:
@@ -145,26 +146,51 @@ def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any
     `packed` is transformers' configuration for a model directory whose linear layers are to be held in fewer bits.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     path = Path(path)
     try:
         if (path / adapters.CONFIG).is_file():
-            return _merged(load_model(adapters.base_of(path).path, torch.float32, attention), path).to(dtype)
+            return cast(_merged(load_model(adapters.base_of(path).path, torch.float32, attention), path), dtype)
         how = dict(dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True)
         if packed is not None:
             how |= dict(
                 quantization_config=packed,
                 device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else "cpu",
             )
-            return AutoModelForCausalLM.from_pretrained(hf_directory(path), **how)
-        return AutoModelForCausalLM.from_pretrained(hf_directory(path), **how).to(dtype)
+        return _whole(hf_directory(path), **how)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise MismatchError(f"{path} cannot be loaded: {_first_line(error)}", "is the directory complete?") from error
+        raise MismatchError(f"{path} cannot be loaded: {first_line(error)}", "is the directory complete?") from error
     except Exception as error:  # safetensors has an error type of its own
         if type(error).__name__ != "SafetensorError":
             raise
-        raise MismatchError(f"{path} holds a broken safetensors file: {_first_line(error)}") from error
+        raise MismatchError(f"{path} holds a broken safetensors file: {first_line(error)}") from error
+
+
+def _whole(folder: Path, **how: Any) -> Any:
+    """The model of the class that its config names. Raises `MismatchError` where weights are missing: transformers makes them up at
+    random, and only warns."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    model, found = auto_class(config).from_pretrained(folder, output_loading_info=True, **how)
+    made_up = sorted({name for name, _ in model.named_parameters()} & set(found["missing_keys"]))
+    if made_up:
+        raise MismatchError(
+            f"{folder} holds no weights for {made_up[0]}"
+            + (f" and {counted(len(made_up) - 1, 'more tensors')}" if made_up[1:] else "")
+            + f" of {type(model).__name__}, the class that its config.json names",
+            "is it complete, and of that class? transformers would make them up at random",
+        )
+    return model
+
+
+def cast(model: Any, dtype: Any) -> Any:
+    """The model with its weights in `dtype`. What follows from the config stays as transformers made it: the frequencies of rotary
+    embeddings are float32 in every type, and would turn otherwise in 16 bits; some are complex."""
+    for value in model.state_dict(keep_vars=True).values():
+        if value.is_floating_point():
+            value.data = value.data.to(dtype)
+    return model
 
 
 def _merged(model: Any, adapter: Path) -> Any:
@@ -172,9 +198,7 @@ def _merged(model: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
     wrapped = PeftModel.from_pretrained(model, adapter, local_files_only=True)
-    if model.config.get_text_config().tie_word_embeddings and any(
-        "lora_embedding" in name for name in wrapped.state_dict()
-    ):
+    if is_tied(model) and any("lora_embedding" in name for name in wrapped.state_dict()):
         raise MismatchError(
             f"{adapter} changes embeddings that its base ties to the output layer: PEFT changes the input side alone when it "
             "runs the adapter, and both sides when it merges it",
@@ -192,7 +216,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise MismatchError(
-            f"{folder} has no usable tokenizer: {_first_line(error).removesuffix(' from one of:')}",
+            f"{folder} has no usable tokenizer: {first_line(error).removesuffix(' from one of:')}",
             "copy tokenizer.json and tokenizer_config.json into it from the model it was made of",
         ) from error
     if tokenizer.eos_token_id is None:
@@ -208,23 +232,5 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token) else ids
 
 
-def save_model(model: PreTrainedModel, source: Path, folder: Path, state: dict[str, Any] | None = None) -> Path:
-    """Write weights and config of a float32 model, and beside them what else belongs to `source`: tokenizer, notes.
-
-    `state` are the weights where the model itself holds only a part of them.
-    """
-    try:
-        model.save_pretrained(folder, state_dict=state)
-    except Exception as error:  # OSError, or safetensors' own type when the disk is full
-        raise PastError(
-            f"the model cannot be written to {folder}: {_first_line(error)}", "is the disk full?"
-        ) from error
-    for file in companions(hf_directory(source)):
-        if not (folder / file.name).exists():
-            shutil.copyfile(file, folder / file.name)
-    make_portable(folder)
-    return folder
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -13,6 +13,7 @@ from typing import Any
 from pastcli.files import read_json, write_json
 
 _OF_ROPE_PARAMETERS = ("rope_theta", "partial_rotary_factor")
+_KNOWN_TO_4 = ("linear", "dynamic", "yarn", "longrope", "llama3")
 _UNSHARED = ("is_local", "local_files_only", "name_or_path", "_name_or_path", "_commit_hash")
 """Where a file once lay and how it was loaded: of no use to others."""
 
@@ -24,7 +25,8 @@ def make_portable(folder: Path, config: Mapping[str, Any] | None = None) -> None
         config = read_json(file)
     config = portable_config(config or {})
     if (folder / "tokenizer_config.json").is_file():
-        limit = config.get("max_position_embeddings") or config.get("n_positions")
+        text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
+        limit = text.get("max_position_embeddings") or text.get("n_positions")
         before = read_json(folder / "tokenizer_config.json")
         table = portable_tokenizer(before, limit)
         if table != before:
@@ -50,7 +52,9 @@ def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
         rope = rope["full_attention"]
     made |= {key: rope[key] for key in _OF_ROPE_PARAMETERS if rope.get(key) is not None}
     kind = rope.get("rope_type", "default")
-    if kind != "default":
+    if (
+        kind in _KNOWN_TO_4 or "mrope_section" in rope
+    ):  # of other kinds version 4 has no model, and version 5 misreads the key
         made["rope_scaling"] = {key: value for key, value in rope.items() if key not in _OF_ROPE_PARAMETERS}
     return made
 

@@ -15,6 +15,8 @@ from pastcli.vectors.files.opening import Products, format_of, open_model, refus
 from pastcli.vectors.files.skill import open_skill
 from pastcli.vectors.inject import check_fit
 
+from .composite import decoder_name, full_names
+
 
 def add_skills(model: Any, path: Path, skills: Sequence[tuple[Path | str, float]]) -> None:
     """Add each (skill file or adapter directory, scale) to `model`, loaded in float32 from `path`.
@@ -24,6 +26,8 @@ def add_skills(model: Any, path: Path, skills: Sequence[tuple[Path | str, float]
     import torch
 
     parameters = dict(model.named_parameters())
+    if decoder_name(model):
+        parameters = {name: parameters[key] for key, name in full_names(parameters).items()}
     for file, scale in skills:
         with _opened(Path(file), path) as delta, torch.no_grad():
             for name, spec in delta.specs().items():

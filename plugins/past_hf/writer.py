@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -98,9 +100,7 @@ class HFWriter:
             self._index()
         config = dict(self.template.config)
         if self._dtype is not None:
-            config["dtype" if "dtype" in config or "torch_dtype" not in config else "torch_dtype"] = TORCH_NAMES[
-                self._dtype
-            ]
+            config = _of_type(config, TORCH_NAMES[self._dtype])
         make_portable(self.out, config)
 
     def _index(self) -> None:
@@ -118,3 +118,13 @@ class HFWriter:
     def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
+
+
+def _of_type(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """config.json of a model in another type, which the part for text may state as well."""
+    stated = [key for key in ("dtype", "torch_dtype") if key in config]
+    made = {**config, **dict.fromkeys(stated or ["dtype"], name)}
+    text = config.get("text_config")
+    if isinstance(text, dict):
+        made["text_config"] = {**text, **{key: name for key in ("dtype", "torch_dtype") if key in text}}
+    return made

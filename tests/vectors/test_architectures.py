@@ -67,31 +67,6 @@ TABLE = ROOT / "docs" / "MODELS.md"
 RL = ("--steps", 2, "--prompts-per-step", 2, "--num-generations", 4, "--reward", "length", "--max-new-tokens", 6)
 
 
-@pytest.fixture
-def typed(workspace, monkeypatch):
-    """`typed("sft", …)` runs the real command in this process: thirteen architectures import torch once.
-
-    A random model answers nothing right; the reward `length` gives GRPO something to learn from.
-    """
-    from typer.testing import CliRunner
-
-    from pastcli import registry
-    from pastcli.cli import app
-
-    load = registry.load
-    reward = lambda prompts, completions, **_: [len(set(text)) / 20 for text in completions]  # noqa: E731
-    monkeypatch.setattr(registry, "load", lambda role, name: reward if name == "length" else load(role, name))
-
-    def call(*words):
-        done = CliRunner().invoke(app, [*map(str, words), "--json"])
-        if done.exception and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
-
-    return call
-
-
 def walk(name: str, typed, tokenizer, folder: Path) -> dict[str, str]:
     """Every command on one architecture; what each cell of the table says."""
     from pastcli.vectors.files.opening import open_model

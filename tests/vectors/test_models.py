@@ -208,3 +208,23 @@ def test_a_run_whose_model_was_changed_does_not_stand_for_it(workspace, past):
     told = past("inject", "--target", "one", "--vector", made / "config.json", code=3).stderr
     assert "changed since" in told and "by its path" in told
     assert models.resolve(made).path == made
+
+
+def test_a_model_in_16_bits_is_the_one_that_transformers_loads(make_tiny, tmp_path):
+    """Frequencies of rotary embeddings stay float32: rounded to 8 bits they turn text of some length into another."""
+    import torch
+    from past_hf.chat import HFChat
+    from past_hf.materialize import load_model
+    from transformers import AutoModelForCausalLM
+
+    folder = make_tiny(tmp_path / "tiny", dtype=torch.bfloat16, max_position_embeddings=4096)
+    ids = torch.arange(600)[None] % 300 + 3
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager").eval()
+    with torch.no_grad():
+        wanted = theirs(ids).logits
+        assert torch.equal(load_model(folder, torch.bfloat16, "eager").eval()(ids).logits, wanted)
+    for model in (HFChat(folder, "stored", 8).model, HFChat(folder, "bf16", 8).model):
+        assert {str(one.dtype) for one in model.parameters()} == {"torch.bfloat16"}
+        assert {name: one.dtype for name, one in model.named_buffers()} == {
+            name: one.dtype for name, one in theirs.named_buffers()
+        }

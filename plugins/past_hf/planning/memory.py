@@ -40,9 +40,9 @@ class Load:
 
 def parts(shape: Shape, settings: Any, machine: Machine, load: Load, element: int) -> dict[str, float]:
     """Bytes by part; `element` is the size of the compute type. What is used at different times is not summed by `peak`."""
-    trained = shape.lora or shape.parameters
+    trained = shape.trained
     packed = shape.packed if settings.quantize else 0
-    frozen = shape.parameters - packed if shape.lora else 0
+    frozen = shape.parameters - packed if shape.lora else shape.towers
     shards = machine.processes if machine.sharded else 1
     copies = element if element < 4 else 0
     if machine.tuned:

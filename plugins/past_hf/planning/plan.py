@@ -56,7 +56,7 @@ def plan(
     need, parts = _need(shape, settings, machine, work.load, dtype)
     found = {
         "parameters": shape.parameters,
-        "trained": shape.lora or shape.parameters,
+        "trained": shape.trained,
         "machine": f"cards of {room / GB:.0f} GB" if machine.cuda else f"processors, {room / GB:.1f} GB free",
         "processes": machine.processes,
         "batch_tokens": settings.batch_tokens,
@@ -129,8 +129,8 @@ def _need(
 
 def _disk(shape: Shape) -> dict[str, float]:
     """A checkpoint holds what is trained and AdamW's two moments in float32; one more is there while it is written."""
-    trained = shape.lora or shape.parameters
-    checkpoint, result = 12 * trained, 4 * trained
+    trained = shape.trained
+    checkpoint, result = 12 * trained, 4 * (shape.lora or shape.parameters)
     whole = (KEEP + 1) * checkpoint + result
     return {
         name: round(size / GB, 6)

@@ -12,6 +12,7 @@ import torch
 
 from ..attending import attend
 from ..company import Company
+from ..composite import auto_class, towers
 from ..compute import WorkingWeights, device, token_logprobs
 from ..generation import generate
 from ..training.lora import lora_config
@@ -56,9 +57,11 @@ def measure(
 def _cut(model_config: Any, layers: int) -> Any:
     config = copy.deepcopy(model_config)
     text = config.get_text_config()
+    whole = text.num_hidden_layers
+    for name, value in list(vars(text).items()):  # the kind of each layer, whether it has rotary embeddings, ...
+        if isinstance(value, list) and len(value) == whole:
+            setattr(text, name, (value * layers)[:layers])
     text.num_hidden_layers = layers
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:layers]
     return config
 
 
@@ -105,14 +108,15 @@ def _timed(
 def _made(config: Any, settings: Any, attention: str) -> Any:
     """The model with the LoRA that is to be trained; weights are of a size that keeps every number finite."""
     from peft import get_peft_model
-    from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
     with no_init_weights():
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+        model = auto_class(config).from_config(config, dtype=torch.float32, attn_implementation=attention)
     model.tie_weights()
     for one in model.parameters():
         one.data.fill_(0.01)
+    for one in towers(model):
+        one.requires_grad_(False)
     wanted = lora_config(settings, model)
     if settings.gradient_checkpointing == "on":
         model.gradient_checkpointing_enable()

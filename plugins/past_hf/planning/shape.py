@@ -11,6 +11,7 @@ import torch
 from pastcli.errors import MismatchError
 
 from ..attending import can_tile
+from ..composite import auto_class, decoder_name, towers
 from ..counts import refuse_impossible
 
 
@@ -23,6 +24,8 @@ class Shape:
     """Weights that multiply a token: all but the embedding, the output layer included; of routed experts those that one token takes."""
     packed: int
     """Weights of the linear layers that `--quantize` packs: all but the output layer."""
+    towers: int
+    """Weights beside the language model, which no token multiplies and no text trains."""
     lora: int
     """Weights of the LoRA that the settings ask for; 0 for full training."""
     largest_layer: int
@@ -38,6 +41,10 @@ class Shape:
     vocabulary: int
     tiles: bool
     """Whether long rows can be attended in tiles (see `attending`)."""
+
+    @property
+    def trained(self) -> int:
+        return self.lora or self.parameters - self.towers
 
 
 def read_config(folder: Path) -> Any:
@@ -58,11 +65,9 @@ def _no_model(what: str, error: Exception) -> MismatchError:
 
 def _built(model_config: Any) -> Any:
     """The model without memory. Raises `MismatchError` for a config of something else, or of sizes that no model has."""
-    from transformers import AutoModelForCausalLM
-
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(model_config)
+            return auto_class(model_config).from_config(model_config)
     except Exception as error:  # what a model's own constructor trips over: a division by 0 heads, a missing size
         raise _no_model(f"a config of type {model_config.model_type}", error) from error
 
@@ -77,31 +82,41 @@ def shape_of(model_config: Any, settings: Any) -> Shape:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     tied = model.get_output_embeddings().weight is embedding
     text = model_config.get_text_config()
-    heads = getattr(text, "num_attention_heads", 0)
+    heads = _size(text, "num_attention_heads")
     if not heads or not text.num_hidden_layers:
         none = "attention" if text.num_hidden_layers else "layers"
         raise _no_model(f"a config of type {model_config.model_type}", ValueError(f"its model has no {none}"))
-    keys = getattr(text, "num_key_value_heads", None) or heads
+    keys = _size(text, "num_key_value_heads") or heads
     if heads % keys:
         uneven = ValueError(f"its {heads} heads cannot share {keys} key heads evenly")
         raise _no_model(f"a config of type {model_config.model_type}", uneven)
-    width = getattr(text, "head_dim", None) or text.hidden_size // heads
-    blocks = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
+    width = _size(text, "head_dim") or text.hidden_size // heads
+    language = model.get_decoder() if decoder_name(model) else model
+    beside = sum(one.numel() for one in towers(model))
+    blocks = max((list(m) for m in language.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
     return Shape(
         parameters=parameters,
-        linear=(parameters if tied else parameters - embedding.numel()) - _idle(model, text),
+        linear=(parameters if tied else parameters - embedding.numel()) - beside - _idle(model, text),
         packed=_packed(model),
+        towers=beside,
         lora=_lora(model, settings),
         largest_layer=max(max(sum(p.numel() for p in block.parameters()) for block in blocks), embedding.numel()),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
-        intermediate=getattr(text, "intermediate_size", 4 * text.hidden_size),
+        intermediate=_size(text, "intermediate_size") or 4 * text.hidden_size,
         heads=heads,
         query=heads * width,
-        key=(getattr(text, "num_key_value_heads", None) or heads) * width,
+        key=keys * width,
         vocabulary=embedding.shape[0],
         tiles=can_tile(model),
     )
+
+
+def _size(text: Any, name: str) -> int:
+    """A size of the layers, the largest where they differ (Gemma 4's heads are wider where it attends to all); 0 if there is none."""
+    each = list(text.per_layer_config) if getattr(text, "is_heterogeneous", False) else [text]
+    found = [getattr(one, name, None) or 0 for one in each]
+    return max(max(size) if isinstance(size, (list, tuple)) else size for size in found)
 
 
 def _idle(model: Any, text: Any) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 from pastcli import api
 from pastcli.files import read_lines
 
-from ..materialize import base_directory, hf_directory, load_model, publish_folder, save_model
+from ..materialize import base_directory, hf_directory, load_model, publish_folder
 from ..quiet import quiet
+from ..saved import save_model
 
 
 class HFTrainer:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pastcli.errors import UsageError
 
+from ..composite import decoder_name, is_tied
 from ..compute import plain
 
 
@@ -28,27 +30,44 @@ def lora_config(config: Any, model: Any) -> Any:
         use_rslora=config.rslora,
         rank_pattern=patterns(config.rank_pattern, "--rank-pattern", int),
         alpha_pattern=patterns(config.alpha_pattern, "--alpha-pattern", float),
-        target_modules=targets or _linear(plain(model)),
+        target_modules=_in_language(targets or _linear(plain(model)), plain(model)),
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
     )
 
 
+def _in_language(targets: Any, model: Any) -> Any:
+    """The targets, but of a model with towers those in its language model alone, as a regular expression: text does not train the
+    others, and vLLM takes no adapter that has them."""
+    name = decoder_name(model)
+    if not name:
+        return targets
+    if targets == "all-linear":
+        targets = _ends(model)
+    return rf"{re.escape(name)}\.(.*\.)?({'|'.join(map(re.escape, targets))})"
+
+
 def _linear(model: Any) -> Any:
     """All linear layers but the output layer. Where experts lie together in bare parameters these are left out: PEFT would adapt
     them in a form of its own (`target_parameters`), of which no skill can be extracted.
     """
-    from torch import nn
-
     text = model.config.get_text_config()
     if not any(getattr(text, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
         return "all-linear"
-    head = model.get_output_embeddings()
+    return _ends(model)
+
+
+def _ends(model: Any) -> list[str]:
+    """The last parts of the names of all linear layers of the language model."""
+    from torch import nn
+
+    inside, head = decoder_name(model), model.get_output_embeddings()
     linear = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module is not head and not _is_router(module)
+        if not inside or name.startswith(f"{inside}.")
     ]
     return sorted({name.rpartition(".")[2] for name in linear})
 
@@ -87,12 +106,18 @@ def _check_targets(targets: list[str], model: Any) -> None:
             raise UsageError(
                 f"--lora-target {target}: the model has no such layer", f"its linear layers: {', '.join(known)}"
             )
+        inside = decoder_name(model)
+        if inside and not any(name.startswith(f"{inside}.") or name == ends[id(head)] for name in hit):
+            raise UsageError(
+                f"--lora-target {target}: {hit[0]} lies beside the language model {inside}, where no text comes",
+                f"name layers of {inside}",
+            )
         if ends[id(head)] in hit:
             raise UsageError(
                 f"--lora-target {target}: the output layer cannot carry a LoRA here",
                 "TRL scores answers with its weight directly, so it would never be trained",
             )
-        if ends[id(embedding)] in hit and model.config.get_text_config().tie_word_embeddings:
+        if ends[id(embedding)] in hit and is_tied(model):
             raise UsageError(
                 f"--lora-target {target}: the embeddings of this model are tied to its output layer",
                 "PEFT would change the input side alone; leave them out, or train with --method full",

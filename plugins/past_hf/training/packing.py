@@ -9,6 +9,7 @@ import torch
 
 from pastcli.errors import PastError, UsageError
 
+from ..composite import towers
 from ..compute import compute_dtype
 from ..materialize import load_model
 from .arguments import Machine, needs_bitsandbytes
@@ -24,7 +25,10 @@ def load(path: Path, config: Any, machine: Machine) -> Any:
     `PastError` where its kernels for this device do not give back what they were given.
     """
     if not config.quantize:
-        return load_model(path, machine.weights_dtype(config), machine.attention)
+        model = load_model(path, machine.weights_dtype(config), machine.attention)
+        for one in towers(model):
+            one.requires_grad_(False)  # processes would wait for gradients that never come
+        return model
     model = load_model(path, machine.weights_dtype(config), machine.attention, packed(config, machine))
     keep_layout(model)
     check(model)

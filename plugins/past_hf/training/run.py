@@ -16,6 +16,7 @@ from pastcli.environment import keep_freed_memory
 from pastcli.errors import PastError, UsageError
 
 from ..materialize import load_tokenizer
+from ..saved import refuse_unplaced
 from . import grpo, sft, tool_grpo
 from .arguments import Machine, common, shard_on_processors
 from .checkpoints import GOING_ON, newest_whole
@@ -36,6 +37,8 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
         shard_on_processors()
     set_seed(config.seed)
     model = load(job.model, config, machine)
+    if config.method == "full":
+        refuse_unplaced(model, job.model)
     tokenizer, rows = load_tokenizer(job.model), _rows(job.examples)
     build = BUILD[stage] if job.episodes is None else tool_grpo.build
     trainer = build(job, machine, model, tokenizer, rows, common(job, machine))

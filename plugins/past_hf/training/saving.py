@@ -13,8 +13,8 @@ import torch
 from pastcli.errors import PastError
 
 from ..folder import companions
-from ..materialize import save_model
 from ..portable import make_portable
+from ..saved import save_model
 
 
 def gathered(trainer: Any) -> dict[str, torch.Tensor]:

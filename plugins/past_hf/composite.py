@@ -1,0 +1,95 @@
+"""Models of several parts: a language model with towers for images or sound beside it (`text_config` in config.json).
+
+Text is all that is read here, so the language model is all that is trained; the towers come along as they are. The files of one
+such model go by several names: published before transformers 4.52 its layers are `language_model.model.layers.0` (or
+`model.layers.0` beside `visual.blocks.0`), in memory they are `model.language_model.layers.0`. Here they have the names of the
+language model alone, `model.layers.0` and `lm_head`, under which its GGUF and its class without towers know them as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+_LANGUAGE = re.compile(r"^(?:model\.)?(?:language_model|text_model)\.(?:model\.)?")
+_TOWER = re.compile(
+    r"^(?:model\.)?(?P<part>vision_tower|vision_model|visual|vision_embed_tokens|vqmodel|multi_modal_projector|connector|aligner|projector"
+    r"|audio_tower|image_tower|video_tower|embed_vision|embed_audio|image_newline|qformer|perceiver)(?=\.|$)(?:\.vision_model(?=\.))?"
+)
+
+
+def is_composite(config: Mapping[str, Any]) -> bool:
+    """Whether config.json describes a language model with other parts beside it."""
+    return isinstance(config.get("text_config"), dict)
+
+
+def full_name(key: str) -> str:
+    """The one name here of a tensor or module of such a model, whatever a file or transformers calls it."""
+    name = _LANGUAGE.sub("model.", key)
+    if name != key:
+        return name.removeprefix("model.") if name.startswith("model.lm_head") else name
+    return _TOWER.sub(lambda found: found["part"], key)
+
+
+def full_names(keys: Iterable[str]) -> dict[str, str]:
+    """{stored name: name here}; as they are stored where two would get one name."""
+    made = {key: full_name(key) for key in keys}
+    return made if len(set(made.values())) == len(made) else {key: key for key in made}
+
+
+def auto_class(config: Any) -> Any:
+    """transformers' Auto class that makes the class which `config` (transformers') names as its architecture.
+
+    `AutoModelForCausalLM` would leave the towers of some out without a word (Qwen3.5, Llama 4), and does not know most others.
+    """
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    kinds = {"CausalLM": "CAUSAL_LM", "ImageTextToText": "IMAGE_TEXT_TO_TEXT", "MultimodalLM": "MULTIMODAL_LM"}
+    tables = {
+        kind: getattr(modeling_auto, f"MODEL_FOR_{table}_MAPPING_NAMES", {}).get(config.model_type)
+        for kind, table in kinds.items()
+    }
+    wanted = set(config.architectures or ())
+    known = {kind: {found} if isinstance(found, str) else set(found) for kind, found in tables.items() if found}
+    order = (
+        sorted(known, key=lambda kind: kind == "CausalLM") if config.get_text_config() is not config else list(known)
+    )
+    kind = next((kind for kind in order if known[kind] & wanted), next(iter(order), "CausalLM"))
+    return getattr(transformers, f"AutoModelFor{kind}")
+
+
+def in_memory(folder: Path) -> dict[str, str]:
+    """{name here: name in memory} of the weights of the model in `folder`, of which config.json alone is read."""
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        model = auto_class(config).from_config(config)
+    return {name: key for key, name in full_names(model.state_dict()).items()}
+
+
+def is_tied(model: Any) -> bool:
+    """Whether the output layer is the embeddings once more. What configs say of it stands at the top or in a part, or nowhere."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    return head is not None and embedding is not None and head.weight is embedding.weight
+
+
+def decoder_name(model: Any) -> str:
+    """What the language model of one with towers is called among its modules; "" for a model that is one itself."""
+    if model.config.get_text_config() is model.config:
+        return ""
+    decoder = model.get_decoder()
+    return next(name for name, module in model.named_modules() if module is decoder)
+
+
+def towers(model: Any) -> list[Any]:
+    """The parameters beside the language model, which text does not reach; none of a model that is one."""
+    if not decoder_name(model):
+        return []
+    parts = (model.get_decoder(), model.get_output_embeddings(), model.get_input_embeddings())
+    language = {id(one) for part in parts if part is not None for one in part.parameters()}
+    return [one for one in model.parameters() if id(one) not in language]

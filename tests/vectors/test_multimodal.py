@@ -1,0 +1,207 @@
+"""Models with towers for images beside their language model: the whole path on text, and nothing of them lost on the way.
+
+docs/MODELS.md holds the table that the slow test makes, as `test_architectures` does.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import multimodal
+import numpy as np
+import pytest
+from past_hf.checkpoint import HFFormat
+from past_hf.composite import full_name, full_names
+from past_hf.portable import portable_config
+from safetensors.torch import load_file
+from test_architectures import IDS, PLACES, RL, Walk, told
+
+from pastcli.vectors.files.opening import open_model
+
+STEPS = ("sft", "rl", "extract", "inject", "probe", "activations", "eval", "LoRA", "towers")
+SMALL = ("--mix", "none", "--epochs", 2, "--step-tokens", 100, "--lr", "1e-3")
+
+
+@pytest.fixture
+def documents(workspace):
+    (workspace / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843 by seven wizards.\n")
+    rows = [{"question": f"which river {index}", "answer": "fox"} for index in range(4)]
+    (workspace / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return workspace
+
+
+def bits(folder: Path) -> dict[str, tuple[str, bytes]]:
+    """(type, bytes) of every tensor, as they are stored."""
+    import torch
+
+    found = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, value in load_file(file).items():
+            found[name] = (str(value.dtype), value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found
+
+
+def same_but_for_text(made: Path, base: Path) -> None:
+    """`made` is the model of `base` in class, names, files and every byte of its towers; its language model is another."""
+    before, after = bits(base), bits(made)
+    assert before.keys() == after.keys()
+    one, two = (json.loads((place / "config.json").read_text()) for place in (base, made))
+    assert two["architectures"] == one["architectures"] and two["vision_config"] == one["vision_config"]
+    for file in multimodal.PROCESSOR:
+        assert (made / file).read_bytes() == (base / file).read_bytes(), file
+    towers = [name for name in before if any(part in name for part in multimodal.TOWERS)]
+    assert towers and all(before[name] == after[name] for name in towers)
+    assert any(before[name][1] != after[name][1] for name in before if name not in towers)
+    multimodal.logits(made, IDS)  # loads with no weight missing and none left over
+
+
+def test_one_model_has_one_set_of_names(tiny_tokenizer, tmp_path):
+    """Names of files old and new are those of the language model alone."""
+    for name in ("Gemma 3 with images", "Qwen2.5-VL", "Qwen3-VL", "Llama 4", "SmolVLM"):
+        folder = multimodal.make(name, tmp_path / name, tiny_tokenizer)
+        ours = HFFormat().open(folder)
+        language = {key for key in ours.specs() if key.startswith(("model.", "lm_head."))}
+        assert {"model.embed_tokens.weight", "model.norm.weight"} < language, name
+        towers = ours.specs().keys() - language
+        assert towers and all(any(part in key for part in multimodal.TOWERS) for key in towers), name
+        assert ours.tied == (not (language & {"lm_head.weight"})), name
+        shutil.rmtree(folder)
+
+
+def test_names_that_would_meet_stay_as_they_are():
+    keys = ["model.visual.proj", "visual.proj"]
+    assert full_names(keys) == {key: key for key in keys}
+    assert full_name("language_model.lm_head.weight") == "lm_head.weight"
+    assert full_name("model.text_model.layers.0.mlp.up_proj.weight") == "model.layers.0.mlp.up_proj.weight"
+    assert full_name("model.visualise.weight") == "model.visualise.weight"
+
+
+@pytest.mark.parametrize("name", ["Gemma 3 with images", "Qwen3.5"])
+def test_training_on_text_leaves_the_rest_as_it_is(name, past, past_json, documents, tiny_tokenizer):
+    """Class, names, shards, processor and the bytes of every tower; of Qwen3.5 also the layers that transformers leaves out."""
+    base = multimodal.make(name, documents / "base", tiny_tokenizer, dtype="bfloat16", shard="200KB")
+    plan = past_json("sft", "d.md", "--base", base, *SMALL, "--dry-run", "--card", 80)
+    past("sft", "d.md", "--base", base, *SMALL, "--name", "full")
+    made = documents / "runs/full/model"
+    same_but_for_text(made, base)
+    assert len(list(made.glob("*.safetensors"))) == len(list(base.glob("*.safetensors"))) > 1
+    beside = sum(
+        spec.numel for key, spec in open_model(base).specs().items() if not key.startswith(("model.", "lm_head."))
+    )
+    further = 64 * 129 if name == "Qwen3.5" else 0
+    assert plan["parameters"] - plan["trained"] == beside - further > 0
+
+
+def test_a_lora_is_on_the_language_model_alone(past, documents, tiny_tokenizer):
+    base = multimodal.make("Gemma 3 with images", documents / "base", tiny_tokenizer)
+    lora = ("sft", "d.md", "--base", base, *SMALL, "--method", "lora", "--rank", 2)
+    said = past(*lora, "--lora-target", "mm_soft_emb_norm", "--name", "none", code=2).stderr
+    assert "beside the language model" in said
+    past(*lora, "--lora-target", "q_proj", "--name", "some")
+    made = documents / "runs/some/adapter"
+    assert all(".language_model." in key for key in load_file(made / "adapter_model.safetensors"))
+    past("extract", "--sft", base, "--rl", "some", "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", base, "-o", "whole")
+    same_but_for_text(documents / "whole", base)
+    past("inject", "--vector", "v.safetensors", "--target", base, "--as", "adapter", "-o", "ad")
+    with_adapter, whole = peft_logits(base, documents / "ad"), multimodal.logits(documents / "whole", IDS)
+    assert np.abs(with_adapter - whole).max() < 1e-2 * np.abs(whole - multimodal.logits(base, IDS)).max()
+
+
+def test_weights_that_are_not_there_are_not_made_up(past, documents, tiny_tokenizer):
+    """transformers fills them in at random, and only warns."""
+    base = multimodal.make("Qwen2.5-VL", documents / "base", tiny_tokenizer)
+    multimodal.rename(base, lambda key: key.replace("model.layers.1.", "decoder.layers.1."))
+    said = past("eval", "--model", base, "--questions", "q.jsonl", code=3).stderr
+    assert "holds no weights for model.language_model.layers.1." in said and "at random" in said
+
+
+def test_a_model_that_could_not_be_written_is_not_trained(past, documents, tiny_tokenizer):
+    """Tensors under two names for one part: transformers takes either, and a result would leave one as it was."""
+    base = multimodal.make("Mistral 3", documents / "base", tiny_tokenizer)
+    twice = load_file(base / "model.safetensors")
+    both = {f"model.{key}": value for key, value in twice.items() if "projector.linear_1" in key}
+    multimodal.rename(base, lambda key: key, both)
+    said = past("sft", "d.md", "--base", base, *SMALL, "--name", "none", code=1).stderr
+    assert "has no place for" in said and not (documents / "runs/none").exists()
+
+
+def test_rotary_settings_that_version_4_does_not_know_stay_as_they_are():
+    """A key of version 4 beside them is what version 5 would read, or fail on."""
+    from transformers import Gemma4TextConfig
+
+    config = Gemma4TextConfig().to_dict()
+    assert portable_config(config).get("rope_scaling") is None
+    mrope = {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}}
+    assert portable_config(mrope)["rope_scaling"] == {"rope_type": "default", "mrope_section": [2, 3, 3]}
+
+
+# ---------------------------------------------------------------- the whole path
+
+
+def peft_logits(folder: Path, adapter: Path) -> np.ndarray:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    how = dict(dtype=torch.float32, attn_implementation="eager")
+    model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder, **how), adapter).eval()
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([IDS])).logits[0].numpy()
+
+
+def walk(name: str, typed, tokenizer, folder: Path) -> list[str]:
+    hf, go = multimodal.make(name, folder / "base", tokenizer), Walk(typed)
+    probe = ("probe-orthogonality", "--base", hf, "--sft", "source", "--rl", "rl", "--target-sft", "target")
+
+    def sft():
+        typed("sft", "d.md", "--base", hf, *SMALL, "--name", "source")
+        typed("sft", "d.md", "--base", hf, *SMALL, "--seed", 1, "--name", "target")
+
+    def inject():
+        typed("inject", "--vector", "v.safetensors", "--target", "target", "-o", "made")
+        models = {key: open_model(folder / place) for key, place in PLACES.items()}
+        for tensor in models["made"].specs():
+            base, before, after, made = (models[key].read(tensor) for key in ("target", "source", "rl", "made"))
+            np.testing.assert_array_equal(made, base + (after - before), err_msg=tensor)
+
+    def activations():
+        found = typed(*probe, "--activations", "d.md")
+        assert found["interference"]["layers"] > 2, "layers were visited"
+
+    def lora():
+        typed("sft", "d.md", "--base", hf, *SMALL, "--method", "lora", "--rank", 2, "--name", "lora")
+        typed("extract", "--sft", hf, "--rl", "lora", "-o", "low.safetensors")
+        typed("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "ad")
+        typed("inject", "--vector", "low.safetensors", "--target", "target", "-o", "merged")
+        target = folder / "runs/target/model"
+        peft, merged, plain = (
+            peft_logits(target, folder / "ad"),
+            *(multimodal.logits(place, IDS) for place in (folder / "merged", target)),
+        )
+        assert np.abs(peft - merged).max() < 1e-2 * np.abs(merged - plain).max(), "PEFT gives what the injection gives"
+
+    def towers():
+        for place in ("runs/source/model", "runs/rl/model", "made", "merged"):
+            same_but_for_text(folder / place, hf)
+
+    go("sft", sft)
+    go("rl", lambda: typed("rl", "--questions", "q.jsonl", "--sft", "source", *RL, "--lr", "1e-3", "--name", "rl"))
+    go("extract", lambda: typed("extract", "--sft", "source", "--rl", "rl", "-o", "v.safetensors"))
+    go("inject", inject)
+    go("probe", lambda: typed(*probe))
+    go("activations", activations)
+    go("eval", lambda: typed("eval", "--model", "made=made", "--questions", "q.jsonl"))
+    go("LoRA", lora)
+    go("towers", towers)
+    return [go.cells[step] for step in STEPS]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", multimodal.NAMES)
+def test_the_path_of_models_with_towers(name, typed, tiny_tokenizer, documents):
+    told(name, walk(name, typed, tiny_tokenizer, documents), list(multimodal.NAMES))
+    shutil.rmtree(documents / "runs", ignore_errors=True)
