@@ -360,7 +360,7 @@ def test_a_config_of_something_else_is_one_line(planned):
         {"num_hidden_layers": 0},
         {"vocab_size": "many"},
         {"model_type": "t5"},
-        {"model_type": "llava"},
+        {"model_type": "clip"},
     ],
     ids=str,
 )
