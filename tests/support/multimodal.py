@@ -96,9 +96,19 @@ def configs():
 
 
 NAMES = (
-    "Gemma 3 with images", "Gemma 4", "Mistral 3", "Ministral 3", "Qwen2.5-VL", "Qwen3-VL", "Qwen3-VL-MoE", "Qwen3.5", "Llama 4",
-    "SmolVLM", "LLaVA", "InternVL",
-)  # fmt: skip
+    "Gemma 3 with images",
+    "Gemma 4",
+    "Mistral 3",
+    "Ministral 3",
+    "Qwen2.5-VL",
+    "Qwen3-VL",
+    "Qwen3-VL-MoE",
+    "Qwen3.5",
+    "Llama 4",
+    "SmolVLM",
+    "LLaVA",
+    "InternVL",
+)
 PROCESSOR = {
     "preprocessor_config.json": '{"image_processor_type": "SiglipImageProcessor", "size": {"height": 28, "width": 28}}',
     "video_preprocessor_config.json": '{"video_processor_type": "Qwen3VLVideoProcessor"}',
