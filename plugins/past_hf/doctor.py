@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import Any
+
+from pastcli.errors import PastError
+
+MEASURED = "5.23.0"
+"""The transformers of .ci/constraints.txt, for whoever has one that past does not know."""
 
 
-def doctor() -> list[tuple[str, bool, str]]:
-    """(check, passed, detail): forward, backward and generate really work with the torch and transformers installed."""
+def doctor() -> list[tuple[str, bool, str] | tuple[str, bool, str, str]]:
+    """(check, passed, detail[, command that mends it]): forward, backward and our decoding really work with the torch and transformers installed."""
     import torch
     import transformers
 
@@ -24,10 +30,30 @@ def doctor() -> list[tuple[str, bool, str]]:
         optimiser.step()
         optimiser.zero_grad()
         losses.append(float(loss.detach()))
-    model.eval()
-    made = model.generate(input_ids=ids, max_new_tokens=4, do_sample=False, pad_token_id=0)
     learns = losses[-1] < losses[0] and bool(torch.isfinite(torch.tensor(losses)).all())
+    trouble = _trouble_with_answers(model.eval()) if learns else f"a step of training does not lower the loss: {losses}"
     detail = f"transformers {transformers.__version__}, torch {torch.__version__}; {time.monotonic() - begun:.1f} s"
-    if not learns or made.shape[1] <= ids.shape[1]:
-        return [("transformers", False, f"a step of training does not lower the loss: {losses}")]
-    return [("transformers", True, f"trains and generates; {detail}")]
+    if trouble:
+        return [("transformers", False, f"{trouble}; {detail}", f"pip install 'transformers=={MEASURED}'")]
+    return [("transformers", True, f"trains and answers; {detail}")]
+
+
+def _trouble_with_answers(model: Any) -> str:
+    try:
+        return "" if _answers_as_it_reads(model) else "an answer is not what the model says when it reads all at once"
+    except PastError as error:
+        return error.message
+
+
+def _answers_as_it_reads(model: Any) -> bool:
+    """Whether our decoding, which keeps what was read, finds the tokens that the model gives when it reads all anew for each."""
+    import torch
+
+    from .generation import generate
+
+    prompt = [3, 1, 4, 1, 5]
+    ids = list(prompt)
+    with torch.no_grad():
+        for _ in range(4):
+            ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    return generate(model, [prompt], max_new_tokens=4, stopped=lambda _: False, pad=0) == [ids[len(prompt) :]]

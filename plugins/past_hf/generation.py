@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from transformers import DynamicCache
 
 from pastcli.errors import MismatchError
 
+from . import caches
 from .compute import plain
 
 Stopped = Callable[[list[int]], bool]
@@ -60,16 +60,6 @@ def pick(
     return chosen.clamp(max=logits.shape[-1] - 1)[:, 0]
 
 
-def _refuse_without_cache(model: Any) -> None:
-    """Raise `MismatchError` for a model that takes no cache of this kind: it would see each new token alone, and answer as
-    if there had been no question."""
-    if "past_key_values" not in inspect.signature(model.forward).parameters:
-        raise MismatchError(
-            f"{type(model).__name__} keeps what it has read in a way of its own: its answers cannot be decoded here",
-            "sft, extract, inject and probe-orthogonality work with it",
-        )
-
-
 def _divisible(cache: DynamicCache) -> bool:
     """Whether rows of a cache can be repeated and dropped: recurrent states cannot."""
     return all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
@@ -79,7 +69,8 @@ def _read(
     model: Any, prompts: list[list[int]], pad: int, copies: int, step: dict[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (B x copies, V) after the prompts, attention mask and positions, with the prompts in the cache of `step`."""
-    if copies > 1 and not _divisible(step["past_key_values"]):
+    cache = step[caches.argument(model)]
+    if copies > 1 and not _divisible(cache):
         prompts, copies = [prompt for prompt in prompts for _ in range(copies)], 1
     width = max(map(len, prompts))
     here = next(model.parameters()).device
@@ -89,14 +80,14 @@ def _read(
     logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, **step).logits[:, -1]
     positions = positions[:, -1:]
     if copies > 1:
-        step["past_key_values"].batch_repeat_interleave(copies)
+        cache.batch_repeat_interleave(copies)
         logits, mask, positions = (part.repeat_interleave(copies, 0) for part in (logits, mask, positions))
     return logits, mask, positions
 
 
 def _step(model: Any, cache: DynamicCache) -> dict[str, Any]:
     """What every pass is given beside tokens, mask and positions."""
-    step: dict[str, Any] = dict(past_key_values=cache, use_cache=True, logits_to_keep=1)
+    step: dict[str, Any] = {caches.argument(model): cache, "use_cache": True, "logits_to_keep": 1}
     if getattr(model.config.get_text_config(), "output_router_logits", False):
         step["output_router_logits"] = False  # a loss for training, which one token at a time has no use for
     return step
@@ -128,7 +119,6 @@ def generate(
     prompts read already (see `prefixes`): cache, logits, mask and positions; the cache then holds what was said as well.
     With `sound` NaN is refused (`MismatchError`): it would be taken for an answer. In training the watchdog sees it.
     """
-    _refuse_without_cache(plain(model))
     model = plain(model) if together is None else model
     cache = begun[0] if begun else DynamicCache(config=model.config)
     step = _step(model, cache)

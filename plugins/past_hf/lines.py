@@ -16,6 +16,8 @@ import torch
 from transformers import AttentionInterface, Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from . import caches
+
 ATTENTION = "past_grouped"
 _CHANGES = ("attn_logit_softcapping", "attention_sinks")
 
@@ -115,7 +117,7 @@ class Lines:
             input_ids=ids,
             attention_mask=mask[:, None],
             position_ids=positions,
-            past_key_values=self.cache,
+            **{caches.argument(self._model): self.cache},
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from . import caches
 from .compute import plain
 
 Values = list[tuple[torch.Tensor, torch.Tensor]]
@@ -77,9 +78,8 @@ class Prefixes:
         here = next(self._model.parameters()).device
         new = torch.tensor([prompt[start:]], device=here)
         positions = torch.arange(start, len(prompt), device=here)[None]
-        out = self._model(
-            input_ids=new, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
+        known = {caches.argument(self._model): cache}
+        out = self._model(input_ids=new, position_ids=positions, **known, use_cache=True, logits_to_keep=1)
         row.ids, row.settled, row.evaluated = prompt, len(prompt), len(prompt) - start
         row.logits = out.logits[:, -1]
         row.values = [(layer.keys, layer.values) for layer in cache.layers]

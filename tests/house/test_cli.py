@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import pytest
 import typer
+from conftest import ROOT
 
 from pastcli import cli, config
 from pastcli.errors import GateError, Interrupted, MismatchError, PastError, UsageError
@@ -274,6 +276,55 @@ def test_every_chat_backend_is_run_for_a_moment():
 
     for plugin in (past_echo, past_openai):
         assert [good for _, good, *_ in plugin.doctor()] == [True]
+
+
+LEAVE = """
+import atexit, gc, sys
+atexit.register(lambda: print("left in place:", gc.get_freeze_count() > 0))
+if sys.argv.pop() == "nanobind":
+    kept = type("nb_meta", (type,), {"__module__": "nanobind"})
+from pastcli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("loaded", ["nanobind", "nothing"])
+def test_what_nanobind_would_call_leaks_is_taken_apart(loaded):
+    """Every command that loads torch for CUDA ended in fifty lines about leaks of triton 3.9 (torch 2.15)."""
+    done = subprocess.run([sys.executable, "-c", LEAVE, "--version", loaded], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith(f"left in place: {loaded == 'nothing'}\n"), done.stderr
+
+
+def unknowing(forward):
+    """A future transformers that calls its cache by a name that past does not know."""
+
+    def changed(self, input_ids=None, labels=None, use_cache=None, **others):
+        return forward(self, input_ids, labels=labels, use_cache=use_cache)
+
+    return changed
+
+
+def forgetful(forward):
+    """One that takes a cache and does not read it."""
+
+    def changed(self, input_ids=None, cache=None, labels=None, use_cache=None, **_):
+        return forward(self, input_ids, labels=labels, use_cache=use_cache)
+
+    return changed
+
+
+@pytest.mark.parametrize("change, told", [(unknowing, "in a way of its own"), (forgetful, "not what the model says")])
+def test_doctor_knows_a_transformers_whose_answers_would_be_wrong(monkeypatch, change, told):
+    """It asked transformers' own generate, and called a release fit with which past rl, eval and agent refused every model."""
+    from transformers import LlamaForCausalLM
+
+    doctor = import_module("past_hf.doctor")  # the package gives the function of that name
+    constraints = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").split()
+    assert f"transformers=={doctor.MEASURED}" in constraints
+    assert [good for _, good, *_ in doctor.doctor()] == [True]
+    monkeypatch.setattr(LlamaForCausalLM, "forward", change(LlamaForCausalLM.forward))
+    ((_, good, detail, fix),) = doctor.doctor()
+    assert not good and told in detail and fix == f"pip install 'transformers=={doctor.MEASURED}'"
 
 
 def test_doctor_imports_what_is_installed_and_names_what_is_broken(tmp_path, monkeypatch):

@@ -100,13 +100,79 @@ def of_kind(kind, **sizes):
     return transformers.AutoModelForCausalLM.from_config(config).float().eval()
 
 
-def test_a_model_that_takes_no_cache_is_refused_instead_of_answering_without_its_question():
-    """Mamba took the cache for an unknown word, and saw each new token alone."""
+@pytest.mark.parametrize("kind", ["Mamba", "xLSTM"])
+def test_a_model_whose_cache_is_its_own_is_refused_or_answers_with_its_question(kind):
+    """Mamba took the cache for an unknown word, and saw each new token alone; from transformers 5.24 on it takes ours."""
     from past_hf.generation import generate
 
-    with pytest.raises(MismatchError, match="in a way of its own") as caught:
-        generate(of_kind("Mamba", state_size=4), [[5, 6, 7]], max_new_tokens=2, stopped=lambda _: False, pad=2)
-    assert caught.value.exit_code == 3
+    model = of_kind(kind, **({"state_size": 4} if kind == "Mamba" else {"num_heads": 4}))
+    try:
+        got = generate(model, [[5, 6, 7], [9, 8, 7, 6, 5]], max_new_tokens=4, stopped=lambda _: False, pad=2)
+    except MismatchError as refused:
+        assert "in a way of its own" in refused.message and refused.exit_code == 3
+    else:
+        assert got == [greedy(model, prompt, 4) for prompt in ([5, 6, 7], [9, 8, 7, 6, 5])]
+
+
+def greedy(model, prompt, count):
+    """The answer of a model that reads everything again for each token."""
+    ids = list(prompt)
+    for _ in range(count):
+        ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+def llama_whose_cache_is(name):
+    """A tiny Llama that calls the argument as transformers do before 5.24 or from then on, whichever is installed."""
+    import inspect
+
+    import transformers
+
+    known = transformers.LlamaForCausalLM
+    here = "cache" if "cache" in inspect.signature(known.forward).parameters else "past_key_values"
+
+    class Older(known):
+        def forward(self, input_ids=None, past_key_values=None, **others):
+            return super().forward(input_ids, **{here: past_key_values}, **others)
+
+    class Newer(known):
+        def forward(self, input_ids=None, cache=None, **others):
+            return super().forward(input_ids, **{here: cache}, **others)
+
+    sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, pad_token_id=2)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2)
+    torch.manual_seed(0)
+    kinds = {"past_key_values": Older, "cache": Newer}
+    return kinds[name](transformers.LlamaConfig(vocab_size=320, **sizes, **heads)).float().eval()
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_answers_rest_on_the_question_by_whichever_name_a_model_takes_its_cache(name):
+    """Transformers 5.24 calls `cache` what was `past_key_values`: past rl, eval and agent refused every model, and a name that a
+    model does not know is passed over in silence."""
+    from past_hf.generation import generate
+    from past_hf.lines import Lines, attending
+    from past_hf.prefixes import Prefixes, together
+
+    model = llama_whose_cache_is(name)
+    prompts = [[5, 6, 7, 8], [9, 8, 7, 6, 5]]
+    wanted = [greedy(model, prompt, 5) for prompt in prompts]
+    always = dict(max_new_tokens=5, stopped=lambda _: False, pad=2)
+    assert generate(model, prompts, **always) == wanted
+    kept = Prefixes(model)
+    kept.read([prompt[:3] for prompt in prompts])
+    rows = kept.read(prompts)
+    assert [row.evaluated for row in rows] == [1, 2]
+    assert generate(model, prompts, **always, begun=together(rows, model.config)) == wanted
+    lines, said = Lines(model, 2, 12), [[], []]
+    with torch.no_grad(), attending(model):
+        logits = lines.read(0, prompts, [0, 0])
+        for _ in range(5):
+            for row, token in zip(said, logits.argmax(-1).tolist(), strict=True):
+                row.append(token)
+            ends = [len(prompt) + len(row) - 1 for prompt, row in zip(prompts, said, strict=True)]
+            logits = lines.read(0, [[row[-1]] for row in said], ends)
+    assert said == wanted
 
 
 def test_recurrent_states_are_neither_shared_nor_dropped():
@@ -116,12 +182,7 @@ def test_recurrent_states_are_neither_shared_nor_dropped():
     heads = dict(intermediate_size=64, num_attention_heads=4, num_key_value_heads=2, pad_token_id=2)
     model = of_kind("Lfm2", layer_types=["conv", "full_attention"], **heads)
     prompts = [[5, 6, 7, 8, 9], [20, 21]]
-    alone = []
-    for prompt in prompts:
-        ids = list(prompt)
-        for _ in range(6):
-            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-        alone.append(ids[len(prompt) :])
+    alone = [greedy(model, prompt, 6) for prompt in prompts]
     ends = alone[0][2]
     wanted = [row[: row.index(ends) + 1] if ends in row else row for row in alone for _ in range(3)]
     rule = dict(max_new_tokens=6, stopped=lambda ids: ids[-1] == ends, pad=2)
