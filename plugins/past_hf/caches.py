@@ -11,24 +11,16 @@ from typing import Any, get_args
 
 from transformers import DynamicCache
 
-from pastcli.errors import MismatchError
-
 from .compute import plain
 
-NAMES = ("cache", "past_key_values")
-"""From transformers 5.24 on, and before; models that come with their own code keep the older one."""
+NAMES = ("cache", "past_key_values", "cache_params")
+"""From transformers 5.24 on, and before, of Mamba and its like too; models that come with their own code keep the older one."""
 
 
 def argument(model: Any) -> str:
-    """The keyword of the cache. Raises `MismatchError` for a model that takes none of this kind."""
+    """The keyword of the cache; "" of a model that takes none of this kind."""
     parameters = inspect.signature(plain(model).forward).parameters
-    for name in NAMES:
-        if name in parameters and _takes_ours(parameters[name].annotation):
-            return name
-    raise MismatchError(
-        f"{type(plain(model)).__name__} keeps what it has read in a way of its own: its answers cannot be decoded here",
-        "sft, extract, inject and probe-orthogonality work with it",
-    )
+    return next((name for name in NAMES if name in parameters and _takes_ours(parameters[name].annotation)), "")
 
 
 def _takes_ours(annotation: Any) -> bool:

@@ -45,6 +45,12 @@ UNBOUNDED = 1 << 30
 """The context of a model whose configuration names no longest one."""
 
 
+def context_of(model: Any) -> int:
+    """The most tokens that a model reads."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return longest if longest and longest > 0 else UNBOUNDED  # XLNet's is -1
+
+
 class HFChat:
     """`ChatModel` on transformers. Prompts of like length are decoded together, padded on the left."""
 
@@ -59,7 +65,7 @@ class HFChat:
         dtype = working_dtype(path, precision)
         self.precision = str(dtype).removeprefix("torch.")
         self.model: Any = _with_skills(path, dtype, lora).to(device()).eval()
-        self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
+        self.context = context_of(self.model)
         self._prefixes: Any = None
 
     def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
@@ -224,13 +230,9 @@ def _with_skills(path: Path, dtype: Any, skills: Sequence[tuple[Path | str, floa
     """The model with its skills added in float32, then in the type that computes."""
     if not skills:
         return load_model(path, dtype)
-    import torch
+    from .skills import load_with_skills
 
-    from .skills import add_skills
-
-    model = load_model(path, torch.float32)
-    add_skills(model, path, skills)
-    return cast(model, dtype)
+    return cast(load_with_skills(path, skills), dtype)
 
 
 def draws_of(seeds: Sequence[int | None], steps: int) -> Any:

@@ -175,8 +175,8 @@ class HFCheckpoint:
         config = inner if isinstance(inner, dict) and "tie_word_embeddings" not in self.config else self.config
         if config.get("tie_word_embeddings") is not False or self.embedding not in self._specs:
             return
-        shape = self._specs[self.embedding].shape
-        if not any(spec.shape == shape for name, spec in self._specs.items() if name != self.embedding):
+        rows = self._specs[self.embedding].shape[0]  # an output layer may be wider than the embeddings (RemBERT)
+        if not any(spec.shape[:1] == (rows,) for name, spec in self._specs.items() if name != self.embedding):
             raise MismatchError(
                 f"{self.path} has no output layer: its config says that it is not the embeddings once more",
                 'set "tie_word_embeddings": true in its config.json if it is, or copy the missing shard',

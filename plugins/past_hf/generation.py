@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from pastcli.errors import MismatchError
 
-from . import caches
 from .compute import plain
+from .habits import habits
+from .reading import Begun, read
 
 Stopped = Callable[[list[int]], bool]
 NO_NUMBER = (
@@ -60,39 +60,6 @@ def pick(
     return chosen.clamp(max=logits.shape[-1] - 1)[:, 0]
 
 
-def _divisible(cache: DynamicCache) -> bool:
-    """Whether rows of a cache can be repeated and dropped: recurrent states cannot."""
-    return all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
-
-
-def _read(
-    model: Any, prompts: list[list[int]], pad: int, copies: int, step: dict[str, Any]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits (B x copies, V) after the prompts, attention mask and positions, with the prompts in the cache of `step`."""
-    cache = step[caches.argument(model)]
-    if copies > 1 and not _divisible(cache):
-        prompts, copies = [prompt for prompt in prompts for _ in range(copies)], 1
-    width = max(map(len, prompts))
-    here = next(model.parameters()).device
-    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=here)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=here)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, **step).logits[:, -1]
-    positions = positions[:, -1:]
-    if copies > 1:
-        cache.batch_repeat_interleave(copies)
-        logits, mask, positions = (part.repeat_interleave(copies, 0) for part in (logits, mask, positions))
-    return logits, mask, positions
-
-
-def _step(model: Any, cache: DynamicCache) -> dict[str, Any]:
-    """What every pass is given beside tokens, mask and positions."""
-    step: dict[str, Any] = {caches.argument(model): cache, "use_cache": True, "logits_to_keep": 1}
-    if getattr(model.config.get_text_config(), "output_router_logits", False):
-        step["output_router_logits"] = False  # a loss for training, which one token at a time has no use for
-    return step
-
-
 @torch.no_grad()
 def generate(
     model: Any,
@@ -107,7 +74,7 @@ def generate(
     generator: torch.Generator | None = None,
     draws: torch.Tensor | None = None,
     together: Callable[[bool], bool] | None = None,
-    begun: tuple[DynamicCache, torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+    begun: Begun | None = None,
     sound: bool = False,
 ) -> list[list[int]]:
     """Continue each token list `copies` times; the results of one prompt are neighbours.
@@ -115,16 +82,23 @@ def generate(
     A continuation ends with the token that made `stopped` true, or at `max_new_tokens`. Randomness comes from `draws`
     (rows, `max_new_tokens`), uniform in [0, 1), which makes a row's answer its own affair; else from `generator` (on
     the CPU) or torch's global state. Where the weights are sharded, all processes must make the same number of passes:
-    `together(busy)` says whether any of them is busy, and one that has finished goes on without recording. `begun` are
-    prompts read already (see `prefixes`): cache, logits, mask and positions; the cache then holds what was said as well.
+    `together(busy)` says whether any of them is busy, and one that has finished goes on without recording. `begun` are the
+    prompts, read already (see `prefixes`); the cache then holds what was said as well.
     With `sound` NaN is refused (`MismatchError`): it would be taken for an answer. In training the watchdog sees it.
     """
     model = plain(model) if together is None else model
-    cache = begun[0] if begun else DynamicCache(config=model.config)
-    step = _step(model, cache)
-    logits, mask, positions = begun[1:] if begun else _read(model, prompts, pad, copies, step)
-    results: list[list[int]] = [[] for _ in range(len(logits))]
-    live = list(range(len(logits)))
+    known = habits(model)
+    if begun is None and not known.padded and len(set(map(len, prompts))) > 1:
+        if together is not None:
+            raise MismatchError(
+                f"{type(plain(model)).__name__} cannot read prompts of different lengths together",
+                "train it whole in each process: --sharding none",
+            )
+        how = dict(max_new_tokens=max_new_tokens, stopped=stopped, pad=pad, copies=copies, temperature=temperature)
+        return _by_length(model, prompts, draws, **how, top_p=top_p, generator=generator, sound=sound)
+    reading = read(model, known, prompts, pad, copies, begun)
+    results: list[list[int]] = [[] for _ in range(len(reading.logits))]
+    live = list(range(len(results)))
     idle, count, finished = False, 0, set[int]()  # rows that have ended stay where they cannot be dropped
 
     def draw() -> torch.Tensor:
@@ -133,7 +107,7 @@ def generate(
         return torch.rand(len(live), generator=generator, dtype=torch.float64)
 
     for count in range(max_new_tokens):
-        token = pick(logits, temperature, top_p, draw, sound)
+        token = pick(reading.logits, temperature, top_p, draw, sound)
         for row, value in zip(live, token.tolist(), strict=True):
             if not idle and row not in finished:
                 results[row].append(value)
@@ -144,12 +118,21 @@ def generate(
             break
         if not going:
             idle, going = True, [0]
-        if len(going) < len(live) and _divisible(cache):
-            keep = torch.tensor(going, device=logits.device)
-            cache.batch_select_indices(keep)
-            token, mask, positions = token[keep], mask[keep], positions[keep]
+        if len(going) < len(live) and reading.keep(going):
+            token = token[torch.tensor(going, device=token.device)]
             live = [live[index] for index in going]
-        positions = positions + 1
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        logits = model(input_ids=token[:, None], attention_mask=mask, position_ids=positions, **step).logits[:, -1]
+        reading.next(token)
     return results
+
+
+def _by_length(model: Any, prompts: list[list[int]], draws: torch.Tensor | None, **how: Any) -> list[list[int]]:
+    """`generate`, for each length of prompt by itself: padding would change the answers."""
+    found: dict[int, list[int]] = {}
+    for length in sorted(set(map(len, prompts))):
+        places = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
+        rows = [place * how["copies"] + copy for place in places for copy in range(how["copies"])]
+        answers = generate(
+            model, [prompts[place] for place in places], draws=None if draws is None else draws[rows], **how
+        )
+        found |= dict(zip(rows, answers, strict=True))
+    return [found[row] for row in range(len(found))]

@@ -17,19 +17,38 @@ from transformers import AttentionInterface, Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from . import caches
+from .compute import plain
+from .habits import LONG, MORE, alone, holds, remembered, same, samples
 
 ATTENTION = "past_grouped"
 _CHANGES = ("attn_logit_softcapping", "attention_sinks")
 
 
 def possible(model: Any) -> bool:
-    """True if every layer attends to all earlier tokens, and in the plain way: then `grouped` computes what it does."""
+    """True if every layer attends to all earlier tokens, and in the plain way: then `grouped` computes what it does.
+
+    Attention that adds something of its own (sinks, offsets, scores that are capped) says so nowhere: it is tried.
+    """
+    return remembered(model, "lines", lambda: holds(lambda: _possible(plain(model))))
+
+
+def _possible(model: Any) -> bool:
     config = model.config.get_text_config()
     layers = DynamicCache(config=model.config).layers
-    if getattr(config, "is_heterogeneous", False) or not all(type(layer) is DynamicLayer for layer in layers):
+    usual = not any(getattr(config, name, None) for name in _CHANGES) and hasattr(config, "num_key_value_heads")
+    usual = usual and not getattr(config, "is_heterogeneous", False)
+    if not layers or any(type(layer) is not DynamicLayer for layer in layers) or not usual:
         return False
-    plain = not any(getattr(config, name, None) for name in _CHANGES) and hasattr(config, "num_key_value_heads")
-    return bool(layers) and plain
+    rows = samples(model)[:2]
+    wanted = [alone(model, row) for row in rows]
+    with attending(model):
+        lines = Lines(model, 2, LONG + 1)
+        read = lines.read(0, [row[:-MORE] for row in rows], [0, 0])
+        lines, turned = lines.copied([1, 0], LONG + MORE + 1), rows[::-1]
+        for step in range(-MORE, 0):
+            logits = lines.read(0, [[row[step]] for row in turned], [len(row) + step for row in turned])
+    before, after = (torch.stack([both[part] for both in wanted]) for part in (0, 1))
+    return same(model, read, before) and same(model, logits, after.flip(0))
 
 
 def grouped(

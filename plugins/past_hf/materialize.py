@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pastcli import adapters, models, output
 from pastcli.config import digest
@@ -173,6 +175,11 @@ def _whole(folder: Path, **how: Any) -> Any:
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     model, found = auto_class(config).from_pretrained(folder, output_loading_info=True, **how)
+    _refuse_made_up(model, found, folder)
+    return model
+
+
+def _refuse_made_up(model: Any, found: Mapping[str, Any], folder: Path) -> None:
     made_up = sorted({name for name, _ in model.named_parameters()} & set(found["missing_keys"]))
     if made_up:
         raise MismatchError(
@@ -181,7 +188,6 @@ def _whole(folder: Path, **how: Any) -> Any:
             + f" of {type(model).__name__}, the class that its config.json names",
             "is it complete, and of that class? transformers would make them up at random",
         )
-    return model
 
 
 def cast(model: Any, dtype: Any) -> Any:
@@ -190,6 +196,27 @@ def cast(model: Any, dtype: Any) -> Any:
     for value in model.state_dict(keep_vars=True).values():
         if value.is_floating_point():
             value.data = value.data.to(dtype)
+    return model
+
+
+def load_tensors(kind: Any, config: Any, tensors: Mapping[str, np.ndarray], path: Path) -> Any:
+    """A model of the class `kind` in float32, of `tensors` under the names that a checkpoint at `path` has here; what its files hold
+    beside weights, such as tables of integers, is taken from there."""
+    import torch
+    from safetensors import safe_open
+
+    folder = base_directory(path)
+    state = {}
+    with closing(HFCheckpoint(folder)) as files:
+        for name, value in tensors.items():
+            state[files.stored_name(name)] = torch.from_numpy(np.ascontiguousarray(value))
+        for name in files.carried:
+            with safe_open(folder / files.shard_of(name), "pt") as shard:
+                state[files.stored_name(name)] = shard.get_tensor(files.stored_name(name))
+    model, found = kind.from_pretrained(
+        None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+    )
+    _refuse_made_up(model, found, path)
     return model
 
 

@@ -6,6 +6,7 @@ back to the architecture's default: another model) and fails on the second. The 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def make_portable(folder: Path, config: Mapping[str, Any] | None = None) -> None
     file = folder / "config.json"
     if config is None and file.is_file():  # an adapter has none
         config = read_json(file)
-    config = portable_config(config or {})
+    config = _portable(config or {})
     if (folder / "tokenizer_config.json").is_file():
         text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
         limit = text.get("max_position_embeddings") or text.get("n_positions")
@@ -35,16 +36,49 @@ def make_portable(folder: Path, config: Mapping[str, Any] | None = None) -> None
         write_json(file, config)
 
 
-def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json with rotary settings and expert counts under their names in transformers 4 as well; nested text models too."""
+def _portable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`portable_config`, with the old names of rotary settings only where this version's reading stays what it was.
+
+    One set of settings reads the same under both names. A set for each type of layer does with the few architectures that
+    version 4 knew so; others (Gemma 4) would take the old names for all they have.
+    """
+    made = portable_config(config)
+    return made if not _by_layer_type(config) or _read(made) == _read(config) else portable_config(config, rope=False)
+
+
+def _by_layer_type(config: Mapping[str, Any]) -> bool:
+    rope, inner = config.get("rope_parameters"), config.get("text_config")
+    return (isinstance(rope, dict) and any(isinstance(value, dict) for value in rope.values())) or (
+        isinstance(inner, dict) and _by_layer_type(inner)
+    )
+
+
+def _read(config: Mapping[str, Any]) -> Any:
+    """The rotary settings as the installed transformers reads them; a value of its own where it cannot."""
+    from transformers import CONFIG_MAPPING
+
+    try:
+        read = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(dict(config)))
+        return read.get_text_config().rope_parameters
+    except Exception:  # an unknown architecture, or one of many checks
+        return object()
+
+
+def portable_config(config: Mapping[str, Any], rope: bool = True) -> dict[str, Any]:
+    """config.json with rotary settings (if `rope`) and expert counts under their names in transformers 4 as well; nested text
+    models too."""
     made = {key: value for key, value in config.items() if key not in _UNSHARED}
     if isinstance(made.get("text_config"), dict):
-        made["text_config"] = portable_config(made["text_config"])
+        made["text_config"] = portable_config(made["text_config"], rope)
     if str(made.get("model_type", "")).startswith("qwen") and "num_local_experts" in made:
         made["num_experts"] = made["num_local_experts"]
-    rope = made.get("rope_parameters")
-    if not isinstance(rope, dict):
-        return made
+    settings = made.get("rope_parameters")
+    return made | _old_names(settings) if rope and isinstance(settings, dict) else made
+
+
+def _old_names(rope: Mapping[str, Any]) -> dict[str, Any]:
+    """Rotary settings as transformers 4 calls them."""
+    made: dict[str, Any] = {}
     if isinstance(rope.get("full_attention"), dict):  # one set a layer type, as in Gemma 3
         local = rope.get("sliding_attention")
         if isinstance(local, dict) and "rope_theta" in local:

@@ -15,6 +15,8 @@ from transformers import DynamicCache
 
 from . import caches
 from .compute import plain
+from .habits import LONG, MORE, alone, habits, holds, remembered, same, samples
+from .reading import read, takes
 
 Values = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of every layer, each (1, heads, tokens, width)."""
@@ -40,10 +42,8 @@ class Prefixes:
     def __init__(self, model: Any):
         self._model = plain(model)
         self._rows: list[Row] = []
-        # Layers that forget (sliding windows, recurrent states) cannot be cut back to a prefix.
-        self.possible = all(
-            type(layer).__name__ == "DynamicLayer" for layer in DynamicCache(config=self._model.config).layers
-        )
+        self._habits, self._takes = habits(self._model), takes(self._model)
+        self.possible = remembered(self._model, "prefixes", lambda: holds(lambda: _possible(self._model)))
 
     @torch.no_grad()
     def read(self, prompts: Sequence[Sequence[int]]) -> list[Row]:
@@ -77,13 +77,35 @@ class Prefixes:
         cache = filled(values, self._model.config)
         here = next(self._model.parameters()).device
         new = torch.tensor([prompt[start:]], device=here)
-        positions = torch.arange(start, len(prompt), device=here)[None]
-        known = {caches.argument(self._model): cache}
-        out = self._model(input_ids=new, position_ids=positions, **known, use_cache=True, logits_to_keep=1)
+        given: dict[str, Any] = {caches.argument(self._model): cache, "use_cache": True, "logits_to_keep": 1}
+        if self._habits.positions:
+            given["position_ids"] = torch.arange(start, len(prompt), device=here)[None]
+        out = self._model(input_ids=new, **{name: value for name, value in given.items() if name in self._takes})
         row.ids, row.settled, row.evaluated = prompt, len(prompt), len(prompt) - start
         row.logits = out.logits[:, -1]
         row.values = [(layer.keys, layer.values) for layer in cache.layers]
         return row
+
+
+def _possible(model: Any) -> bool:
+    """Whether what was read of a row alone can be padded, carried on beside others and cut back, tried on a few tokens.
+
+    Layers that forget (sliding windows, recurrent states) cannot be cut back to a prefix, and need not be tried.
+    """
+    way = habits(model)
+    layers = DynamicCache(config=model.config).layers
+    if not way.padded or not way.cache or any(type(one).__name__ != "DynamicLayer" for one in layers):
+        return False
+    rows, kept = samples(model)[:2], Prefixes.__new__(Prefixes)
+    kept._model, kept._rows, kept._habits, kept._takes = model, [], way, takes(model)
+    prompts = [row[:-MORE] for row in rows]
+    reading = read(model, way, prompts, 0, begun=together(kept.read(prompts), model.config))
+    for step in range(-MORE, 0):
+        reading.next(torch.tensor([row[step] for row in rows], device=reading.logits.device))
+    if not same(model, reading.logits, torch.stack([alone(model, row)[1] for row in rows])):
+        return False
+    other = rows[0][: LONG - 1] + rows[1][-MORE:]
+    return same(model, kept.read([other])[0].logits[0], alone(model, other)[1])
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -16,6 +16,7 @@ from pastcli import api, grading, qa
 from pastcli.config import RlConfig
 from pastcli.errors import UsageError
 
+from ..chat import context_of
 from ..generation import end_tokens, generate, stop_rule
 from . import plans
 from .arguments import Machine, stand_in
@@ -135,7 +136,7 @@ def build(
     """The trainer of one `past rl`. Raises `UsageError` for settings GRPO cannot work with."""
     config: RlConfig = job.config
     check(job)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_of(model)
     rows = fitting(rows, tokenizer, context, config.max_new_tokens, job.strict)
     longest = max(len(tokenizer(row["prompt"])["input_ids"]) for row in rows)
     kind = TunedGrpo if machine.tuned else Grpo

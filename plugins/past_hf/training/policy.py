@@ -15,7 +15,7 @@ import torch
 
 from pastcli.api import Completion, Sampling
 
-from ..chat import UNBOUNDED, HFChat, draws_of
+from ..chat import HFChat, context_of, draws_of
 from ..compute import plain
 from ..generation import end_tokens, pick, stop_rule
 from ..lines import Lines, attending, possible
@@ -37,7 +37,7 @@ class Policy(HFChat):
     def __init__(self, model: Any, tokenizer: Any, timed: Callable[[str], Any]):
         self.name, self.batch_size = "policy", 64
         self.model, self.tokenizer, self._timed = plain(model), tokenizer, timed
-        self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
+        self.context = context_of(self.model)
         self._possible = possible(self.model)
         self.begin()
 

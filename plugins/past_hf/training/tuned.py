@@ -11,6 +11,7 @@ import torch
 from pastcli.errors import PastError
 
 from ..compute import plain, token_batches, token_logprobs
+from ..habits import MORE, alone, holds, remembered, same, samples
 from ..lines import possible
 from . import groups
 
@@ -76,7 +77,7 @@ class TunedStep(Step):
             yield torch.tensor([kept[row] for index in part for row in made[index]])
 
     def _packs(self, prompts: list[tuple[int, ...]], answers: list[int]) -> list[list[int]]:
-        if not possible(plain(self.model)):
+        if not shares_rows(self.model):
             return [[row] for row in range(len(prompts))]
         return groups.shared(prompts, answers, self.job.config.batch_tokens)
 
@@ -121,8 +122,25 @@ class TunedStep(Step):
 
     def _reading(self, made: groups.Packed) -> dict[str, torch.Tensor]:
         """What the model is given beside the tokens; nothing where each row is one sequence, which it masks by itself."""
-        if len(made.order) == len(made.ids):
-            return {}
-        kind = next(self.model.parameters()).dtype
-        hidden = torch.zeros(made.seen.shape, dtype=kind).masked_fill_(~made.seen, torch.finfo(kind).min)
-        return {"attention_mask": hidden, "position_ids": made.positions}
+        return {} if len(made.order) == len(made.ids) else _apart(self.model, made)
+
+
+def _apart(model: Any, made: groups.Packed) -> dict[str, torch.Tensor]:
+    kind = next(model.parameters()).dtype
+    hidden = torch.zeros(made.seen.shape, dtype=kind).masked_fill_(~made.seen, torch.finfo(kind).min)
+    return {"attention_mask": hidden, "position_ids": made.positions}
+
+
+def shares_rows(model: Any) -> bool:
+    """Whether a model says of answers in one row what it says of each alone: it attends in the plain way, and keeps to a mask and to
+    positions that are not those of a single text, tried on a few tokens."""
+    return possible(plain(model)) and remembered(model, "rows", lambda: holds(lambda: _shares_rows(plain(model))))
+
+
+def _shares_rows(model: Any) -> bool:
+    one, other = samples(model)[:2]
+    prompt, answers = tuple(one[:-MORE]), [one[-MORE:], other[-MORE:]]
+    made = groups.pack([prompt, prompt], answers, [[0, 1]], pad=0)
+    logits = model(input_ids=made.ids, use_cache=False, **_apart(model, made)).logits[0]
+    wanted = torch.stack([alone(model, [*prompt, *answer])[1] for answer in answers])
+    return same(model, logits[[len(prompt) + MORE - 1, len(prompt) + 2 * MORE - 1]], wanted)

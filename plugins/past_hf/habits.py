@@ -1,0 +1,121 @@
+"""What can be done with a model, found by trying it on a few tokens: it must say of rows together what it says of each alone.
+
+Architectures differ in what they make of padding, of the positions they are told, of a cache that is cut or copied, and most
+take everything without complaint: an answer would be another one, or depend on its neighbours, and nobody would be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+
+from . import caches
+from .compute import plain
+from .reading import Habits, read, takes
+
+Found = TypeVar("Found")
+
+SHORT, LONG, MORE = 4, 7, 2
+"""Tokens of the two prompts that are tried, and of what follows."""
+CLOSE, CLOSE_IN_16_BITS = 1e-3, 0.05
+"""Root mean square of the difference of two logits that are the same, in standard deviations of the logits."""
+
+
+def remembered(model: Any, name: str, find: Callable[[], Found]) -> Found:
+    """What `find` gives, kept with the model; asked of it as it answers, without dropout and gradients."""
+    home = plain(model)
+    known = home.__dict__.setdefault("_past_habits", {})
+    if name not in known:
+        training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                known[name] = find()
+        finally:
+            model.train(training)
+    return known[name]
+
+
+def habits(model: Any) -> Habits:
+    """The quickest way of reading that gives every row what it gets alone."""
+    return remembered(model, "reading", lambda: _habits(model))
+
+
+def _habits(model: Any) -> Habits:
+    ways = list(_ways(caches.argument(model), takes(model)))
+    rows = samples(model)
+    wanted = [alone(model, row) for row in rows]
+    if not all(map(_tells, wanted)):
+        return ways[0]  # made-up weights, or no numbers at all, which whoever asks is told
+    return next((way for way in ways[:-1] if holds(partial(_tried, model, way, rows, wanted))), ways[-1])
+
+
+def _ways(cache: str, names: frozenset[str]) -> Iterator[Habits]:
+    """From the quickest to the one that is right by definition: rows of one length, read whole."""
+    if cache:
+        told = ("position_ids" in names, False)
+        kinds = [(True, positions) for positions in dict.fromkeys(told)] if "attention_mask" in names else []
+        for padded, positions in [*kinds, (False, False)]:
+            yield Habits(cache, padded, positions, divisible=True)
+            yield Habits(cache, padded, positions, divisible=False)
+    yield Habits("", padded=True)
+    yield Habits("", padded=False)
+
+
+def samples(model: Any) -> list[list[int]]:
+    """Two rows of different lengths and a third as long as the first, each with what follows its prompt."""
+    config = plain(model).config.get_text_config()
+    count = model.get_input_embeddings().weight.shape[0]
+    special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    usual = [token for token in range(5, count) if token not in special] or [0]
+    lengths = [length + MORE for length in (LONG, SHORT, LONG)]
+    return [[usual[(37 * at + 101 * row) % len(usual)] for at in range(length)] for row, length in enumerate(lengths)]
+
+
+def alone(model: Any, row: Sequence[int]) -> torch.Tensor:
+    """(2, V): the logits after a row's prompt and after the whole row, each read by itself."""
+    quiet = {"use_cache": False} if "use_cache" in takes(model) else {}
+    here = next(model.parameters()).device
+    ends = [row[:-MORE], row]
+    return torch.stack([model(input_ids=torch.tensor([ids], device=here), **quiet).logits[0, -1] for ids in ends])
+
+
+def same(model: Any, found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Whether two sets of logits differ by no more than rounding does."""
+    wide = wanted.dtype == next(model.parameters()).dtype == torch.float32
+    wide = wide and not torch.is_autocast_enabled(wanted.device.type)
+    far = (found.float() - wanted.float()).square().mean().sqrt()
+    return bool(far <= (CLOSE if wide else CLOSE_IN_16_BITS) * wanted.float().std())
+
+
+def _tells(logits: torch.Tensor) -> bool:
+    """Whether logits differ among words, by more than rounding."""
+    return bool(logits.isfinite().all()) and bool(logits.float().std() > 1e-3 * logits.float().abs().max())
+
+
+def holds(trial: Callable[[], bool]) -> bool:
+    """Whether a trial succeeds; a model that breaks down at it does not."""
+    try:
+        return trial()
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception:  # architectures raise whatever their arithmetic does
+        return False
+
+
+def _tried(model: Any, way: Habits, rows: Sequence[list[int]], wanted: Sequence[torch.Tensor]) -> bool:
+    """Two prompts are read, twice each, and read on; one copy of each is let go of in between."""
+    picked = [0, 1] if way.padded else [0, 2]
+    pad = getattr(plain(model).config.get_text_config(), "pad_token_id", None) or 0
+    reading = read(model, way, [rows[row][:-MORE] for row in picked], pad, copies=2)
+    twice = [row for row in picked for _ in range(2)]
+    if not same(model, reading.logits, torch.stack([wanted[row][0] for row in twice])):
+        return False
+    for step in range(-MORE, 0):
+        reading.next(torch.tensor([rows[row][step] for row in twice], device=reading.logits.device))
+        if step == -MORE and reading.keep([3, 0]):
+            twice = [twice[3], twice[0]]
+    return same(model, reading.logits, torch.stack([wanted[row][1] for row in twice]))

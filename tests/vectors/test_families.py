@@ -1,0 +1,113 @@
+"""Architectures that differ from a Llama in what their files, caches and configurations look like, through the real commands."""
+
+from __future__ import annotations
+
+import json
+
+import families
+import pytest
+
+IDS = [(7 * index) % 300 + 3 for index in range(40)]
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64)
+ROTARY = {
+    "gemma4_text": {},
+    "mellum": {
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            "full_attention": {**YARN, "rope_theta": 5e5},
+        }
+    },
+}
+
+
+def apart(one, other):
+    """The largest difference of two models' logits, in standard deviations."""
+    one, other = (families.logits(model, IDS) for model in (one, other))
+    return float((one - other).abs().max() / other.std())
+
+
+def injected(past, folder, name, tokenizer, **more):
+    families.make(name, folder, tokenizer, **more)
+    past("extract", "--sft", "sft", "--rl", "rl", "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", "target", "-o", "made")
+
+
+@pytest.mark.parametrize("name", ROTARY)
+def test_rotary_settings_for_each_type_of_layer_come_out_as_they_were(name, past, tiny_tokenizer, workspace):
+    """Version 4's name for one set of them stood beside the sets: Gemma 4 could not be loaded, Mellum had another model's."""
+    injected(past, workspace, name, tiny_tokenizer, **ROTARY[name])
+    made, target = (families.loaded(workspace / place) for place in ("made", "target"))
+    assert made.config.rope_parameters == target.config.rope_parameters
+    assert apart(made, families.sum_of(workspace)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["mixtral", "gpt_neox", "gemma4_text", "granitemoehybrid"])
+def test_a_skill_in_memory_is_the_skill_in_the_weights(name, past, tiny_tokenizer, workspace):
+    """Experts that lie in one tensor in memory, other names, buffers: `--vector` said that the model has no such tensor."""
+    injected(past, workspace, name, tiny_tokenizer)
+    said = answers(past, workspace, "--model", "target", "--vector", "v.safetensors")
+    assert said == answers(past, workspace, "--model", "made") != answers(past, workspace, "--model", "target")
+
+
+def answers(past, workspace, *words):
+    """What a model says to `QUESTIONS`."""
+    rows = [{"question": question, "answer": "x"} for question in QUESTIONS]
+    (workspace / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ("--questions", "q.jsonl", "--max-new-tokens", 6, "--precision", "fp32")
+    past("eval", *words, *asked, "--name", "asked", "--force")
+    (file,) = (workspace / "runs" / "asked" / "answers").glob("*.jsonl")
+    return [json.loads(line)["prediction"] for line in file.read_text().splitlines()]
+
+
+QUESTIONS = ("which river", "who founded the bridge of Velmora in 1843 while seven wizards brew potions", "fox")
+
+
+@pytest.mark.parametrize("name", ["mamba", "falcon_h1", "rwkv", "openai-gpt", "roberta"])
+def test_questions_asked_together_get_the_answers_of_each_alone(name, past, tiny_tokenizer, workspace):
+    """Padding moved the positions of some, others were told positions that they had not been trained at, or took no cache."""
+    from past_hf.generation import end_tokens
+
+    from pastcli.qa import prompt_for
+
+    families.make(name, workspace, tiny_tokenizer)
+    said = answers(past, workspace, "--model", "target")
+    model = families.loaded(workspace / "target")
+    ends = end_tokens(model, tiny_tokenizer)
+    for question, text in zip(QUESTIONS, said, strict=True):
+        ids = families.greedy(model, tiny_tokenizer(prompt_for(question))["input_ids"], 6, ends)
+        wanted = tiny_tokenizer.decode([token for token in ids if token not in ends])
+        assert text.strip() == wanted.split("\n")[0].strip(), question
+
+
+def test_a_model_whose_output_layer_is_wider_than_its_embeddings_is_whole(past, tiny_tokenizer, workspace):
+    injected(past, workspace, "rembert", tiny_tokenizer, is_decoder=True, output_embedding_size=96)
+    assert apart(families.loaded(workspace / "made"), families.sum_of(workspace)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["bart", "blenderbot", "marian", "falcon_h1", "deepseek_v4", "lfm2", "llama"])
+def test_copies_of_prompts_read_together_are_continued_as_each_alone(name):
+    """The rollouts of GRPO: BART's answers hung on the padding beside them, Falcon-H1's cache could not be copied at all."""
+    from past_hf.generation import generate
+
+    model = random(name)
+    prompts = [[5 + (11 * place + 23 * row) % 300 for place in range(length)] for row, length in enumerate((23, 7, 12))]
+    wanted = [families.greedy(model, prompt, 8, set()) for prompt in prompts]
+    ends = {wanted[1][3]}
+    wanted = [families.greedy(model, prompt, 8, ends) for prompt in prompts]
+    found = generate(model, prompts, max_new_tokens=8, stopped=lambda ids: ids[-1] in ends, pad=2, copies=2)
+    assert found == [answer for answer in wanted for _ in range(2)]
+
+
+def random(name):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    return families.moved(AutoModelForCausalLM.from_config(families.config(name)).float().eval(), 0.05, 1)
+
+
+def test_attention_with_a_part_of_its_own_is_not_replaced():
+    """Episodes of RL were read without Flint's offsets of the softmax: their answers were another model's."""
+    from past_hf.lines import possible
+
+    assert [possible(random(name)) for name in ("llama", "flint", "jetmoe")] == [True, False, False]
