@@ -58,8 +58,9 @@ def _read(config: Mapping[str, Any]) -> Any:
     from transformers import CONFIG_MAPPING
 
     try:
-        read = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(dict(config)))
-        return read.get_text_config().rope_parameters
+        read = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(dict(config))).get_text_config()
+        read.standardize_rope_params()  # as a model does that is made of it: what stands beside the sets goes into each
+        return read.rope_parameters
     except Exception:  # an unknown architecture, or one of many checks
         return object()
 
