@@ -11,7 +11,7 @@ from pastcli.errors import MismatchError
 
 from .compute import plain
 from .habits import habits
-from .reading import Begun, read
+from .reading import Begun, Cached, Whole, read
 
 Stopped = Callable[[list[int]], bool]
 NO_NUMBER = (
@@ -96,24 +96,37 @@ def generate(
             )
         how = dict(max_new_tokens=max_new_tokens, stopped=stopped, pad=pad, copies=copies, temperature=temperature)
         return _by_length(model, prompts, draws, **how, top_p=top_p, generator=generator, sound=sound)
-    reading = read(model, known, prompts, pad, copies, begun)
+
+    def chosen(logits: torch.Tensor, live: list[int], count: int) -> torch.Tensor:
+        def draw() -> torch.Tensor:
+            if draws is not None:
+                return draws[live, count]
+            return torch.rand(len(live), generator=generator, dtype=torch.float64)
+
+        return pick(logits, temperature, top_p, draw, sound)
+
+    return _continued(read(model, known, prompts, pad, copies, begun), chosen, max_new_tokens, stopped, together)
+
+
+def _continued(
+    reading: Cached | Whole,
+    chosen: Callable[[torch.Tensor, list[int], int], torch.Tensor],
+    most: int,
+    stopped: Stopped,
+    together: Callable[[bool], bool] | None,
+) -> list[list[int]]:
+    """What follows each row; `chosen(logits, rows, count)` are the next tokens of the rows that are left."""
     results: list[list[int]] = [[] for _ in range(len(reading.logits))]
     live = list(range(len(results)))
-    idle, count, finished = False, 0, set[int]()  # rows that have ended stay where they cannot be dropped
-
-    def draw() -> torch.Tensor:
-        if draws is not None:
-            return draws[live, count]
-        return torch.rand(len(live), generator=generator, dtype=torch.float64)
-
-    for count in range(max_new_tokens):
-        token = pick(reading.logits, temperature, top_p, draw, sound)
+    idle, finished = False, set[int]()  # rows that have ended stay where they cannot be dropped
+    for count in range(most):
+        token = chosen(reading.logits, live, count)
         for row, value in zip(live, token.tolist(), strict=True):
             if not idle and row not in finished:
                 results[row].append(value)
         finished |= {row for row in live if row not in finished and stopped(results[row])}
         going = [] if idle else [index for index, row in enumerate(live) if row not in finished]
-        busy = bool(going) and count < max_new_tokens - 1
+        busy = bool(going) and count < most - 1
         if not (busy if together is None else together(busy)):
             break
         if not going:
