@@ -86,9 +86,11 @@ OWN: dict[str, dict[str, Any]] = {
     "recurrent_gemma": dict(num_hidden_layers=3, block_types=["recurrent", "recurrent", "attention"]),
     "roberta": _DECODER,
     "youtu": _EVEN,
-    "zamba": dict(num_hidden_layers=5, layers_block_type=_ZAMBA, attention_head_dim=32, attention_hidden_size=128, **_EVEN),
+    "zamba": dict(
+        num_hidden_layers=5, layers_block_type=_ZAMBA, attention_head_dim=32, attention_hidden_size=128, **_EVEN
+    ),
     "zamba2": dict(num_hidden_layers=5, layers_block_type=_ZAMBA, num_mem_blocks=2, n_mamba_heads=4, **_EVEN),
-}  # fmt: skip
+}
 
 
 def config(name: str, **more: Any) -> Any:
