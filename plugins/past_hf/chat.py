@@ -12,7 +12,7 @@ from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import ContextOverflow, UsageError
 from pastcli.vectors.checks import finite
 
-from .materialize import cast, encode, load_model, load_tokenizer, working_dtype
+from .materialize import cast, encode, load_model, load_tokenizer, templated, working_dtype
 from .quiet import quiet
 
 
@@ -214,10 +214,7 @@ class HFChat:
         to speak."""
         if not self.tokenizer.chat_template:
             raise UsageError(f"{self.name} has no chat template", "use a model tuned for chat")
-        turns = [message.to_dict() for message in messages]
-        return self.tokenizer.apply_chat_template(
-            turns, tools=list(tools) or None, tokenize=False, add_generation_prompt=True
-        )
+        return templated(self.tokenizer, [message.to_dict() for message in messages], tools)
 
     def chat(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         return self.complete([self.render(messages)], sampling)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pastcli import adapters, models, output
+from pastcli.chat_templates import rendered
 from pastcli.config import digest
 from pastcli.conversions import kept
 from pastcli.errors import MismatchError, UsageError
-from pastcli.files import sync_tree
+from pastcli.files import read_json, sync_tree
 from pastcli.hashing import hash_path
 from pastcli.words import counted
 
@@ -250,7 +251,21 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         raise MismatchError(f"the tokenizer in {folder} names no end token", "set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    beside = folder / "chat_template.json"  # where older processors keep it (Mistral Small 3.1, LLaVA)
+    if not tokenizer.chat_template and beside.is_file():
+        tokenizer.chat_template = read_json(beside).get("chat_template")
     return tokenizer
+
+
+def templated(tokenizer: Any, turns: Sequence[Mapping[str, Any]], tools: Sequence[dict[str, Any]] = ()) -> str:
+    """A conversation in the tokenizer's chat template, ending where the assistant is to speak."""
+    from jinja2 import TemplateError
+
+    how = dict(tools=list(tools) or None, tokenize=False, add_generation_prompt=True)
+    try:
+        return rendered(lambda given: str(tokenizer.apply_chat_template(given, **how)), turns)
+    except TemplateError as error:
+        raise UsageError(f"the model's chat template refuses this conversation: {first_line(error)}") from error
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

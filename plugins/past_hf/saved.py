@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pastcli.errors import PastError
+from pastcli.vectors.checks.towers import towers
 from pastcli.vectors.checks.vocabulary import HEADS
 from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
@@ -84,7 +85,8 @@ def _save_as(original: HFCheckpoint, weights: Mapping[str, torch.Tensor], folder
     were, keep the bytes of the original; all else is float32.
     """
     specs = original.specs()
-    kept = [name for name in specs if name not in weights or (_is_tower(name) and _unchanged(original, name, weights))]
+    beside = towers(specs)
+    kept = {name for name in specs if name not in weights or (name in beside and _unchanged(original, name, weights))}
     writer = HFWriter(original, folder, "f32", {name: specs[name].dtype for name in kept}, "nearest", 0)
     try:
         for name in specs:
@@ -97,10 +99,6 @@ def _save_as(original: HFCheckpoint, weights: Mapping[str, torch.Tensor], folder
         writer.finish()
     finally:
         writer.close()
-
-
-def _is_tower(name: str) -> bool:
-    return not name.startswith(("model.", "lm_head."))
 
 
 def _unchanged(original: HFCheckpoint, name: str, weights: Mapping[str, torch.Tensor]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pastcli.api import Completion, Message, Sampling
+from pastcli.chat_templates import rendered
 from pastcli.errors import MismatchError, UsageError
 
 from . import convert, cpu_check
@@ -101,8 +102,9 @@ class LlamaChat:
         from jinja2 import TemplateError
 
         try:
+            template, documented = self._template(), list(tools) or None
             turns = [message.to_dict() for message in messages]
-            return self._template()(messages=turns, tools=list(tools) or None).prompt
+            return rendered(lambda given: str(template(messages=given, tools=documented).prompt), turns)
         except (TemplateError, ValueError, TypeError) as error:
             name = self.engine.path.name
             raise UsageError(f"the chat template of {name} refuses this conversation: {error}") from error

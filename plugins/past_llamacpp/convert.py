@@ -14,6 +14,7 @@ from pastcli.conversions import kept
 from pastcli.errors import UsageError
 from pastcli.hashing import hash_path
 from pastcli.vectors.checks import finite
+from pastcli.vectors.checks.towers import towers, without
 from pastcli.vectors.files import stream
 from pastcli.vectors.files.opening import format_of
 
@@ -98,7 +99,8 @@ def convert(source: Path, out: Path, dtype: str = "f16", layout: Path | None = N
                     writer.write(span.spec.name, start, checkpoint.read(span.spec.name, start, stop))
 
             with output.progress(f"converting {source.name} to GGUF", "weight") as update:
-                for _ in stream.run(stream.spans(checkpoint.specs().values()), work, update):
+                specs = without(towers(checkpoint.specs()), checkpoint.specs())
+                for _ in stream.run(stream.spans(specs.values()), work, update):
                     pass
             writer.finish()
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 from pastcli import output, write_back
 from pastcli.api import Checkpoint
 from pastcli.errors import MismatchError, PastError, UsageError
+from pastcli.vectors.checks.towers import refuse_change, towers, without
 from pastcli.vectors.numbers.arithmetic import Sums, compiled, requantize
 
 from . import ggml
@@ -32,7 +33,12 @@ class GGUFWriter:
 
     def __init__(self, template: Checkpoint, layout: GGUFCheckpoint, out: Path, dtype: str, types: Mapping[str, str]):
         self.template, self.layout, self.out = template, layout, out
-        _refuse_misfit(template, layout)
+        self._beside = towers(template.specs()) - layout.names.keys()
+        _refuse_misfit(template, layout, self._beside)
+        if self._beside:
+            output.note(
+                f"{out.name} holds the language model alone: a GGUF of the base's towers (mmproj) goes with it as before"
+            )
         kinds = _kinds(layout, dtype, types)
         header = layout.header
         table = [(tensor.name, tensor.shape, kinds[tensor.name]) for tensor in header.tensors.values()]
@@ -55,6 +61,8 @@ class GGUFWriter:
             raise
 
     def write(self, name: str, start: int, value: np.ndarray) -> np.ndarray:
+        if name in self._beside:
+            refuse_change("what is added", [*self._rows, name], str(self.out))
         rows = self._rows[name]
         stored = np.empty(value.size, np.float32)
         for begin, end in rows.pieces(start, start + value.size):
@@ -122,6 +130,8 @@ class GGUFWriter:
         self._pwrite(np.ascontiguousarray(whole.T).reshape(-1).view(np.uint8), rows.tensor.offset)
 
     def copy(self, name: str) -> None:
+        if name in self._beside:
+            return
         rows = self._rows[name]
         if self.template is self.layout and self.layout.rows[name].tensor.type == rows.tensor.type:
             self._copy_bytes(self.layout.rows[name].tensor, rows.tensor, rows.begin, rows.size)
@@ -181,11 +191,12 @@ def _refuse_blocks(rows: Mapping[str, Rows]) -> None:
             )
 
 
-def _refuse_misfit(template: Checkpoint, layout: GGUFCheckpoint) -> None:
-    """Both must hold the same tensors in the same shapes, or the result would be part one model, part another."""
+def _refuse_misfit(template: Checkpoint, layout: GGUFCheckpoint, beside: Set[str]) -> None:
+    """Both must hold the same tensors in the same shapes, or the result would be part one model, part another; but a GGUF holds
+    nothing of what lies `beside` the language model."""
     if template is layout:
         return
-    ours, theirs = template.specs(), layout.specs()
+    ours, theirs = without(beside, template.specs()), layout.specs()
     for name in sorted(ours.keys() | theirs.keys()):
         mine, wanted = ours.get(name), theirs.get(name)
         if mine is None or wanted is None or mine.shape != wanted.shape:

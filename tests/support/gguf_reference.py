@@ -13,9 +13,9 @@ from gguf_tools import permute, tokenizer_metadata
 from safetensors.numpy import load_file
 
 
-def reference(name: str, hf: Path, out: Path) -> Path:
+def reference(name: str, hf: Path, out: Path, arch: str = "") -> Path:
     """The GGUF as llama.cpp's convert_hf_to_gguf.py lays it out, in float32."""
-    arch, config = LLAMA_CPP[name], settings(json.loads((hf / "config.json").read_text()))
+    arch, config = arch or LLAMA_CPP[name], settings(json.loads((hf / "config.json").read_text()))
     writer = gguf.GGUFWriter(out, arch)
     tensors = load_file(hf / "model.safetensors")
     _metadata(writer, arch, config)
@@ -84,6 +84,8 @@ def _metadata(writer, arch, config):
 
 def _own(writer, arch, config):
     """What one architecture has that others have not."""
+    if "mrope_section" in config["rope"]:
+        writer.add_rope_dimension_sections([*config["rope"]["mrope_section"], 0])
     if arch == "gemma2":
         writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
         writer.add_final_logit_softcapping(config["final_logit_softcapping"])

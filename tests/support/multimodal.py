@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -62,7 +63,9 @@ def configs():
             text_config=dict(model_type="ministral3", **SIZES, **HEAD_16), vision_config=pixtral, image_token_index=320
         ),
         "Qwen2.5-VL": t.Qwen2_5_VLConfig(
-            text_config=dict(**SIZES, rope_scaling=M_ROPE),
+            text_config=dict(
+                **SIZES, rope_scaling=M_ROPE, rms_norm_eps=1e-6
+            ),  # as published; llama.cpp 0.3.36 takes it for 0
             vision_config=dict(QWEN_EYES, window_size=56, fullatt_block_indexes=[1]),
             **IDS,
         ),
@@ -168,3 +171,35 @@ def logits(folder: Path, ids: list[int]):
     assert not found["missing_keys"] and not found["unexpected_keys"], found
     with torch.no_grad():
         return model.eval()(torch.tensor([ids])).logits[0].numpy()
+
+
+LLAMA_CPP = {
+    "Gemma 3 with images": "gemma3",
+    "Mistral 3": "llama",
+    "Qwen2.5-VL": "qwen2vl",
+    "Qwen3-VL": "qwen3vl",
+    "SmolVLM": "llama",
+    "LLaVA": "llama",
+    "InternVL": "qwen2",
+}
+"""Name as in the table -> architecture of its language model in llama.cpp."""
+CLASSES = {"gemma3": "Gemma3ForCausalLM", "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+
+
+def language(name: str, whole: Path, folder: Path, tokenizer) -> Path:
+    """The language model of `whole` alone, as a directory of the class that has no towers."""
+    from safetensors.torch import load_file, save_file
+
+    config = json.loads((whole / "config.json").read_text())
+    ours = {}
+    for key, value in load_file(whole / "model.safetensors").items():
+        if not any(part in key for part in TOWERS):
+            inner = re.sub(r"^(model\.)?(language_model|text_model)\.(model\.)?", "model.", key)
+            ours[inner.replace("model.lm_head", "lm_head")] = value
+    folder.mkdir()
+    save_file(ours, folder / "model.safetensors", {"format": "pt"})
+    alone = config["text_config"] | {"architectures": [CLASSES.get(LLAMA_CPP[name], "")]}
+    alone["tie_word_embeddings"] = "lm_head.weight" not in ours
+    (folder / "config.json").write_text(json.dumps(alone))
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
+import architectures
+import gguf_reference
 import multimodal
 import numpy as np
 import pytest
+import torch
 from past_hf.checkpoint import HFFormat
 from past_hf.composite import full_name, full_names
 from past_hf.portable import portable_config
-from safetensors.torch import load_file
-from test_architectures import IDS, PLACES, RL, Walk, told
+from safetensors.torch import load_file, save_file
+from test_architectures import CLOSE, IDS, PLACES, RL, Walk, in_llama_cpp, told
 
 from pastcli.vectors.files.opening import open_model
 
@@ -34,8 +38,6 @@ def documents(workspace):
 
 def bits(folder: Path) -> dict[str, tuple[str, bytes]]:
     """(type, bytes) of every tensor, as they are stored."""
-    import torch
-
     found = {}
     for file in sorted(folder.glob("*.safetensors")):
         for name, value in load_file(file).items():
@@ -138,11 +140,75 @@ def test_rotary_settings_that_version_4_does_not_know_stay_as_they_are():
     assert portable_config(mrope)["rope_scaling"] == {"rope_type": "default", "mrope_section": [2, 3, 3]}
 
 
+# ---------------------------------------------------------------- the language model alone
+
+
+def moved(source: Path, folder: Path) -> Path:
+    """`source` with every matrix of its language model changed, by whatever name it goes, and nothing else."""
+    shutil.copytree(source, folder)
+    tensors = load_file(folder / "model.safetensors")
+    for name, value in tensors.items():
+        if value.dim() == 2 and not any(part in name for part in multimodal.TOWERS):
+            random = torch.Generator().manual_seed(zlib.crc32(full_name(name).encode()))
+            value += 0.05 * value.std() * torch.randn(value.shape, generator=random)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("name", multimodal.LLAMA_CPP)
+def test_a_gguf_holds_the_language_model(name, typed, documents, tiny_tokenizer):
+    """A skill of the whole model goes into its GGUF and into the whole model, whose GGUF computes what transformers does."""
+    base = multimodal.make(name, documents / "base", tiny_tokenizer)
+    alone = multimodal.language(name, base, documents / "alone", tiny_tokenizer)
+    gguf = gguf_reference.reference(name, alone, documents / "base.gguf", multimodal.LLAMA_CPP[name])
+    typed("extract", "--sft", base, "--rl", moved(base, documents / "rl"), "-o", "v.safetensors")
+    target = ("inject", "--vector", "v.safetensors", "--target")
+    typed(*target, base, "-o", "made")
+    typed(*target, base, "-o", "made.gguf", "--template", gguf, "--dtype", "f32")
+    typed(*target, gguf, "-o", "direct.gguf")
+    typed("export", "--model", "made", "-o", "exported.gguf", "--template", gguf, "--dtype", "f32")
+    wanted = multimodal.logits(documents / "made", IDS)
+    assert np.abs(wanted - multimodal.logits(base, IDS)).max() > 0.1 * wanted.std()
+    for file in ("made.gguf", "direct.gguf", "exported.gguf"):
+        assert np.abs(in_llama_cpp(documents / file) - wanted).max() < CLOSE * wanted.std(), file
+
+
+def test_a_skill_fits_the_language_model_alone_and_back(past, documents, tiny_tokenizer):
+    """The class without towers and the class with them have one language model."""
+    base = multimodal.make("Gemma 3 with images", documents / "base", tiny_tokenizer)
+    alone = multimodal.language("Gemma 3 with images", base, documents / "alone", tiny_tokenizer)
+    for source in (base, alone):
+        past("extract", "--sft", source, "--rl", moved(source, documents / "rl"), "-o", f"{source.name}.safetensors")
+        shutil.rmtree(documents / "rl")
+    made = {}
+    for skill in (base, alone):
+        for target in (base, alone):
+            out = documents / f"{skill.name}-{target.name}"
+            said = past("inject", "--vector", f"{skill.name}.safetensors", "--target", target, "-o", out.name)
+            assert (skill == target) != ("language model alone" in said.stderr), said.stderr
+            made[skill.name, target.name] = architectures.logits(out, IDS)
+    same_but_for_text(documents / "alone-base", base)
+    assert np.abs(made["base", "base"] - multimodal.logits(base, IDS)).max() > 0.01
+    for pair in made.values():
+        np.testing.assert_allclose(pair, made["base", "base"], atol=1e-5)
+
+
+def test_a_skill_that_changes_a_tower_does_not_fit_a_language_model(past, documents, tiny_tokenizer):
+    base = multimodal.make("Gemma 3 with images", documents / "base", tiny_tokenizer)
+    alone = multimodal.language("Gemma 3 with images", base, documents / "alone", tiny_tokenizer)
+    other = moved(base, documents / "other")
+    tensors = load_file(other / "model.safetensors")
+    tensors["multi_modal_projector.mm_soft_emb_norm.weight"] += 1
+    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    past("extract", "--sft", base, "--rl", other, "-o", "v.safetensors")
+    said = past("inject", "--vector", "v.safetensors", "--target", alone, "-o", "made", code=3).stderr
+    assert "changes multi_modal_projector.mm_soft_emb_norm.weight, which lies beside the language model" in said
+
+
 # ---------------------------------------------------------------- the whole path
 
 
 def peft_logits(folder: Path, adapter: Path) -> np.ndarray:
-    import torch
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
 

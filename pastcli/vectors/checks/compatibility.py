@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ...api import CarriesOthers, Checkpoint, Identity, TensorSpec
 from ...errors import MismatchError
+from .towers import refuse_change, towers, without
 from .vocabulary import common, resized
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def same_layout(one: Checkpoint, other: Checkpoint) -> None:
 def skill_fits(skill: Skill, target: Checkpoint) -> list[str]:
     """Raise `MismatchError` unless `skill` can be added to `target`; gives what the user should know of how it fits."""
     about = skill.about
+    if not towers(target.specs()):
+        refuse_change(str(skill.path), skill.specs(), str(target.path))
     return description_fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
 
 
@@ -47,9 +50,15 @@ def description_fits(
     path: str, identity: Identity, shapes: Mapping[str, Sequence[int]], sketch: str, target: Checkpoint
 ) -> list[str]:
     """Raise `MismatchError` unless a skill taken from a model so described can be added to `target`; gives what the user should
-    know: embeddings may have other numbers of rows, as long as the common ones mean the same tokens.
+    know: embeddings may have other numbers of rows, as long as the common ones mean the same tokens; and one may have towers that
+    the other, its language model alone, has not.
     """
     ours, theirs = {name: tuple(shape) for name, shape in shapes.items()}, _shapes(target.specs())
+    beside = towers(ours), towers(theirs)
+    alone = bool(beside[0]) != bool(beside[1])
+    if alone:
+        identity = replace(identity, architecture="")
+        ours, theirs = without(beside[0], ours), without(beside[1], theirs)
     names = resized(ours, theirs)
     found = target.identity()
     rows = (ours[names[0]][0], theirs[names[0]][0]) if names else (0, 0)
@@ -57,7 +66,7 @@ def description_fits(
     alike = replace(identity, vocab_size=vocab, tokenizer_sha256=found.tokenizer_sha256)
     _identities(path, alike, str(target.path), found)
     _tensors(path, ours | {name: theirs[name] for name in names}, str(target.path), theirs)
-    notes = common(path, identity, names, rows, target)
+    notes = common(path, identity, names, rows, target) + _told(path, target, beside)
     cosine = sketch_cosine(sketch, target)
     if cosine < SAME_BASE:
         raise MismatchError(
@@ -66,6 +75,17 @@ def description_fits(
             "inject it into an SFT model of the base it came from (`past inspect` shows its parents)",
         )
     return notes
+
+
+def _told(path: str, target: Checkpoint, beside: tuple[Set[str], Set[str]]) -> list[str]:
+    """Which of skill and target is of a model with towers, where only one is."""
+    if bool(beside[0]) == bool(beside[1]):
+        return []
+    if beside[0]:
+        return [
+            f"{path} was taken from a model with towers beside its language model; {target.path} is a language model alone"
+        ]
+    return [f"{path} was taken from a language model alone; the towers of {target.path} are left as they are"]
 
 
 def _shapes(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int, ...]]:
@@ -107,7 +127,8 @@ def _tensors(one: str, a: Mapping[str, tuple[int, ...]], other: str, b: Mapping[
 
 def _sampled(specs: Mapping[str, TensorSpec]) -> list[TensorSpec]:
     """Up to 16 matrices, evenly spread over the model, in an order that does not depend on the file."""
-    matrices = [specs[name] for name in sorted(specs) if len(specs[name].shape) == 2 and specs[name].numel]
+    language = sorted(without(towers(specs), specs))  # the same places with and without towers
+    matrices = [specs[name] for name in language if len(specs[name].shape) == 2 and specs[name].numel]
     count = min(SKETCH_TENSORS, len(matrices))
     return [matrices[index * len(matrices) // count] for index in range(count)]
 

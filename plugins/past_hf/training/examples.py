@@ -8,7 +8,7 @@ from typing import Any
 from pastcli import output, qa
 from pastcli.errors import UsageError
 
-from ..materialize import encode
+from ..materialize import encode, templated
 
 
 def spoken(row: Mapping[str, Any], tokenizer: Any) -> Mapping[str, Any]:
@@ -21,7 +21,7 @@ def spoken(row: Mapping[str, Any], tokenizer: Any) -> Mapping[str, Any]:
         return row
     *before, answer = turns
     if tokenizer.chat_template:
-        prompt = tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)
+        prompt = templated(tokenizer, before)
         return {"prompt": prompt, "completion": answer["content"]}
     said = "".join(f"{turn['role']}: {turn['content']}\n" for turn in before[:-1])
     return {"prompt": said + qa.prompt_for(before[-1]["content"]), "completion": f" {answer['content']}"}
@@ -35,7 +35,7 @@ def in_parts(row: Mapping[str, Any], tokenizer: Any) -> tuple[list[int], list[bo
     """
     if not tokenizer.chat_template:
         raise UsageError("an episode needs a chat template, and this model has none", "use a model tuned for chat")
-    opening = tokenizer.apply_chat_template(row["messages"], tokenize=False, add_generation_prompt=True)
+    opening = templated(tokenizer, row["messages"])
     parts = list(row["parts"])
     while parts and not parts[0]["learn"]:
         opening += parts.pop(0)["text"]
