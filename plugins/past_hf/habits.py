@@ -6,17 +6,28 @@ take everything without complaint: an answer would be another one, or depend on 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from pastcli import cache
 
 from . import caches
 from .compute import plain
 from .reading import Habits, read, takes
 
-Found = TypeVar("Found")
+Found = TypeVar("Found", bool, Habits)
+
+KEPT = "habits"
+"""In the cache: what was found of a kind of model. A trial takes some ten forward passes, which of a large model is a minute."""
 
 SHORT, LONG, MORE = 4, 7, 2
 """Tokens of the two prompts that are tried, and of what follows."""
@@ -25,18 +36,80 @@ CLOSE, CLOSE_IN_16_BITS = 1e-3, 0.05
 
 
 def remembered(model: Any, name: str, find: Callable[[], Found]) -> Found:
-    """What `find` gives, kept with the model; asked of it as it answers, without dropout and gradients."""
-    home = plain(model)
-    known = home.__dict__.setdefault("_past_habits", {})
+    """What `find` gives, kept with the model and in the cache for others of its kind; asked of it as it answers, without dropout and
+    gradients."""
+    known = plain(model).__dict__.setdefault("_past_habits", {})
     if name not in known:
-        training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
+        key = _kind(model, name)
+        known[name] = _recalled(key) if key else None
+        if known[name] is None:
+            with _answering(model):
                 known[name] = find()
-        finally:
-            model.train(training)
+                if key and _stands_for_its_kind(model):
+                    found = known[name]
+                    cache.remember(KEPT, key, json.dumps(found if isinstance(found, bool) else asdict(found)))
     return known[name]
+
+
+@contextmanager
+def _answering(model: Any) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def _kind(model: Any, name: str) -> str:
+    """Where the cache keeps what was found of models like this one; "" where nothing is kept: processes that train together must all
+    try, or none."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return ""
+    first, config = next(model.parameters()), plain(model).config.to_dict()
+    described = [
+        name,
+        type(model).__name__,
+        type(plain(model)).__qualname__,
+        {key: value for key, value in config.items() if key not in _OF_A_FILE},
+        plain(model).config._attn_implementation,
+        str(first.dtype),
+        first.device.type,
+        torch.is_autocast_enabled(first.device.type),
+        [version(library) for library in ("torch", "transformers", "pastcli")],
+        _tried_by(),
+    ]
+    return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+_OF_A_FILE = ("_name_or_path", "transformers_version", "architectures")
+
+
+@lru_cache
+def _tried_by() -> str:
+    """The code that reads and tries: with any other all is tried anew."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _recalled(key: str) -> Any:
+    try:
+        found = json.loads(cache.recall(KEPT, key))
+        return found if isinstance(found, bool) else Habits(**found)
+    except (ValueError, TypeError):
+        return None
+
+
+def _stands_for_its_kind(model: Any) -> bool:
+    """Whether others of its kind can be told by this one: what a part of it does would not show while its weights are all alike, as
+    offsets are that no training has touched, nor where it gives no numbers."""
+    return all(_varies(one) for one in model.parameters()) and _tells(alone(model, samples(model)[0]))
+
+
+def _varies(weights: torch.Tensor) -> bool:
+    flat = weights.detach().reshape(-1)
+    return len(flat) < 2 or bool((flat[:1000] != flat[0]).any()) or bool((flat != flat[0]).any())
 
 
 def habits(model: Any) -> Habits:
@@ -53,14 +126,14 @@ def _habits(model: Any) -> Habits:
     return next((way for way in ways[:-1] if holds(partial(_tried, model, way, rows, wanted))), ways[-1])
 
 
-def _ways(cache: str, names: frozenset[str]) -> Iterator[Habits]:
+def _ways(argument: str, names: frozenset[str]) -> Iterator[Habits]:
     """From the quickest to the one that is right by definition: rows of one length, read whole."""
-    if cache:
+    if argument:
         told = ("position_ids" in names, False)
         kinds = [(True, positions) for positions in dict.fromkeys(told)] if "attention_mask" in names else []
         for padded, positions in [*kinds, (False, False)]:
-            yield Habits(cache, padded, positions, divisible=True)
-            yield Habits(cache, padded, positions, divisible=False)
+            yield Habits(argument, padded, positions, divisible=True)
+            yield Habits(argument, padded, positions, divisible=False)
     yield Habits("", padded=True)
     yield Habits("", padded=False)
 
