@@ -22,8 +22,9 @@ from pastcli.hashing import hash_path
 from pastcli.words import counted
 
 from .checkpoint import HFCheckpoint
-from .composite import auto_class, is_tied
+from .composite import auto_class
 from .counts import refuse_impossible
+from .merging import merged
 from .portable import make_portable
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any
     path = Path(path)
     try:
         if (path / adapters.CONFIG).is_file():
-            return cast(_merged(load_model(adapters.base_of(path).path, torch.float32, attention), path), dtype)
+            return cast(merged(load_model(adapters.base_of(path).path, torch.float32, attention), path), dtype)
         how = dict(dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True)
         if packed is not None:
             how |= dict(
@@ -219,20 +220,6 @@ def load_tensors(kind: Any, config: Any, tensors: Mapping[str, np.ndarray], path
     )
     _refuse_made_up(model, found, path)
     return model
-
-
-def _merged(model: Any, adapter: Path) -> Any:
-    """PEFT's merge, after making sure that it does what the adapter does at run time."""
-    from peft import PeftModel
-
-    wrapped = PeftModel.from_pretrained(model, adapter, local_files_only=True)
-    if is_tied(model) and any("lora_embedding" in name for name in wrapped.state_dict()):
-        raise MismatchError(
-            f"{adapter} changes embeddings that its base ties to the output layer: PEFT changes the input side alone when it "
-            "runs the adapter, and both sides when it merges it",
-            "untie the base (tie_word_embeddings=False) and train on that, or leave the embeddings out",
-        )
-    return wrapped.merge_and_unload()
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

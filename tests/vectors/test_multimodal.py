@@ -112,6 +112,48 @@ def test_a_lora_is_on_the_language_model_alone(past, documents, tiny_tokenizer):
     assert np.abs(with_adapter - whole).max() < 1e-2 * np.abs(whole - multimodal.logits(base, IDS)).max()
 
 
+def test_an_adapter_under_older_names_is_applied(past, documents, tiny_tokenizer):
+    """PEFT passes over the names that modules of Qwen2.5-VL had before transformers 4.52: it answers as if there were no adapter."""
+    from past_hf.materialize import load_model
+
+    base = multimodal.make("Qwen2.5-VL", documents / "base", tiny_tokenizer)
+    lora = (
+        "--method",
+        "lora",
+        "--rank",
+        2,
+        "--lora-target",
+        "q_proj",
+        "--alpha-pattern",
+        "layers.0.self_attn.q_proj=9",
+    )
+    past("sft", "d.md", "--base", base, *SMALL, *lora, "--name", "l")
+    adapter = documents / "adapter"
+    shutil.copytree(documents / "runs/l/adapter", adapter)
+    read = lambda: load_model(adapter, torch.float32).eval()(input_ids=torch.tensor([IDS])).logits  # noqa: E731
+    with torch.no_grad():
+        wanted = read()
+    multimodal.rename(adapter, lambda key: key.replace("model.language_model.layers", "model.layers"))
+    settings = json.loads((adapter / "adapter_config.json").read_text()) | {
+        "target_modules": ["q_proj"],
+        "alpha_pattern": {"model.layers.0.self_attn.q_proj": 9.0},
+    }
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    with torch.no_grad():
+        found = read()
+    assert torch.equal(found, wanted)
+    past("inject", "--target", base, "--vector", _skill(past, base, adapter), "-o", "made")
+    assert np.abs(multimodal.logits(documents / "made", IDS) - wanted[0].numpy()).max() < 1e-5
+    multimodal.rename(adapter, lambda key: key.replace("layers.1.", "layers.7."))
+    said = past("eval", "--model", adapter, "--questions", "q.jsonl", code=3).stderr
+    assert "layers.7" in said
+
+
+def _skill(past, base: Path, adapter: Path) -> str:
+    past("extract", "--sft", base, "--rl", adapter, "-o", "v.safetensors")
+    return "v.safetensors"
+
+
 def test_weights_that_are_not_there_are_not_made_up(past, documents, tiny_tokenizer):
     """transformers fills them in at random, and only warns."""
     base = multimodal.make("Qwen2.5-VL", documents / "base", tiny_tokenizer)
