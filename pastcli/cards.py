@@ -11,6 +11,7 @@ from typing import Any
 
 from . import __version__, models, runs
 from .config import STAGES, to_dict
+from .files import read_json
 from .standing_in import trusted
 
 LICENCES = {alias: "other" if alias == "qwen-3b" else "apache-2.0" for alias in models.ALIASES}
@@ -19,16 +20,22 @@ LICENCES = {alias: "other" if alias == "qwen-3b" else "apache-2.0" for alias in 
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _TAGS = {"sft": ["sft"], "rl": ["rl", "grpo"], "inject": ["skill-injection", "task-arithmetic"]}
 
-_MODEL = """from transformers import AutoModelForCausalLM, AutoTokenizer
+_MODEL = """from transformers import {auto}, {words}
 
-model = AutoModelForCausalLM.from_pretrained("{name}")
-tokenizer = AutoTokenizer.from_pretrained("{name}")"""
+model = {auto}.from_pretrained("{name}")
+{of} = {words}.from_pretrained("{name}")"""
 _ADAPTER = """from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {auto}, {words}
 
-base = AutoModelForCausalLM.from_pretrained("{base}")  # the model this adapter was made for
+base = {auto}.from_pretrained("{base}")  # the model this adapter was made for
 model = PeftModel.from_pretrained(base, "{name}")
-tokenizer = AutoTokenizer.from_pretrained("{name}")"""
+{of} = {words}.from_pretrained("{name}")"""
+_TASKS = {
+    "AutoModelForCausalLM": "text-generation",
+    "AutoModelForImageTextToText": "image-text-to-text",
+    "AutoModelForMultimodalLM": "any-to-any",
+}
+"""transformers' class for a model -> the hub's name of what it does."""
 
 
 def write_card(folder: Path, run: runs.Run, source: Path, kind: str) -> None:
@@ -40,15 +47,18 @@ def write_card(folder: Path, run: runs.Run, source: Path, kind: str) -> None:
         **({"base_model": base, "base_model_relation": "adapter" if kind == "adapter" else "finetune"} if base else {}),
         "license": licence or "unknown",
         "library_name": "peft" if kind == "adapter" else "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": _TASKS[auto_class(folder, source)],
         "tags": ["past", "parametric-skill-transfer", *_TAGS.get(run.manifest["stage"], [])],
     }
     usage = _ADAPTER if kind == "adapter" else _MODEL
     named = _named_base(folder) or base or "BASE"
+    auto = auto_class(folder, source)
+    processor = auto != "AutoModelForCausalLM" and any(folder.glob("*processor_config.json"))
+    reader = dict(of="processor", words="AutoProcessor") if processor else dict(of="tokenizer", words="AutoTokenizer")
     parts = [
         f"---\n{_yaml(front)}---\n\n# {run.id}\n",
         f"Made by [past](https://arxiv.org/abs/2601.11258) {__version__}, stage `{run.manifest['stage']}`.",
-        f"```python\n{usage.format(name=folder.name, base=named)}\n```",
+        f"```python\n{usage.format(name=folder.name, base=named, auto=auto, **reader)}\n```",
         f"## Lineage\n\n{_lineage(run.parents())}",
         f"## How it was made\n\n{_settings(run.manifest)}",
         f"## Figures\n\n{_figures(run.manifest['metrics'])}",
@@ -57,6 +67,14 @@ def write_card(folder: Path, run: runs.Run, source: Path, kind: str) -> None:
         + (f": that of its parent is `{licence}`." if licence else "; that of its parent is not stated in its files."),
     ]
     (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def auto_class(*folders: Path) -> str:
+    """transformers' class that loads the model in the first of these folders that holds one."""
+    found = next((read_json(folder / "config.json") for folder in folders if (folder / "config.json").is_file()), {})
+    if not isinstance(found.get("text_config"), dict):
+        return "AutoModelForCausalLM"
+    return "AutoModelForImageTextToText" if "vision_config" in found else "AutoModelForMultimodalLM"
 
 
 def licence_of(source: Path) -> str:

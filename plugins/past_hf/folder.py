@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pastcli.cards import auto_class
 from pastcli.errors import MismatchError, NoArithmeticError, PastError
 from pastcli.files import read_json
 from pastcli.hashing import tokens_sha256
@@ -23,6 +24,7 @@ COMPANIONS = (
         "merges.txt",
         "*.model",
         "*.tiktoken",
+        "tekken.json",
     ),
     *("chat_template*", "generation_config.json", "*processor_config.json", "*.py", "LICENSE*", "NOTICE*", "past.json"),
 )
@@ -42,7 +44,7 @@ def no_weights(path: Path) -> PastError:
     if not pickles:
         return MismatchError(f"{path} holds no safetensors weights", f"expected {SINGLE} or {INDEX}")
     code = (
-        "from transformers import AutoModelForCausalLM as M; "
+        f"from transformers import {auto_class(path)} as M; "
         f"M.from_pretrained('{path}', dtype='auto').save_pretrained('{path}-safetensors')"
     )
     return MismatchError(
@@ -71,7 +73,7 @@ def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
     method = str(
         settings.get("quant_method") or ("bitsandbytes" if settings.get("load_in_4bit") else "an unknown method")
     )
-    command = _DEQUANTISE.get(method)
+    command = _DEQUANTISE.get(method, "").replace("AutoModelForCausalLM", auto_class(path))
     hint = (
         f'write it out once in 16 bits: python -c "{command.format(path=path)}"'
         if command

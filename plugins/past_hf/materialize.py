@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pastcli import adapters, models, output
+from pastcli.cards import auto_class as auto_name
 from pastcli.chat_templates import rendered
 from pastcli.config import digest
 from pastcli.conversions import kept
@@ -55,7 +56,7 @@ def hf_directory(path: Path) -> Path:
         if any(file for pattern in _PICKLES for file in path.glob(pattern)):
             raise MismatchError(
                 f"{path} holds pickled weights, which are never opened here",
-                f'convert them where you trust the file: python -c "from transformers import AutoModelForCausalLM as M; '
+                f'convert them where you trust the file: python -c "from transformers import {auto_name(path)} as M; '
                 f"M.from_pretrained('{path}').save_pretrained('{path}-safetensors')\"",
             )
         raise MismatchError(f"{path} holds no safetensors weights", "give the directory that holds model.safetensors")

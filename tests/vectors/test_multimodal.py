@@ -96,6 +96,26 @@ def test_training_on_text_leaves_the_rest_as_it_is(name, past, past_json, docume
     assert plan["parameters"] - plan["trained"] == beside - further > 0
 
 
+def test_what_is_said_of_the_model_names_its_class(past, documents, tiny_tokenizer):
+    """In the cards of results, and in the commands of refusals: `AutoModelForCausalLM` would leave the towers out, or not load at all."""
+    base = multimodal.make("Qwen3.5", documents / "base", tiny_tokenizer)
+    past("sft", "d.md", "--base", base, *SMALL, "--name", "full")
+    past("sft", "d.md", "--base", base, *SMALL, "--method", "lora", "--rank", 2, "--name", "low")
+    for card in (documents / "runs/full/model/README.md", documents / "runs/low/adapter/README.md"):
+        text = card.read_text()
+        assert "AutoModelForImageTextToText.from_pretrained" in text and "AutoModelForCausalLM" not in text
+        assert "processor = AutoProcessor" in text and 'pipeline_tag: "image-text-to-text"' in text
+    packed, pickled = (shutil.copytree(base, documents / name) for name in ("packed", "pickled"))
+    config = json.loads((base / "config.json").read_text()) | {"quantization_config": {"quant_method": "fp8"}}
+    (packed / "config.json").write_text(json.dumps(config))
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    for model in (packed, pickled):
+        said = past("extract", "--sft", model, "--rl", base, "-o", "v.safetensors", code=3).stderr
+        assert "import AutoModelForImageTextToText as M" in " ".join(said.split()), said
+    said = past("eval", "--model", pickled, "--questions", "q.jsonl", code=3).stderr
+    assert "import AutoModelForImageTextToText as M" in " ".join(said.split()), said
+
+
 def test_a_lora_is_on_the_language_model_alone(past, documents, tiny_tokenizer):
     base = multimodal.make("Gemma 3 with images", documents / "base", tiny_tokenizer)
     lora = ("sft", "d.md", "--base", base, *SMALL, "--method", "lora", "--rank", 2)
