@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -89,10 +89,13 @@ class HasVocabulary(Protocol):
 
 @runtime_checkable
 class NamesModules(Protocol):
-    """A checkpoint whose tensors have other names here than the modules that hold them when the model is loaded."""
+    """A checkpoint that knows which modules hold its tensors when the model is loaded."""
 
     def modules(self) -> dict[str, str]:
         """{tensor name here: its name in memory, which an adapter is written under}; {} where they are the same."""
+
+    def adaptable(self, names: Iterable[str]) -> set[str]:
+        """Those of these tensors that a LoRA can change in memory: not experts that lie together there, nor routers, say."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,10 @@ def export_adapter(
         names = list(dict.fromkeys(name for skill in skills for name in skill.specs()))
         factors = multipliers(names, parse_rules(scales), parse_depth(depth_scale))
         weights = [{name: scale * weight * factors[name] for name in names} for _, weight in vectors]
-        terms, kept, left_out = _terms(skills, weights)
+        inner = model.bottom if isinstance(model, Overlay) else model
+        form = form_of_suffix(out)
+        able = inner.adaptable(names) if form is None and isinstance(inner, NamesModules) else set(names)
+        terms, kept, left_out = _terms(skills, weights, able)
         _refuse_tied(model, terms)
         if kept < min_survival:
             raise GateError(
@@ -87,11 +90,9 @@ def export_adapter(
             stack.enter_context(closing(adapter))
         joined = _joined(below, terms, model.specs())
         specs = {name: spec for name, spec in model.specs().items() if name in joined}
-        form = form_of_suffix(out)
         if form is not None:
             _as_file(form, skills[0], specs, joined, bottom if bottom.is_file() else template, out)
         else:
-            inner = model.bottom if isinstance(model, Overlay) else model
             called = {name: name for name in model.specs()}
             called |= inner.modules() if isinstance(inner, NamesModules) else {}
             modules = _target_modules([called[name] for name in joined], called.values())
@@ -117,18 +118,23 @@ def _warnings(left_out: Sequence[str], kept: float, below: Sequence[Adapter]) ->
     return found
 
 
-def _terms(skills: Sequence[Skill], weights: Sequence[Mapping[str, float]]) -> tuple[Terms, float, list[str]]:
-    """Factors by tensor; the cosine they keep of the skill; the names that had to be left out."""
+def _terms(
+    skills: Sequence[Skill], weights: Sequence[Mapping[str, float]], able: Collection[str]
+) -> tuple[Terms, float, list[str]]:
+    """Factors by tensor, of those that an adapter is `able` to change; the cosine they keep of the skill; the names that had to be
+    left out."""
     terms: Terms = {}
     other: dict[str, float] = {}
     for skill, by_name in zip(skills, weights, strict=True):
         for name, part in skill.parts.items():
             if by_name[name] == 0.0:
                 continue
-            if part.form == "low_rank":
+            if part.form == "low_rank" and name in able:
                 terms.setdefault(name, []).append((skill.factors(name), by_name[name]))
             elif part.norm:
                 other[name] = math.hypot(other.get(name, 0.0), by_name[name] * part.norm)
+    if not terms and any(part.form == "low_rank" for skill in skills for part in skill.parts.values()):
+        raise UsageError("no layer that this skill changes can carry a LoRA", "inject it into the weights")
     if not terms:
         raise UsageError(
             "a dense skill cannot be an adapter", "make a low-rank one: past extract --rank 32 (or --energy 0.99)"

@@ -15,6 +15,7 @@ from pastcli.errors import UsageError
 
 from .checkpoint import HFCheckpoint
 from .composite import full_name
+from .compute import whole_pass
 from .materialize import hf_directory, load_model, load_tokenizer, working_dtype
 from .quiet import quiet
 
@@ -56,7 +57,7 @@ def layer_inputs(
         if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not model.get_output_embeddings():
             module.register_forward_hook(hook(full_name(name)))
     with torch.inference_mode():
-        model(**batch, use_cache=False)
+        model(**batch, **whole_pass(model))
     return int(mask.sum())
 
 
@@ -85,7 +86,7 @@ class Divergence:
 
         model, batch = _loaded(path, self._texts, self._max_tokens, self._precision)
         with torch.inference_mode():
-            logits = model(**batch, use_cache=False).logits[batch["attention_mask"].bool()]
+            logits = model(**batch, **whole_pass(model)).logits[batch["attention_mask"].bool()]
             return torch.log_softmax(logits.float(), dim=-1)
 
     def __call__(self, other: Path) -> float:

@@ -143,13 +143,14 @@ class HFChat:
         """Token ids of each text, and (n - 1, vocabulary) log-probabilities in float32 of what follows each of them."""
         import torch
 
+        from .compute import whole_pass
+
         found = []
         for text in texts:
             ids = encode(self.tokenizer, text)
             with torch.inference_mode():
-                logits = self.model(input_ids=torch.tensor([ids], device=self.model.device), use_cache=False).logits[
-                    0, :-1
-                ]
+                row = torch.tensor([ids], device=self.model.device)
+                logits = self.model(input_ids=row, **whole_pass(self.model)).logits[0, :-1]
                 found.append((ids, torch.log_softmax(logits.float(), dim=-1).cpu().numpy()))
         return found
 

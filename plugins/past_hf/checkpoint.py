@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -283,6 +283,12 @@ class HFCheckpoint:
         from .composite import in_memory
 
         return in_memory(self.path)
+
+    def adaptable(self, names: Iterable[str]) -> set[str]:
+        """See `api.NamesModules`."""
+        from .adaptable import able
+
+        return able(self.path, names)
 
     def companions(self) -> list[Path]:
         return companions(self.path)

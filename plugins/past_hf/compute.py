@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import torch
@@ -40,6 +41,13 @@ def _native_bf16() -> bool:
 def plain(model: Any) -> PreTrainedModel:
     """The transformers model itself, out of its PEFT wrapper (adapters stay active inside it)."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def whole_pass(model: Any) -> dict[str, Any]:
+    """What a model is told that reads whole rows: to keep nothing of them, and no loss over its experts, which is for training alone."""
+    config, names = plain(model).config.get_text_config(), inspect.signature(plain(model).forward).parameters
+    told = {"use_cache": False} if "use_cache" in names or any(n.kind is n.VAR_KEYWORD for n in names.values()) else {}
+    return told | ({"output_router_logits": False} if getattr(config, "output_router_logits", False) else {})
 
 
 class WorkingWeights:
@@ -176,10 +184,10 @@ def _same_logits(model: Any, ids: torch.Tensor) -> bool:
     head = model.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear) or head.bias is not None:
         return False
-    hidden = getattr(model.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
+    hidden = getattr(model.base_model(input_ids=ids, **whole_pass(model)), "last_hidden_state", None)
     if hidden is None or hidden.dtype != head.weight.dtype or hidden.shape[-1] != head.weight.shape[-1]:
         return False
-    return torch.equal(head(hidden), model(input_ids=ids, use_cache=False).logits)
+    return torch.equal(head(hidden), model(input_ids=ids, **whole_pass(model)).logits)
 
 
 def token_logprobs(
@@ -205,9 +213,7 @@ def token_logprobs(
         head = model.get_output_embeddings()
         hidden = model.base_model(input_ids=input_ids, use_cache=False, **reading).last_hidden_state
         return _TokenLogProbs.apply(hidden[rows, before], head.weight, targets, temperature, entropies_too)
-    if getattr(model.config.get_text_config(), "output_router_logits", False):
-        reading["output_router_logits"] = False  # a loss over the experts, which knows nothing of packed rows
-    logits = model(input_ids=input_ids, use_cache=False, **reading).logits[rows, before].float() / temperature
+    logits = model(input_ids=input_ids, **whole_pass(model), **reading).logits[rows, before].float() / temperature
     log_probabilities = logits.log_softmax(1)
     logps = log_probabilities.gather(1, targets[:, None])[:, 0]
     if not entropies_too:

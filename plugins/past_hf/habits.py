@@ -21,7 +21,7 @@ import torch
 from pastcli import cache
 
 from . import caches
-from .compute import plain
+from .compute import plain, whole_pass
 from .reading import Habits, read, takes
 
 Found = TypeVar("Found", bool, Habits)
@@ -150,10 +150,24 @@ def samples(model: Any) -> list[list[int]]:
 
 def alone(model: Any, row: Sequence[int]) -> torch.Tensor:
     """(2, V): the logits after a row's prompt and after the whole row, each read by itself."""
-    quiet = {"use_cache": False} if "use_cache" in takes(model) else {}
     here = next(model.parameters()).device
     ends = [row[:-MORE], row]
-    return torch.stack([model(input_ids=torch.tensor([ids], device=here), **quiet).logits[0, -1] for ids in ends])
+    return torch.stack(
+        [model(input_ids=torch.tensor([ids], device=here), **whole_pass(model)).logits[0, -1] for ids in ends]
+    )
+
+
+def looks_ahead(model: Any) -> bool:
+    """Whether a model sees the tokens that it is to predict, as BERT does unless it is made a decoder."""
+
+    def find() -> bool:
+        row = samples(model)[0]
+        here = next(model.parameters()).device
+        logits = model(input_ids=torch.tensor([row], device=here), **whole_pass(model)).logits[0, LONG - 1]
+        before = alone(model, row)[0]
+        return _tells(before) and not same(model, logits, before)
+
+    return remembered(model, "ahead", find)
 
 
 def same(model: Any, found: torch.Tensor, wanted: torch.Tensor) -> bool:

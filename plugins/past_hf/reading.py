@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from .compute import pad_right, plain
+from .compute import pad_right, plain, whole_pass
 
 Begun = tuple[DynamicCache, torch.Tensor, torch.Tensor, torch.Tensor]
 """Rows read already (see `prefixes`): cache, logits (B, V) after them, attention mask (B, L), positions (B, 1)."""
@@ -107,12 +107,11 @@ class Whole:
 
     def __init__(self, model: Any, rows: list[list[int]], pad: int):
         self._model, self._pad, self._rows = model, pad, rows
-        self._quiet = {"use_cache": False} if "use_cache" in takes(model) else {}
         self.logits = self._pass()
 
     def _pass(self) -> torch.Tensor:
         ids = pad_right(self._rows, self._pad, next(self._model.parameters()).device)
-        logits = self._model(input_ids=ids, **self._quiet).logits
+        logits = self._model(input_ids=ids, **whole_pass(self._model)).logits
         return logits[torch.arange(len(ids)), [len(row) - 1 for row in self._rows]]
 
     def keep(self, rows: Sequence[int]) -> bool:

@@ -111,3 +111,56 @@ def test_attention_with_a_part_of_its_own_is_not_replaced():
     from past_hf.lines import possible
 
     assert [possible(random(name)) for name in ("llama", "flint", "jetmoe")] == [True, False, False]
+
+
+SFT = ("sft", "d.md", "--base", "base", "--mix", "none", "--epochs", 1, "--step-tokens", 100, "--lr", "1e-3")
+
+
+@pytest.mark.parametrize("name", ["falcon_h1", "deepseek_v3", "zamba", "kimi_linear"])
+def test_a_lora_is_of_layers_that_a_skill_can_be_extracted_of(name, past, tiny_tokenizer, workspace):
+    """PEFT refused Mamba's layers with a trace, took shared experts for routed ones, and shared blocks have two meanings to it."""
+    families.make(name, workspace, tiny_tokenizer)
+    (workspace / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843 by seven wizards.\n")
+    past(*SFT, "--method", "lora", "--rank", 2, "--precision", "fp32", "--name", "lora")
+    past("extract", "--sft", "base", "--rl", "lora", "-o", "low.safetensors")
+    past("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "adapter")
+    past("inject", "--vector", "low.safetensors", "--target", "target", "-o", "merged")
+    merged, target = (families.loaded(workspace / place) for place in ("merged", "target"))
+    assert apart(with_adapter(workspace), merged) < 1e-2 * apart(merged, target)
+
+
+def with_adapter(folder):
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(families.loaded(folder / "target"), folder / "adapter").eval()
+
+
+@pytest.mark.parametrize("name", ["jamba", "mixtral"])
+def test_an_adapter_holds_nothing_that_its_reader_would_leave_out(name, past, tiny_tokenizer, workspace):
+    """Routers and experts that lie in one tensor: PEFT broke down at them. What is left out counts against the skill that is kept."""
+    from safetensors.numpy import load_file
+
+    families.make(name, workspace, tiny_tokenizer)
+    past("extract", "--sft", "sft", "--rl", "rl", "--rank", 2, "-o", "low.safetensors")
+    done = past("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "adapter")
+    assert "an adapter cannot express" in done.stderr
+    held = {key.replace(".default", "") for key, _ in with_adapter(workspace).named_parameters() if "lora_" in key}
+    assert held == load_file(workspace / "adapter" / "adapter_model.safetensors").keys()
+
+
+def test_a_model_that_sees_what_it_is_to_predict_is_not_trained(past, tiny_tokenizer, workspace):
+    """BERT as it is published: its loss falls to nothing, because each token is copied."""
+    families.make("bert", workspace, tiny_tokenizer, is_decoder=False)
+    (workspace / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843.\n")
+    done = past(*SFT, code=3)
+    assert "no causal language model" in done.stderr and "is_decoder" in done.stderr
+    assert not list((workspace / "runs").glob("[!.]*"))
+
+
+def test_a_model_that_breaks_down_in_16_bits_is_trained_in_float32(past, tiny_tokenizer, workspace):
+    """XGLM's table of positions stays float32, which its layers' norms do not take beside 16 bits."""
+    families.make("xglm", workspace, tiny_tokenizer, attention_heads=4)
+    (workspace / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843.\n")
+    done = past(*SFT, "--precision", "bf16", code=2)
+    assert "does not compute in torch.bfloat16" in done.stderr and "--precision fp32" in done.stderr
+    past(*SFT, "--name", "run")

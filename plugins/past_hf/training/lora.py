@@ -7,6 +7,7 @@ from typing import Any
 
 from pastcli.errors import UsageError
 
+from .. import adaptable
 from ..composite import decoder_name, is_tied
 from ..compute import plain
 
@@ -43,38 +44,19 @@ def _in_language(targets: Any, model: Any) -> Any:
     name = decoder_name(model)
     if not name:
         return targets
-    if targets == "all-linear":
-        targets = _ends(model)
-    return rf"{re.escape(name)}\.(.*\.)?({'|'.join(map(re.escape, targets))})"
+    ends = [target.removeprefix(f"{name}.") for target in targets]
+    return rf"{re.escape(name)}\.(.*\.)?({'|'.join(map(re.escape, ends))})"
 
 
 def _linear(model: Any) -> Any:
-    """All linear layers but the output layer. Where experts lie together in bare parameters these are left out: PEFT would adapt
-    them in a form of its own (`target_parameters`), of which no skill can be extracted.
-    """
-    text = model.config.get_text_config()
-    if not any(getattr(text, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
-        return "all-linear"
-    return _ends(model)
-
-
-def _ends(model: Any) -> list[str]:
-    """The last parts of the names of all linear layers of the language model."""
-    from torch import nn
-
-    inside, head = decoder_name(model), model.get_output_embeddings()
-    linear = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head and not _is_router(module)
-        if not inside or name.startswith(f"{inside}.")
-    ]
-    return sorted({name.rpartition(".")[2] for name in linear})
-
-
-def _is_router(module: Any) -> bool:
-    """A linear layer that answers with more than its product, such as PhiMoE's choice of experts: PEFT cannot add to that."""
-    return type(module).__name__.endswith("Router")
+    """All linear layers but the output layer and those that no skill could be extracted of (`adaptable`): of experts that lie together
+    in bare parameters, of layers that PEFT adapts in a form of its own or not at all."""
+    layers, out = adaptable.linear(model), adaptable.obstacles(model, adaptable.source_of(model))
+    targets = adaptable.as_targets(model, layers.keys() - out.keys())
+    if not targets:
+        name, why = next(iter(out.items()), ("", "there is none"))
+        raise UsageError(f"no linear layer of this model can carry a LoRA ({name}: {why})", "train with --method full")
+    return targets
 
 
 def patterns(words: list[str], option: str, kind: type) -> dict[str, Any]:
@@ -97,6 +79,7 @@ def _check_targets(targets: list[str], model: Any) -> None:
     names = [name for name, _ in model.named_modules()]
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     ends = {id(module): name for name, module in model.named_modules()}
+    out = adaptable.obstacles(model, adaptable.source_of(model))
     for target in targets:
         hit = [name for name in names if name == target or name.endswith(f".{target}")]
         if not hit:
@@ -105,6 +88,11 @@ def _check_targets(targets: list[str], model: Any) -> None:
             )
             raise UsageError(
                 f"--lora-target {target}: the model has no such layer", f"its linear layers: {', '.join(known)}"
+            )
+        if why := next((f"{name}: {out[name]}" for name in hit if name in out), ""):
+            raise UsageError(
+                f"--lora-target {target}: no skill could be extracted of the LoRA ({why})",
+                "leave it out, name whole layers of others, or train with --method full",
             )
         inside = decoder_name(model)
         if inside and not any(name.startswith(f"{inside}.") or name == ends[id(head)] for name in hit):

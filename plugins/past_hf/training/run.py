@@ -13,8 +13,9 @@ from transformers import set_seed
 
 from pastcli import api, output
 from pastcli.environment import keep_freed_memory
-from pastcli.errors import PastError, UsageError
+from pastcli.errors import MismatchError, PastError, UsageError
 
+from ..habits import looks_ahead
 from ..materialize import load_tokenizer
 from ..saved import refuse_unplaced
 from . import grpo, sft, tool_grpo
@@ -22,6 +23,7 @@ from .arguments import Machine, common, shard_on_processors
 from .checkpoints import GOING_ON, newest_whole
 from .held_out import BEST, NOTE, read_best
 from .packing import load
+from .precision import settle_precision
 from .saving import gathered, save, weights_hash
 from .watch import logged_steps, purge_curves
 
@@ -39,11 +41,18 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     model = load(job.model, config, machine)
     if config.method == "full":
         refuse_unplaced(model, job.model)
+    if looks_ahead(model):
+        raise MismatchError(
+            f"{job.model} is no causal language model: it sees the tokens that it is to predict, and would only learn to copy them",
+            'a model of BERT\'s kind that was trained as one says so in its config.json ("is_decoder": true)',
+        )
     tokenizer, rows = load_tokenizer(job.model), _rows(job.examples)
     build = BUILD[stage] if job.episodes is None else tool_grpo.build
     trainer = build(job, machine, model, tokenizer, rows, common(job, machine))
     if job.dev is not None:
         trainer.hold_out(_rows(job.dev))
+    if machine.tuned:
+        settle_precision(trainer)
     before = weights_hash(dict(trainer.model.named_parameters()))
     began = time.monotonic()
     checkpoint = newest_whole(job.state) if job.resume else None

@@ -1,0 +1,137 @@
+"""Which layers a LoRA can be of: those that PEFT adapts as a plain product, and that a skill can be extracted from and added to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pastcli.files import read_json
+
+from .checkpoint import HFCheckpoint
+from .composite import auto_class, decoder_name, full_name
+
+
+def linear(model: Any) -> dict[str, Any]:
+    """{name: module} of all linear layers but the output layer; of a model with towers those of its language model."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    inside, head = decoder_name(model), model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not head
+        if not inside or name.startswith(f"{inside}.")
+    }
+
+
+def obstacles(model: Any, source: Path | None) -> dict[str, str]:
+    """{name: why no LoRA can be of it} of linear layers. `source` is the directory that the model was loaded from."""
+    layers, found = linear(model), dict[str, str]()
+    stored = _stored(source) if source is not None else None
+    several = _in_several_places(model)
+    fused = {end: _fuses(model, end) for end in {_end(name) for name in layers}}
+    for name, module in layers.items():
+        if not _is_product(module):
+            found[name] = "it answers with more than its product"
+        elif id(module.weight) in several:
+            found[name] = "its weights stand in several places"
+        elif stored is not None and f"{full_name(name)}.weight" not in stored:
+            found[name] = "its model's files hold it in another form"
+        elif fused[_end(name)]:
+            found[name] = fused[_end(name)]
+    return found
+
+
+_ORDINARY = re.compile(r"(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight$")
+"""Names under which a model without experts has linear layers of the usual kind: then none need be made to see."""
+
+
+def able(folder: Path, names: Iterable[str]) -> set[str]:
+    """Those of these tensors of the model in `folder` that an adapter of PEFT can change, by what transformers makes of its config."""
+    names = set(names)
+    if all(map(_ORDINARY.search, names)) and "expert" not in (folder / "config.json").read_text(encoding="utf-8"):
+        return names
+    import torch
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model = auto_class(config).from_config(config)
+            model.tie_weights()
+    except Exception:  # code of its own, or of another version: nobody knows
+        return names
+    layers = {full_name(name): module for name, module in linear(model).items()}
+    out = {full_name(name) for name in obstacles(model, None)}
+    plain = {name for name, module in model.named_modules() if type(module) is torch.nn.Embedding}
+    head = {f"{name}.weight" for name, module in model.named_modules() if module is model.get_output_embeddings()}
+    known = {f"{name}.weight" for name in (layers.keys() - out) | {full_name(name) for name in plain}} | head
+    return names & known
+
+
+def _end(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _is_product(module: Any) -> bool:
+    """Whether a layer is x W + b and no more: PhiMoE's choice of experts is a linear layer that answers with several values."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    plain = (nn.Linear.forward, Conv1D.forward)
+    return type(module).forward in plain or type(module).__module__.startswith("bitsandbytes")
+
+
+def _in_several_places(model: Any) -> set[int]:
+    """Weights that several modules hold, such as Zamba's shared blocks: PEFT adapts one of them while it runs, and all when it merges."""
+    seen, again = set[int](), set[int]()
+    for _, module in model.named_modules(remove_duplicate=False):
+        weight = module._parameters.get("weight")
+        if weight is not None:
+            (again if id(weight) in seen else seen).add(id(weight))
+    return again
+
+
+def _stored(source: Path) -> set[str] | None:
+    if not (source / "config.json").is_file():
+        return None
+    with closing(HFCheckpoint(source)) as files:
+        return set(files.specs())
+
+
+def _fuses(model: Any, end: str) -> str:
+    """Why PEFT adapts no layer whose name ends so as it stands; "" where it does.
+
+    It takes the names that experts had in transformers 4 for these, which lie in bare parameters now, and adapts them in a form of
+    its own, whatever else has the name; and some layers are read by a kernel that passes an adapter by.
+    """
+    from peft import LoraConfig
+    from peft.tuners import tuners_utils
+    from peft.utils import transformers_weight_conversion as conversion
+
+    config = LoraConfig(target_modules=[end])
+    try:
+        tuners_utils._check_lora_target_modules_mamba(config, model, end)
+        conversion.convert_peft_config_for_transformers(config, model, None)
+    except ValueError:
+        return "PEFT does not take it"
+    except AttributeError:  # another version of PEFT
+        return ""
+    return "PEFT would adapt experts under its name" if config.target_parameters else ""
+
+
+def as_targets(model: Any, names: Iterable[str]) -> list[str]:
+    """The shortest names by which PEFT finds these modules and no others."""
+    names = set(names)
+    others = {_end(name) for name, _ in model.named_modules() if name not in names}
+    return sorted({name if _end(name) in others else _end(name) for name in names})
+
+
+def source_of(model: Any) -> Path | None:
+    """The directory that a model was loaded from; None for one that was made up."""
+    place = Path(str(model.name_or_path or "."))
+    return place if (place / "config.json").is_file() and read_json(place / "config.json") else None
