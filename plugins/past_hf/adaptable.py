@@ -8,8 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pastcli.files import read_json
-
 from .checkpoint import HFCheckpoint
 from .composite import auto_class, decoder_name, full_name
 
@@ -96,9 +94,7 @@ def _in_several_places(model: Any) -> set[int]:
     return again
 
 
-def _stored(source: Path) -> set[str] | None:
-    if not (source / "config.json").is_file():
-        return None
+def _stored(source: Path) -> set[str]:
     with closing(HFCheckpoint(source)) as files:
         return set(files.specs())
 
@@ -134,4 +130,4 @@ def as_targets(model: Any, names: Iterable[str]) -> list[str]:
 def source_of(model: Any) -> Path | None:
     """The directory that a model was loaded from; None for one that was made up."""
     place = Path(str(model.name_or_path or "."))
-    return place if (place / "config.json").is_file() and read_json(place / "config.json") else None
+    return place if (place / "config.json").is_file() and any(place.glob("*.safetensors")) else None

@@ -85,7 +85,7 @@ def test_a_step_of_grpo_teaches_what_rows_apart_teach(tmp_path, tiny_model, monk
     together, rows = trained("together"), [len(made.ids) for made in reads]
     assert any(len(made.order) > len(made.ids) for made in reads)
     reads.clear()
-    monkeypatch.setattr(tuned, "possible", lambda model: False)
+    monkeypatch.setattr(tuned, "shares_rows", lambda model: False)
     apart = trained("apart")
     assert sum(rows) < sum(len(made.ids) for made in reads) and all(len(m.order) == len(m.ids) for m in reads)
     # Adam's first steps have the size of the learning rate whatever the gradient: agreement is in its sign.

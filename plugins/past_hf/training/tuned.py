@@ -14,6 +14,7 @@ from ..compute import plain, token_batches, token_logprobs
 from ..habits import MORE, alone, holds, remembered, same, samples
 from ..lines import possible
 from . import groups
+from .groups import pack
 
 if TYPE_CHECKING:  # what it is mixed into
     from .grpo import Grpo as Step
@@ -140,7 +141,7 @@ def shares_rows(model: Any) -> bool:
 def _shares_rows(model: Any) -> bool:
     one, other = samples(model)[:2]
     prompt, answers = tuple(one[:-MORE]), [one[-MORE:], other[-MORE:]]
-    made = groups.pack([prompt, prompt], answers, [[0, 1]], pad=0)
+    made = pack([prompt, prompt], answers, [[0, 1]], 0)
     logits = model(input_ids=made.ids, use_cache=False, **_apart(model, made)).logits[0]
     wanted = torch.stack([alone(model, [*prompt, *answer])[1] for answer in answers])
     return same(model, logits[[len(prompt) + MORE - 1, len(prompt) + 2 * MORE - 1]], wanted)
