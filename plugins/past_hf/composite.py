@@ -8,6 +8,7 @@ language model alone, `model.layers.0` and `lm_head`, under which its GGUF and i
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,3 +94,29 @@ def towers(model: Any) -> list[Any]:
     parts = (model.get_decoder(), model.get_output_embeddings(), model.get_input_embeddings())
     language = {id(one) for part in parts if part is not None for one in part.parameters()}
     return [one for one in model.parameters() if id(one) not in language]
+
+
+def say_text_alone(model: Any) -> None:
+    """Let a model that asks in training which tokens stand for images (Gemma 3 in transformers 5.0) be told: none."""
+    import torch
+
+    inner = model.base_model
+    if not decoder_name(model) or "token_type_ids" not in inspect.signature(inner.forward).parameters:
+        return
+    training = model.training
+    model.train()
+    try:
+        with torch.no_grad():
+            inner(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=False)
+    except ValueError as error:
+        if "token_type_ids" not in str(error):
+            raise
+        inner.register_forward_pre_hook(_told_of_text, with_kwargs=True)
+    finally:
+        model.train(training)
+
+
+def _told_of_text(module: Any, arguments: tuple, given: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    if module.training and given.get("token_type_ids") is None and given.get("input_ids") is not None:
+        given = {**given, "token_type_ids": given["input_ids"].new_zeros(given["input_ids"].shape)}
+    return arguments, given

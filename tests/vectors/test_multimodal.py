@@ -96,6 +96,37 @@ def test_training_on_text_leaves_the_rest_as_it_is(name, past, past_json, docume
     assert plan["parameters"] - plan["trained"] == beside - further > 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("how", [(), ("--sharding", "full")], ids=["whole", "sharded"])
+def test_several_processes_train_the_language_model_alone(how, past, documents, tiny_tokenizer):
+    """They would wait for gradients of the towers; and shard by a layer that the class names and the model lacks."""
+    base = multimodal.make("Gemma 3 with images", documents / "base", tiny_tokenizer, dtype="bfloat16")
+    past("sft", "d.md", "--base", base, *SMALL, "--processes", 2, *how, "--name", "two", timeout=500)
+    same_but_for_text(documents / "runs/two/model", base)
+
+
+def test_a_model_that_asks_for_images_in_training_is_told_that_there_are_none(monkeypatch, tiny_tokenizer, tmp_path):
+    """As Gemma 3 does in transformers 5.0; what it then computes is what it computes in evaluation."""
+    from past_hf.composite import say_text_alone
+    from transformers import AutoModelForImageTextToText, Gemma3Model
+
+    model = AutoModelForImageTextToText.from_config(multimodal.configs()["Gemma 3 with images"]).train()
+    forward, ids = Gemma3Model.forward, torch.tensor([IDS])
+    wanted = model(input_ids=ids).logits
+
+    def asking(self, input_ids=None, token_type_ids=None, **more):
+        if self.training and token_type_ids is None:
+            raise ValueError("`token_type_ids` is required as a model input when training")
+        return forward(self, input_ids=input_ids, token_type_ids=token_type_ids, **more)
+
+    monkeypatch.setattr(Gemma3Model, "forward", asking)
+    with pytest.raises(ValueError, match="required"):
+        model(input_ids=ids)
+    say_text_alone(model)
+    assert model.training and torch.allclose(model(input_ids=ids).logits, wanted, atol=1e-6)
+
+
 def test_what_is_said_of_the_model_names_its_class(past, documents, tiny_tokenizer):
     """In the cards of results, and in the commands of refusals: `AutoModelForCausalLM` would leave the towers out, or not load at all."""
     base = multimodal.make("Qwen3.5", documents / "base", tiny_tokenizer)

@@ -9,7 +9,7 @@ import torch
 
 from pastcli.errors import PastError, UsageError
 
-from ..composite import towers
+from ..composite import say_text_alone, towers
 from ..compute import compute_dtype
 from ..materialize import load_model
 from .arguments import Machine, needs_bitsandbytes
@@ -28,11 +28,22 @@ def load(path: Path, config: Any, machine: Machine) -> Any:
         model = load_model(path, machine.weights_dtype(config), machine.attention)
         for one in towers(model):
             one.requires_grad_(False)  # processes would wait for gradients that never come
+        if machine.sharded:
+            _name_layers(model)
+        say_text_alone(model)
         return model
     model = load_model(path, machine.weights_dtype(config), machine.attention, packed(config, machine))
+    say_text_alone(model)
     keep_layout(model)
     check(model)
     return model
+
+
+def _name_layers(model: Any) -> None:
+    """accelerate shards by the layers that the class names, and stops at one that this model has none of (Gemma 3 names the text side
+    of its tower)."""
+    present = {type(module).__name__ for module in model.modules()}
+    model._no_split_modules = [name for name in model._no_split_modules or () if name in present]
 
 
 def packed(config: Any, machine: Machine) -> Any:
