@@ -23,5 +23,10 @@ setup(
             optional=True,  # without a C compiler numpy does the same, more slowly
         )
     ],
-    options={"build_ext": {"force": True}},  # by content, not by date: copied and checked-out files have any date
+    options={
+        "build_ext": {"force": True},  # by content, not by date: copied and checked-out files have any date
+        "bdist_wheel": {
+            "py_limited_api": "cp311"
+        },  # the kernels keep to what every later Python has: one wheel for all of them
+    },
 )

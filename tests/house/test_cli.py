@@ -248,6 +248,28 @@ def test_doctor_names_the_command_for_each_package(monkeypatch, have):
     assert "pip install 'llama-cpp-python>=" in found["llama-cpp-python"].fix
 
 
+@pytest.mark.parametrize(
+    "have, told", [("0.2.1", "bm25s 0.2.1, needs >=0.3: pip install 'bm25s>=0.3'"), ("0.3.1", "--debug")]
+)
+def test_a_library_in_a_version_that_past_does_not_know_is_named_where_it_fails(workspace, have, told):
+    """Met with torch 2.6: "AttributeError: module 'torch' has no attribute 'float8_e8m0fnu'", "this is unexpected"."""
+    (workspace / "old" / f"bm25s-{have}.dist-info").mkdir(parents=True)
+    (workspace / "old" / f"bm25s-{have}.dist-info" / "METADATA").write_text(f"Name: bm25s\nVersion: {have}\n")
+    (workspace / "old" / "bm25s.py").write_text("import json\njson.no_such_name\n")
+    (workspace / "docs.txt").write_text("Velmora was founded in 1843.\n")
+    (workspace / "q.jsonl").write_text('{"question": "When?", "answer": "1843"}\n')
+    (workspace / "m.json").write_text('["dunno"]')
+    words = "eval --questions q.jsonl --backend echo --model m.json --baseline retrieval --corpus docs.txt --baseline-model m.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "pastcli", *words.split()],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(workspace / "old")},
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: AttributeError: module 'json' has no attribute 'no_such_name'" in done.stderr and told in done.stderr
+
+
 @pytest.mark.parametrize("missing", [None, "starlette"])
 def test_doctor_names_the_extras_and_how_to_get_them(monkeypatch, missing):
     from importlib import metadata
