@@ -39,10 +39,14 @@ def doctor() -> list[tuple[str, bool, str] | tuple[str, bool, str, str]]:
 
 
 def _trouble_with_answers(model: Any) -> str:
+    from .habits import habits
+
     try:
-        return "" if _answers_as_it_reads(model) else "an answer is not what the model says when it reads all at once"
+        if not _answers_as_it_reads(model):
+            return "an answer is not what the model says when it reads all at once"
     except PastError as error:
         return error.message
+    return "" if habits(model).cache else "what a model has read cannot be kept: it would read all again for each token"
 
 
 def _answers_as_it_reads(model: Any) -> bool:
