@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import families
 from architectures import SIZES
 
 OLD = dict(
@@ -37,7 +38,34 @@ def configs():
     }
 
 
-NAMES = ("Bloom", "GPT-Neo", "GPT-J", "Gemma 3n", "gpt-oss", "Helium", "OPT", "PhiMoE", "JetMoE")
+FAMILIES = {
+    "Mamba": "mamba",
+    "Mamba 2": "mamba2",
+    "Falcon-Mamba": "falcon_mamba",
+    "Falcon-H1": "falcon_h1",
+    "Jamba": "jamba",
+    "Bamba": "bamba",
+    "Zamba": "zamba",
+    "Zamba 2": "zamba2",
+    "Nemotron-H": "nemotron_h",
+    "Granite 4": "granitemoehybrid",
+    "RecurrentGemma": "recurrent_gemma",
+    "RWKV 4": "rwkv",
+    "LFM2": "lfm2",
+    "LFM2-MoE": "lfm2_moe",
+    "Qwen3-Next": "qwen3_next",
+    "Qwen3.5 (text)": "qwen3_5_text",
+    "Qwen3.5-MoE (text)": "qwen3_5_moe_text",
+    "OLMo Hybrid": "olmo_hybrid",
+    "Kimi Linear": "kimi_linear",
+    "DeepSeek V2": "deepseek_v2",
+    "DeepSeek V3": "deepseek_v3",
+    "GLM-4-MoE": "glm4_moe",
+}
+"""Name as in the table -> model type; their configurations are those of `families`."""
+
+OWN = ("Bloom", "GPT-Neo", "GPT-J", "Gemma 3n", "gpt-oss", "Helium", "OPT", "PhiMoE", "JetMoE")
+NAMES = (*OWN, *FAMILIES)
 
 
 def make(name: str, folder: Path, tokenizer, seed: int = 0) -> Path:
@@ -46,7 +74,8 @@ def make(name: str, folder: Path, tokenizer, seed: int = 0) -> Path:
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(configs()[name]).float()
+    config = families.config(FAMILIES[name]) if name in FAMILIES else configs()[name]
+    model = AutoModelForCausalLM.from_config(config).float()
     with torch.no_grad():
         for value in model.parameters():
             if value.dim() == 1:
