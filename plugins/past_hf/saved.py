@@ -36,7 +36,7 @@ def save_model(model: PreTrainedModel, source: Path, folder: Path, state: dict[s
     source = hf_directory(source)
     try:
         with closing(HFCheckpoint(source)) as original:
-            if is_composite(original.config):
+            if is_composite(original.config) or _holds_more(original, model, state):
                 _save_as(original, _stored(model, state), folder)
                 return folder
         model.save_pretrained(folder, state_dict=state)
@@ -60,6 +60,26 @@ def _stored(model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None) ->
     return {names[key]: value for key, value in made.items()}
 
 
+def _names(model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None = None) -> set[str]:
+    """The names of `_stored`, without its weights."""
+    weights = model.state_dict() if state is None else state
+    return set(_stored(model, {name: value.to("meta") for name, value in weights.items()}))
+
+
+def _unplaced(original: HFCheckpoint, model: PreTrainedModel, names: set[str]) -> str | None:
+    """One of the weights in memory that the files of `original` have no place for; None if there is none."""
+    placed = original.specs().keys() | set(original.carried)
+    placed |= {full_name(name) for name, _ in model.named_buffers()} | (set(HEADS) if original.tied else set())
+    return next((name for name in sorted(names) if name not in placed), None)
+
+
+def _holds_more(original: HFCheckpoint, model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None) -> bool:
+    """Whether the files hold weights that transformers passes over, as it does the layers that predict further tokens (GLM-4.5, DeepSeek
+    V3), beside all that it loads: it would write a model without them."""
+    names = _names(model, state)
+    return bool(original.specs().keys() - names) and _unplaced(original, model, names) is None
+
+
 def refuse_unplaced(model: PreTrainedModel, source: Path) -> None:
     """Raise `PastError`, before hours are spent, for a model that could not be written as `source` is: nothing that was trained may be
     left out, and a tensor that goes by a name not known here would be.
@@ -67,10 +87,7 @@ def refuse_unplaced(model: PreTrainedModel, source: Path) -> None:
     with closing(HFCheckpoint(hf_directory(source))) as original:
         if not is_composite(original.config):
             return
-        names = _stored(model, {name: value.to("meta") for name, value in model.state_dict().items()})
-        placed = original.specs().keys() | set(original.carried)
-        placed |= {full_name(name) for name, _ in model.named_buffers()} | (set(HEADS) if original.tied else set())
-        lost = next((name for name in names if name not in placed), None)
+        lost = _unplaced(original, model, _names(model))
     if lost:
         raise PastError(
             f"{source} has no place for {lost}: its files name the parts of this model in a way that is not known here",

@@ -6,6 +6,7 @@ import json
 
 import families
 import pytest
+import torch
 
 IDS = [(7 * index) % 300 + 3 for index in range(40)]
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64)
@@ -164,3 +165,28 @@ def test_a_model_that_breaks_down_in_16_bits_is_trained_in_float32(past, tiny_to
     done = past(*SFT, "--precision", "bf16", code=2)
     assert "does not compute in torch.bfloat16" in done.stderr and "--precision fp32" in done.stderr
     past(*SFT, "--name", "run")
+
+
+def test_layers_that_predict_further_tokens_stay_with_the_model(past, make_tiny, workspace):
+    """GLM-4.5 and DeepSeek V3 are published with them, and transformers passes over them: SFT wrote a model without, and said nothing."""
+    from safetensors.torch import load_file, save_file
+
+    file = make_tiny(workspace / "base") / "model.safetensors"
+    ahead = {
+        "model.layers.2.eh_proj.weight": torch.randn(32, 64).bfloat16(),
+        "model.layers.2.enorm.weight": torch.ones(32),
+    }
+    save_file({**load_file(file), **ahead}, file, {"format": "pt"})
+    (workspace / "texts.jsonl").write_text('{"text": "the quick brown fox"}\n' * 4)
+    past("sft", "texts.jsonl", "--base", "base", "--mix", "none", "--epochs", 1, "--name", "read")
+    before, after = load_file(file), load_file(workspace / "runs" / "read" / "model" / "model.safetensors")
+    assert after.keys() == before.keys()
+    assert all(after[name].dtype == kept.dtype and torch.equal(after[name], kept) for name, kept in ahead.items())
+    trained = "model.layers.1.mlp.up_proj.weight"
+    assert not torch.equal(after[trained], before[trained])
+    past("extract", "--sft", "base", "--rl", "read", "-o", "v.safetensors", "--force")
+    past("inject", "--vector", "v.safetensors", "--target", "base", "-o", "made")
+    made = load_file(workspace / "made" / "model.safetensors")
+    assert torch.allclose(made[trained], after[trained], atol=1e-6) and torch.equal(
+        made["model.layers.2.eh_proj.weight"], ahead["model.layers.2.eh_proj.weight"]
+    )
