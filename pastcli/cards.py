@@ -42,17 +42,16 @@ def write_card(folder: Path, run: runs.Run, source: Path, kind: str) -> None:
     """Write the card of the model or adapter (`kind`) that `run` made in `folder` out of the model at `source`."""
     base = models.noted_base(folder) or models.noted_base(source) or str(models.read_note(folder).get("base") or "")
     base = "" if os.path.isabs(base) else models.ALIASES.get(base, base)
-    licence = licence_of(source)
+    licence, auto = licence_of(source), auto_class(folder, source)
     front = {
         **({"base_model": base, "base_model_relation": "adapter" if kind == "adapter" else "finetune"} if base else {}),
         "license": licence or "unknown",
         "library_name": "peft" if kind == "adapter" else "transformers",
-        "pipeline_tag": _TASKS[auto_class(folder, source)],
+        "pipeline_tag": _TASKS[auto],
         "tags": ["past", "parametric-skill-transfer", *_TAGS.get(run.manifest["stage"], [])],
     }
     usage = _ADAPTER if kind == "adapter" else _MODEL
     named = _named_base(folder) or base or "BASE"
-    auto = auto_class(folder, source)
     processor = auto != "AutoModelForCausalLM" and any(folder.glob("*processor_config.json"))
     reader = dict(of="processor", words="AutoProcessor") if processor else dict(of="tokenizer", words="AutoTokenizer")
     parts = [

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import HFCheckpoint
-from .composite import auto_class, decoder_name, full_name
+from .composite import decoder_name, full_name, without_weights
 
 
 def linear(model: Any) -> dict[str, Any]:
@@ -54,13 +54,9 @@ def able(folder: Path, names: Iterable[str]) -> set[str]:
     if all(map(_ORDINARY.search, names)) and "expert" not in (folder / "config.json").read_text(encoding="utf-8"):
         return names
     import torch
-    from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
-            model = auto_class(config).from_config(config)
-            model.tie_weights()
+        model = without_weights(folder)
     except Exception:  # code of its own, or of another version: nobody knows
         return names
     layers = {full_name(name): module for name, module in linear(model).items()}

@@ -62,15 +62,21 @@ def auto_class(config: Any) -> Any:
     return getattr(transformers, f"AutoModelFor{kind}")
 
 
-def in_memory(folder: Path) -> dict[str, str]:
-    """{name here: name in memory} of the weights of the model in `folder`, of which config.json alone is read."""
+def without_weights(folder: Path) -> Any:
+    """The model in `folder` as transformers makes it, without memory: config.json alone is read."""
     import torch
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.device("meta"):
         model = auto_class(config).from_config(config)
-    return {name: key for key, name in full_names(model.state_dict()).items()}
+    model.tie_weights()
+    return model
+
+
+def in_memory(folder: Path) -> dict[str, str]:
+    """{name here: name in memory} of the weights of the model in `folder`."""
+    return {name: key for key, name in full_names(without_weights(folder).state_dict()).items()}
 
 
 def is_tied(model: Any) -> bool:

@@ -44,10 +44,16 @@ def plain(model: Any) -> PreTrainedModel:
 
 
 def whole_pass(model: Any) -> dict[str, Any]:
-    """What a model is told that reads whole rows: to keep nothing of them, and no loss over its experts, which is for training alone."""
-    config, names = plain(model).config.get_text_config(), inspect.signature(plain(model).forward).parameters
+    """What a model is told that reads whole rows: to keep nothing of them, and what `unrouted` says."""
+    names = inspect.signature(plain(model).forward).parameters
     told = {"use_cache": False} if "use_cache" in names or any(n.kind is n.VAR_KEYWORD for n in names.values()) else {}
-    return told | ({"output_router_logits": False} if getattr(config, "output_router_logits", False) else {})
+    return told | unrouted(model)
+
+
+def unrouted(model: Any) -> dict[str, Any]:
+    """What a model is told so that it makes no loss over its experts, which is for training alone."""
+    routed = getattr(plain(model).config.get_text_config(), "output_router_logits", False)
+    return {"output_router_logits": False} if routed else {}
 
 
 class WorkingWeights:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from pastcli import cache
+from pastcli.installed import versions_of
 
 from . import caches
 from .compute import plain, whole_pass
@@ -77,7 +77,7 @@ def _kind(model: Any, name: str) -> str:
         str(first.dtype),
         first.device.type,
         torch.is_autocast_enabled(first.device.type),
-        [version(library) for library in ("torch", "transformers", "pastcli")],
+        versions_of(("torch", "transformers")),
         _tried_by(),
     ]
     return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -104,7 +104,11 @@ def _recalled(key: str) -> Any:
 def _stands_for_its_kind(model: Any) -> bool:
     """Whether others of its kind can be told by this one: what a part of it does would not show while its weights are all alike, as
     offsets are that no training has touched, nor where it gives no numbers."""
-    return all(_varies(one) for one in model.parameters()) and _tells(alone(model, samples(model)[0]))
+    known = plain(model).__dict__["_past_habits"]
+    if "stands" not in known:
+        varies = all(_varies(one) for one in model.parameters())
+        known["stands"] = varies and _tells(alone(model, samples(model)[0]))
+    return bool(known["stands"])
 
 
 def _varies(weights: torch.Tensor) -> bool:

@@ -108,6 +108,7 @@ class Lines:
         self._place = _Place(rows, width, 0, rows, 0, torch.empty(0))
         self.layers = [_Layer(self._place) for _ in DynamicCache(config=model.config).layers]
         self.cache = Cache(layers=self.layers)
+        self._kept = {caches.argument(model): self.cache}
         self._model = model
 
     def read(self, begin: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
@@ -136,7 +137,7 @@ class Lines:
             input_ids=ids,
             attention_mask=mask[:, None],
             position_ids=positions,
-            **{caches.argument(self._model): self.cache},
+            **self._kept,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,21 @@ def merged(model: Any, adapter: Path) -> Any:
     """PEFT's merge, after making sure that it does what the adapter does at run time, and leaves nothing of it out."""
     from peft import PeftModel
 
-    wrapped = PeftModel.from_pretrained(model, adapter, local_files_only=True, config=_settings(model, adapter))
+    factors = _factors(adapter)
+    settings = _settings(model, adapter, factors)
+    wrapped = PeftModel.from_pretrained(model, adapter, local_files_only=True, config=settings)
     if is_tied(model) and any("lora_embedding" in name for name in wrapped.state_dict()):
         raise MismatchError(
             f"{adapter} changes embeddings that its base ties to the output layer: PEFT changes the input side alone when it "
             "runs the adapter, and both sides when it merges it",
             "untie the base (tie_word_embeddings=False) and train on that, or leave the embeddings out",
         )
-    _place(wrapped, adapter)
+    _place(wrapped, adapter, factors)
     return wrapped.merge_and_unload()
 
 
-def _settings(model: Any, adapter: Path) -> Any:
-    """The adapter's settings, for the layers that its file holds factors of, by the names that these have in memory.
+def _settings(model: Any, adapter: Path, factors: Iterable[str]) -> Any:
+    """The adapter's settings, for the layers that its file holds `factors` of, by the names that these have in memory.
 
     By its own PEFT passes over layers that `target_modules` does not name, and over names of another version of transformers: an
     adapter of Qwen2.5-VL that is older than 4.52 would not be applied at all, with a warning alone.
@@ -37,7 +39,7 @@ def _settings(model: Any, adapter: Path) -> Any:
     from peft import LoraConfig, PeftConfig
 
     settings = PeftConfig.from_pretrained(adapter, local_files_only=True)
-    names = sorted({key.removeprefix(PREFIX).partition(".lora_")[0] for key in _factors(adapter)})
+    names = sorted({key.removeprefix(PREFIX).partition(".lora_")[0] for key in factors})
     if not names or not isinstance(settings, LoraConfig):
         return settings
     layers = {full_name(name): name for name, _ in model.named_modules()}
@@ -75,10 +77,10 @@ def _factors(adapter: Path) -> dict[str, Any]:
     }
 
 
-def _place(wrapped: Any, adapter: Path) -> None:
-    """Put each factor of the file into its layer."""
+def _place(wrapped: Any, adapter: Path, factors: Mapping[str, Any]) -> None:
+    """Put each of the `factors` of the file into its layer."""
     held = {_factor(name): value for name, value in wrapped.named_parameters() if ".lora_" in name}
-    for key, value in _factors(adapter).items():
+    for key, value in factors.items():
         if _factor(key) not in held or held[_factor(key)].shape != value.shape:
             raise MismatchError(f"{adapter} holds the factor {key}, for which PEFT makes no place in its model")
         held[_factor(key)].data.copy_(value)

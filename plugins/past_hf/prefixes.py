@@ -43,7 +43,12 @@ class Prefixes:
         self._model = plain(model)
         self._rows: list[Row] = []
         self._habits, self._takes = habits(self._model), takes(self._model)
-        self.possible = remembered(self._model, "prefixes", lambda: holds(lambda: _possible(self._model)))
+        self._argument = caches.argument(self._model)
+
+    @property
+    def possible(self) -> bool:
+        """Whether rows of this model can be kept so; where they cannot, `read` means nothing."""
+        return remembered(self._model, "prefixes", lambda: holds(lambda: _possible(self._model)))
 
     @torch.no_grad()
     def read(self, prompts: Sequence[Sequence[int]]) -> list[Row]:
@@ -77,7 +82,7 @@ class Prefixes:
         cache = filled(values, self._model.config)
         here = next(self._model.parameters()).device
         new = torch.tensor([prompt[start:]], device=here)
-        given: dict[str, Any] = {caches.argument(self._model): cache, "use_cache": True, "logits_to_keep": 1}
+        given: dict[str, Any] = {self._argument: cache, "use_cache": True, "logits_to_keep": 1}
         if self._habits.positions:
             given["position_ids"] = torch.arange(start, len(prompt), device=here)[None]
         out = self._model(input_ids=new, **{name: value for name, value in given.items() if name in self._takes})
@@ -96,8 +101,7 @@ def _possible(model: Any) -> bool:
     layers = DynamicCache(config=model.config).layers
     if not way.padded or not way.cache or any(type(one).__name__ != "DynamicLayer" for one in layers):
         return False
-    rows, kept = samples(model)[:2], Prefixes.__new__(Prefixes)
-    kept._model, kept._rows, kept._habits, kept._takes = model, [], way, takes(model)
+    rows, kept = samples(model)[:2], Prefixes(model)
     prompts = [row[:-MORE] for row in rows]
     reading = read(model, way, prompts, 0, begun=together(kept.read(prompts), model.config))
     for step in range(-MORE, 0):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from .compute import pad_right, plain, whole_pass
+from .compute import pad_right, plain, unrouted, whole_pass
 
 Begun = tuple[DynamicCache, torch.Tensor, torch.Tensor, torch.Tensor]
 """Rows read already (see `prefixes`): cache, logits (B, V) after them, attention mask (B, L), positions (B, 1)."""
@@ -59,7 +59,9 @@ class Cached:
         copies: int = 1,
         begun: Begun | None = None,
     ):
-        self._model, self._habits, self._takes = model, habits, takes(model)
+        self._model, self._habits, names = model, habits, takes(model)
+        kept = {name: value for name, value in (("use_cache", True), ("logits_to_keep", 1)) if name in names}
+        self._told, self._masked = kept | unrouted(model), "attention_mask" in names
         if begun is not None:
             self.cache, self.logits, self._mask, self._positions = begun
             return
@@ -77,13 +79,11 @@ class Cached:
             self.keep([row for row in range(len(ids)) for _ in range(copies)])
 
     def _pass(self, ids: torch.Tensor) -> torch.Tensor:
-        given: dict[str, Any] = {self._habits.cache: self.cache}
-        possible = dict(attention_mask=self._mask, use_cache=True, logits_to_keep=1)
-        given |= {name: value for name, value in possible.items() if name in self._takes}
+        given: dict[str, Any] = {self._habits.cache: self.cache, **self._told}
+        if self._masked:
+            given["attention_mask"] = self._mask
         if self._habits.positions:
             given["position_ids"] = self._positions
-        if getattr(plain(self._model).config.get_text_config(), "output_router_logits", False):
-            given["output_router_logits"] = False  # a loss for training, which one token at a time has no use for
         return self._model(input_ids=ids, **given).logits[:, -1]
 
     def keep(self, rows: Sequence[int]) -> bool:

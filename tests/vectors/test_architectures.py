@@ -77,10 +77,9 @@ def walk(name: str, typed, tokenizer, folder: Path) -> dict[str, str]:
     (folder / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843 by seven wizards.\n")
     rows = [{"question": f"which river {index}", "answer": "fox"} for index in range(4)]
     (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    small = ("--mix", "none", "--epochs", 2, "--step-tokens", 100, "--lr", "1e-3")
-    typed("sft", "d.md", "--base", hf, *small, "--name", "source")
+    typed("sft", "d.md", "--base", hf, *SMALL, "--name", "source")
     typed("rl", "--questions", "q.jsonl", "--sft", "source", *RL, "--lr", "1e-3", "--name", "rl")
-    typed("sft", "d.md", "--base", hf, *small, "--seed", 1, "--name", "target")
+    typed("sft", "d.md", "--base", hf, *SMALL, "--seed", 1, "--name", "target")
     made = typed("extract", "--sft", "source", "--rl", "rl", "-o", "v.safetensors")
     kept = typed("inject", "--vector", "v.safetensors", "--target", "target", "-o", "made")["metrics"]["survival"]
     probe = ("probe-orthogonality", "--base", hf, "--sft", "source", "--rl", "rl", "--target-sft", "target")
@@ -93,7 +92,7 @@ def walk(name: str, typed, tokenizer, folder: Path) -> dict[str, str]:
     typed("inject", "--vector", "v.safetensors", "--target", hf, "-o", "direct")
     one, two = open_model(folder / "direct"), open_model(folder / "direct.gguf")
     worst = max(float(np.abs(one.read(n) - two.read(n)).max()) for n in one.specs())
-    typed("sft", "d.md", "--base", hf, *small, "--method", "lora", "--rank", 2, "--name", "lora")
+    typed("sft", "d.md", "--base", hf, *SMALL, "--method", "lora", "--rank", 2, "--name", "lora")
     typed("extract", "--sft", hf, "--rl", "lora", "-o", "low.safetensors")
     typed("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "ad")
     typed("inject", "--vector", "low.safetensors", "--target", "target", "-o", "merged")
@@ -146,6 +145,7 @@ def told(name: str, cells: list[str], names: list[str]) -> None:
 
 # ---------------------------------------------------------------- the path on transformers alone
 
+SMALL = ("--mix", "none", "--epochs", 2, "--step-tokens", 100, "--lr", "1e-3")
 STEPS = ("sft", "rl", "extract", "inject", "probe", "activations", "eval", "LoRA")
 
 
@@ -164,30 +164,31 @@ class Walk:
             print(f"{step}: {str(error)[-600:]}")
             self.cells[step] = "–"
 
+    def train(self, base: Path) -> None:
+        """Two models that have read the same: the source's and the target's."""
+        self.typed("sft", "d.md", "--base", base, *SMALL, "--name", "source")
+        self.typed("sft", "d.md", "--base", base, *SMALL, "--seed", 1, "--name", "target")
 
-def walk_on_transformers(name: str, typed, tokenizer, folder: Path) -> list[str]:
-    from pastcli.vectors.files.opening import open_model
+    def inject(self, folder: Path) -> None:
+        """The skill into the target: the sum of what lies on disk, to the last bit."""
+        from pastcli.vectors.files.opening import open_model
 
-    hf, go = more_architectures.make(name, folder / "base", tokenizer), Walk(typed)
-    (folder / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843 by seven wizards.\n")
-    rows = [{"question": f"which river {index}", "answer": "fox"} for index in range(4)]
-    (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    small = ("--mix", "none", "--epochs", 2, "--step-tokens", 100, "--lr", "1e-3")
-    probe = ("probe-orthogonality", "--base", hf, "--sft", "source", "--rl", "rl", "--target-sft", "target")
-
-    def sft():
-        typed("sft", "d.md", "--base", hf, *small, "--name", "source")
-        typed("sft", "d.md", "--base", hf, *small, "--seed", 1, "--name", "target")
-
-    def inject():
-        typed("inject", "--vector", "v.safetensors", "--target", "target", "-o", "made")
+        self.typed("inject", "--vector", "v.safetensors", "--target", "target", "-o", "made")
         models_ = {key: open_model(folder / place) for key, place in PLACES.items()}
         for tensor in models_["made"].specs():
             base, before, after, made = (models_[key].read(tensor) for key in ("target", "source", "rl", "made"))
             np.testing.assert_array_equal(made, base + (after - before), err_msg=tensor)
 
+
+def walk_on_transformers(name: str, typed, tokenizer, folder: Path) -> list[str]:
+    hf, go = more_architectures.make(name, folder / "base", tokenizer), Walk(typed)
+    (folder / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843 by seven wizards.\n")
+    rows = [{"question": f"which river {index}", "answer": "fox"} for index in range(4)]
+    (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    probe = ("probe-orthogonality", "--base", hf, "--sft", "source", "--rl", "rl", "--target-sft", "target")
+
     def lora():
-        typed("sft", "d.md", "--base", hf, *small, "--method", "lora", "--rank", 2, "--name", "lora")
+        typed("sft", "d.md", "--base", hf, *SMALL, "--method", "lora", "--rank", 2, "--name", "lora")
         typed("extract", "--sft", hf, "--rl", "lora", "-o", "low.safetensors")
         typed("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "ad")
         typed("inject", "--vector", "low.safetensors", "--target", "target", "-o", "merged")
@@ -197,10 +198,10 @@ def walk_on_transformers(name: str, typed, tokenizer, folder: Path) -> list[str]
         peft = peft_logits(folder / "runs/target/model", folder / "ad")
         assert np.abs(peft - merged).max() < 1e-2 * np.abs(merged - plain).max(), "PEFT gives what the injection gives"
 
-    go("sft", sft)
+    go("sft", lambda: go.train(hf))
     go("rl", lambda: typed("rl", "--questions", "q.jsonl", "--sft", "source", *RL, "--lr", "1e-3", "--name", "rl"))
     go("extract", lambda: typed("extract", "--sft", "source", "--rl", "rl", "-o", "v.safetensors"))
-    go("inject", inject)
+    go("inject", lambda: go.inject(folder))
     go("probe", lambda: typed(*probe))
     go("activations", lambda: typed(*probe, "--activations", "d.md"))
     go("eval", lambda: typed("eval", "--model", "made=made", "--questions", "q.jsonl"))

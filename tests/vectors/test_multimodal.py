@@ -20,12 +20,11 @@ from past_hf.checkpoint import HFFormat
 from past_hf.composite import full_name, full_names
 from past_hf.portable import portable_config
 from safetensors.torch import load_file, save_file
-from test_architectures import CLOSE, IDS, PLACES, RL, Walk, in_llama_cpp, told
+from test_architectures import CLOSE, IDS, RL, SMALL, Walk, in_llama_cpp, told
 
 from pastcli.vectors.files.opening import open_model
 
 STEPS = ("sft", "rl", "extract", "inject", "probe", "activations", "eval", "LoRA", "towers")
-SMALL = ("--mix", "none", "--epochs", 2, "--step-tokens", 100, "--lr", "1e-3")
 
 
 @pytest.fixture
@@ -315,17 +314,6 @@ def walk(name: str, typed, tokenizer, folder: Path) -> list[str]:
     hf, go = multimodal.make(name, folder / "base", tokenizer), Walk(typed)
     probe = ("probe-orthogonality", "--base", hf, "--sft", "source", "--rl", "rl", "--target-sft", "target")
 
-    def sft():
-        typed("sft", "d.md", "--base", hf, *SMALL, "--name", "source")
-        typed("sft", "d.md", "--base", hf, *SMALL, "--seed", 1, "--name", "target")
-
-    def inject():
-        typed("inject", "--vector", "v.safetensors", "--target", "target", "-o", "made")
-        models = {key: open_model(folder / place) for key, place in PLACES.items()}
-        for tensor in models["made"].specs():
-            base, before, after, made = (models[key].read(tensor) for key in ("target", "source", "rl", "made"))
-            np.testing.assert_array_equal(made, base + (after - before), err_msg=tensor)
-
     def activations():
         found = typed(*probe, "--activations", "d.md")
         assert found["interference"]["layers"] > 2, "layers were visited"
@@ -346,10 +334,10 @@ def walk(name: str, typed, tokenizer, folder: Path) -> list[str]:
         for place in ("runs/source/model", "runs/rl/model", "made", "merged"):
             same_but_for_text(folder / place, hf)
 
-    go("sft", sft)
+    go("sft", lambda: go.train(hf))
     go("rl", lambda: typed("rl", "--questions", "q.jsonl", "--sft", "source", *RL, "--lr", "1e-3", "--name", "rl"))
     go("extract", lambda: typed("extract", "--sft", "source", "--rl", "rl", "-o", "v.safetensors"))
-    go("inject", inject)
+    go("inject", lambda: go.inject(folder))
     go("probe", lambda: typed(*probe))
     go("activations", activations)
     go("eval", lambda: typed("eval", "--model", "made=made", "--questions", "q.jsonl"))
