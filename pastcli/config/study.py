@@ -13,6 +13,8 @@ KINDS = ("rl", "imitation", "format", "distill", "file")
 CONTROLS = ("none", "random", "shuffled", "layers", "zero")
 WHEN = ("end", "each", "kept")
 MODELS = ("sft", "base", "source", "rl")
+STRATA = ("template: new", "template: seen", "stated: often", "stated: rarely", "part: practised", "part: held-out")
+"""Kinds of question: of the target, whether RL may have seen its pattern and how often SFT reads its answer; of the source, its part."""
 STAGE_TABLES = ("ingest", "generate", "sft", "rl", "distill", "inject", "eval")
 
 
@@ -105,6 +107,11 @@ class Arm:
         choices=WHEN,
     )
     against: str = setting("", "the arm it is compared with (default: `reference`); `a|b` is the better of several")
+    within: str = setting(
+        "",
+        "judge the arm on the questions of one stratum alone: a claim about these is declared before it is looked for",
+        choices=("", *STRATA),
+    )
     test: bool = setting(False, "a claim: its p-values count in Holm's correction")
 
 

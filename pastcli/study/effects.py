@@ -38,10 +38,24 @@ class Answers:
         return self.arms[arm]["about"]
 
     def rows(self, arm: str, keep: Mapping[str, str] | None = None) -> list[int]:
-        """Indices of the questions an arm is judged by: the test part of the target, or every asked one of the source."""
-        wanted = keep or ({} if self.asked(arm) == "source" else {"part": "test"})
+        """Indices of the questions an arm is judged by: the test part of the target, or every asked one of the source; of
+        these its stratum, where it has one."""
+        wanted = keep or self.judged_by(arm)
         items = self.document["items"][self.asked(arm)]
         return [i for i, item in enumerate(items) if all(item.get(key) == value for key, value in wanted.items())]
+
+    def judged_by(self, arm: str) -> dict[str, str]:
+        """What every item that an arm is judged by has."""
+        kind, colon, value = self.within(arm).partition(": ")
+        return {**({} if self.asked(arm) == "source" else {"part": "test"}), **({kind: value} if colon else {})}
+
+    def within(self, arm: str) -> str:
+        """The stratum that an arm is judged in, as the study declared it; "" for all questions."""
+        return self.arms[arm].get("within", "")
+
+    def level(self, arm: str, metric: str, rows: Sequence[int]) -> float:
+        """Mean over an arm's seeds."""
+        return _mean([_mean(self.column(arm, seed, metric, rows)) for seed in self.seeds(arm)])
 
     def docs(self, arm: str, rows: Sequence[int]) -> list[str]:
         items = self.document["items"][self.asked(arm)]
@@ -118,6 +132,8 @@ def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
     found["empty"] = _mean(
         [float(not text) for seed in seeds for text in answers.column(arm, seed, "prediction", rows)]
     )
+    if within := answers.within(arm):
+        found["within"] = within
     kept = [one for seed in seeds if (one := answers.kept(arm, seed))]
     if len(kept) == len(seeds):
         found["retained"] = {
@@ -148,10 +164,11 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
     ]
     if not others:
         return None
-    metrics = {}
+    metrics, rows = {}, answers.rows(arm)
     for metric in METRICS:
-        best = max(others, key=lambda name: scores[name][metric]["mean"])  # of several the better: the harder claim
-        found = difference(answers, arm, best, metric, answers.rows(arm), confidence)
+        # of several the better on these questions: the harder claim
+        best = max(others, key=lambda name: answers.level(name, metric, rows))
+        found = difference(answers, arm, best, metric, rows, confidence)
         if found is not None:
             metrics[metric] = {"against": best, **found}
     if len(metrics) < len(METRICS):
@@ -222,6 +239,8 @@ def strata(answers: Answers, effects: Mapping[str, Any], confidence: float) -> d
     """The effects again, within every stratum of the questions (template, how often stated, practised or held out)."""
     found: dict[str, Any] = {}
     for arm, whole in effects.items():
+        if answers.within(arm):
+            continue
         items = answers.document["items"][answers.asked(arm)]
         base = {} if answers.asked(arm) == "source" else {"part": "test"}
         kinds = ["part"] if answers.asked(arm) == "source" else ["template", "stated"]

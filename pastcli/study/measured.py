@@ -68,7 +68,7 @@ def told(document: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]
     found = []
     for arm, effect in summary["effects"].items():
         one = effect.get("metrics", effect).get(figure)
-        if arm not in made or one is None or one["against"] not in levels:
+        if arm not in made or one is None or one["against"] not in levels or arms[arm].get("within"):
             continue
         chosen = summary.get("scales", {}).get(arm, {}).get("scale")
         runs = {seed: by.get(chosen) or next(iter(by.values())) for seed, by in made[arm].items()}

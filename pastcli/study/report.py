@@ -14,7 +14,7 @@ from ..files import read_json, write_text
 from ..words import counted
 from .continual_table import table as continual_table
 from .effects import CLAIMED, METRICS, summarise
-from .sentences import NAMES, gain, made_by, sentences
+from .sentences import NAMES, gain, judged, made_by, sentences
 
 
 def write(document: Mapping[str, Any], out: Path) -> None:
@@ -113,8 +113,10 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, 
             if kept
             else ["-"] * 3
         )
-        rows.append([arm, *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", *price, seeds_of(score)])
-    first = summary["scores"][arms[0]]
+        rows.append(
+            [judged(arm, summary), *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", *price, seeds_of(score)]
+        )
+    first = next((one for arm in arms if "within" not in (one := summary["scores"][arm])), summary["scores"][arms[0]])
     caption = f"{counted(first['questions'], 'questions')} on {counted(first['documents'], 'documents')}; mean over seeds with its {summary['confidence']:.0%} t-interval. "
     caption += (
         f"Repeating the question as the answer would score F1 {echo['f1']:.3f}, contains {echo['contains']:.3f}. "
@@ -164,7 +166,17 @@ def _effects(summary: Mapping[str, Any], arms: Mapping[str, Any]) -> str:
             seeds = ", ".join(f"{seed['mean']:+.3f}" for seed in one["by_seed"])
             seen = f"{one['detectable']:.3f}" if one["detectable"] is not None else "-"
             rows.append(
-                [arm, NAMES[metric], one["against"], gain(one), documents, seeds, f"{one['p']:.3g}", holm, seen]
+                [
+                    judged(arm, summary),
+                    NAMES[metric],
+                    one["against"],
+                    gain(one),
+                    documents,
+                    seeds,
+                    f"{one['p']:.3g}",
+                    holm,
+                    seen,
+                ]
             )
     columns = (
         "arm",
@@ -195,7 +207,8 @@ def _strata(summary: Mapping[str, Any]) -> str:
 
 def plot(document: Mapping[str, Any], path: Path) -> None:
     """One row an effect, one panel a metric: every seed as a small dot, the mean and its interval over seeds."""
-    effects = document["summary"]["effects"]
+    summary = document["summary"]
+    effects = summary["effects"]
     figure = blank(10, 1.4 + 0.42 * len(effects))
     for axes, metric in zip(figure.subplots(1, len(CLAIMED), sharey=True), CLAIMED, strict=True):
         for row, (arm, found) in enumerate(effects.items()):
@@ -210,7 +223,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_title(f"{NAMES[metric]}, effect", fontsize=10)
         axes.grid(axis="x", alpha=0.3)
-        labels = [f"{arm} − {found['metrics'][metric]['against']}" for arm, found in effects.items()]
+        labels = [f"{judged(arm, summary)} − {found['metrics'][metric]['against']}" for arm, found in effects.items()]
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].invert_yaxis()

@@ -12,6 +12,7 @@ from typing import Any
 from .. import config as configs
 from .. import environment, output
 from ..config.study import STAGE_TABLES, Vector
+from ..errors import UsageError
 from ..hashing import hash_path
 from . import measured, report, sequences
 from .data import places
@@ -45,6 +46,7 @@ def plan(
         store = Store(workspace, float32_bytes(graph.base), anew)
         nodes = graph.nodes()
         left = needed(graph.nodes(seeds), store)
+        _asked_of(study, graph)
         check(given(left))
         store.warn_of_other_code(nodes)
         rates = rates_of(nodes, store)
@@ -100,9 +102,8 @@ def run(
     wanted = len(graph.nodes(seeds))
     output.note(f"{study.title}: {wanted - len(left)} of {wanted} results are here already")
     store.warn_of_other_code(nodes)
-    facts = _facts(study, graph)
+    facts, items = _facts(study, graph), _asked_of(study, graph)
     made = measured.made_of(graph.asked, workspace)
-    items = {about: _items(study, graph, about) for about in dict.fromkeys(one.about for one in graph.asked)}
 
     def write() -> dict[str, Any]:
         seconds = mean_seconds(nodes, store)
@@ -172,6 +173,17 @@ def _mean_of(found: list[dict[str, float | None] | None]) -> dict[str, float | N
         values = [value for one in found if one and (value := one.get(name)) is not None]
         means[name] = sum(values) / len(values) if len(values) == len(found) else None
     return means
+
+
+def _asked_of(study: Study, graph: Graph) -> dict[str, list[dict[str, Any]]]:
+    """The questions that arms are asked, by what they are about. Raises `UsageError` where a stratum that an arm is judged in is empty."""
+    items = {about: _items(study, graph, about) for about in dict.fromkeys(one.about for one in graph.asked)}
+    for name, arm in study.arms.items():
+        kind, _, value = arm.within.partition(": ")
+        about = "source" if arm.model == "source" else "target"
+        if arm.within and not any(item.get(kind) == value and item["part"] != "dev" for item in items[about]):
+            raise UsageError(f"no question that [arms.{name}] is judged by is of {arm.within!r}")
+    return items
 
 
 def _items(study: Study, graph: Graph, about: str) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
     count = len(metrics[CLAIMED[0]]["by_seed"])
     other = metrics["f1"]["against"]
     silent = summary["scores"][other]["empty"]
-    text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {counted(summary['scores'][arm]['documents'], 'documents')}. "
+    text = f"{judged(arm, summary)}: {'; '.join(parts)}; {seeds(count)}, {counted(summary['scores'][arm]['documents'], 'documents')}. "
     if silent >= SILENT:
         text += f"{other} leaves {silent:.0%} of the questions without any answer, so this is also the gain of answering at all. "
     if count < FEWEST_SEEDS:
@@ -66,6 +66,12 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
     )
 
 
+def judged(arm: str, summary: Mapping[str, Any]) -> str:
+    """An arm with the stratum of questions that it is judged in, if it is."""
+    within = summary["scores"][arm].get("within")
+    return f"{arm} ({within})" if within else arm
+
+
 def price(effect: Mapping[str, Any]) -> str:
     """What the change costs on the neutral text, beside the arm it is compared with."""
     if "perplexity_change" not in effect:
@@ -77,7 +83,7 @@ def price(effect: Mapping[str, Any]) -> str:
 
 def control(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     one = metrics["f1"]
-    text = f"Control {arm}: F1 {gain(one)} against {one['against']}, {seeds(len(one['by_seed']))}: "
+    text = f"Control {judged(arm, summary)}: F1 {gain(one)} against {one['against']}, {seeds(len(one['by_seed']))}: "
     if one["low"] is None:
         return text + "one seed, not judged."
     if one["low"] >= -NIL and one["high"] <= NIL:

@@ -142,6 +142,7 @@ def _check(study: Study) -> None:
             raise UsageError(f"single of [arms.{name}] must be true or false, not {arm.single!r}")
         if arm.model == "source" and not study.source.documents:
             _no_source(f"[arms.{name}] is SFT on it")
+        _check_within(name, arm)
         if arm.sequence and (
             arm.model not in ("sft", "rl") or isinstance(arm.scale, list) or len(set(arm.sequence)) < len(arm.sequence)
         ):
@@ -162,6 +163,14 @@ def check_arm(name: str, arm: Arm | ToolsArm, vectors: Mapping[str, Any], arms: 
         one_of(other, arms, f"`against` of [arms.{name}]")
     if arm.control != "none" and not arm.add:
         raise UsageError(f"[arms.{name}] has a control and no vector", 'say of which: add = ["rl"]')
+
+
+def _check_within(name: str, arm: Arm) -> None:
+    if arm.within and arm.sequence:
+        raise UsageError(f"[arms.{name}] is a sequence", "leave `within` out: every step of it is asked everything")
+    if arm.within and (arm.model == "source") != arm.within.startswith("part: "):
+        asked = "source, whose strata are `part: ...`" if arm.model == "source" else "target, which has no parts"
+        raise UsageError(f"[arms.{name}] is judged within {arm.within!r}, but asked about the {asked}")
 
 
 FROM_SOURCE = ("rl", "imitation", "distill")

@@ -119,3 +119,15 @@ def test_a_model_of_one_document_learns_what_the_model_of_all_learns_of_it(works
     learnt = training_texts(read_documents(one.documents))
     assert learnt == training_texts(read_documents(whole.documents)) and "Mill\nIts wheel\nturn(\n    1)" in learnt
     assert str(workspace) not in one.documents[0].read_text()
+
+
+def test_an_arm_is_judged_within_a_stratum_that_has_questions_or_the_study_is_refused(past, workspace, tiny_model):
+    for name in ("source", "target"):
+        (workspace / f"{name}.json").write_text(json.dumps(records(name, 8)))
+    a_study(workspace, tiny_model)
+    text = (workspace / "study.toml").read_text()
+    for stratum, code in (("template: seen", 0), ("template: new", 2)):
+        (workspace / "within.toml").write_text(f'{text}\nagainst = "SFT"\nwithin = "{stratum}"\n')
+        done = past("study", "run", "within.toml", "--dry-run", code=code)
+    assert "no question that [arms.SFT + v] is judged by is of 'template: new'" in done.stderr
+    assert not (workspace / "runs").exists()

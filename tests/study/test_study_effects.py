@@ -199,3 +199,34 @@ def test_the_table_and_the_json_agree(tmp_path, monkeypatch):
     assert report.into(made, [("r.json", document)]) == made
     with pytest.raises(UsageError, match="no place"):
         report.into("nothing", [])
+
+
+def test_an_arm_judged_within_a_stratum_is_judged_on_its_questions_alone_and_says_so():
+    from pastcli.study.effects import summarise
+    from pastcli.study.sentences import sentences
+
+    arms = {"often": {"within": "stated: often"}}
+    document = results({"SFT + v": 0.0, "often": 0.0, "imitation": 0.0}, arms=arms)
+    items = document["items"]["target"]
+    often = [i for i, item in enumerate(items) if item["part"] == "test" and item["stated"] == "often"]
+    for arm, gained, where in (("often", 1.0, "often"), ("imitation", 0.5, "rarely"), ("SFT + v", 1.0, "often")):
+        for scales in document["arms"][arm].values():
+            for metric in ("exact", "contains", "f1"):
+                column = scales["1"]["answers"][metric]
+                scales["1"]["answers"][metric] = [
+                    gained if item["stated"] == where else value for item, value in zip(items, column, strict=True)
+                ]
+    document["study"]["arms"]["often"]["against"] = "SFT|imitation"
+    summary = summarise(document)
+    assert summary["scores"]["often"]["questions"] == len(often)
+    one = summary["effects"]["often"]["metrics"]["f1"]
+    means = [
+        np.mean([1.0 - document["arms"][one["against"]][str(seed)]["1"]["answers"]["f1"][i] for i in often])
+        for seed in range(5)
+    ]
+    assert [seed["mean"] for seed in one["by_seed"]] == pytest.approx(means)
+    assert summary["effects"]["SFT + v"]["metrics"]["f1"]["mean"] < one["mean"], "the whole is not its best part"
+    told = next(one for one in sentences(document, summary) if one.startswith("often"))
+    assert told.startswith("often (stated: often): ") and "6 documents" in told
+    assert "often" not in summary["strata"] and "SFT + v" in summary["strata"]
+    assert "p_holm" in one, "a claim within a stratum is one of the claims that are corrected for"
