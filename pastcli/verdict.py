@@ -167,22 +167,37 @@ def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: st
     if found is None or found["against"] not in levels:
         return None
     arm, other, seeds = tests[0], found["against"], len(found["by_seed"])
-    said = f"{arm} has {named} {levels[arm][figure]['mean']:.3f} where {other} has {levels[other][figure]['mean']:.3f}"
-    asked = levels[arm].get("questions")
-    said += f", on {counted(asked, 'questions')}" if asked else ""
-    said += f" over {counted(seeds, 'seeds')}" if asked else f", over {counted(seeds, 'seeds')}"
-    hardly = max(levels[one][figure]["mean"] for one in (arm, other)) < HARDLY
+    fixed = bool(levels[arm].get("untrained") and levels[other].get("untrained"))
+    said, hardly = _two_levels(arm, found, levels, figure, named, fixed)
     kept = (f". {NOTHING_LEARNT}" if hardly else "") + (f". To take it along: {take}" if take else "")
-    if seeds < FEWEST_SEEDS:
+    if seeds < FEWEST_SEEDS and not fixed:
         wanted = ", ".join(map(str, range(FEWEST_SEEDS)))
         more = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: write `seeds = [{wanted}]` into {file} and run it again"
         return Closing(f"{said}. {more}{kept}", ask or f"past study run {file}")
-    low, high = found["low"], found["high"]
+    over_units = found.get("over_documents") or found.get("over_tools")
+    low, high = over_units if fixed else (found["low"], found["high"])
     if number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
         gains = low > 0
         return Closing(f"{said}: a {'gain' if gains else 'loss'}{kept}", ask or ("past inspect" if gains else ""))
     seen = f"; a gain of {found['detectable']:.3f} would have been" if number(found.get("detectable")) else ""
     return Closing(f"{said}: no gain is shown{seen}{kept}", ask)
+
+
+def _two_levels(
+    arm: str, found: Mapping[str, Any], levels: Mapping[str, Any], figure: str, named: str, fixed: bool
+) -> tuple[str, bool]:
+    """What an arm has and what the other has on the same questions, and whether both answer hardly anything. `fixed`: neither
+    was trained, so that no seed is to be spoken of."""
+    level, within, other = levels[arm][figure]["mean"], levels[arm].get("within"), found["against"]
+    theirs = level - found["mean"] if within else levels[other][figure]["mean"]
+    said = f"{arm} has {named} {level:.3f} where {other} has {theirs:.3f}"
+    asked, over = levels[arm].get("questions"), "" if fixed else f"over {counted(len(found['by_seed']), 'seeds')}"
+    if asked:
+        parts = [f", on {counted(asked, 'questions')}", f"({within})" if within else "", over]
+        said += " ".join(part for part in parts if part)
+    elif over:
+        said += f", {over}"
+    return said, max(level, theirs) < HARDLY
 
 
 ONE_DOCUMENT = (

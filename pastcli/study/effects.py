@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import qa, stats
 from . import continual
+from .compared import against, effect_seeds, level_seeds, untrained
 
 METRICS = ("exact", "contains", "f1")
 CLAIMED = ("contains", "f1")
@@ -144,17 +145,6 @@ def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
     return found
 
 
-def untrained(document: Mapping[str, Any], arm: str) -> bool:
-    """Whether nothing in an arm was trained here: the base, or the know-nothing program, is the same at every seed."""
-    declared = document["study"]["arms"][arm]
-    return declared.get("model") in ("base", "know-nothing") and not declared.get("add")
-
-
-def level_seeds(document: Mapping[str, Any], arm: str, seeds: Sequence[str]) -> Sequence[str]:
-    """The seeds whose mean is a level of its own: one of an untrained arm, whose repeats are no sample to take an interval of."""
-    return seeds[:1] if untrained(document, arm) else seeds
-
-
 def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: float) -> dict[str, Any] | None:
     """The arm minus what it is compared with; None for a reference, or where the two were never asked the same."""
     others = [
@@ -175,18 +165,11 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
         return None
     found = {"against": others, "metrics": metrics}
     other = metrics["f1"]["against"]
-    pairs = [(answers.kept(arm, seed), answers.kept(other, theirs)) for seed, theirs in _shared(answers, arm, other)]
+    pairs = [(answers.kept(arm, seed), answers.kept(other, seed)) for seed in _shared(answers, arm, other)]
     both = [mine["perplexity"] / theirs["perplexity"] - 1 for mine, theirs in pairs if mine and theirs]
     if len(both) == len(pairs):  # the price: how much more the neutral text surprises the model
         found["perplexity_change"] = _mean(both)
     return found
-
-
-def against(document: Mapping[str, Any], arm: str) -> list[str]:
-    """The arms that an arm is compared with: one of its own, the better of several, or the reference."""
-    arms = document["study"]["arms"]
-    named = arms[arm]["against"] or document["study"]["reference"]
-    return [named] if named in arms else named.split("|")
 
 
 def difference(
@@ -198,8 +181,8 @@ def difference(
         return None
     docs = answers.docs(arm, rows)
     by_seed, per_question = [], [0.0] * len(rows)
-    for seed, theirs in seeds:
-        pair = answers.column(arm, seed, metric, rows), answers.column(other, theirs, metric, rows)
+    for seed in seeds:
+        pair = answers.column(arm, seed, metric, rows), answers.column(other, seed, metric, rows)
         gain = stats.paired_interval(*pair, confidence, RESAMPLES, 0, docs)
         by_seed.append({"seed": seed, **gain._asdict()})
         per_question = [sofar + (a - b) / len(seeds) for sofar, a, b in zip(per_question, *pair, strict=True)]
@@ -229,10 +212,11 @@ def over_both(
     }
 
 
-def _shared(answers: Answers, arm: str, other: str) -> list[tuple[str, str]]:
-    """Seeds that both arms have. An arm without a trained part (the base) is the same model at every seed."""
-    mine, theirs = answers.seeds(arm), set(answers.seeds(other))
-    return [(seed, seed) for seed in mine if seed in theirs]
+def _shared(answers: Answers, arm: str, other: str) -> Sequence[str]:
+    """Seeds that both arms have."""
+    theirs = set(answers.seeds(other))
+    both = [seed for seed in answers.seeds(arm) if seed in theirs]
+    return effect_seeds(answers.document, arm, other, both)
 
 
 def strata(answers: Answers, effects: Mapping[str, Any], confidence: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..verdict import FEWEST_SEEDS
 from ..words import counted
+from .compared import made_before
 from .effects import CLAIMED, NIL
 
 SILENT = 0.2
@@ -24,7 +25,7 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> list[s
     arms = document["study"]["arms"]
     for arm, effect in summary["effects"].items():
         if arms[arm]["test"]:
-            found.append(claim(arm, effect["metrics"], summary) + price(effect))
+            found.append(claim(arm, effect["metrics"], summary) + of_before(document, arm) + price(effect))
         elif arms[arm]["control"] != "none":
             found.append(control(arm, effect["metrics"], summary))
     wanted = len(document["study"]["seeds"])
@@ -50,6 +51,8 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
             smallest.append(f"{one['detectable']:.3f} {NAMES[name]}")
     count = len(metrics[CLAIMED[0]]["by_seed"])
     other = metrics["f1"]["against"]
+    if summary["scores"][arm]["untrained"] and summary["scores"][other]["untrained"]:
+        return _of_two_models(arm, metrics, summary)
     silent = summary["scores"][other]["empty"]
     text = f"{judged(arm, summary)}: {'; '.join(parts)}; {seeds(count)}, {counted(summary['scores'][arm]['documents'], 'documents')}. "
     if silent >= SILENT:
@@ -64,6 +67,28 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
             "of four true gains this", "this"
         )
     )
+
+
+def _of_two_models(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Where neither was trained here no seed says anything: the documents judge, of these two models and of no other training."""
+    parts, shown = [], []
+    for name in CLAIMED:
+        one = metrics[name]
+        low, high = one["over_documents"]
+        p = one.get("p_holm", one["p"])
+        bounds = f" [{low:+.3f}, {high:+.3f}]" if low is not None else ""
+        parts.append(f"{NAMES[name]} {one['mean']:+.3f}{bounds} over {one['against']} (Holm p {p:.2g})")
+        if low is not None and low > 0 and p < 1 - summary["confidence"]:
+            shown.append(NAMES[name])
+    text = f"{judged(arm, summary)}: {'; '.join(parts)}; {counted(summary['scores'][arm]['documents'], 'documents')}, neither was trained here. "
+    return text + (f"A gain of this model is shown on {' and '.join(shown)}." if shown else "No gain is shown.")
+
+
+def of_before(document: Mapping[str, Any], arm: str) -> str:
+    """What seeds of this study cannot say of a vector that it did not make."""
+    if names := made_before(document, arm):
+        return f" {' and '.join(names)}: made before, once; what another training of it would do was not measured."
+    return ""
 
 
 def judged(arm: str, summary: Mapping[str, Any]) -> str:

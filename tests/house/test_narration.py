@@ -267,6 +267,24 @@ def test_a_study_ends_with_what_its_test_carries(seeds, low, p, told, after):
     assert f"where SFT has 0.048, {asked}" in said and told in said and said.endswith(f". {verdict.NOTHING_LEARNT}")
 
 
+def test_a_study_of_what_was_not_trained_is_told_by_its_documents_and_of_a_stratum_by_its_questions():
+    f1 = {"by_seed": [{}], "mean": 0.05, "low": None, "high": None, "p": 0.01, "against": "base", "detectable": None}
+    f1["over_documents"] = [0.02, 0.08]
+    scores = {
+        arm: {"f1": {"mean": mean}, "untrained": True, "questions": 9}
+        for arm, mean in (("base", 0.1), ("base + v", 0.15))
+    }
+    summary = {"confidence": 0.95, "scores": scores, "effects": {"base + v": {"metrics": {"f1": f1}}}}
+    document = {"study": {"arms": {"base + v": {"test": True}}}, "summary": summary}
+    end = verdict.experimented(document, "s.toml")
+    assert end.judgement == "base + v has F1 0.150 where base has 0.100, on 9 questions: a gain", "no seed to run again"
+    scores["base + v"] |= {"untrained": False, "within": "template: new"}
+    f1 |= {"by_seed": [{}] * 5, "low": 0.01, "high": 0.09}
+    f1["mean"] = 0.02
+    said = verdict.experimented(document, "s.toml").judgement
+    assert "where base has 0.130, on 9 questions (template: new) over 5 seeds: a gain" in said, "on the same questions"
+
+
 def test_one_is_told_as_one(past, workspace):
     (workspace / "a.txt").write_text("Velmora was founded in 1843.")
     assert "1 passage of 1 document\n" in past("ingest", "a.txt").stderr

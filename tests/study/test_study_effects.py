@@ -230,3 +230,31 @@ def test_an_arm_judged_within_a_stratum_is_judged_on_its_questions_alone_and_say
     assert told.startswith("often (stated: often): ") and "6 documents" in told
     assert "often" not in summary["strata"] and "SFT + v" in summary["strata"]
     assert "p_holm" in one, "a claim within a stratum is one of the claims that are corrected for"
+
+
+def test_seeds_of_what_was_not_trained_are_no_sample():
+    """A skill file in the base is one model: five copies of one answer gave an interval of no width and a claim over seeds."""
+    from pastcli.study.effects import summarise
+    from pastcli.study.sentences import sentences
+
+    made = {"model": "base", "add": ["old"]}
+    arms = {
+        "SFT": {"model": "base", "add": []},
+        "base + old": made,
+        "a little": made,
+        "SFT + old": {"add": ["old:0.5"]},
+    }
+    document = results({"base + old": 0.7, "a little": 0.02, "SFT + old": 0.7}, arms=arms)
+    document["study"]["vectors"] = {"old": {"kind": "file"}}
+    for arm in ("SFT", "base + old", "a little"):
+        document["arms"][arm] = {str(seed): document["arms"][arm]["0"] for seed in range(5)}
+    summary = summarise(document)
+    one = summary["effects"]["base + old"]["metrics"]["f1"]
+    assert len(one["by_seed"]) == 1 and one["low"] is None and one["p"] == one["p_documents"]
+    assert len(summary["effects"]["SFT + old"]["metrics"]["f1"]["by_seed"]) == 5
+    told = {sentence.partition(":")[0]: sentence for sentence in sentences(document, summary)}
+    assert "neither was trained here. A gain of this model is shown on" in told["base + old"]
+    assert "No gain is shown" in told["a little"] and "seed" not in told["base + old"]
+    for arm in ("base + old", "SFT + old"):
+        assert "old: made before, once; what another training of it would do was not measured" in told[arm]
+    assert "5 seeds" in told["SFT + old"]

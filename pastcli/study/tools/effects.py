@@ -12,7 +12,8 @@ from typing import Any
 
 from ... import stats
 from ...agent.summary import SCORES
-from ..effects import RESAMPLES, against, level_seeds, over_both, untrained
+from ..compared import against, effect_seeds, level_seeds, untrained
+from ..effects import RESAMPLES, over_both
 
 FIGURES = (
     "first_call_recall",
@@ -135,9 +136,8 @@ def difference(trials: Trials, arm: str, other: str, figure: str, confidence: fl
     items = trials.items(figure)
     by_seed: list[dict[str, Any]] = []
     sums, counts = [0.0] * len(items), [0] * len(items)
-    for seed in trials.seeds(arm):
-        if seed not in trials.seeds(other):
-            continue
+    both = [seed for seed in trials.seeds(arm) if seed in trials.seeds(other)]
+    for seed in effect_seeds(trials.document, arm, other, both):
         pair = zip(trials.column(arm, seed, figure), trials.column(other, seed, figure), strict=True)
         gains = []
         for place, (a, b) in enumerate(pair):

@@ -11,7 +11,7 @@ from ...files import write_text
 from ...verdict import FEWEST_SEEDS
 from ...words import counted
 from ..report import dumps, level, seeds_of, table
-from ..sentences import gain, made_by, seeds
+from ..sentences import gain, made_by, of_before, seeds
 from .effects import CLAIMED, FIGURES, summarise
 
 NAMES = {
@@ -57,7 +57,7 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterat
     arms = document["study"]["arms"]
     for arm, effect in summary["effects"].items():
         if arms[arm]["test"]:
-            yield _claim(arm, effect, summary)
+            yield _claim(arm, effect, summary) + of_before(document, arm)
         elif arms[arm]["control"] != "none":
             yield _control(arm, effect)
     asked = len(document["items"])
