@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -233,16 +234,22 @@ def pad_right(rows: list[list[int]], value: int, to: torch.device | None = None)
     return torch.tensor([row + [value] * (width - len(row)) for row in rows], device=to)
 
 
-def token_batches(lengths: list[int], budget: int, generator: torch.Generator | None = None) -> list[list[int]]:
+def token_batches(
+    lengths: list[int],
+    budget: int,
+    generator: torch.Generator | None = None,
+    beside: Callable[[int], int] = lambda length: 0,
+) -> list[list[int]]:
     """Indices grouped so that rows x longest row <= `budget`, neighbours of like length together.
 
     With a generator, ties and the order of the batches are shuffled; without one the order is by length.
-    A row longer than the budget is a batch of its own.
+    A row longer than the budget is a batch of its own; rows of which `beside` differs are in none together (see `habits.beside`).
     """
     order = range(len(lengths)) if generator is None else torch.randperm(len(lengths), generator=generator).tolist()
     batches: list[list[int]] = []
     for index in sorted(order, key=lambda index: lengths[index]):
-        if not batches or lengths[index] * (len(batches[-1]) + 1) > budget:
+        full = not batches or lengths[index] * (len(batches[-1]) + 1) > budget
+        if full or beside(lengths[batches[-1][0]]) != beside(lengths[index]):
             batches.append([])
         batches[-1].append(index)
     if generator is None:

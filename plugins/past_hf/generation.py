@@ -11,6 +11,7 @@ from pastcli.errors import MismatchError
 
 from .compute import plain
 from .habits import habits
+from .lengths import turn
 from .reading import Begun, Cached, Whole, read
 
 Stopped = Callable[[list[int]], bool]
@@ -75,6 +76,7 @@ def generate(
     draws: torch.Tensor | None = None,
     together: Callable[[bool], bool] | None = None,
     begun: Begun | None = None,
+    said: Sequence[list[int]] = (),
     sound: bool = False,
 ) -> list[list[int]]:
     """Continue each token list `copies` times; the results of one prompt are neighbours.
@@ -83,19 +85,26 @@ def generate(
     (rows, `max_new_tokens`), uniform in [0, 1), which makes a row's answer its own affair; else from `generator` (on
     the CPU) or torch's global state. Where the weights are sharded, all processes must make the same number of passes:
     `together(busy)` says whether any of them is busy, and one that has finished goes on without recording. `begun` are the
-    prompts, read already (see `prefixes`); the cache then holds what was said as well.
+    prompts, read already (see `prefixes`); the cache then holds what was said as well. `said` is what each prompt ends with of
+    its answer, which the results begin with.
     With `sound` NaN is refused (`MismatchError`): it would be taken for an answer. In training the watchdog sees it.
     """
     model = plain(model) if together is None else model
-    known = habits(model)
-    if begun is None and not known.padded and len(set(map(len, prompts))) > 1:
+    known, at = habits(model), turn(model)
+    apart = [_apart(len(prompt), known.padded, at, max_new_tokens) for prompt in prompts]
+    if begun is None and (len(set(apart)) > 1 or _turns(len(prompts[0]), at, max_new_tokens)):
         if together is not None:
             raise MismatchError(
                 f"{type(plain(model)).__name__} cannot read prompts of different lengths together",
                 "train it whole in each process: --sharding none",
             )
-        how = dict(max_new_tokens=max_new_tokens, stopped=stopped, pad=pad, copies=copies, temperature=temperature)
-        return _by_length(model, prompts, draws, **how, top_p=top_p, generator=generator, sound=sound)
+        how: dict[str, Any] = dict(
+            stopped=stopped, pad=pad, temperature=temperature, top_p=top_p, generator=generator, sound=sound
+        )
+        how |= dict(draws=draws, copies=copies)
+        if len(set(apart)) > 1:
+            return _in_groups(model, prompts, apart, max_new_tokens=max_new_tokens, **how)
+        return _beyond(model, prompts, at + 1 - len(prompts[0]), max_new_tokens, **how)
 
     def chosen(logits: torch.Tensor, live: list[int], count: int) -> torch.Tensor:
         def draw() -> torch.Tensor:
@@ -105,7 +114,8 @@ def generate(
 
         return pick(logits, temperature, top_p, draw, sound)
 
-    return _continued(read(model, known, prompts, pad, copies, begun), chosen, max_new_tokens, stopped, together)
+    reading = read(model, known, prompts, pad, copies, begun)
+    return _continued(reading, chosen, max_new_tokens, stopped, together, said)
 
 
 def _continued(
@@ -114,9 +124,10 @@ def _continued(
     most: int,
     stopped: Stopped,
     together: Callable[[bool], bool] | None,
+    said: Sequence[list[int]],
 ) -> list[list[int]]:
     """What follows each row; `chosen(logits, rows, count)` are the next tokens of the rows that are left."""
-    results: list[list[int]] = [[] for _ in range(len(reading.logits))]
+    results = [list(before) for before in said] or [[] for _ in range(len(reading.logits))]
     live = list(range(len(results)))
     idle, finished = False, set[int]()  # rows that have ended stay where they cannot be dropped
     for count in range(most):
@@ -138,14 +149,55 @@ def _continued(
     return results
 
 
-def _by_length(model: Any, prompts: list[list[int]], draws: torch.Tensor | None, **how: Any) -> list[list[int]]:
-    """`generate`, for each length of prompt by itself: padding would change the answers."""
+def _apart(length: int, padded: bool, at: int, most: int) -> int:
+    """The same of prompts that may be read together: all, those of one length, or, where a model reads rows of more than `at` tokens
+    otherwise, those that stay below it, those that begin beyond it, and those of one length that get there."""
+    if not padded or _turns(length, at, most):
+        return length
+    return -1 if at and length > at else 0
+
+
+def _turns(length: int, at: int, most: int) -> bool:
+    return bool(at) and length <= at < length + most - 1
+
+
+def _in_groups(
+    model: Any, prompts: list[list[int]], apart: list[int], copies: int, draws: torch.Tensor | None, **how: Any
+) -> list[list[int]]:
+    """`generate`, each group of prompts by itself: beside others they would get other answers."""
     found: dict[int, list[int]] = {}
-    for length in sorted(set(map(len, prompts))):
-        places = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
-        rows = [place * how["copies"] + copy for place in places for copy in range(how["copies"])]
+    for group in sorted(set(apart)):
+        places = [place for place, one in enumerate(apart) if one == group]
+        rows = [place * copies + copy for place in places for copy in range(copies)]
         answers = generate(
-            model, [prompts[place] for place in places], draws=None if draws is None else draws[rows], **how
+            model,
+            [prompts[place] for place in places],
+            copies=copies,
+            draws=None if draws is None else draws[rows],
+            **how,
         )
         found |= dict(zip(rows, answers, strict=True))
     return [found[row] for row in range(len(found))]
+
+
+def _beyond(
+    model: Any,
+    prompts: list[list[int]],
+    room: int,
+    most: int,
+    copies: int,
+    draws: torch.Tensor | None,
+    stopped: Stopped,
+    **how: Any,
+) -> list[list[int]]:
+    """`generate` for prompts of one length, which are read anew after `room` tokens: from there on a model reads the whole row
+    otherwise."""
+    first = None if draws is None else draws[:, :room]
+    found = generate(model, prompts, max_new_tokens=room, copies=copies, draws=first, stopped=stopped, **how)
+    going = [row for row, ids in enumerate(found) if len(ids) == room and not stopped(ids)]
+    if going:
+        longer, said = [prompts[row // copies] + found[row] for row in going], [found[row] for row in going]
+        rest = None if draws is None else draws[going, room:]
+        more = generate(model, longer, max_new_tokens=most - room, draws=rest, said=said, stopped=stopped, **how)
+        found = [dict(zip(going, more, strict=True)).get(row, ids) for row, ids in enumerate(found)]
+    return found

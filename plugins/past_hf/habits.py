@@ -22,6 +22,7 @@ from pastcli.installed import versions_of
 
 from . import caches
 from .compute import plain, whole_pass
+from .lengths import named, shortened, turn
 from .reading import Habits, read, takes
 
 Found = TypeVar("Found", bool, Habits)
@@ -31,6 +32,9 @@ KEPT = "habits"
 
 SHORT, LONG, MORE = 4, 7, 2
 """Tokens of the two prompts that are tried, and of what follows."""
+REACH, PAST, FAR = 13, 12, 31
+"""What lengths are cut down to in a trial of a model that reads long rows otherwise, and the tokens of its prompts: one that gets
+there while it is read on, one far beyond. An index picks among so many that a choice which hangs on the rows beside it shows."""
 CLOSE, CLOSE_IN_16_BITS = 1e-3, 0.05
 """Root mean square of the difference of two logits that are the same, in standard deviations of the logits."""
 
@@ -43,7 +47,7 @@ def remembered(model: Any, name: str, find: Callable[[], Found]) -> Found:
         key = _kind(model, name)
         known[name] = _recalled(key) if key else None
         if known[name] is None:
-            with _answering(model):
+            with _answering(model), shortened(model, REACH, lambda: holds(lambda: _tells(_lasts(model)))):
                 known[name] = find()
                 if key and _stands_for_its_kind(model):
                     found = known[name]
@@ -107,7 +111,7 @@ def _stands_for_its_kind(model: Any) -> bool:
     known = plain(model).__dict__["_past_habits"]
     if "stands" not in known:
         varies = all(_varies(one) for one in model.parameters())
-        known["stands"] = varies and _tells(alone(model, samples(model)[0]))
+        known["stands"] = varies and _tells(_lasts(model))
     return bool(known["stands"])
 
 
@@ -148,7 +152,8 @@ def samples(model: Any) -> list[list[int]]:
     count = model.get_input_embeddings().weight.shape[0]
     special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     usual = [token for token in range(5, count) if token not in special] or [0]
-    lengths = [length + MORE for length in (LONG, SHORT, LONG)]
+    short, long = (PAST, FAR) if named(model, 0) else (SHORT, LONG)
+    lengths = [length + MORE for length in (long, short, long)]
     return [[usual[(37 * at + 101 * row) % len(usual)] for at in range(length)] for row, length in enumerate(lengths)]
 
 
@@ -161,17 +166,35 @@ def alone(model: Any, row: Sequence[int]) -> torch.Tensor:
     )
 
 
+def _lasts(model: Any) -> torch.Tensor:
+    return alone(model, samples(model)[0])
+
+
 def looks_ahead(model: Any) -> bool:
     """Whether a model sees the tokens that it is to predict, as BERT does unless it is made a decoder."""
 
     def find() -> bool:
         row = samples(model)[0]
         here = next(model.parameters()).device
-        logits = model(input_ids=torch.tensor([row], device=here), **whole_pass(model)).logits[0, LONG - 1]
+        logits = model(input_ids=torch.tensor([row], device=here), **whole_pass(model)).logits[0, -1 - MORE]
         before = alone(model, row)[0]
         return _tells(before) and not same(model, logits, before)
 
     return remembered(model, "ahead", find)
+
+
+def beside(model: Any) -> Callable[[int], int]:
+    """Rows padded behind may be read together where this is the same of their lengths: each then gets what it gets alone."""
+
+    def find() -> bool:
+        rows, behind = samples(model), Habits("", padded=True)
+        wanted = [alone(model, row) for row in rows]
+        return not all(map(_tells, wanted)) or holds(partial(_tried, model, behind, rows, wanted))
+
+    if not remembered(model, "trailing", find):
+        return lambda length: length
+    at = turn(model)
+    return lambda length: bool(at) and length > at
 
 
 def same(model: Any, found: torch.Tensor, wanted: torch.Tensor) -> bool:

@@ -18,7 +18,8 @@ from transformers.cache_utils import DynamicLayer
 
 from . import caches
 from .compute import plain
-from .habits import LONG, MORE, alone, holds, remembered, same, samples
+from .habits import MORE, alone, holds, remembered, same, samples
+from .lengths import turn
 
 ATTENTION = "past_grouped"
 _CHANGES = ("attn_logit_softcapping", "attention_sinks")
@@ -36,15 +37,16 @@ def _possible(model: Any) -> bool:
     config = model.config.get_text_config()
     layers = DynamicCache(config=model.config).layers
     usual = not any(getattr(config, name, None) for name in _CHANGES) and hasattr(config, "num_key_value_heads")
-    usual = usual and not getattr(config, "is_heterogeneous", False)
+    usual = usual and not getattr(config, "is_heterogeneous", False) and not turn(model)
     if not layers or any(type(layer) is not DynamicLayer for layer in layers) or not usual:
         return False
     rows = samples(model)[:2]
     wanted = [alone(model, row) for row in rows]
     with attending(model):
-        lines = Lines(model, 2, LONG + 1)
+        width = len(rows[0])
+        lines = Lines(model, 2, width - MORE + 1)
         read = lines.read(0, [row[:-MORE] for row in rows], [0, 0])
-        lines, turned = lines.copied([1, 0], LONG + MORE + 1), rows[::-1]
+        lines, turned = lines.copied([1, 0], width + 1), rows[::-1]
         for step in range(-MORE, 0):
             logits = lines.read(0, [[row[step]] for row in turned], [len(row) + step for row in turned])
     before, after = (torch.stack([both[part] for both in wanted]) for part in (0, 1))

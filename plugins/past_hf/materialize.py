@@ -176,10 +176,12 @@ def _whole(folder: Path, **how: Any) -> Any:
     random, and only warns."""
     from transformers import AutoConfig
 
+    from .choosing import settle
+
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     model, found = auto_class(config).from_pretrained(folder, output_loading_info=True, **how)
     _refuse_made_up(model, found, folder)
-    return model
+    return settle(model)
 
 
 def _refuse_made_up(model: Any, found: Mapping[str, Any], folder: Path) -> None:
@@ -208,6 +210,8 @@ def load_tensors(kind: Any, config: Any, tensors: Mapping[str, np.ndarray], path
     import torch
     from safetensors import safe_open
 
+    from .choosing import settle
+
     folder = base_directory(path)
     state = {}
     with closing(HFCheckpoint(folder)) as files:
@@ -220,7 +224,7 @@ def load_tensors(kind: Any, config: Any, tensors: Mapping[str, np.ndarray], path
         None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
     )
     _refuse_made_up(model, found, path)
-    return model
+    return settle(model)
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

@@ -15,7 +15,8 @@ from transformers import DynamicCache
 
 from . import caches
 from .compute import plain
-from .habits import LONG, MORE, alone, habits, holds, remembered, same, samples
+from .habits import MORE, alone, habits, holds, remembered, same, samples
+from .lengths import turn
 from .reading import read, takes
 
 Values = list[tuple[torch.Tensor, torch.Tensor]]
@@ -99,7 +100,7 @@ def _possible(model: Any) -> bool:
     """
     way = habits(model)
     layers = DynamicCache(config=model.config).layers
-    if not way.padded or not way.cache or any(type(one).__name__ != "DynamicLayer" for one in layers):
+    if not way.padded or not way.cache or turn(model) or any(type(one).__name__ != "DynamicLayer" for one in layers):
         return False
     rows, kept = samples(model)[:2], Prefixes(model)
     prompts = [row[:-MORE] for row in rows]
@@ -108,7 +109,7 @@ def _possible(model: Any) -> bool:
         reading.next(torch.tensor([row[step] for row in rows], device=reading.logits.device))
     if not same(model, reading.logits, torch.stack([alone(model, row)[1] for row in rows])):
         return False
-    other = rows[0][: LONG - 1] + rows[1][-MORE:]
+    other = rows[0][: -MORE - 1] + rows[1][-MORE:]
     return same(model, kept.read([other])[0].logits[0], alone(model, other)[1])
 
 

@@ -67,6 +67,7 @@ OWN: dict[str, dict[str, Any]] = {
     ),
     "deepseek_v2": _EVEN,
     "deepseek_v3": _EVEN,
+    "deepseek_v32": _EVEN,
     "gemma4_text": dict(layer_types=SLIDING),
     "glm4_moe_lite": _EVEN,
     "granitemoehybrid": dict(layer_types=LINEAR),

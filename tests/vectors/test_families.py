@@ -63,16 +63,35 @@ def answers(past, workspace, *words):
 QUESTIONS = ("which river", "who founded the bridge of Velmora in 1843 while seven wizards brew potions", "fox")
 
 
-@pytest.mark.parametrize("name", ["mamba", "falcon_h1", "rwkv", "openai-gpt", "roberta"])
+LONGROPE = dict(rope_type="longrope", rope_theta=1e4, original_max_position_embeddings=20, short_factor=[1.0] * 8)
+TURNING = dict(
+    head_dim=16,
+    original_max_position_embeddings=20,
+    rope_parameters=dict(LONGROPE, long_factor=[float(2 + at) for at in range(8)]),
+)
+"""Of Phi-3 and Phi-4-mini, whose rows of more than 4,096 tokens are turned by other factors: here those of more than 20."""
+LONG_ROWS = {
+    "LongRoPE": ("phi3", TURNING),
+    "index": ("deepseek_v32", dict(index_n_heads=8, index_topk=13)),
+    "index with ties": ("deepseek_v32", dict(index_n_heads=2, index_topk=13)),
+    "keys kept": ("doge", dict(keep_window_size=13)),
+    "chunks": ("llama4_text", dict(attention_chunk_size=13, floor_scale=8)),
+}
+"""Rows longer than what a configuration sets: what a trial on a few tokens cannot see of itself."""
+
+
+@pytest.mark.parametrize("name", ["mamba", "falcon_h1", "rwkv", "openai-gpt", "roberta", *LONG_ROWS])
 def test_questions_asked_together_get_the_answers_of_each_alone(name, past, tiny_tokenizer, workspace):
     """Padding moved the positions of some, others were told positions that they had not been trained at, or took no cache."""
+    from past_hf.choosing import settle
     from past_hf.generation import end_tokens
 
     from pastcli.qa import prompt_for
 
-    families.make(name, workspace, tiny_tokenizer)
+    name, more = LONG_ROWS.get(name, (name, {}))
+    families.make(name, workspace, tiny_tokenizer, **more)
     said = answers(past, workspace, "--model", "target")
-    model = families.loaded(workspace / "target")
+    model = settle(families.loaded(workspace / "target"))
     ends = end_tokens(model, tiny_tokenizer)
     for question, text in zip(QUESTIONS, said, strict=True):
         ids = families.greedy(model, tiny_tokenizer(prompt_for(question))["input_ids"], 6, ends)
@@ -85,13 +104,16 @@ def test_a_model_whose_output_layer_is_wider_than_its_embeddings_is_whole(past, 
     assert apart(families.loaded(workspace / "made"), families.sum_of(workspace)) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["bart", "blenderbot", "marian", "falcon_h1", "deepseek_v4", "lfm2", "llama"])
+@pytest.mark.parametrize(
+    "name", ["bart", "blenderbot", "marian", "falcon_h1", "deepseek_v4", "lfm2", "llama", *LONG_ROWS]
+)
 def test_copies_of_prompts_read_together_are_continued_as_each_alone(name):
     """The rollouts of GRPO: BART's answers hung on the padding beside them, Falcon-H1's cache could not be copied at all."""
     from past_hf.generation import generate
 
-    model = random(name)
-    prompts = [[5 + (11 * place + 23 * row) % 300 for place in range(length)] for row, length in enumerate((23, 7, 12))]
+    name, more = LONG_ROWS.get(name, (name, {}))
+    model, lengths = random(name, **more), (23, 7, 12, 16, 18)
+    prompts = [[5 + (11 * place + 23 * row) % 300 for place in range(length)] for row, length in enumerate(lengths)]
     wanted = [families.greedy(model, prompt, 8, set()) for prompt in prompts]
     ends = {wanted[1][3]}
     wanted = [families.greedy(model, prompt, 8, ends) for prompt in prompts]
@@ -99,12 +121,60 @@ def test_copies_of_prompts_read_together_are_continued_as_each_alone(name):
     assert found == [answer for answer in wanted for _ in range(2)]
 
 
-def random(name):
+def random(name, **more):
     import torch
+    from past_hf.choosing import settle
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    return families.moved(AutoModelForCausalLM.from_config(families.config(name)).float().eval(), 0.05, 1)
+    model = AutoModelForCausalLM.from_config(families.config(name, **more))
+    return settle(families.moved(model.float().eval(), 0.05, 1))
+
+
+@pytest.mark.parametrize("name", LONG_ROWS)
+def test_rows_trained_on_together_get_the_log_probabilities_of_each_alone(name):
+    """Those of one batch are padded behind: an index that has to choose among equals did so by the width, and LongRoPE by the longest."""
+    from past_hf.compute import pad_right, token_batches, token_logprobs
+    from past_hf.habits import beside
+
+    name, more = LONG_ROWS[name]
+    model = random(name, **more)
+    rows = [
+        [5 + (11 * place + 23 * row) % 300 for place in range(size)] for row, size in enumerate((40, 25, 33, 14, 9))
+    ]
+    for group in token_batches([len(row) for row in rows], 1000, None, beside(model)):
+        ids = pad_right([rows[place] for place in group], 2)
+        told = torch.tensor([[0 < at < len(rows[place]) for at in range(ids.shape[1])] for place in group])
+        with torch.no_grad():
+            found = token_logprobs(model, ids, told, entropies_too=False)[0]
+        wanted = torch.cat(
+            [
+                families.logits(model, rows[place]).log_softmax(-1)[range(len(rows[place]) - 1), rows[place][1:]]
+                for place in group
+            ]
+        )
+        assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_a_model_is_tried_beyond_the_lengths_of_its_configuration(monkeypatch):
+    """At their published size, where rows long enough would take a minute; and they are what they were afterwards."""
+    from past_hf import habits, lengths
+
+    model = random("deepseek_v32", index_topk=2048, max_position_embeddings=4096)
+    picked, sizes = [], []
+    monkeypatch.setattr(torch.Tensor, "topk", _noting(torch.Tensor.topk, picked))
+    model.register_forward_pre_hook(lambda _, __, given: sizes.append(given["input_ids"].numel()), with_kwargs=True)
+    habits.habits(model)
+    assert any(chosen == habits.REACH < among for chosen, among in picked) and max(sizes) < 200
+    assert {place.value for places in lengths.named(model, 0).values() for place in places} == {2048}
+
+
+def _noting(real, picked):
+    def topk(self, k, *given, **more):
+        picked.append((k, self.shape[-1]))
+        return real(self, k, *given, **more)
+
+    return topk
 
 
 def test_attention_with_a_part_of_its_own_is_not_replaced():

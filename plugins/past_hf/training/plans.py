@@ -8,7 +8,7 @@ same steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -43,16 +43,21 @@ def rl_plan(questions: int, config: RlConfig) -> list[list[int]]:
 
 
 def deal(
-    steps: Sequence[Sequence[int]], lengths: Sequence[int], processes: int, budget: int
+    steps: Sequence[Sequence[int]],
+    lengths: Sequence[int],
+    processes: int,
+    budget: int,
+    beside: Callable[[int], int] = lambda length: 0,
 ) -> list[list[list[list[int]]]]:
     """Every step as `rounds` x `processes` micro-batches of row numbers, rows x longest row <= `budget`.
 
     `rounds` is the same for all steps, as gradient accumulation wants it. Each row of a step is in one micro-batch; where
     there are fewer rows than micro-batches, `~row` stands for a row that is computed but has no label. What runs at
-    the same time is of like size.
+    the same time is of like size. `beside` is that of `token_batches`.
     """
     parts = [
-        [[step[i] for i in group] for group in token_batches([lengths[r] for r in step], budget)] for step in steps
+        [[step[i] for i in group] for group in token_batches([lengths[r] for r in step], budget, None, beside)]
+        for step in steps
     ]
     rounds = max(-(-len(groups) // processes) for groups in parts)
     return [_rounds(groups, lengths, rounds, processes) for groups in parts]

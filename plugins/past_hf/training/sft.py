@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from pastcli.errors import UsageError
 
 from ..attending import attend
 from ..compute import pad_right, token_batches, token_logprobs
+from ..habits import beside
 from ..materialize import encode
 from . import plans
 from .arguments import Machine, stand_in
@@ -136,6 +137,8 @@ class Sft(PlannedTrainer, SFTTrainer):
     """
 
     labels_per_step: float
+    beside: Callable[[int], int]
+    """Which rows are read together."""
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
         samples = [next(epoch_iterator) for _ in range(num_batches)]
@@ -158,7 +161,7 @@ class Sft(PlannedTrainer, SFTTrainer):
         """Minus the mean loss of the labels of held-out rows."""
         lengths = [len(row["input_ids"]) for row in rows]
         processes, numbered = self.accelerator.num_processes, Rows(rows)
-        (rounds,) = plans.deal([range(len(rows))], lengths, processes, self.job.config.batch_tokens)
+        (rounds,) = plans.deal([range(len(rows))], lengths, processes, self.job.config.batch_tokens, self.beside)
         total, count = 0.0, 0
         self.model.eval()
         with self.computing():
@@ -212,10 +215,11 @@ def build(
         raise UsageError("nothing to train on: every text is empty")
     lengths = [len(row["input_ids"]) for row in examples]
     steps = plans.sft_plan(lengths, config)
-    dealt = [] if machine.tuned else plans.deal(steps, lengths, machine.processes, config.batch_tokens)
+    budget, together = config.batch_tokens, beside(model)
+    dealt = [] if machine.tuned else plans.deal(steps, lengths, machine.processes, budget, together)
 
     def parts(step: list[dict[str, list[int]]]) -> list[dict[str, Any]]:
-        groups = token_batches([len(row["input_ids"]) for row in step], config.batch_tokens)
+        groups = token_batches([len(row["input_ids"]) for row in step], budget, None, together)
         return [collate([step[index] for index in group], tokenizer.pad_token_id) for group in groups]
 
     arguments = SFTConfig(
@@ -234,6 +238,7 @@ def build(
         peft_config=lora_config(config, model),
     )
     labels = [sum(label != IGNORED for label in row["labels"][1:]) for row in examples]
+    trainer.beside = together
     trainer.labels_per_step = sum(labels[row] for step in steps for row in step) / len(steps)
     mine = [group[trainer.rank] for step in dealt for group in step]
     trainer.attach(job, machine, Rows(examples), steps if machine.tuned else mine)

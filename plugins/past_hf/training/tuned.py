@@ -11,7 +11,7 @@ import torch
 from pastcli.errors import PastError
 
 from ..compute import plain, token_batches, token_logprobs
-from ..habits import MORE, alone, holds, remembered, same, samples
+from ..habits import MORE, alone, beside, holds, remembered, same, samples
 from ..lines import possible
 from . import groups
 from .groups import pack
@@ -74,7 +74,7 @@ class TunedStep(Step):
         answers = batch["completion_mask"].sum(1)[kept].tolist()
         made = self._packs(prompts, answers)
         lengths = [groups.length_of(rows, prompts, answers) for rows in made]
-        for part in token_batches(lengths, budget):
+        for part in token_batches(lengths, budget, None, beside(self.model)):
             yield torch.tensor([kept[row] for index in part for row in made[index]])
 
     def _packs(self, prompts: list[tuple[int, ...]], answers: list[int]) -> list[list[int]]:
