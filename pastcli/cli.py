@@ -264,12 +264,14 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror or error}{where}", "run again with --debug to see where", 1
-    return said(error), _outside() or "this is unexpected; run again with --debug to see where", 1
+    return said(error), _outside(error) or "this is unexpected; run again with --debug to see where", 1
 
 
-def _outside() -> str:
-    """What of our requirements is installed in a version that we do not know: the likeliest cause of what nobody expected."""
+def _outside(error: BaseException) -> str:
+    """What of our requirements is installed in a version that we do not know, or else in a newer one than was tested: the likeliest
+    cause of what nobody expected."""
     from .commands._packages import packages
+    from .tested import suspects
 
     found = [finding for finding in packages() if finding.state == "fail"]
-    return "; ".join(f"{finding.check} {finding.detail}: {finding.fix}" for finding in found[:3])
+    return "; ".join(f"{finding.check} {finding.detail}: {finding.fix}" for finding in found[:3]) or suspects(error)

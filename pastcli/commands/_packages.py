@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .. import tested
 from . import _imports
 
 COMPILER = "apt install build-essential cmake"
@@ -56,7 +57,8 @@ def packages() -> Iterator[Finding]:
             yield Finding(wanted.name, "fail", f"not installed, needs {wanted.specifier}", fix)
             continue
         fits = wanted.specifier.contains(have, prereleases=True)
-        detail = have if fits else f"{have}, needs {wanted.specifier}"
+        known = tested.said(wanted.name, have) if tested.newer([wanted.name]) else have
+        detail = known if fits else f"{have}, needs {wanted.specifier}"
         yield Finding(wanted.name, "ok" if fits else "fail", detail, "" if fits else fix)
 
 

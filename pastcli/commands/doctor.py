@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from .. import models, narration, output, registry, runs
+from .. import models, narration, output, registry, runs, tested
 from ..environment import cores, memory
 from ..errors import PastError
 from ..words import counted
@@ -182,7 +182,6 @@ def _self_tests() -> Iterator[Finding]:
                 mend = "" if good else (fix or [f"pip install --force-reinstall {plugin.distribution}"])[0]
                 yield Finding(name, "ok" if good else "fail", detail, mend)
         except Exception as error:  # a backend that falls over is a finding, not the end
-            problem = f"{type(error).__name__}: {error}"
-            yield Finding(
-                f"chat {plugin.name}", "warn", problem, f"pip install --force-reinstall {plugin.distribution}"
-            )
+            problem, newer = f"{type(error).__name__}: {error}", tested.suspected(error)
+            mend = tested.install(newer) if newer else f"pip install --force-reinstall {plugin.distribution}"
+            yield Finding(f"chat {plugin.name}", "warn", problem, mend)

@@ -8,6 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pastcli import tested
+from pastcli.errors import PastError
+
 from .checkpoint import HFCheckpoint
 from .composite import decoder_name, full_name, without_weights
 
@@ -45,6 +48,7 @@ def obstacles(model: Any, source: Path | None) -> dict[str, str]:
 
 
 _ORDINARY = re.compile(r"(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight$")
+_ORDINARY_END = re.compile(r"([qkvo]|gate|up|down)_proj")
 """Names under which a model without experts has linear layers of the usual kind: then none need be made to see."""
 
 
@@ -102,17 +106,22 @@ def _fuses(model: Any, end: str) -> str:
     its own, whatever else has the name; and some layers are read by a kernel that passes an adapter by.
     """
     from peft import LoraConfig
-    from peft.tuners import tuners_utils
-    from peft.utils import transformers_weight_conversion as conversion
 
     config = LoraConfig(target_modules=[end])
     try:
-        tuners_utils._check_lora_target_modules_mamba(config, model, end)
-        conversion.convert_peft_config_for_transformers(config, model, None)
+        from peft.tuners.tuners_utils import _check_lora_target_modules_mamba as takes
+        from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers as convert
+    except ImportError as error:
+        if _ORDINARY_END.fullmatch(end) and "expert" not in model.config.to_json_string(use_diff=False):
+            return ""
+        raise PastError(
+            f"this PEFT does not say what it makes of layers named {end}: {error}", tested.install(["peft"])
+        ) from error
+    try:
+        takes(config, model, end)
+        convert(config, model, None)
     except ValueError:
         return "PEFT does not take it"
-    except AttributeError:  # another version of PEFT
-        return ""
     return "PEFT would adapt experts under its name" if config.target_parameters else ""
 
 

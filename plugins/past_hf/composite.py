@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pastcli import tested
+from pastcli.errors import PastError
+
 _LANGUAGE = re.compile(r"^(?:model\.)?(?:language_model|text_model)\.(?:model\.)?")
 _TOWER = re.compile(
     r"^(?:model\.)?(?P<part>vision_tower|vision_model|visual|vision_embed_tokens|vqmodel|multi_modal_projector|connector|aligner|projector"
@@ -49,10 +52,12 @@ def auto_class(config: Any) -> Any:
     from transformers.models.auto import modeling_auto
 
     kinds = {"CausalLM": "CAUSAL_LM", "ImageTextToText": "IMAGE_TEXT_TO_TEXT", "MultimodalLM": "MULTIMODAL_LM"}
-    tables = {
-        kind: getattr(modeling_auto, f"MODEL_FOR_{table}_MAPPING_NAMES", {}).get(config.model_type)
-        for kind, table in kinds.items()
-    }
+    named = {kind: getattr(modeling_auto, f"MODEL_FOR_{table}_MAPPING_NAMES", None) for kind, table in kinds.items()}
+    if (
+        named["CausalLM"] is None or named["ImageTextToText"] is None
+    ):  # then every model would be taken for one of text alone
+        raise PastError("this transformers does not say of which class a model is", tested.install(["transformers"]))
+    tables = {kind: table.get(config.model_type) for kind, table in named.items() if table is not None}
     wanted = set(config.architectures or ())
     known = {kind: {found} if isinstance(found, str) else set(found) for kind, found in tables.items() if found}
     order = (

@@ -35,8 +35,11 @@ def compute_dtype(precision: str) -> torch.dtype:
 def _native_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+    if hasattr(torch.cpu, "get_capabilities"):
+        known = torch.cpu.get_capabilities()
+        return bool(known.get("avx512_bf16") or known.get("amx_tile"))
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of earlier versions of torch
+    return any(getattr(torch.cpu, probe)() for probe in probes)
 
 
 def plain(model: Any) -> PreTrainedModel:

@@ -1,18 +1,30 @@
-"""Self-test of the transformers backend, for `past doctor`: a tiny model is made, trained for a step, and asked."""
+"""Self-test of the transformers backend, for `past doctor`: a tiny model is made, asked, and trained in every way."""
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
-from pastcli.errors import PastError
+from pastcli import tested
+from pastcli.errors import PastError, said
+from pastcli.installed import versions_of
 
-MEASURED = "5.23.0"
-"""The transformers of .ci/constraints.txt, for whoever has one that past does not know."""
+Check = tuple[str, bool, str] | tuple[str, bool, str, str]
+TRAINERS = ("transformers", "trl", "accelerate", "peft")
 
 
-def doctor() -> list[tuple[str, bool, str] | tuple[str, bool, str, str]]:
-    """(check, passed, detail[, command that mends it]): forward, backward and our decoding really work with the torch and transformers installed."""
+def doctor() -> list[Check]:
+    """(check, passed, detail[, command that mends it]) of what past takes from these libraries, in the versions installed."""
+    from .quiet import quiet
+
+    quiet()
+    return [_decoding(), _training()]
+
+
+def _decoding() -> Check:
+    """Forward, backward and our decoding."""
     import torch
     import transformers
 
@@ -34,8 +46,28 @@ def doctor() -> list[tuple[str, bool, str] | tuple[str, bool, str, str]]:
     trouble = _trouble_with_answers(model.eval()) if learns else f"a step of training does not lower the loss: {losses}"
     detail = f"transformers {transformers.__version__}, torch {torch.__version__}; {time.monotonic() - begun:.1f} s"
     if trouble:
-        return [("transformers", False, f"{trouble}; {detail}", f"pip install 'transformers=={MEASURED}'")]
-    return [("transformers", True, f"trains and answers; {detail}")]
+        return ("transformers", False, f"{trouble}; {detail}", tested.install(["transformers"]))
+    return ("transformers", True, f"answers; {detail}")
+
+
+def _training() -> Check:
+    """SFT, GRPO and LoRA give the numbers of their definitions."""
+    begun = time.monotonic()
+    try:
+        from .training import selftest
+
+        with tempfile.TemporaryDirectory() as folder:
+            trouble = selftest.trouble(Path(folder))
+    except PastError as error:
+        trouble = error.message
+    except Exception as error:  # what a library does when something of it is gone
+        trouble = said(error)
+    versions = ", ".join(f"{name} {version}" for name, version in versions_of(TRAINERS).items())
+    detail = f"{versions}; {time.monotonic() - begun:.1f} s"
+    if trouble:
+        back = [*tested.newer(TRAINERS)] or [*tested.newer(("torch",))] or list(TRAINERS)
+        return ("training", False, f"{trouble}; {detail}", tested.install(back))
+    return ("training", True, f"gives the numbers of its definition; {detail}")
 
 
 def _trouble_with_answers(model: Any) -> str:

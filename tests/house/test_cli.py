@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from importlib import import_module
 
 import pytest
 import typer
 from conftest import ROOT
 
-from pastcli import cli, config
+from pastcli import cli, config, tested
 from pastcli.errors import GateError, Interrupted, MismatchError, PastError, UsageError
 
 FAIL = """
@@ -249,7 +251,13 @@ def test_doctor_names_the_command_for_each_package(monkeypatch, have):
 
 
 @pytest.mark.parametrize(
-    "have, told", [("0.2.1", "bm25s 0.2.1, needs >=0.3: pip install 'bm25s>=0.3'"), ("0.3.1", "--debug")]
+    "have, told",
+    [
+        ("0.2.1", "bm25s 0.2.1, needs >=0.3: pip install 'bm25s>=0.3'"),
+        ("0.3.1", "--debug"),
+        ("999.0", f"newer than what was tested: bm25s 999.0 (past was tested with {tested.TESTED['bm25s']})"),
+        ("999.0", f"pip install 'bm25s=={tested.TESTED['bm25s']}'"),
+    ],
 )
 def test_a_library_in_a_version_that_past_does_not_know_is_named_where_it_fails(workspace, have, told):
     """Met with torch 2.6: "AttributeError: module 'torch' has no attribute 'float8_e8m0fnu'", "this is unexpected"."""
@@ -341,14 +349,56 @@ def test_doctor_knows_a_transformers_that_keeps_nothing_of_what_is_read(monkeypa
     from transformers import LlamaForCausalLM
 
     doctor = import_module("past_hf.doctor")  # the package gives the function of that name
-    constraints = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").split()
-    assert f"transformers=={doctor.MEASURED}" in constraints
     monkeypatch.setenv("PAST_HOME", str(tmp_path / "as it is"))  # what was found of a kind of model is kept there
-    assert [good for _, good, *_ in doctor.doctor()] == [True]
+    assert doctor._decoding()[1]
     monkeypatch.setenv("PAST_HOME", str(tmp_path / "changed"))
     monkeypatch.setattr(LlamaForCausalLM, "forward", change(LlamaForCausalLM.forward))
-    ((_, good, detail, fix),) = doctor.doctor()
-    assert not good and "cannot be kept" in detail and fix == f"pip install 'transformers=={doctor.MEASURED}'"
+    _, good, detail, fix = doctor._decoding()
+    assert not good and "cannot be kept" in detail
+    assert fix == f"pip install 'transformers=={tested.TESTED['transformers']}'"
+
+
+def test_what_past_was_tested_with_is_what_its_tests_run_on():
+    """A wheel does not carry .ci/constraints.txt: whoever has it is told by a table."""
+    pinned = {}
+    for line in (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        name, _, version = line.partition("#")[0].strip().partition("==")
+        pinned[re.sub(r"[-_.]+", "-", name).lower()] = version
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    asked = [
+        *project["dependencies"],
+        *(line for name in extras if name not in ("dev", "test") for line in extras[name]),
+    ]
+    names = [re.match(r"[\w.-]+", line)[0] for line in asked]
+    assert {name: pinned[name] for name in names} == tested.TESTED
+
+
+@pytest.mark.parametrize(
+    "have, newer",
+    [
+        ("2.13.0+cpu", False),
+        ("2.13", False),
+        ("2.13.1", True),
+        ("2.9.1", False),
+        ("3.0rc1", True),
+        ("2.13.0.post1", True),
+    ],
+)
+def test_a_newer_version_is_told_from_an_older_one(monkeypatch, have, newer):
+    monkeypatch.setitem(tested.TESTED, "torch", "2.13.0")
+    monkeypatch.setattr(tested, "versions_of", lambda packages: {"torch": have})
+    assert bool(tested.newer()) == newer
+
+
+def test_doctor_says_which_libraries_are_newer_than_what_was_tested(workspace, past_json):
+    folder = workspace / "site" / "numpy-999.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text("Name: numpy\nVersion: 999.0\n")
+    report = past_json("doctor", "--fast", env={"PYTHONPATH": str(folder.parent)})
+    found = {row["check"]: row for row in report["findings"]}
+    assert found["numpy"]["detail"] == f"999.0 (past was tested with {tested.TESTED['numpy']})"
+    assert found["numpy"]["state"] == "ok" and "tested" not in found["rich"]["detail"]
 
 
 def test_doctor_imports_what_is_installed_and_names_what_is_broken(tmp_path, monkeypatch):

@@ -13,11 +13,13 @@ import pyarrow
 import torch
 from datasets import Dataset
 
-from pastcli import api
+from pastcli import api, tested
 from pastcli.config import nearest
-from pastcli.errors import UsageError
+from pastcli.errors import PastError, UsageError
 
 from ..compute import compute_dtype
+
+_BACK = tested.install(["transformers"])
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Machine:
     def one_card(self, arguments: Any) -> Any:
         """One process computes on one card, however many it sees: `nn.DataParallel` is nothing TRL can work with."""
         arguments._n_gpu = min(arguments.n_gpu, 1)
+        if arguments.n_gpu > 1:
+            raise PastError(
+                "this transformers would spread one process over several cards", f"CUDA_VISIBLE_DEVICES=0, or {_BACK}"
+            )
         return arguments
 
     def checkpoints_activations(self, config: Any) -> bool:

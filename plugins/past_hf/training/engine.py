@@ -14,18 +14,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from pastcli import api
-from pastcli.errors import UsageError
+from pastcli import api, tested
+from pastcli.errors import PastError, UsageError
 
 from ..compute import WorkingWeights, compute_dtype
 from . import checkpoints
 from .arguments import Machine
 from .freed import FreedMemory
 from .held_out import HeldOut
+from .overrides import Overrides, stands_in
 from .room import refuse_without_room
 from .watch import Clock, Watch
 from .watchdog import RULES, Watchdog
@@ -65,6 +67,8 @@ class PlannedTrainer(Trainer):
     counted: int = 0
     """Rows of the step, over all processes."""
     seen_before: int = 0
+    unneeded: tuple[str, ...] = ()
+    """Methods that stand in for the library's (see `overrides`) and that this kind of training does not come by."""
     rules = RULES
     """What the watchdog asks after every step."""
 
@@ -80,8 +84,13 @@ class PlannedTrainer(Trainer):
         if self.args.should_save:
             refuse_without_room(self.model, job.state)
         _keeps_the_skill(self.is_deepspeed_enabled, job.config.method)
+        if machine.sharded and self.accelerator.distributed_type != DistributedType.FSDP:
+            raise PastError(
+                "this accelerate shards no model here: each process would hold the whole",
+                f"--sharding none, or {tested.install(['accelerate', 'transformers'])}",
+            )
         self.remove_callback(PrinterCallback)
-        for callback in (self.saver, _Pace(self), self.watch):
+        for callback in (Overrides(self), self.saver, _Pace(self), self.watch):
             self.add_callback(callback)
         if not machine.cuda:
             self.add_callback(FreedMemory())
@@ -114,15 +123,18 @@ class PlannedTrainer(Trainer):
     def rank(self) -> int:
         return self.accelerator.process_index
 
+    @stands_in()
     def get_train_dataloader(self) -> DataLoader:
         return DataLoader(self.rows, batch_sampler=self.batches, collate_fn=self.data_collator)
 
+    @stands_in()
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
         if self.lr_scheduler is None:
             factor = schedule(self.job.config.schedule, num_training_steps, self.job.config.warmup)
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
         return self.lr_scheduler
 
+    @stands_in()
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         with self.clock("train"):
             return super().training_step(*args, **kwargs)
@@ -138,6 +150,7 @@ class PlannedTrainer(Trainer):
             self.seen_before = seen
         super().log(logs, start_time)
 
+    @stands_in(within="on_save")
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
             return  # the model itself is written next

@@ -24,7 +24,8 @@ from .engine import PlannedTrainer
 from .examples import fitting
 from .held_out import share, summed
 from .leading import leading
-from .lora import lora_config
+from .lora import lora_config, refuse_others, targeted
+from .overrides import stands_in
 from .rewards import combined
 from .tuned import TunedStep, loss_mask
 from .watch import Grades
@@ -46,6 +47,7 @@ def draws(seed: int, step: int, rows: int, length: int) -> torch.Tensor:
 class Grpo(PlannedTrainer, GRPOTrainer):
     """TRL's GRPOTrainer on our plan, with our decoding unless vLLM decodes."""
 
+    @stands_in()
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         self.counted = len(prompt_ids) * self.accelerator.num_processes
         with self.clock("rollout"):
@@ -97,6 +99,7 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         known = [value for value in total if value is not None]
         return summed(self, sum(known), len(known))
 
+    @stands_in(within="_compute_loss")
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **more):
         """TRL's, on rows whose padding is behind them."""
         rows = leading(input_ids, attention_mask, logits_to_keep)
@@ -105,6 +108,7 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         )
         return rows.answers(logps), None if entropies is None else rows.answers(entropies), aux
 
+    @stands_in()
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's. For `bnpo` the mean over the tokens of the whole step, where TRL takes the mean of the means over what each
         process holds at once, so that how a step is shared out would change what it teaches."""
@@ -128,6 +132,8 @@ class Grpo(PlannedTrainer, GRPOTrainer):
 
 class TunedGrpo(TunedStep, Grpo):
     """On one process without a card."""
+
+    unneeded = ("_compute_loss",)  # called by `TunedStep` itself, where there is something to learn
 
 
 def build(
@@ -174,6 +180,8 @@ def assembled(
         router_aux_loss_coef=0.0,  # balancing experts is no part of the reward; and the router's logits are not at hand here
         **rollouts(sized, machine, longest[0]),
     )
+    lora = lora_config(config, model)
+    layers = targeted(lora, model)
     reward = combined(job.rewards, lambda *batch: trainer.seen(*batch), lambda part: trainer.clock(part))
     trainer = kind(
         model=model,
@@ -181,9 +189,10 @@ def assembled(
         train_dataset=stand_in({"prompt": rows[0]["prompt"]}),
         reward_funcs=[reward],
         processing_class=tokenizer,
-        peft_config=lora_config(config, model),
+        peft_config=lora,
         **more,
     )
+    refuse_others(trainer.model, layers)
     mine = slice(trainer.rank * answers, (trainer.rank + 1) * answers)
     # TRL draws one batch a micro-batch and answers the first of each step.
     batches = [step[mine] for step in plans.rl_plan(len(rows), config) for _ in range(rounds)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pastcli.errors import UsageError
+from pastcli import tested
+from pastcli.errors import PastError, UsageError
 
 from .. import adaptable
 from ..composite import decoder_name, is_tied
@@ -36,6 +37,34 @@ def lora_config(config: Any, model: Any) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def targeted(lora: Any, model: Any) -> set[str]:
+    """The modules that PEFT's configuration (None for full training) names, as PEFT documents it: a regular expression of whole names, or
+    the ends of names."""
+    wanted = lora.target_modules if lora is not None else []
+    names = [name for name, _ in model.named_modules()]
+    if isinstance(wanted, str):
+        return {name for name in names if re.fullmatch(wanted, name)}
+    return {name for name in names if any(name == end or name.endswith(f".{end}") for end in wanted)}
+
+
+def refuse_others(model: Any, wanted: set[str]) -> None:
+    """Raise `PastError` if PEFT has put factors elsewhere than into the modules `wanted`: under the names of some it looks for experts,
+    which it adapts in a form that no skill can be taken from (`adaptable`), and which names these are changes with its version."""
+    from peft.tuners.lora import LoraLayer
+
+    inside = plain(model)
+    made = (
+        {name for name, module in inside.named_modules() if isinstance(module, LoraLayer)}
+        if inside is not model
+        else set()
+    )
+    if other := sorted(made ^ wanted):
+        raise PastError(
+            f"PEFT adapts other layers than were named: {other[0]} {'is' if other[0] in made else 'is not'} among them",
+            tested.suspects() or tested.install(["peft", "transformers"]),
+        )
 
 
 def _in_language(targets: Any, model: Any) -> Any:

@@ -22,7 +22,8 @@ from .arguments import Machine, stand_in
 from .engine import PlannedTrainer
 from .examples import in_parts, spoken, warn_too_long
 from .held_out import summed
-from .lora import lora_config
+from .lora import lora_config, refuse_others, targeted
+from .overrides import stands_in
 
 IGNORED = -100
 
@@ -140,6 +141,7 @@ class Sft(PlannedTrainer, SFTTrainer):
     beside: Callable[[int], int]
     """Which rows are read together."""
 
+    @stands_in()
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
         samples = [next(epoch_iterator) for _ in range(num_batches)]
         counts = torch.tensor([sample.pop("counts") for sample in samples], device=device).sum(0, keepdim=True)
@@ -179,6 +181,7 @@ class Sft(PlannedTrainer, SFTTrainer):
 class TunedSft(Sft):
     """The step of one process without a card: 16-bit working weights, logits only where there is a label."""
 
+    @stands_in()
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
         parts = next(epoch_iterator)
         self.counted, tokens, self._labels = torch.tensor([part["counts"] for part in parts]).sum(0).tolist()
@@ -229,14 +232,17 @@ def build(
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
+    lora = lora_config(config, model)
+    layers = targeted(lora, model)
     trainer = (TunedSft if machine.tuned else Sft)(
         model=model,
         args=machine.one_card(arguments),
         train_dataset=stand_in(examples[0]),
         processing_class=tokenizer,
         data_collator=parts if machine.tuned else lambda batch: collate(batch, tokenizer.pad_token_id),
-        peft_config=lora_config(config, model),
+        peft_config=lora,
     )
+    refuse_others(trainer.model, layers)
     labels = [sum(label != IGNORED for label in row["labels"][1:]) for row in examples]
     trainer.beside = together
     trainer.labels_per_step = sum(labels[row] for step in steps for row in step) / len(steps)

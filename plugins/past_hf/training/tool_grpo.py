@@ -20,6 +20,7 @@ from pastcli.errors import PastError, UsageError
 from .arguments import Machine
 from .examples import warn_too_long
 from .grpo import Grpo, TunedGrpo, assembled, check
+from .overrides import stands_in
 from .policy import Policy
 from .tool_watchdog import TOOL_RULES
 from .watch import EPISODES, Grades
@@ -31,12 +32,14 @@ AT_ONCE = 64
 class Playing(Grpo):
     """Mixed in before a GRPO trainer: an answer is an episode."""
 
+    unneeded = ("_generate_single_turn",)  # turns are `policy`'s
     rules = TOOL_RULES
     policy: Policy
     asked: list[str]
     cut_off: float = 0.0
     """Share of the last step's turns that ended at the token limit."""
 
+    @stands_in()
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [dict(row) for row in inputs]
         self.asked = [row["id"] for row in rows]

@@ -15,6 +15,7 @@ from ..habits import MORE, alone, beside, holds, remembered, same, samples
 from ..lines import possible
 from . import groups
 from .groups import pack
+from .overrides import stands_in
 
 if TYPE_CHECKING:  # what it is mixed into
     from .grpo import Grpo as Step
@@ -36,6 +37,7 @@ def loss_mask(batch: dict[str, Any]) -> torch.Tensor:
 class TunedStep(Step):
     """Mixed in before `Grpo`."""
 
+    @stands_in()
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         model.train()
         total = torch.zeros(())
@@ -94,6 +96,7 @@ class TunedStep(Step):
                 first[key] = row
         return [row for row in first.values() if abs(advantages[row].item()) > 1e-6]
 
+    @stands_in(within="_compute_loss")
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, **_):
         """As TRL's, for text: (B, `logits_to_keep`) log-probabilities and entropies, 0 where the mask is 0.
 

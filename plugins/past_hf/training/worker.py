@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pastcli import tested
 from pastcli.api import TrainJob
 from pastcli.diskspace import full, is_full
 from pastcli.errors import FullDisk, PastError, UsageError
@@ -73,7 +74,7 @@ def tell(folder: Path, rank: int, error: BaseException) -> None:
     elif isinstance(error, KeyboardInterrupt):
         said = {"type": "Interrupted", "message": "stopped after a step, as asked", "hint": None}
     else:
-        said = {"type": "PastError", "message": f"{kind}: {error}"[:500], "hint": None}
+        said = {"type": "PastError", "message": f"{kind}: {error}"[:500], "hint": tested.suspects(error) or None}
     write_json(folder / f"error{rank}.json", {"rank": rank, **said, "lost": _lost(error)})
 
 
