@@ -50,6 +50,11 @@ def twins(one, call, other):
         yield "another field's value", replace(run, answer=f"{said} is {wording.said(others[0][1])}.")
         name, value = others[-1]
         yield "another field", replace(run, answer=f"The {wording.named(name)} is {wording.said(value)}.")
+    strange = [name for name, _ in others if not set(wording.named(name).split()) & set(said.casefold().split())]
+    if strange:
+        told = one.task.reference.answer
+        yield "under another field's name", replace(run, answer=f"The {wording.named(strange[-1])} is {told}.")
+    yield "denied", replace(run, answer=f"{said} is not {one.task.reference.answer}.")
     yield "made up", replace(run, answer=f"{said} is Blue Falcon 771.")
     yield "refusal", replace(run, answer="I am sorry, I could not find that information.")
     yield "the query said back", replace(run, answer=one.task.query)

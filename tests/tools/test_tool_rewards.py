@@ -145,10 +145,33 @@ PRICE = "Use Morava hotel. What is the price?"
 PROSE = "The stars is 4. The city is Brno. The owner is Ada Krol. The price is 90."
 
 
-def test_a_value_told_that_nobody_asked_for_costs_as_a_function_does():
+def test_values_told_that_nobody_asked_for_cost_and_all_of_them_cost_all():
     assert judged(PRICE, "The price is 90.")[:2] == (1.0, "Solved")
     earned, label, figures = judged(PRICE, PROSE)
-    assert (earned, label) == (1 / 4, "Solved") and figures["told_asked"] == 1 / 4 and figures["dumped"] == 0.0
+    assert (earned, label) == (1 / 4 * 3 / 6, "Solved")  # a quarter of what is told, and three of six others left out
+    assert figures["told_asked"] == 1 / 4 and figures["to_the_point"] == earned and figures["dumped"] == 0.0
+    both = {"price": 90, "note": "Bring a towel to the pool"}
+    assert judged(PRICE, "The price is 90. The note is Bring a towel to the pool.", both)[:2] == (0.0, "Solved")
+
+
+def test_what_is_read_out_in_the_tools_own_order_is_a_dump():
+    read_out = "Stars 4, city Brno, owner Ada Krol, rooms 71, and the price is 90."
+    for query in (PRICE, "Is there a good hotel near the lake?"):
+        earned, _, figures = judged(query, read_out)
+        assert earned == 0.0 and figures["dumped"] == 1.0
+    asked = "Use Morava hotel. What are the stars, the city, the owner and the rooms?"
+    assert judged(asked, "The stars are 4, the city is Brno, the owner is Ada Krol, the rooms are 71.")[0] == 1.0
+
+
+def test_nearly_all_of_what_was_observed_is_no_answer_to_an_open_query_either():
+    open_query, rest = "Is there a good hotel near the lake?", "71 rooms, built in 1988, phone 5550188"
+    assert judged(open_query, f"Ada Krol has one of 4 stars in Brno with {rest}, for 90.")[::2][0] == 0.0
+    assert judged(open_query, "The one of Ada Krol in Brno has 4 stars and costs 90.")[0] == 1.0
+
+
+@pytest.mark.parametrize("answer", ["The price is not 90.", "It isn't 90.", "The city is 90.", "Owner: 90"])
+def test_a_value_that_is_denied_or_said_of_something_else_is_not_told(answer):
+    assert judged(PRICE, answer)[:2] == (0.0, "Unsolved")
 
 
 @pytest.mark.parametrize(

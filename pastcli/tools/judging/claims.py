@@ -14,6 +14,7 @@ from .conditions import counts_some
 from .dates import Clock, Date, clocks, dates
 from .fact import Fact
 from .facts import Facts
+from .misstated import misstated
 from .numbers import Number, equal, numbers
 from .text import STOPWORDS, clauses, phrase, plain, stem, stems, words
 from .units import unit_of
@@ -74,6 +75,7 @@ def read(answer: str, facts: Facts) -> Reading:
         used.update(_moments(clause, facts, unsupported))
         used.update(_nothings(clause, facts))
     used.update(fact for fact in facts.facts if isinstance(fact.value, str) and _repeats(answer, fact, facts))
+    used -= misstated(answer, used, facts)
     unsupported += [*_names(answer, facts), *_letters(answer, facts), *unknown_codes(answer, facts)]
     return Reading(frozenset(used), tuple(dict.fromkeys(unsupported)), tuple(wrong), frozenset(counts))
 

@@ -28,6 +28,7 @@ from .fact import Fact
 from .facts import Facts
 from .focus import restricted, unmet
 from .limits import overstepped, turned
+from .misstated import misstated
 from .opposites import reversed_texts
 from .records import crossed
 from .stance import affirms, contradictions, denies, hedges, leaves_choice, refuses, without_echoes
@@ -43,7 +44,7 @@ class RulesJudge:
     """Role `past.judges`, name `rules`."""
 
     name = "rules"
-    version = "rules/11"
+    version = "rules/12"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
@@ -127,6 +128,7 @@ def _wrong(answer: str, evidence: Evidence, reading: Reading) -> tuple[set[Fact]
     wrong, right = contradictions(answer, facts)
     each_wrong, each_right = said_of_each(answer, facts)
     right |= each_right
+    right -= misstated(answer, right, facts)
     wrong += [*each_wrong, *reading.wrong, *misbound(answer, facts)]
     wrong += amounts_denied(answer, facts)
     stranger = strangers(answer, facts)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...api import Episode, Verdict
-from .answers import dumps, told_asked
+from .answers import dumps, to_the_point
 from .calls import score
 
 LABELS = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
@@ -38,8 +38,8 @@ def verdict(
     """1 for Solved, 0.5 for Partially Solved, 0 for Unsolved; None for what the judge cannot grade.
 
     A judge asked a thousand times will be found out: an answer that is a copy of what a tool said earns nothing here,
-    whatever its label. Where a query asks for one thing alone, the label is worth the share that this has of the values
-    told: a seventh if a whole observation of seven is said in sentences.
+    whatever its label, and one that says in sentences what nobody asked for earns less the more it tells of that
+    (`answers.to_the_point`).
     """
     return [_paid(one, label) for one, label in zip(episode, verdict, strict=True)]
 
@@ -48,5 +48,4 @@ def _paid(episode: Episode, verdict: Verdict) -> float | None:
     value = LABELS.get(verdict.label)
     if not value:
         return value
-    share = told_asked(episode)
-    return 0.0 if dumps(episode) else value if share is None else value * share
+    return 0.0 if dumps(episode) else value * to_the_point(episode)

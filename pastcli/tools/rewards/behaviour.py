@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ...api import Episode
 from ..judging.evidence import weigh
-from .answers import CALLED, dumps, told_asked
+from .answers import CALLED, dumps, to_the_point, told_asked
 from .calls import first_attempts, right_first_calls, strangers, wanted_calls
 from .repeats import repeats
 
@@ -37,6 +37,7 @@ def describe(episode: Episode) -> Mapping[str, float | None]:
         "finished_at_once": float(bool(outcomes) and outcomes[0] == "finish"),
         "dumped": float(dumps(episode)) if finished else None,
         "told_asked": told_asked(episode) if finished else None,
+        "to_the_point": to_the_point(episode) if finished else None,
     }
 
 
