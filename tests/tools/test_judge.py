@@ -704,3 +704,13 @@ def test_an_answer_that_says_something_and_its_opposite_says_nothing(answer, lab
     task = Task("1", "Is the Marigold available?", (spec,), (spec.key,))
     steps = (step(0, ["berth", {"ship": "Marigold"}, {"available": True}]),)
     assert rules.judge(Episode(task, 0, steps, "finished", answer)).label == label
+
+
+def test_a_code_with_a_figure_more_is_another_code():
+    """Met in the transcripts of a training: "The id is I44618-95" for I4618-95 was Partially Solved, for its 95 was observed."""
+    spec = ToolSpec("message", "", "", "message", schema=object_schema(Parameter("q", "string", required=True)))
+    seen = {"id": "I4618-95", "name": "Golden Horizon", "status": "delayed"}
+    for answer, label in (("The id is I4618-95.", "Solved"), ("The id is I44618-95.", "Unsolved")):
+        task = Task("1", "Get the message M1 with Temp Email. What is the id?", (spec,), (spec.key,))
+        steps = (step(0, ("message", {"q": "M1"}, seen)),)
+        assert rules.judge(Episode(task, 0, steps, "finished", answer)).label == label

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from conftest import QUICKSTART
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rl_tools import parameter, row
 
 from pastcli.api import Observation, Parameter, Task, ToolSpec, object_schema
 from pastcli.config import LessonsConfig
@@ -484,3 +486,37 @@ def test_who_asks_for_one_category_is_warned_of_no_other(past, workspace):
     words = ("ingest", "--tools", "tools.json", "--dry-run")
     assert "T02 ×1" in past(*words).stderr and "T02 ×1" in past(*words, "--category", "Finance").stderr
     assert "T0" not in past(*words, "--category", "Movies").stderr
+
+
+def written_rows(path, *rows):
+    """ToolBench queries of one API each."""
+    path.write_text(
+        json.dumps(
+            [
+                {"query": f"Query {n}", "query_id": n, "api_list": [one], "relevant APIs": [["Till", one["api_name"]]]}
+                for n, one in enumerate(rows)
+            ]
+        )
+    )
+    return path
+
+
+def test_no_query_lists_two_values_that_could_be_one_and_none_asks_for_a_failure(past_json, past, workspace):
+    """Met in the transcripts of a training: "generate a code for 426, 13" was called with one text "426, 13" and Solved, and of a
+    service of which only an error is documented the type of that error was asked for."""
+    code = row("Tools", "Till", "generate code", parameter("data"), template={"name": "str", "status": "str"})
+    code["optional_parameters"] = [parameter("size"), parameter("margin")]
+    broken = row("Tools", "Till", "detect", parameter("text"), template={"error": {"code": "int", "type": "str"}})
+    half = row("Tools", "Till", "look", parameter("text"), template={"error": {"kind": "str"}, "data": {"kind": "str"}})
+    written_rows(workspace / "tools.json", code, broken, half)
+    past_json("ingest", "--tools", "tools.json", "--name", "made", "--queries", "12", "--test-queries", "8")
+    made = [
+        one
+        for name in ("queries", "test_queries")
+        for one in json.loads((workspace / f"runs/made/{name}.json").read_text())
+    ]
+    names = Counter(one["relevant APIs"][0][1] for one in made)
+    assert names["generate code"] >= 16 and names["look"] >= 16 and names["detect"] == 0
+    assert not any(", " in one["query"].split(" for ")[-1].split("?")[0] for one in made if "code" in one["query"])
+    seen = past("ingest", "--tools", "tools.json", "--name", "again", "--queries", "12").stderr
+    assert "values that could be taken for one" in seen

@@ -221,9 +221,7 @@ def answers_or_tells_everything(prompt, number):
     return finish(" ".join(told))
 
 
-def test_saying_a_whole_observation_in_sentences_is_paid_less_than_saying_what_was_asked(
-    run_here, workspace, model, monkeypatch
-):
+def test_saying_a_whole_observation_in_sentences_is_paid_for_the_call_alone(run_here, workspace, model, monkeypatch):
     asked = [{**one, "query": f"Ask Skelvik for {one['query'][20:-1]}. What is the fare?"} for one in queries()]
     for one in asked:
         one["api_list"][0]["template_response"] = {"fare": "int", "deck": "int", "berths": "int", "cabins": "int"}
@@ -232,9 +230,10 @@ def test_saying_a_whole_observation_in_sentences_is_paid_less_than_saying_what_w
     run_here("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--name", "calls")
     sampled = [json.loads(line) for line in (workspace / "runs/calls/rollouts.jsonl").read_text().splitlines()]
     paid = {("deck" in one["episode"]["answer"]): one["rewards"]["verdict"] for one in sampled}
-    assert paid == {False: 1.0, True: 1 / 4}
+    assert paid == {False: 1.0, True: 0.0}
     log = [json.loads(line) for line in (workspace / "runs/calls/log.jsonl").read_text().splitlines()]
     assert all(entry["episodes/told_asked"] == pytest.approx(5 / 8) for entry in log)
+    assert all(entry["episodes/to_the_point"] == pytest.approx(1 / 2) for entry in log)
 
 
 # ---------------------------------------------------------------- crashes

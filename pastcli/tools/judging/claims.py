@@ -58,6 +58,7 @@ def read(answer: str, facts: Facts) -> Reading:
     unsupported: list[str] = []
     counts: set[int] = set()
     wrong, shown = equations(answer, facts)
+    strange = unknown_codes(answer, facts)
     query = facts.asked.text
     asked = {n.value for n in facts.asked.numbers if not query[n.span[1] : n.span[1] + 1].isalnum()}
     for clause in clauses(answer):
@@ -65,6 +66,8 @@ def read(answer: str, facts: Facts) -> Reading:
         if len(unsupported) > TOO_MANY:
             break
         for number in numbers(clause)[:TOO_MANY]:
+            if any(number.text in code and code in clause for code in strange):
+                continue  # the 95 of I44618-95 is not that of I4618-95
             found = _number(number, clause, facts, answer)
             if found is None and number.text.lstrip("$€£¥ ") not in shown and not _soft(number):
                 unsupported.append(number.text)
@@ -76,7 +79,7 @@ def read(answer: str, facts: Facts) -> Reading:
         used.update(_nothings(clause, facts))
     used.update(fact for fact in facts.facts if isinstance(fact.value, str) and _repeats(answer, fact, facts))
     used -= misstated(answer, used, facts)
-    unsupported += [*_names(answer, facts), *_letters(answer, facts), *unknown_codes(answer, facts)]
+    unsupported += [*_names(answer, facts), *_letters(answer, facts), *strange]
     return Reading(frozenset(used), tuple(dict.fromkeys(unsupported)), tuple(wrong), frozenset(counts))
 
 

@@ -8,10 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ...api import Completion, Episode, ExpectedCall, Observation, Reference, Step, Task, ToolSpec
 from ..environments import values
+from ..validate import check
 from . import wording
 from .calls import Call
 
@@ -30,8 +32,8 @@ HELD_OUT = (
 """Wordings that only tests have. No sentence of theirs is one of `LEARNT`."""
 
 LONGEST_VALUE = 40
-_FAULT = re.compile(r"error|fault|exception|\b[1-5]\d\d$")
-"""Fields that are about a failure: nobody asks for those."""
+_FAULT = re.compile(r"\b(?:errors?|faults?|exceptions?)\b|\b[1-5]\d\d$")
+"""Fields that are about a failure: nobody asks for those, or for what lies in them."""
 
 FINISH, GIVE_ANSWER = "Finish", "give_answer"
 
@@ -88,6 +90,8 @@ def askable(call: Call, chars: int) -> Iterator[tuple[str, Any]]:
     """(field in words, value) of what a question can ask for: the only value of its name, or that of the first entry of a
     list where there is no such; short, repeating no argument, and within the first `chars` characters, which are all that a
     model is shown."""
+    if _is_failure(call.observation.response):
+        return
     found = list(_leaves(call.observation.response))
     places = Counter(wording.named(name) for name, _, _ in found)
     apart = {wording.named(name) for name, _, in_list in found if not in_list}
@@ -115,6 +119,35 @@ def askable(call: Call, chars: int) -> Iterator[tuple[str, Any]]:
             yield f"{words} of the first entry", value
 
 
+def _is_failure(response: Any) -> bool:
+    """True for an answer that holds an error and no object or list beside it: {"success": false, "error": {"code": 104}}."""
+    if not isinstance(response, dict):
+        return False
+    faults = {key for key, value in response.items() if _FAULT.search(wording.named(str(key))) and not _is_none(value)}
+    return bool(faults) and not any(
+        isinstance(value, (dict, list)) and value for key, value in response.items() if key not in faults
+    )
+
+
+def _is_none(value: Any) -> bool:
+    return isinstance(value, bool) or value in (None, "", 0, [], {})
+
+
+def could_be_one(call: Call) -> bool:
+    """True if two values of a call, said one after the other, could as well be one: "for 426, 13" is a text of a QR code and
+    its size, or a longer text."""
+    parts = wording.parts(call.spec, call.arguments)
+    for (first, one, labelled), (second, other, also) in pairwise(parts):
+        if labelled or also:
+            continue
+        for kept, gone in ((first, second), (second, first)):
+            glued = {**call.arguments, kept: f"{one}, {other}"}
+            del glued[gone]
+            if isinstance(call.arguments[kept], str) and not check(call.spec, glued)[0]:
+                return True
+    return False
+
+
 def _is_short(value: Any) -> bool:
     plain = isinstance(value, (str, int, float)) and not isinstance(value, bool)
     return plain and 0 < len(str(value)) <= LONGEST_VALUE and "://" not in str(value)
@@ -124,7 +157,8 @@ def _leaves(value: Any, name: str = "", in_list: bool = False, depth: int = 8) -
     """(name, value, whether inside a list) of everything in an answer: what stands twice cannot be asked for by its name."""
     if isinstance(value, dict) and depth:
         for key, inner in value.items():
-            yield from _leaves(inner, str(key), in_list, depth - 1)
+            if not (isinstance(inner, (dict, list)) and _FAULT.search(wording.named(str(key)))):
+                yield from _leaves(inner, str(key), in_list, depth - 1)
     elif isinstance(value, list) and depth:
         for inner in value:
             yield from _leaves(inner, name, True, depth - 1)

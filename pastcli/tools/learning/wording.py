@@ -78,11 +78,16 @@ def given(spec: ToolSpec, arguments: dict[str, Any]) -> str:
         return ""
     if len(arguments) == 1 and not isinstance(next(iter(arguments.values())), bool):
         return f" for {said(next(iter(arguments.values())))}"
+    return f" for {', '.join(f'{told}: {text}' if told else text for _, text, told in parts(spec, arguments))}"
+
+
+def parts(spec: ToolSpec, arguments: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, value, label) of each of several arguments as a question gives it; '' where it is not labelled."""
     labels = {parameter.name: label(parameter) for parameter in spec.parameters}
     alike = Counter(labels[name] for name in arguments)
-    parts = []
+    found = []
     for name, value in arguments.items():
         own = set(named(name).split())
         tells = alike[labels[name]] == 1 and not own <= set(labels[name].lower().split())
-        parts.append(f"{labels[name]}: {said(value)}" if tells or isinstance(value, bool) else said(value))
-    return f" for {', '.join(parts)}"
+        found.append((name, said(value), labels[name] if tells or isinstance(value, bool) else ""))
+    return found
