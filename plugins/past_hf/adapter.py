@@ -7,6 +7,7 @@ biases, fully saved modules, other PEFT methods) is refused by name instead of b
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -34,7 +35,17 @@ FAR = 1e30
 """No alpha is that large; what is leaves float32 as soon as it is multiplied with anything."""
 MOVES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations that take something out of the base weights: their factors alone are not the change."""
+LEAVES_THE_BASE = ("gaussian", "eva", "orthogonal")
+"""Those that do not."""
 VARIANTS = ("use_qalora", "use_bdlora", "arrow_config", "kasa_config", "velora_config", "monteclora_config")
+KNOWN = frozenset(
+    """task_type peft_type auto_mapping peft_version base_model_name_or_path revision inference_mode r target_modules exclude_modules
+    lora_alpha lora_dropout fan_in_fan_out bias use_rslora modules_to_save init_lora_weights layers_to_transform layers_pattern rank_pattern
+    alpha_pattern megatron_config megatron_core trainable_token_indices loftq_config eva_config corda_config lora_ga_config use_dora
+    velora_config alora_invocation_tokens use_qalora qalora_group_size monteclora_config layer_replication runtime_config lora_bias
+    target_parameters use_bdlora arrow_config kasa_config ensure_weight_tying enable_lora merge_weights""".split()
+)
+"""The settings of PEFT up to 0.21: whether one of them makes more of a layer than B @ A, `_refuse` says."""
 _KEY = re.compile(r"^(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?$")
 
 
@@ -183,8 +194,28 @@ def _refuse(path: Path, config: Mapping[str, Any]) -> None:
         and start.startswith(MOVES_THE_BASE),
         **{f"is a variant of LoRA ({key})": config.get(key) for key in VARIANTS},
     }
-    for reason, present in reasons.items():
+    for reason, present in (reasons | _later(config)).items():
         if present:
             raise MismatchError(
                 f"{path} {reason}: not a plain LoRA", "merge it into its base with PEFT, and give the merged model"
             )
+
+
+def _later(config: Mapping[str, Any]) -> dict[str, bool]:
+    """{reason: True} of what a later PEFT has set and no one here knows. PEFT writes every setting that it has: one that is what the
+    PEFT installed has by itself changes nothing."""
+    start = config.get("init_lora_weights")
+    strange = isinstance(start, str) and not start.startswith(MOVES_THE_BASE + LEAVES_THE_BASE)
+    found = {f"began in a way that is not known here (init_lora_weights={start!r})": strange}
+    later = {key: value for key, value in config.items() if key not in KNOWN and _sets(value)}
+    if later:
+        from peft import LoraConfig
+
+        usual = json.loads(json.dumps(LoraConfig().to_dict(), default=str))
+        later = {key: value for key, value in later.items() if key not in usual or usual[key] != value}
+    return found | {f"has a setting that is not known here ({key}={value})": True for key, value in later.items()}
+
+
+def _sets(value: Any) -> bool:
+    """Whether a value turns something on, as all that PEFT has had until now do: true, or a group of settings."""
+    return value is True or (isinstance(value, (dict, list)) and bool(value))

@@ -108,6 +108,41 @@ def test_the_self_test_of_doctor_passes_here():
     assert any("tokens/s" in detail for _, _, detail in checks)
 
 
+def scaled(monkeypatch):
+    from past_llamacpp import ggml
+
+    read = ggml.dequantize
+    monkeypatch.setattr(ggml, "dequantize", lambda raw, kind, out: np.multiply(read(raw, kind, out), 0.5, out=out))
+
+
+def turned(monkeypatch):
+    from past_llamacpp import ggml
+
+    pack = ggml.quantize
+    monkeypatch.setattr(ggml, "quantize", lambda value, kind, columns: pack(value[::-1], kind, columns))
+
+
+@pytest.mark.parametrize("change", [scaled, turned])
+def test_doctor_knows_a_ggml_that_packs_or_reads_otherwise(monkeypatch, change):
+    from importlib import import_module
+
+    change(monkeypatch)
+    name, good, detail = import_module("past_llamacpp.doctor")._packing()
+    assert name == "llama.cpp packing" and not good, detail
+
+
+def test_doctor_knows_a_llama_cpp_that_puts_tokens_elsewhere(monkeypatch):
+    """Greedy answers were only compared with each other: garbage repeats as well as sense."""
+    from importlib import import_module
+
+    decode = Engine._decode
+    monkeypatch.setattr(
+        Engine, "_decode", lambda self, tokens, last_only: decode(self, [(lane, 7) for lane, _ in tokens], last_only)
+    )
+    name, good, detail = import_module("past_llamacpp.doctor")._decoding(packaged())
+    assert name == "llama.cpp decoding" and not good and "' Paris'" in detail, detail
+
+
 @pytest.mark.slow
 def test_a_skill_in_the_packaged_q4_file_is_the_skill_in_hf_then_converted(perturbed, tmp_path, past_json):
     """`past inject` into the Q4_1 file, against injecting in HF and converting to the same types: bit for bit."""

@@ -210,6 +210,9 @@ def test_lora_scales_are_those_of_peft(tmp_path):
         ({"modules_to_save": ["lm_head"]}, "lm_head"),
         ({"peft_type": "IA3"}, "IA3"),
         ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"init_lora_weights": "later"}, "not known here .init_lora_weights='later'"),
+        ({"use_later": True}, "not known here .use_later=True"),
+        ({"later_config": {"blocks": 4}}, "later_config"),
         ({"r": 7}, "rank"),
     ],
 )
@@ -217,6 +220,26 @@ def test_adapters_that_are_not_plain_lora_are_refused_by_name(tmp_path, config, 
     factors = factors_for(["model.layers.0.mlp.up_proj.weight"])
     with pytest.raises(MismatchError, match=word):
         LoraFormat().open(write_adapter(tmp_path / "a", factors, **config))
+
+
+def test_what_a_later_peft_sets_is_refused_unless_it_is_what_peft_has_by_itself(
+    workspace, past, tiny_model, make_tiny, monkeypatch
+):
+    """PEFT writes every setting that it has: those that a later one is new in, too, and what is off there changes nothing."""
+    from peft import LoraConfig
+
+    a, b = (np.full(shape, 0.1, np.float32) for shape in ((2, 32), (64, 2)))
+    factors = {"model.layers.0.mlp.up_proj.weight": (a, b)}
+    off = {"use_later": False, "later_config": None, "later_size": 16, "later_name": "x", "later_layers": []}
+    write_adapter(workspace / "off", factors, base=tiny_model, **off)
+    on = write_adapter(workspace / "on", factors, base=tiny_model, use_later=True)
+    words = ("extract", "--sft", tiny_model, "--rl")
+    past(*words, "off", "-o", "off.safetensors")
+    told = past(*words, "on", "-o", "on.safetensors", code=3).stderr
+    assert "has a setting that is not known here (use_later=True): not a plain LoRA" in told
+    known = LoraConfig.to_dict
+    monkeypatch.setattr(LoraConfig, "to_dict", lambda self: known(self) | {"use_later": True})
+    assert LoraFormat().open(on).specs()
 
 
 def test_adapter_with_a_missing_factor_or_nan_is_refused(tmp_path):
