@@ -12,7 +12,7 @@ from pastcli import tested
 from pastcli.errors import PastError
 
 from .checkpoint import HFCheckpoint
-from .composite import decoder_name, full_name, without_weights
+from .composite import decoder_name, full_name, within, without_weights
 
 
 def linear(model: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def linear(model: Any) -> dict[str, Any]:
         name: module
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, Conv1D)) and module is not head
-        if not inside or name.startswith(f"{inside}.")
+        if (name.startswith(f"{inside}.") if inside else not within(name))
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pastcli import tested
-from pastcli.errors import PastError
+from pastcli.errors import MismatchError, PastError
 
 _LANGUAGE = re.compile(r"^(?:model\.)?(?:language_model|text_model)\.(?:model\.)?")
 _TOWER = re.compile(
@@ -31,6 +31,7 @@ def is_composite(config: Mapping[str, Any]) -> bool:
 
 def full_name(key: str) -> str:
     """The one name here of a tensor or module of such a model, whatever a file or transformers calls it."""
+    key = key.removeprefix("thinker.")  # as the whole of Qwen2.5-Omni has it, and what transformers writes of it alone
     name = _LANGUAGE.sub("model.", key)
     if name != key:
         return name.removeprefix("model.") if name.startswith("model.lm_head") else name
@@ -46,11 +47,13 @@ def full_names(keys: Iterable[str]) -> dict[str, str]:
 def auto_class(config: Any) -> Any:
     """transformers' Auto class that makes the class which `config` (transformers') names as its architecture.
 
-    `AutoModelForCausalLM` would leave the towers of some out without a word (Qwen3.5, Llama 4), and does not know most others.
+    `AutoModelForCausalLM` would leave the towers of some out without a word (Qwen3.5, Llama 4), and does not know most others. Raises
+    `MismatchError` for a model that has no class which reads text alone.
     """
     import transformers
     from transformers.models.auto import modeling_auto
 
+    _refuse_other_readers(config)
     kinds = {"CausalLM": "CAUSAL_LM", "ImageTextToText": "IMAGE_TEXT_TO_TEXT", "MultimodalLM": "MULTIMODAL_LM"}
     named = {kind: getattr(modeling_auto, f"MODEL_FOR_{table}_MAPPING_NAMES", None) for kind, table in kinds.items()}
     if (
@@ -59,12 +62,35 @@ def auto_class(config: Any) -> Any:
         raise PastError("this transformers does not say of which class a model is", tested.install(["transformers"]))
     tables = {kind: table.get(config.model_type) for kind, table in named.items() if table is not None}
     wanted = set(config.architectures or ())
+    if not any(tables.values()) and config.model_type in modeling_auto.CONFIG_MAPPING_NAMES:
+        raise MismatchError(
+            f"transformers {transformers.__version__} has no class of {config.model_type} that continues text",
+            "extract and inject work on its weights all the same",
+        )
     known = {kind: {found} if isinstance(found, str) else set(found) for kind, found in tables.items() if found}
     order = (
         sorted(known, key=lambda kind: kind == "CausalLM") if config.get_text_config() is not config else list(known)
     )
     kind = next((kind for kind in order if known[kind] & wanted), next(iter(order), "CausalLM"))
     return getattr(transformers, f"AutoModelFor{kind}")
+
+
+def _refuse_other_readers(config: Any) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise MismatchError(
+            f"{config.model_type} answers with a decoder what its encoder has read: it continues no text by itself",
+            "take a model that is a decoder alone (...ForCausalLM); without its encoder this one would be another",
+        )
+    thinker = getattr(config, "thinker_config", None)
+    if thinker is not None:
+        kind = f"{(config.architectures or ['Qwen2_5OmniForConditionalGeneration'])[0]}".replace(
+            "OmniFor", "OmniThinkerFor"
+        )
+        raise MismatchError(
+            f"{config.model_type} is several models; the one that reads text and continues it is its thinker",
+            f'write that out once: python -c "from transformers import {kind} as M; '
+            "M.from_pretrained('WHOLE', dtype='auto').save_pretrained('THINKER')\"",
+        )
 
 
 def without_weights(folder: Path) -> Any:
@@ -98,10 +124,15 @@ def decoder_name(model: Any) -> str:
     return next(name for name, module in model.named_modules() if module is decoder)
 
 
+def within(name: str) -> bool:
+    """Whether a module or parameter belongs to a tower that stands within the language model, as those of Phi-4-multimodal do."""
+    return "embed_tokens_extend" in name.split(".")
+
+
 def towers(model: Any) -> list[Any]:
     """The parameters beside the language model, which text does not reach; none of a model that is one."""
     if not decoder_name(model):
-        return []
+        return [one for name, one in model.named_parameters() if within(name)]
     parts = (model.get_decoder(), model.get_output_embeddings(), model.get_input_embeddings())
     language = {id(one) for part in parts if part is not None for one in part.parameters()}
     return [one for one in model.parameters() if id(one) not in language]

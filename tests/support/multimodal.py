@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import audio
 from architectures import SIZES
 
 HEAD_16 = dict(head_dim=16)
@@ -95,7 +96,17 @@ def configs():
         "InternVL": t.InternVLConfig(
             text_config=dict(model_type="qwen2", **SIZES), vision_config=intern, image_token_id=320
         ),
+        **audio.configs(),
     }
+
+
+def reader(config: Any) -> Any:
+    """The Auto class of a model that sees or hears."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as SEEING
+
+    sees = config.model_type in SEEING
+    return transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForMultimodalLM
 
 
 NAMES = (
@@ -111,6 +122,7 @@ NAMES = (
     "SmolVLM",
     "LLaVA",
     "InternVL",
+    *audio.NAMES,
 )
 PROCESSOR = {
     "preprocessor_config.json": '{"image_processor_type": "SiglipImageProcessor", "size": {"height": 28, "width": 28}}',
@@ -118,7 +130,7 @@ PROCESSOR = {
     "processor_config.json": '{"processor_class": "Gemma3Processor", "image_seq_length": 4}',
     "chat_template.json": '{"chat_template": "{{ messages }}"}',
 }
-TOWERS = ("vision", "visual", "multi_modal_projector", "connector", "mtp.")
+TOWERS = ("vision", "visual", "audio_tower", "encoder.", "projector", "connector", "mtp.")
 """Parts of the names of what lies beside the language model."""
 _PUBLISHED = {"Gemma 3 with images": "vision_tower.vision_model.", "LLaVA": "vision_tower.vision_model."}
 """What transformers 5 no longer writes: the tower's tensors were one level deeper when these were published."""
@@ -127,10 +139,10 @@ _PUBLISHED = {"Gemma 3 with images": "vision_tower.vision_model.", "LLaVA": "vis
 def make(name: str, folder: Path, tokenizer, seed: int = 0, dtype: str = "float32", shard: str = "5GB") -> Path:
     """Save a random model whose vectors differ from what they begin with, as it was published."""
     import torch
-    from transformers import AutoModelForImageTextToText
 
     torch.manual_seed(seed)
-    model = AutoModelForImageTextToText.from_config(configs()[name]).float()
+    config = configs()[name]
+    model = reader(config).from_config(config).float()
     with torch.no_grad():
         for value in model.parameters():
             if value.dim() == 1:
@@ -162,12 +174,12 @@ def rename(folder: Path, new: Callable[[str], str], more: Mapping[str, Any] = Ma
 
 
 def logits(folder: Path, ids: list[int]):
-    """transformers alone, in float32, by the class for images and text: (tokens, vocabulary)."""
+    """transformers alone, in float32, by the class of the whole: (tokens, vocabulary)."""
     import torch
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoConfig
 
     how = dict(dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
-    model, found = AutoModelForImageTextToText.from_pretrained(folder, **how)
+    model, found = reader(AutoConfig.from_pretrained(folder)).from_pretrained(folder, **how)
     assert not found["missing_keys"] and not found["unexpected_keys"], found
     with torch.no_grad():
         return model.eval()(torch.tensor([ids])).logits[0].numpy()
