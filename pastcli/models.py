@@ -88,6 +88,7 @@ def _local(name: str, path: Path) -> ModelRef:
                 f"{path} is a bare tensor file, not a model", "give the directory that holds its config.json"
             )
         raise MismatchError(f"{path} is not a model file", "expected a GGUF file or a model directory")
+    refuse_both(path)
     if (path / "adapter_config.json").is_file():
         return ModelRef(name, path, "adapter")
     if (path / "config.json").is_file():
@@ -101,6 +102,18 @@ def _local(name: str, path: Path) -> ModelRef:
         f"{path} holds no model",
         "expected config.json (HF), adapter_config.json (LoRA), a .gguf file or a run directory",
     )
+
+
+def refuse_both(path: Path) -> None:
+    """Raise `MismatchError` for a directory that is a whole model and an adapter: transformers lays the one over the other, whatever
+    base the adapter names."""
+    whole = any((path / f"model.safetensors{end}").is_file() for end in ("", ".index.json"))
+    if whole and (path / "adapter_config.json").is_file():
+        raise MismatchError(
+            f"{path} holds a whole model and an adapter: which of them is meant cannot be told",
+            "move adapter_config.json and adapter_model.safetensors into a directory of their own (those of Granite Speech are for "
+            "sound: text is read without them)",
+        )
 
 
 def _of_run(name: str, record: runs.Record) -> ModelRef:
@@ -153,6 +166,7 @@ def _hub(name: str, repo: str) -> ModelRef:
             reason = _first_line(problem)
             continue
         if (path / "config.json").is_file() and list(path.glob("*.safetensors")):
+            refuse_both(path)
             return ModelRef(name, path, "hf", revision=path.name)
         reason = f"no config.json with safetensors weights in {path}"
     raise UsageError(

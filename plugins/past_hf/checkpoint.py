@@ -21,7 +21,7 @@ from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
 from .composite import full_names, is_composite
-from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, tokenizer_sha256, vocabulary
+from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, refuse_scaled, tokenizer_sha256, vocabulary
 
 if TYPE_CHECKING:
     from .writer import HFWriter
@@ -100,6 +100,7 @@ class HFCheckpoint:
         self.shards: dict[str, SafeReader] = {}
         try:
             self._where = self._locate()
+            refuse_scaled(path, {name: self.shards[file].entries[name].dtype for name, file in self._where.items()})
         except BaseException:
             self.close()
             raise

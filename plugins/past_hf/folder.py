@@ -67,7 +67,11 @@ _DEQUANTISE = {
 
 def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
     """Raise `NoArithmeticError` for a model whose stored weights are no numbers to add to, with the command that helps."""
-    settings = config.get("quantization_config")
+    text = config.get("text_config")
+    parts = (config, text if isinstance(text, dict) else {})
+    settings = next((part["quantization_config"] for part in parts if part.get("quantization_config")), None)
+    if settings is None and (path / "hf_quant_config.json").is_file():
+        settings = {"quant_method": "modelopt"}  # NVIDIA's, which says so nowhere else in older files
     if not isinstance(settings, dict):
         return
     method = str(
@@ -82,6 +86,21 @@ def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
     raise NoArithmeticError(
         f"{path} is quantised ({method}): its stored weights are no numbers that a skill can be added to", hint
     )
+
+
+_SCALES = ("_scale", "_scale_inv", "_scales")
+
+
+def refuse_scaled(path: Path, types: Mapping[str, str]) -> None:
+    """Raise `NoArithmeticError` where weights in 8 bits or less ({name: stored type}) have scales beside them, whatever the config says:
+    transformers would read the weights without them."""
+    for name, kind in types.items():
+        stem = name.removesuffix("_blocks")
+        if (kind in ("U8", "I8", "I32") or kind.startswith("F8")) and any(stem + end in types for end in _SCALES):
+            raise NoArithmeticError(
+                f"{path} is quantised: {name} is stored as {kind} with scales beside it, although its config names no quantisation",
+                "take the unquantised checkpoint that it was made from (its model card names it): hf download ORIGINAL",
+            )
 
 
 def vocabulary(folder: Path) -> list[str]:

@@ -164,6 +164,11 @@ def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any
             )
         return _whole(hf_directory(path), **how)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
+        if "custom code" in str(error):
+            raise MismatchError(
+                f"{path} comes with code of its own, which past does not run",
+                "extract and inject need none of it; else take a model that transformers has a class for",
+            ) from error
         raise MismatchError(f"{path} cannot be loaded: {first_line(error)}", "is the directory complete?") from error
     except Exception as error:  # safetensors has an error type of its own
         if type(error).__name__ != "SafetensorError":
@@ -178,6 +183,7 @@ def _whole(folder: Path, **how: Any) -> Any:
 
     from .choosing import settle
 
+    HFCheckpoint(folder).close()  # refuses what transformers would read as something else
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     model, found = auto_class(config).from_pretrained(folder, output_loading_info=True, **how)
     _refuse_made_up(model, found, folder)

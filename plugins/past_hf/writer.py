@@ -37,6 +37,7 @@ class HFWriter:
         self._dtype = DTYPES.get(dtype)
         self._writers: dict[str, SafeWriter] = {}
         out.mkdir(parents=True, exist_ok=True)
+        alone = len(template.shards) == 1 and not (template.path / INDEX).exists()
         for file in template.shards:
             mine = [spec for spec in self._specs.values() if template.shard_of(spec.name) == file]
             layout = {template.stored_name(spec.name): (self._types[spec.name], spec.shape) for spec in mine}
@@ -44,7 +45,10 @@ class HFWriter:
                 if template.shard_of(name) == file:
                     entry = template.shards[file].entries[template.stored_name(name)]
                     layout[template.stored_name(name)] = (entry.dtype, entry.shape)
-            self._writers[file] = SafeWriter(out / file, len(header_text(layout, {"format": "pt"})))
+            # A lone file of another name (`model.fp16.safetensors`) is found by us and not by transformers.
+            self._writers[file] = SafeWriter(
+                out / (SINGLE if alone else file), len(header_text(layout, {"format": "pt"}))
+            )
             for name, (kind, shape) in layout.items():
                 self._writers[file].add(name, kind, shape)
             self._writers[file].reserve()
