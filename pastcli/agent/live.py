@@ -11,7 +11,7 @@ from .. import output
 from ..api import Step, Verdict
 from ..words import counted
 from .show import STYLES, VERDICTS, seen
-from .told import told
+from .told import Told, told
 from .watch import Key, Tally
 
 if TYPE_CHECKING:
@@ -88,44 +88,67 @@ class Live(Tally):
         return self._console.width - output.EDGE
 
     def view(self) -> Group:
-        """The figures, and a few lines for each episode under way."""
+        """The figures, and as many lines for each episode under way as the terminal has room for."""
         from rich.console import Group
 
         with self.lock:
             lanes = list(self._lanes.items())[:MOST_LANES]
-            rows = [self._figures(len(self._lanes))]
+            height = self._console.height
+            rows = self._figures(len(self._lanes), 2 if height - 2 >= 2 * len(lanes) else 1)
+            room = height - len(rows)
+            lanes = lanes[: max(room, 1)]
             for key, lane in lanes:
-                rows += _lane(key, lane, self._width)
+                rows += _lane(key, lane, self._width, room // len(lanes))
         for row in rows:
             row.truncate(self._width, overflow="ellipsis")
         return Group(*rows)
 
-    def _figures(self, live: int) -> Text:
-        """As many of the figures as there is room for, each of them whole: half a number is another number."""
+    def _figures(self, live: int, most: int) -> list[Text]:
+        """As many of the figures as there is room for in so many lines, each of them whole: half a number is another number."""
         left = self.left()
-        clock, *said = (
-            f"{_clock(self.seconds())}  ",
-            f"{self.done}/{counted(self.episodes, 'episodes')}",
-            f"{self.solved} solved",
-        )
+        clock = f"{_clock(self.seconds())}  "
+        said = [f"{self.done}/{counted(self.episodes, 'episodes')}", f"{self.solved} solved"]
         said += [f"{_clock(left)} left"] if left is not None else []
         said += [f"{self.rate():.0f} tokens/s"] if self.tokens else []
         said += [f"{live} under way", counted(self.turns, "turns")]
-        while len(said) > 1 and len(clock) + len(", ".join(said)) > self._width:
-            said.pop()
-        return _row((clock, "bold"), (", ".join(said), ""))
+        lines = [said[:1]]
+        for one in said[1:]:
+            before = len(clock) if len(lines) == 1 else 2
+            if before + len(", ".join([*lines[-1], one])) <= self._width:
+                lines[-1].append(one)
+            elif len(lines) < most:
+                lines.append([one])
+            else:
+                break
+        return [
+            _row((clock, "bold"), (", ".join(lines[0]), "")),
+            *(_row((f"  {', '.join(more)}", "")) for more in lines[1:]),
+        ]
 
 
-def _lane(key: Key, lane: Lane, width: int) -> list[Text]:
-    """The query and for how long its next turn has been thought about; then what the last turn said and what it got."""
+def _lane(key: Key, lane: Lane, width: int, room: int) -> list[Text]:
+    """The query and for how long its next turn has been thought about; then what the last turn said and what it got, in at most
+    `room` lines: where all of it does not fit, the call is one line, and goes before the thought, and this before the answer."""
     waited = f"turn {lane.steps + 1}, {time.monotonic() - lane.since:.0f} s  "
-    rows = [_row((f"{_name(key, width)}  ", "bold"), (waited, "dim"), (lane.query, ""))]
-    if lane.last is not None:
-        for part in told(lane.last, SIGHT):
-            if part.text.strip() and part.label != "Repaired":
-                style = "red" if part.kind == "error" else STYLES[part.label]
-                rows.append(_row((f"  {part.label}: ", "dim"), (part.text, style)))
-    return rows
+    head = _row((f"{_name(key, width)}  ", "bold"), (waited, "dim"), (lane.query, ""))
+    parts = (
+        [part for part in told(lane.last, SIGHT) if part.text.strip() and part.kind != "repaired"] if lane.last else []
+    )
+    if len(parts) < room:
+        return [head, *(_told_row(part.label, part.text, part) for part in parts)]
+    call = [part for part in parts if part.kind in ("call", "said")]
+    rows = {"call": _told_row(call[0].label, " ".join(part.text for part in call), call[0])} if call else {}
+    rows |= {part.kind: _told_row(part.label, part.text, part) for part in parts if part not in call}
+    chosen = sorted(rows, key=lambda kind: _FIRST.get(kind, len(_FIRST)))[: max(room - 1, 0)]
+    return [head, *(rows[kind] for kind in ("thought", "call", "observation", "error") if kind in chosen)]
+
+
+_FIRST = {"call": 0, "thought": 1}
+
+
+def _told_row(label: str, text: str, part: Told) -> Text:
+    style = "red" if part.kind == "error" else STYLES[part.label]
+    return _row((f"  {label}: ", "dim"), (text, style))
 
 
 def _row(*pieces: tuple[str, str]) -> Text:

@@ -20,7 +20,7 @@ class Told:
 
 def told(step: Step, limit: int) -> list[Told]:
     """What a step said and what came of it; the observation as the model saw it, at most `limit` characters."""
-    parts = [Told("thought", "Thought", step.thought)]
+    parts = [] if step.thought and _is_all_said(step) else [Told("thought", "Thought", step.thought)]
     if step.action:
         parts.append(Told("call", "Action", step.action))
         read = json.dumps(step.arguments, ensure_ascii=False)
@@ -33,3 +33,9 @@ def told(step: Step, limit: int) -> list[Told]:
         kind = "observation" if step.outcome == "ok" else "error"
         parts.append(Told(kind, "Observation", observation_text(step.observation.to_dict(), limit)))
     return parts
+
+
+def _is_all_said(step: Step) -> bool:
+    """True if no call could be read and the thought is what was said: it need not be told twice."""
+    thought, said = (" ".join(text.split()) for text in (step.thought, step.completion.text))
+    return not step.action and thought in said

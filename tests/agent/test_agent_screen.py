@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def test_the_view_is_whole_at_any_width_and_goes_when_the_run_is_over(ferry, col
         lines = terminal.until(lambda text: whole(text) == lanes)
         assert terminal.cursor_hidden
         assert re.match(rf"0:0\d  0/{COUNT} episodes, 0 solved(, |$)", lines[0]), lines
-        assert len([line for line in lines if line]) == 1 + 5 * lanes, "a line was broken, or is missing"
+        figures = 1 if columns > 60 else 2
+        assert len([line for line in lines if line]) == figures + 5 * lanes, "a line was broken, or is missing"
         for label in ("Thought: ", "Action: get_fare", 'Action Input: {"sailing": "SK-', 'Observation: {"error": ""'):
             assert sum(line.startswith(f"  {label}") for line in lines) == lanes, (label, lines)
         assert all(len(line) <= columns - 2 for line in lines)
@@ -74,6 +76,32 @@ def test_the_view_is_whole_at_any_width_and_goes_when_the_run_is_over(ferry, col
         text = terminal.text
         assert not terminal.cursor_hidden and "turn " not in text and "under way" not in text
         assert terminal.raw.count(b"Solved, 3 steps: ") == COUNT  # the screen has moved on over some of them
+
+
+@pytest.mark.parametrize(("columns", "lines", "each"), [(40, 15, 3), (80, 10, 2), (40, 6, 1), (60, 18, 4)])
+def test_in_a_small_terminal_every_episode_is_seen_and_every_figure(ferry, columns, lines, each):
+    """Four episodes of five lines did not fit into fifteen: the last was not seen, nor were tokens and time at 40 columns."""
+    with Terminal(*ASK, "--parallel", 4, columns=columns, lines=lines) as terminal:
+        shown = terminal.until(lambda text: text.count("  turn 2, ") == 4)
+        heads = [n for n, line in enumerate(shown) if "  turn 2, " in line]
+        assert [after - before for before, after in pairwise(heads)] == [each] * 3, shown
+        assert all(len(line) <= columns - 2 for line in shown)
+        first = "\n".join(shown[: heads[0]])
+        assert "0/6 episodes, 0 solved" in first and ("tokens/s" in first or each == 1), shown
+        if each > 1:
+            call = 'Action: get_fare {"sailing": "SK-'
+            assert sum(line.startswith(f"  {call}"[: columns - 3]) for line in shown) == 4, shown
+        assert sum(line.startswith("  Thought: ") for line in shown) == (4 if each > 2 else 0), shown
+        assert sum(line.startswith("  Observation: ") for line in shown) == (4 if each > 3 else 0), shown
+        Path("go").touch()
+        assert terminal.wait() == 0
+
+
+def test_what_is_no_call_is_told_once(ferry):
+    Path("script.json").write_text(json.dumps([{"match": "SK-0", "reply": "It should be 12,\n\n I think."}]))
+    with Terminal(*ASK, "--limit", 1, "--max-turns", 1, "--show") as terminal:
+        assert terminal.wait() == 0
+        assert terminal.raw.count(b"It should be 12,") == 1
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
