@@ -134,6 +134,7 @@ def test_ctrl_c_before_the_first_checkpoint_finishes_the_step_and_keeps_it(
     assert json.loads(resumed.stdout)["metrics"]["final_hash"] == whole, "as if nobody had stopped it"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ctrl_c_with_several_processes_finishes_the_step_in_all_and_keeps_it(
     begin, past, past_json, material, tiny_model
@@ -154,7 +155,10 @@ def test_ctrl_c_with_several_processes_finishes_the_step_in_all_and_keeps_it(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("processes, heard", [(1, "checkpoints:Saver._stop"), (2, "stopping:Notes.stop")])
+@pytest.mark.parametrize(
+    "processes, heard",
+    [(1, "checkpoints:Saver._stop"), pytest.param(2, "stopping:Notes.stop", marks=pytest.mark.slow)],
+)
 def test_a_second_ctrl_c_stops_at_once(begin, material, tiny_model, processes, heard):
     words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 100000, "--processes", processes)
     with begin(*words, env={"INTERRUPTING": f"past_hf.training.{heard} 1"}, timeout=120) as command:
