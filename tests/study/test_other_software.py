@@ -66,11 +66,15 @@ def document(request):
     return json.loads(request.param.read_text())
 
 
-def columns(document, arm):
-    """{seed: {metric: scores of the questions the arm is judged by}} from the predictions, and the documents of these."""
+def columns(document, arm, judged=None):
+    """{seed: {metric: scores of an arm on the questions it (or the arm `judged`) is judged by}} from the predictions, and the
+    documents of these."""
     about = document["study"]["arms"][arm]["about"]
     items = document["items"][about]
     rows = [i for i, item in enumerate(items) if about == "source" or item["part"] == "test"]
+    if within := document["study"]["arms"][judged or arm].get("within"):
+        kind, value = within.split(": ")
+        rows = [i for i in rows if items[i][kind] == value]
     chosen = document["summary"]["scales"].get(arm, {}).get("scale")
     found = {}
     for seed, scales in document["arms"][arm].items():
@@ -105,7 +109,7 @@ def test_effects_intervals_and_tests_are_those_of_scipy(document):
         mine, docs = columns(document, arm)
         for metric in METRICS:
             one = told["metrics"][metric]
-            other, _ = columns(document, one["against"])
+            other, _ = columns(document, one["against"], arm)
             seeds = [entry["seed"] for entry in one["by_seed"]]
             gaps = [mine[seed][metric] - other[seed][metric] for seed in seeds]
             means = [gap.mean() for gap in gaps]
@@ -156,7 +160,7 @@ def test_the_page_prints_these_figures(document):
     printed = set(re.findall(r"[+-]\d\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", page))
     for arm, told in document["summary"]["effects"].items():
         mine, _ = columns(document, arm)
-        other, _ = columns(document, told["metrics"]["f1"]["against"])
+        other, _ = columns(document, told["metrics"]["f1"]["against"], arm)
         seeds = [entry["seed"] for entry in told["metrics"]["f1"]["by_seed"]]
         if len(seeds) > 1:
             mean, low, high = t_interval([(mine[seed]["f1"] - other[seed]["f1"]).mean() for seed in seeds])
