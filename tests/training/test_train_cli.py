@@ -156,8 +156,7 @@ def test_ctrl_c_with_several_processes_finishes_the_step_in_all_and_keeps_it(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "processes, heard",
-    [(1, "checkpoints:Saver._stop"), pytest.param(2, "stopping:Notes.stop", marks=pytest.mark.slow)],
+    "processes, heard", [(1, "checkpoints:Saver._stop"), pytest.param(2, "stopping:Notes.stop", marks=pytest.mark.slow)]
 )
 def test_a_second_ctrl_c_stops_at_once(begin, material, tiny_model, processes, heard):
     words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 100000, "--processes", processes)
