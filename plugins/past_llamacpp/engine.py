@@ -19,6 +19,7 @@ from pastcli.errors import ContextOverflow, MismatchError, PastError
 from pastcli.words import counted
 
 from .ggml import F32
+from .lengths import turn
 from .native import last_error, library
 
 BATCH = 512
@@ -35,6 +36,9 @@ class Engine:
 
     n_ctx: int
     """Most tokens of one sequence."""
+    turn: int
+    """Tokens up to which a sequence is turned by other frequencies than longer ones (see `lengths`); 0 where there is no difference."""
+    _opened: int
     memory: Any
     lanes: list[list[int]]
     """The tokens whose keys and values each sequence holds."""
@@ -57,7 +61,9 @@ class Engine:
         self._adapters: dict[Path, int] = {}
         self._applied: list[tuple[Path, float]] = []
         self._precise = precise
-        self._open_context(n_ctx or min(self.lib.llama_model_n_ctx_train(self._model), DEFAULT_CONTEXT), precise)
+        self.n_ctx = n_ctx or min(self.lib.llama_model_n_ctx_train(self._model), DEFAULT_CONTEXT)
+        self.turn = turn(path) if turn(path) < self.n_ctx else 0
+        self._open_context(self.turn or self.n_ctx, precise)
         self.threads = threads or self._fastest_threads()
         self.lib.llama_set_n_threads(self._context, self.threads, self.threads)
 
@@ -73,17 +79,24 @@ class Engine:
         self._context = self.lib.llama_init_from_model(self._model, params)
         if not self._context:
             raise PastError(f"llama.cpp cannot make a context of {n_ctx} tokens: {last_error()}", "try a smaller n_ctx")
-        # llama.cpp pads the context up to a multiple of 256; the length asked for stays the limit.
-        self.n_ctx = min(n_ctx, self.lib.llama_n_ctx(self._context) // lanes)
+        self._opened = n_ctx
+        if not self.turn:  # llama.cpp pads the context up to a multiple of 256; the length asked for stays the limit.
+            self.n_ctx = min(n_ctx, self.lib.llama_n_ctx(self._context) // lanes)
         self.memory = self.lib.llama_get_memory(self._context)
         self.lanes = [[] for _ in range(lanes)]
 
     def widen(self, lanes: int) -> None:
         """Have at least this many sequences; what was evaluated is forgotten if there were fewer."""
-        if lanes <= len(self.lanes):
-            return
+        if lanes > len(self.lanes):
+            self._reopen(self._opened, lanes)
+
+    def suits(self, length: int) -> bool:
+        """Whether a row of `length` tokens is read in the open context as the model reads it."""
+        return not self.turn or (length > self.turn) == (self._opened > self.turn)
+
+    def _reopen(self, n_ctx: int, lanes: int) -> None:
         self.lib.llama_free(self._context)
-        self._open_context(self.n_ctx, self._precise, lanes)
+        self._open_context(n_ctx, self._precise, lanes)
         self.lib.llama_set_n_threads(self._context, self.threads, self.threads)
         if self._applied:
             self.set_adapters(self._applied)
@@ -142,7 +155,8 @@ class Engine:
     def prefill(self, tokens: Sequence[int], lane: int = 0) -> int:
         """Bring a sequence of the KV cache to exactly `tokens`; returns how many were computed (a shared prefix is kept).
 
-        The last token is always computed, because its logits are wanted. Raises `ContextOverflow` if no
+        The last token is always computed, because its logits are wanted; where the open context does not suit so many tokens, all
+        sequences are forgotten. Raises `ContextOverflow` if no
         room for one new token would be left.
         """
         if not tokens:
@@ -152,6 +166,8 @@ class Engine:
                 f"the prompt has {counted(len(tokens), 'tokens')}, the context {self.n_ctx}",
                 "shorten the prompt, or raise n_ctx",
             )
+        if not self.suits(len(tokens)):
+            self._reopen(self.n_ctx if len(tokens) > self.turn else self.turn, len(self.lanes))
         keep = shared(self.lanes[lane], tokens[:-1])
         if keep < len(self.lanes[lane]) and not self.lib.llama_memory_seq_rm(self.memory, lane, keep, -1):
             self.lib.llama_memory_seq_rm(self.memory, lane, -1, -1)  # recurrent models cannot forget a part

@@ -74,6 +74,9 @@ def together(engine: Engine, prompts: Sequence[Sequence[int]], samplings: Sequen
                 f"the prompt has {counted(len(prompt), 'tokens')}, the context {engine.n_ctx}",
                 "shorten the prompt, or raise n_ctx",
             )
+    over = [place for place, prompt in enumerate(prompts) if _gets_over(engine, prompt, samplings[place])]
+    if over and len(prompts) > 1:
+        return _apart(engine, prompts, samplings, over)
     engine.widen(len(prompts))
     rows: list[Row] = []
     try:
@@ -88,15 +91,36 @@ def together(engine: Engine, prompts: Sequence[Sequence[int]], samplings: Sequen
             row.seconds += time.perf_counter() - began
         while going:
             began = time.perf_counter()
-            engine.decode_each([(row.lane, row.made[-1]) for row in going])
+            places = list(range(len(going)))
+            if engine.suits(len(going[0].prompt) + len(going[0].made)):
+                engine.decode_each([(row.lane, row.made[-1]) for row in going])
+            else:  # one alone (see `_apart`): from here on it is read otherwise, and so from its beginning
+                going[0].evaluated += engine.prefill([*going[0].prompt, *going[0].made], going[0].lane)
+                places = [-1]
             share = (time.perf_counter() - began) / len(going)
             for row in going:
                 row.seconds += share
-            going = [row for place, row in enumerate(going) if row.take(place)]
+            going = [row for place, row in zip(places, going, strict=True) if row.take(place)]
     finally:
         for row in rows:
             row.sampler.close()
     return [row.completion() for row in rows]
+
+
+def _gets_over(engine: Engine, prompt: Sequence[int], sampling: Sampling) -> bool:
+    return bool(engine.turn) and len(prompt) + sampling.max_tokens - 1 > engine.turn
+
+
+def _apart(
+    engine: Engine, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling], over: Sequence[int]
+) -> list[Completion]:
+    """`together`, the prompts `over` each by itself: in one context all rows are turned by the same frequencies."""
+    done: dict[int, Completion] = {}
+    for part in ([place for place in range(len(prompts)) if place not in over], *([place] for place in over)):
+        if part:
+            found = together(engine, [prompts[place] for place in part], [samplings[place] for place in part])
+            done |= dict(zip(part, found, strict=True))
+    return [done[place] for place in range(len(prompts))]
 
 
 def lanes_for(engine: Engine, prompts: Sequence[Sequence[int]]) -> list[int]:

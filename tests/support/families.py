@@ -94,6 +94,13 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
+def turning(at: int) -> dict[str, Any]:
+    """Settings of Phi-3 and Phi-4-mini, whose rows of more than 4,096 tokens are turned by other factors: here those of more than `at`."""
+    rope = dict(rope_type="longrope", rope_theta=1e4, original_max_position_embeddings=at, attention_factor=1.0)
+    rope |= dict(short_factor=[1.0] * 8, long_factor=[float(2 + place) for place in range(8)])
+    return dict(head_dim=16, original_max_position_embeddings=at, rope_parameters=rope)
+
+
 def config(name: str, **more: Any) -> Any:
     """The tiny configuration of a model type; `more` goes before all else."""
     from transformers import CONFIG_MAPPING

@@ -21,6 +21,10 @@ def reference(name: str, hf: Path, out: Path, arch: str = "") -> Path:
     _metadata(writer, arch, config)
     if name == "Llama 3":
         writer.add_tensor("rope_freqs.weight", _llama3_factors(config))
+    if config["rope"].get("rope_type") == "longrope":
+        for which in ("long", "short"):
+            factors = np.asarray(config["rope"][f"{which}_factor"], np.float32)
+            writer.add_tensor(f"rope_factors_{which}.weight", factors)
     tokenizer_metadata(writer, hf, config["vocab_size"], "qwen2" if name.startswith("Qwen2 /") else "gpt-2")
     key = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == arch)
     table = gguf.get_tensor_name_map(key, config["num_hidden_layers"])
@@ -96,7 +100,9 @@ def _own(writer, arch, config):
         writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config["layer_types"]])
     if arch == "phi3":
         writer.add_sliding_window(0)
-        writer.add_rope_scaling_orig_ctx_len(config["max_position_embeddings"])
+        writer.add_rope_scaling_orig_ctx_len(
+            config["rope"].get("original_max_position_embeddings", config["max_position_embeddings"])
+        )
     if arch == "granite":
         writer.add_attention_scale(config["attention_multiplier"])
         writer.add_embedding_scale(config["embedding_multiplier"])

@@ -63,15 +63,8 @@ def answers(past, workspace, *words):
 QUESTIONS = ("which river", "who founded the bridge of Velmora in 1843 while seven wizards brew potions", "fox")
 
 
-LONGROPE = dict(rope_type="longrope", rope_theta=1e4, original_max_position_embeddings=20, short_factor=[1.0] * 8)
-TURNING = dict(
-    head_dim=16,
-    original_max_position_embeddings=20,
-    rope_parameters=dict(LONGROPE, long_factor=[float(2 + at) for at in range(8)]),
-)
-"""Of Phi-3 and Phi-4-mini, whose rows of more than 4,096 tokens are turned by other factors: here those of more than 20."""
 LONG_ROWS = {
-    "LongRoPE": ("phi3", TURNING),
+    "LongRoPE": ("phi3", families.turning(20)),
     "index": ("deepseek_v32", dict(index_n_heads=8, index_topk=13)),
     "index with ties": ("deepseek_v32", dict(index_n_heads=2, index_topk=13)),
     "keys kept": ("doge", dict(keep_window_size=13)),
