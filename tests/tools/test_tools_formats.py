@@ -481,3 +481,23 @@ def test_damaged_files_of_every_format_are_read_or_refused_and_their_tools_answe
                 encode(simulator.call(spec, arguments).to_dict())
             encode(described(spec)), documentation(spec)
     assert read > 10
+
+
+def test_beside_a_good_answer_the_default_one_is_the_error(tmp_path):
+    """The petstore documents a 201 without content and an error as `default`: a pet that was made was answered with an error."""
+    error = {
+        "content": {"application/json": {"schema": {"type": "object", "properties": {"fault": {"type": "string"}}}}}
+    }
+    pet = {"content": {"application/json": {"schema": {"type": "object", "properties": {"name": {"type": "string"}}}}}}
+    methods = {
+        "post": {"operationId": "make", "responses": {"default": error, "201": {"description": "made"}}},
+        "get": {"operationId": "see", "responses": {"default": error, "2XX": pet}},
+        "put": {"operationId": "only", "responses": {"default": pet}},
+    }
+    path = tmp_path / "openapi.json"
+    path.write_text(
+        json.dumps({"openapi": "3.0.0", "info": {"title": "Pets", "version": "1"}, "paths": {"/pets": methods}})
+    )
+    specs = {spec.api: spec for spec in read_tools(path).specs}
+    assert not specs["make"].response_schema
+    assert [list(specs[name].response_schema["properties"]) for name in ("see", "only")] == [["name"], ["name"]]

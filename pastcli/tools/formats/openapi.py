@@ -159,10 +159,11 @@ class _Operation:
             schema["dependentRequired"] = {name: [other for other in wanted if other != name] for name in sent}
 
     def _response(self, responses: Any) -> tuple[dict[str, Any], Any]:
-        """(schema, example) of the first good answer that has either."""
-        for status, response in responses.items() if isinstance(responses, Mapping) else ():
-            if not str(status).startswith("2") and status != "default":
-                continue
+        """(schema, example) of the first good answer that has either. `default` is one only where no other is documented: beside
+        a 201 without content it says what errors look like."""
+        stated = responses if isinstance(responses, Mapping) else {}
+        good = [response for status, response in stated.items() if str(status).startswith("2")]
+        for response in good or [response for status, response in stated.items() if status == "default"]:
             content = self.definitions.follow(response).get("content")
             for media in content.values() if isinstance(content, Mapping) else ():
                 media = self.definitions.follow(media)
