@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-slow check coverage coverage-sample dist bench setup results clean
+.PHONY: demo test test-slow check newest coverage coverage-sample dist bench setup results clean
 
 demo: $(READY)  ## the whole path on a real model: documents -> skill -> injected, measured, run as an agent
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/quickstart/demo.sh
@@ -25,6 +25,9 @@ check: $(VENV)/.dev  ## lint, format, types (strict on pastcli), generated docum
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python docs/generate.py --check
+
+newest: $(READY)  ## which libraries users get in newer versions than the tests run on; nothing is installed
+	$(BIN)/python .ci/newest.py
 
 coverage: $(VENV)/.dev  ## the fast tests with the share of lines they run
 	$(PYTEST) -n 2 --dist worksteal --cov=pastcli --cov=plugins --cov-report=term:skip-covered

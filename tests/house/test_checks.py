@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, distribution
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -56,6 +59,29 @@ def test_the_pinned_versions_install_on_every_python_that_is_promised():
             wanted = SpecifierSet(found.metadata.get("Requires-Python") or "")
             too_narrow += [f"{name}=={version}: {wanted}" for python in promised if not wanted.contains(python)]
     assert not too_narrow
+
+
+def test_what_users_get_and_the_tests_do_not_run_on_is_listed(tmp_path, monkeypatch, capsys):
+    """transformers 5.24 was out, and broke past for whoever installed it, while every test ran on 5.23."""
+    spec = importlib.util.spec_from_file_location("newest", ROOT / ".ci" / "newest.py")
+    newest = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(newest)
+    report = {"install": [{"metadata": {"name": name, "version": version}} for name, version in TAKEN]}
+    monkeypatch.setattr(
+        newest.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0, stdout=json.dumps(report))
+    )
+    monkeypatch.setattr(newest, "ROOT", tmp_path)
+    (tmp_path / ".ci").mkdir()
+    for pins, code, told in (
+        ("torch==2.13.0 # CUDA\nPyYAML==6.0.4\n", 0, ["torch 2.13.0 -> 2.15.0 (stays behind: CUDA)"]),
+        ("transformers==5.23.0\nabsent==1\n", 1, ["transformers 5.23.0 -> 5.24.0"]),
+        ("transformers==5.24.0\npydantic_core==2.50.5\n", 0, []),
+    ):
+        (tmp_path / ".ci" / "constraints.txt").write_text(f"# what is tested\n{pins}")
+        assert newest.main() == code and capsys.readouterr().out.splitlines() == told
+
+
+TAKEN = [("torch", "2.15.0"), ("pyyaml", "6.0.4"), ("transformers", "5.24.0"), ("pydantic-core", "2.50.5")]
 
 
 def test_the_kernels_know_all_their_sources():
