@@ -83,6 +83,14 @@ def test_a_library_that_does_under_another_name_what_past_does_itself_is_told(
     assert not list(Path("runs").glob("[!.]*"))
 
 
+def test_a_method_that_checkpoints_need_and_that_is_gone_is_told(type_here, tiny_model, monkeypatch):
+    """It was told to run again with --resume, where the same would happen."""
+    monkeypatch.delattr("transformers.Trainer._save_rng_state")
+    told = type_here("sft", "texts.jsonl", "--base", tiny_model, *SMALL)
+    assert "checkpoint of step 1 cannot be written" in told and "_save_rng_state" in told
+    assert f"pip install 'transformers=={tested.TESTED['transformers']}'" in told and "--resume" not in told
+
+
 @pytest.fixture
 def place(tmp_path):
     """A folder with the model of the self-test."""

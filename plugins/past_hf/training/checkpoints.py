@@ -16,7 +16,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
-from pastcli import output
+from pastcli import output, tested
 from pastcli.diskspace import full, is_full
 from pastcli.errors import PastError
 from pastcli.runs import write_json
@@ -121,10 +121,16 @@ def save(trainer: Any, folder: Path) -> None:
         told = full(error, [folder], f"free some space there and {again}", what) if is_full(error) else None
         shutil.rmtree(partial, ignore_errors=True)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise told or PastError(f"{what} to {folder}: {reason}", again) from error
+        raise told or PastError(f"{what} to {folder}: {reason}", _hint(error, again)) from error
     if main:
         for old in found(folder)[KEEP:]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _hint(error: Exception, again: str) -> str:
+    """What mends it: a library that lacks a method would fail at every checkpoint."""
+    gone = isinstance(error, (AttributeError, TypeError))
+    return tested.suspects(error) or tested.install(["transformers"]) if gone else again
 
 
 def found(state: Path) -> list[Path]:
