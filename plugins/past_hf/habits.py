@@ -32,7 +32,7 @@ KEPT = "habits"
 
 SHORT, LONG, MORE = 4, 7, 2
 """Tokens of the two prompts that are tried, and of what follows."""
-REACH, PAST, FAR = 13, 12, 31
+REACH, NEAR, FAR = 13, 12, 31
 """What lengths are cut down to in a trial of a model that reads long rows otherwise, and the tokens of its prompts: one that gets
 there while it is read on, one far beyond. An index picks among so many that a choice which hangs on the rows beside it shows."""
 CLOSE, CLOSE_IN_16_BITS = 1e-3, 0.05
@@ -41,7 +41,7 @@ CLOSE, CLOSE_IN_16_BITS = 1e-3, 0.05
 
 def remembered(model: Any, name: str, find: Callable[[], Found]) -> Found:
     """What `find` gives, kept with the model and in the cache for others of its kind; asked of it as it answers, without dropout and
-    gradients."""
+    gradients, and as it reads rows beyond the lengths of its configuration."""
     known = plain(model).__dict__.setdefault("_past_habits", {})
     if name not in known:
         key = _kind(model, name)
@@ -152,7 +152,7 @@ def samples(model: Any) -> list[list[int]]:
     count = model.get_input_embeddings().weight.shape[0]
     special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     usual = [token for token in range(5, count) if token not in special] or [0]
-    short, long = (PAST, FAR) if named(model, 0) else (SHORT, LONG)
+    short, long = (NEAR, FAR) if named(model, 0) else (SHORT, LONG)
     lengths = [length + MORE for length in (long, short, long)]
     return [[usual[(37 * at + 101 * row) % len(usual)] for at in range(length)] for row, length in enumerate(lengths)]
 

@@ -56,6 +56,9 @@ LINEAR, SLIDING = ["linear_attention", "full_attention"], ["sliding_attention", 
 _EVEN = dict(num_key_value_heads=4)
 _DECODER = dict(is_decoder=True)
 _ZAMBA = ["linear_attention", "linear_attention", "hybrid", "linear_attention", "hybrid"]
+_QWEN4 = dict(ple_layer_ids=[1], ple_embed_dim=16, hc_count=2, hc_lowrank=8, ngram_vocab_size_base=50)
+_QWEN4 |= dict(heads_per_ngram=2, split_ngram_parts=2, make_ngram_vocab_size_divisible_by=8, indexer_n_heads=8)
+_QWEN4 |= dict(indexer_kv_heads=1, indexer_head_dim=16, indexer_budget=8, indexer_compress_ratio=2)
 OWN: dict[str, dict[str, Any]] = {
     "bamba": dict(attn_layer_indices=[1]),
     "bailing_hybrid": dict(layer_types=LINEAR, **_EVEN),
@@ -67,7 +70,7 @@ OWN: dict[str, dict[str, Any]] = {
     ),
     "deepseek_v2": _EVEN,
     "deepseek_v3": _EVEN,
-    "deepseek_v32": _EVEN,
+    "deepseek_v32": dict(index_n_heads=8, **_EVEN),
     "gemma4_text": dict(layer_types=SLIDING),
     "glm4_moe_lite": _EVEN,
     "granitemoehybrid": dict(layer_types=LINEAR),
@@ -76,7 +79,7 @@ OWN: dict[str, dict[str, Any]] = {
     "lfm2": dict(layer_types=["conv", "full_attention"]),
     "lfm2_moe": dict(layer_types=["conv", "full_attention"], num_dense_layers=1),
     "llama4_text": dict(layer_types=["chunked_attention", "full_attention"]),
-    "longcat_flash": _EVEN,
+    "longcat_flash": dict(head_dim=8, zero_expert_num=2, expert_ffn_hidden_size=32, ffn_hidden_size=128, **_EVEN),
     "mamba2": dict(num_heads=4, head_dim=32),
     "mellum": dict(layer_types=SLIDING),
     "minicpm3": _EVEN,
@@ -84,6 +87,7 @@ OWN: dict[str, dict[str, Any]] = {
     "qwen3_5_moe_text": dict(layer_types=LINEAR),
     "qwen3_5_text": dict(layer_types=LINEAR),
     "qwen3_next": dict(layer_types=LINEAR),
+    "qwen4_exp_text": dict(layer_types=LINEAR, **_QWEN4),
     "recurrent_gemma": dict(num_hidden_layers=3, block_types=["recurrent", "recurrent", "attention"]),
     "roberta": _DECODER,
     "youtu": _EVEN,

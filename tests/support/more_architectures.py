@@ -61,6 +61,9 @@ FAMILIES = {
     "DeepSeek V2": "deepseek_v2",
     "DeepSeek V3": "deepseek_v3",
     "GLM-4-MoE": "glm4_moe",
+    "DeepSeek V3.2": "deepseek_v32",
+    "LongCat-Flash": "longcat_flash",
+    "Qwen4-Exp (text)": "qwen4_exp_text",
 }
 """Name as in the table -> model type; their configurations are those of `families`."""
 

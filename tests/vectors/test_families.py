@@ -68,6 +68,7 @@ LONG_ROWS = {
     "index": ("deepseek_v32", dict(index_n_heads=8, index_topk=13)),
     "index with ties": ("deepseek_v32", dict(index_n_heads=2, index_topk=13)),
     "keys kept": ("doge", dict(keep_window_size=13)),
+    "window": ("moshi", dict(sliding_window=16)),
     "chunks": ("llama4_text", dict(attention_chunk_size=13, floor_scale=8)),
 }
 """Rows longer than what a configuration sets: what a trial on a few tokens cannot see of itself."""
