@@ -689,6 +689,26 @@ def test_what_a_query_only_calls_the_tool_is_no_argument():
     query = "Give me a set of colours for the input color 'green' using the ColorMe API."
     assert grounds(spec, {"colorname": "ColorMe"}, Sources(query)).invented
     assert not grounds(spec, {"colorname": "green"}, Sources(query)).invented
+    for query in ("Can ColorMe get a set of colours for green?", "What does ColorMe say for green?"):
+        assert grounds(spec, {"colorname": "ColorMe"}, Sources(query)).invented
+        assert not grounds(spec, {"colorname": "green"}, Sources(query)).invented
+    emoji = replace(spec, tool="👋 Demo")
+    assert grounds(emoji, {"colorname": "👋 Demo"}, Sources("With 👋 Demo: get the colours for green.")).invented
+
+
+@pytest.mark.parametrize(
+    ("query", "value", "invented"),
+    [
+        ("Please get variables with Ubidots for D2145-50. What is the code?", "D2145-50. What is the code?", True),
+        ("Please get variables with Ubidots for D2145-50. What is the code?", "D2145-50", False),
+        ("Can Till look up Silver Harbour? Tell me the name.", "Silver Harbour? Tell me the name.", True),
+        ("Translate into French: Good morning. What is the time?", "Good morning. What is the time?", False),
+        ("Say 'Hello there. What is the time?' in Danish.", "Hello there. What is the time?", False),
+    ],
+)
+def test_an_argument_does_not_run_on_into_what_is_asked(query, value, invented):
+    spec = spec_of("look", {"text": {"type": "string", "required": True}})
+    assert bool(grounds(spec, {"text": value}, Sources(query)).invented) is invented
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def _recipe(document: Mapping[str, Any]) -> str:
     )
     return (
         f"Base {study['base']}. {sides}. The sides share no category, tool or query. Names only, {agent['prompt']} prompt; of the required "
-        f"arguments of a test query {target['named_in_query'] or 0:.0%} are called by their name in it. SFT {sft['epochs']:g} epochs at {sft['lr']:g}, "
+        f"arguments of a test query {target['named_in_query'] or 0:.0%} are called by their name in it. SFT {sft['epochs']:g} {'epoch' if sft['epochs'] == 1 else 'epochs'} at {sft['lr']:g}, "
         f"RL {counted(rl['steps'], 'steps')} of {rl['prompts_per_step']} × {rl['num_generations']} episodes at {rl['lr']:g}, at most {agent['max_turns']} turns. "
         f"{made_by(document)}"
     )

@@ -19,6 +19,7 @@ from .dates import dates
 from .fit import copied_example, passed_over
 from .numbers import amount, numbers
 from .passing import named
+from .requests import asks_outright
 from .said import is_regrouped, is_turned_round, said
 from .sources import Said, Sources
 from .text import STOPWORDS, plain, stem, words
@@ -63,7 +64,11 @@ def grounds(spec: ToolSpec, arguments: Any, sources: Sources) -> Grounds:
                 continue  # there are only two: nothing to invent
             count += 1
             tool = isinstance(leaf, str) and _is_tool_only(leaf, spec, sources.query)
-            if not tool and _is_held(leaf, name, arguments, sources, parameter, named(spec.api)):
+            if (
+                not tool
+                and not _runs_on(leaf, sources.query)
+                and _is_held(leaf, name, arguments, sources, parameter, named(spec.api))
+            ):
                 continue
             if copied_example(parameter, leaf, given, sources.query) or not any(
                 _same(leaf, known) for known in documented
@@ -77,8 +82,18 @@ def _is_tool_only(value: str, spec: ToolSpec, query: str) -> bool:
     if len(words(value)) == 0 or words(value) != words(spec.tool):
         return False
     name, said = re.escape(plain(value)), plain(query)
-    naming = rf"\b(?:using|with|via|by|from|on|use) (?:the )?{name}\b|\b{name} (?:apis?|tools?)\b"
-    return len(re.findall(naming, said)) >= len(re.findall(rf"\b{name}\b", said)) > 0
+    alone = rf"(?<!\w){name}(?!\w)"
+    naming = rf"\b(?:using|with|via|by|from|on|use|can|could|does|would|ask|let|have) (?:the )?{alone}|{alone} (?:apis?|tools?)\b"
+    return len(re.findall(naming, said)) >= len(re.findall(alone, said)) > 0
+
+
+def _runs_on(value: Any, query: str) -> bool:
+    """True if a text goes on into what the query asks to be told ("D2145-50. What is the code?"), and is nothing that it quotes or
+    leads to by a colon."""
+    said, text = plain(query), plain(value) if isinstance(value, str) else ""
+    parts = re.split(r"[.?!;]\s+", text.strip(), maxsplit=1)
+    place = said.find(text)
+    return len(parts) > 1 and place > 0 and asks_outright(parts[1]) and not re.search(r"[:\"'“«]\s*\Z", said[:place])
 
 
 def _is_held(

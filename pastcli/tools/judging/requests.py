@@ -54,6 +54,11 @@ class Request:
         return longest | {key for key in asked if not set(key) <= parts}
 
 
+def asks_outright(text: str) -> bool:
+    """True if a text asks for something to be told."""
+    return bool(_OUTRIGHT.search(plain(text)))
+
+
 @lru_cache(maxsize=512)
 def place_asked(query: str) -> int | None:
     """Which element of a list a query asks about ("of the first entry"): its index; None if it says no such thing."""
