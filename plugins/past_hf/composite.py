@@ -64,7 +64,7 @@ def auto_class(config: Any) -> Any:
     wanted = set(config.architectures or ())
     if not any(tables.values()) and config.model_type in modeling_auto.CONFIG_MAPPING_NAMES:
         raise MismatchError(
-            f"transformers {transformers.__version__} has no class of {config.model_type} that continues text",
+            f"transformers {transformers.__version__} names no class of {config.model_type} for text that is continued",
             "extract and inject work on its weights all the same",
         )
     known = {kind: {found} if isinstance(found, str) else set(found) for kind, found in tables.items() if found}

@@ -49,6 +49,18 @@ def test_a_decoder_is_not_taken_for_the_whole(kind, past, workspace, tiny_tokeni
     assert not list((workspace / "runs").glob("[!.]*"))
 
 
+def test_a_model_without_a_class_for_text_is_refused_by_its_type(past, workspace, tiny_tokenizer):
+    """AudioFlamingo 3 stands in transformers' tables for speech alone: what was said of it was an "unrecognized configuration class"."""
+    from transformers import AudioFlamingo3Config, AudioFlamingo3ForConditionalGeneration
+
+    hears = dict(model_type="audioflamingo3_encoder", **audio.ENCODER, **audio.MEL)
+    reads = dict(model_type="qwen2", **audio.SIZES)
+    config = AudioFlamingo3Config(audio_config=hears, text_config=reads, audio_token_id=320)
+    base = saved(AudioFlamingo3ForConditionalGeneration(config), workspace / "base", tiny_tokenizer)
+    said = past("eval", "--model", base, "--questions", "q.jsonl", code=3).stderr
+    assert "names no class of audioflamingo3" in said and "extract and inject" in said
+
+
 def test_of_a_model_of_several_models_the_one_that_reads_text_is_named(past, workspace, tiny_tokenizer):
     """Qwen2.5-Omni as it is published ended in an AttributeError; the command that is named makes what can be trained."""
     from transformers import Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
