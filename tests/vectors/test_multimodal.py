@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
+from importlib.metadata import version
 from pathlib import Path
 
 import architectures
@@ -348,9 +349,18 @@ def walk(name: str, typed, tokenizer, folder: Path) -> list[str]:
     return [go.cells[step] for step in STEPS]
 
 
+BROKEN = pytest.mark.xfail(
+    version("transformers") == "5.24.0",
+    strict=True,
+    reason="its Llama4ForConditionalGeneration asks its language model's output for `image_outputs`, which that has not",
+)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", multimodal.NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=BROKEN if name == "Llama 4" else ()) for name in multimodal.NAMES]
+)
 def test_the_path_of_models_with_towers(name, typed, tiny_tokenizer, documents):
     told(name, walk(name, typed, tiny_tokenizer, documents), list(multimodal.NAMES))
     shutil.rmtree(documents / "runs", ignore_errors=True)
