@@ -21,7 +21,9 @@ def test_of_every_published_study_it_can_be_told_what_its_runs_were_measured_to_
     made = {arm: {"0": {"1": {"models": ["m"], "vectors": ["v"] * len(arms[arm]["add"])}}} for arm in document["arms"]}
     found = told(document, made)
     claims = {arm for arm in document["summary"]["effects"] if arms[arm]["test"] and not arms[arm].get("within")}
-    assert claims == {arm["arm"] for arm in found["arms"] if arm["test"]}, "what holds of a stratum is no measure of the whole"
+    assert claims == {arm["arm"] for arm in found["arms"] if arm["test"]}, (
+        "what holds of a stratum is no measure of the whole"
+    )
     assert all(name in found["vectors"] and factor for arm in found["arms"] for name, factor in arm["add"])
     assert all(len(arm["add"]) == len(arm["runs"]["0"]["vectors"]) for arm in found["arms"])
 
