@@ -78,7 +78,7 @@ def auto_class(config: Any) -> Any:
 def _refuse_other_readers(config: Any) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise MismatchError(
-            f"{config.model_type} answers with a decoder what its encoder has read: it continues no text by itself",
+            f"the decoder of {config.model_type} answers what its encoder has read: it continues no text by itself",
             "take a model that is a decoder alone (...ForCausalLM); without its encoder this one would be another",
         )
     thinker = getattr(config, "thinker_config", None)
