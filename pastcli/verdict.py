@@ -174,6 +174,10 @@ def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: st
         wanted = ", ".join(map(str, range(FEWEST_SEEDS)))
         more = f"{FEWEST_SEEDS} seeds are the fewest that carry a claim: write `seeds = [{wanted}]` into {file} and run it again"
         return Closing(f"{said}. {more}{kept}", ask or f"past study run {file}")
+    declared = len(document["study"].get("seeds", ()))
+    if seeds < declared and not fixed:
+        more = f"{seeds} of the {declared} seeds that were declared: no claim before all were run"
+        return Closing(f"{said}. {more}{kept}", f"past study run {file}")
     over_units = found.get("over_documents") or found.get("over_tools")
     low, high = over_units if fixed else (found["low"], found["high"])
     if number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:

@@ -25,7 +25,8 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> list[s
     arms = document["study"]["arms"]
     for arm, effect in summary["effects"].items():
         if arms[arm]["test"]:
-            found.append(claim(arm, effect["metrics"], summary) + of_before(document, arm) + price(effect))
+            said = claim(arm, effect["metrics"], summary, len(document["study"]["seeds"]))
+            found.append(said + of_before(document, arm) + price(effect))
         elif arms[arm]["control"] != "none":
             found.append(control(arm, effect["metrics"], summary))
     wanted = len(document["study"]["seeds"])
@@ -38,8 +39,9 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> list[s
     return found
 
 
-def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """Shown only if the corrected p-value and the interval over seeds agree; else the smallest effect the design would show."""
+def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], declared: int) -> str:
+    """Shown only if the corrected p-value and the interval over seeds agree, and all `declared` seeds were run; else the smallest
+    effect the design would show."""
     parts, shown, smallest = [], [], []
     for name in CLAIMED:
         one = metrics[name]
@@ -59,6 +61,8 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
         text += f"{other} leaves {silent:.0%} of the questions without any answer, so this is also the gain of answering at all. "
     if count < FEWEST_SEEDS:
         return text + f"{seeds(count).capitalize()} {'is' if count == 1 else 'are'} too few: no claim."
+    if count < declared:
+        return text + unfinished(count, declared)
     if shown:
         return text + f"A gain is shown on {' and '.join(shown)}."
     return (
@@ -67,6 +71,11 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
             "of four true gains this", "this"
         )
     )
+
+
+def unfinished(count: int, declared: int) -> str:
+    """Whoever looks as seeds come in and stops at a good moment shows gains that are not there (Armitage, McPherson and Rowe 1969)."""
+    return f"{count} of the {declared} seeds that were declared: no claim before all were run."
 
 
 def _of_two_models(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

@@ -258,3 +258,19 @@ def test_seeds_of_what_was_not_trained_are_no_sample():
     for arm in ("base + old", "SFT + old"):
         assert "old: made before, once; what another training of it would do was not measured" in told[arm]
     assert "5 seeds" in told["SFT + old"]
+
+
+def test_no_gain_is_claimed_before_all_declared_seeds_were_run():
+    """Seven of ten seeds at which p happens to be 0.04 are a moment to stop at, not a result."""
+    from pastcli.study.effects import summarise
+    from pastcli.study.sentences import sentences
+    from pastcli.verdict import experimented
+
+    document = results({"SFT + v": 0.5})
+    for declared, claimed in ((5, True), (10, False)):
+        document["study"]["seeds"] = list(range(declared))
+        summary = summarise(document)
+        said, end = sentences(document, summary)[0], experimented({**document, "summary": summary}, "s.toml")
+        assert ("A gain is shown on" in said) == claimed == (": a gain" in end.judgement)
+        assert ("5 of the 10 seeds that were declared: no claim before all were run" in said) != claimed
+    assert end.next == "past study run s.toml"

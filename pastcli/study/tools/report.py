@@ -11,7 +11,7 @@ from ...files import write_text
 from ...verdict import FEWEST_SEEDS
 from ...words import counted
 from ..report import dumps, level, seeds_of, table
-from ..sentences import gain, made_by, of_before, seeds
+from ..sentences import gain, made_by, of_before, seeds, unfinished
 from .effects import CLAIMED, FIGURES, summarise
 
 NAMES = {
@@ -57,7 +57,7 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterat
     arms = document["study"]["arms"]
     for arm, effect in summary["effects"].items():
         if arms[arm]["test"]:
-            yield _claim(arm, effect, summary) + of_before(document, arm)
+            yield _claim(arm, effect, summary, len(document["study"]["seeds"])) + of_before(document, arm)
         elif arms[arm]["control"] != "none":
             yield _control(arm, effect)
     asked = len(document["items"])
@@ -73,7 +73,7 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterat
             yield f"{arm}: {count} of {wanted} seeds were run." if count else f"{arm}: declared and not run."
 
 
-def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], declared: int) -> str:
     """Shown only where p after Holm and both intervals agree; a gain of a judge alone is called what it is."""
     there = [name for name in CLAIMED if name in effect]
     parts = [f"{NAMES[name]} {gain(effect[name])} over {effect[name]['against']}" for name in there]
@@ -81,6 +81,8 @@ def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any]) -> s
     text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {counted(effect[there[0]]['tools'], 'tools')}. "
     if count < FEWEST_SEEDS:
         return text + f"{seeds(count).capitalize()} {'is' if count == 1 else 'are'} too few: no claim."
+    if count < declared:
+        return text + unfinished(count, declared)
     shown = [name for name in there if _is_shown(effect[name], summary["confidence"])]
     judged = [name for name in shown if name.startswith("sopr")]
     if judged and "first_call_recall" not in shown:
