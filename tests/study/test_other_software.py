@@ -125,8 +125,15 @@ def test_effects_intervals_and_tests_are_those_of_scipy(document):
                     assert one["p_seeds"] == pytest.approx(stats.ttest_1samp(means, 0).pvalue, abs=1e-7), (arm, metric)
                     power = stats.t.ppf(0.975, len(means) - 1) + stats.t.ppf(0.8, len(means) - 1)
                     assert one["detectable"] == pytest.approx(power * stats.sem(means))
-            assert one["p_documents"] == pytest.approx(sign_flips(np.mean(gaps, axis=0), docs), abs=0.02), (arm, metric)
+            theirs = sign_flips(np.mean(gaps, axis=0), docs)
+            assert one["p_documents"] == pytest.approx(theirs, abs=sampled(theirs)), (arm, metric)
             assert one["p"] == max(one["p_documents"], one["p_seeds"] if one["p_seeds"] is not None else 0.0)
+
+
+def sampled(p):
+    """Four standard errors of the difference of two sampled p-values: ours of 10,000 signs, and scipy's, twice the smaller tail
+    of 16,384. At 0.4 these are 0.032, at 0.02 0.009."""
+    return 4 * math.sqrt(p * (1 - p) / 10_000 + 4 * (p / 2) * (1 - p / 2) / 16_384) + 1e-3
 
 
 def sign_flips(differences, docs):
