@@ -176,8 +176,7 @@ def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: st
         return Closing(f"{said}. {more}{kept}", ask or f"past study run {file}")
     declared = len(document["study"].get("seeds", ()))
     if seeds < declared and not fixed:
-        more = f"{seeds} of the {declared} seeds that were declared: no claim before all were run"
-        return Closing(f"{said}. {more}{kept}", f"past study run {file}")
+        return Closing(f"{said}. {unfinished(seeds, declared)}{kept}", f"past study run {file}")
     over_units = found.get("over_documents") or found.get("over_tools")
     low, high = over_units if fixed else (found["low"], found["high"])
     if number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
@@ -185,6 +184,11 @@ def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: st
         return Closing(f"{said}: a {'gain' if gains else 'loss'}{kept}", ask or ("past inspect" if gains else ""))
     seen = f"; a gain of {found['detectable']:.3f} would have been" if number(found.get("detectable")) else ""
     return Closing(f"{said}: no gain is shown{seen}{kept}", ask)
+
+
+def unfinished(count: int, declared: int) -> str:
+    """Whoever looks as seeds come in and stops at a good moment shows gains that are not there (Armitage, McPherson and Rowe 1969)."""
+    return f"{count} of the {declared} seeds that were declared: no claim before all were run"
 
 
 def _two_levels(

@@ -16,9 +16,14 @@ def against(document: Mapping[str, Any], arm: str) -> list[str]:
 def made_before(document: Mapping[str, Any], arm: str) -> list[str]:
     """The vectors of an arm that are files, each of one training that this study did not repeat."""
     vectors = document["study"].get("vectors", {})
-    added = [text.rpartition(":") for text in document["study"]["arms"][arm].get("add") or []]
-    names = [name if colon else bare for name, colon, bare in added]
+    names = [factor_of(text)[0] for text in document["study"]["arms"][arm].get("add") or []]
     return [name for name in names if vectors.get(name, {}).get("kind") == "file"]
+
+
+def factor_of(text: str) -> tuple[str, float]:
+    """(vector, factor) of an arm's `add`, which the study has checked."""
+    name, colon, factor = str(text).rpartition(":")
+    return (name, float(factor)) if colon else (factor, 1.0)
 
 
 def untrained(document: Mapping[str, Any], arm: str) -> bool:

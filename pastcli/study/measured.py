@@ -15,6 +15,7 @@ from ..config import InjectConfig, digest
 from ..files import write_json
 from ..measured import FOLDER
 from ..verdict import figure_of
+from .compared import factor_of
 from .node import Node
 
 
@@ -77,7 +78,7 @@ def told(document: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]
                 "arm": arm,
                 "test": bool(arms[arm]["test"]),
                 "control": arms[arm]["control"],
-                "add": [_factor(text) for text in arms[arm]["add"]],
+                "add": [factor_of(text) for text in arms[arm]["add"]],
                 "plain": not arms[arm].get("inject") and _plain(document["study"]["settings"].get("inject")),
                 "scale": float(chosen or next(iter(made[arm][next(iter(made[arm]))]))),
                 "runs": runs,
@@ -91,12 +92,6 @@ def told(document: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]
         )
     kinds = {name: vector["kind"] for name, vector in document["study"]["vectors"].items()}
     return {"study": document["title"], "vectors": kinds, "arms": found}
-
-
-def _factor(text: str) -> tuple[str, float]:
-    """(vector, factor) of an arm's `add`, which the study has checked."""
-    name, colon, factor = str(text).rpartition(":")
-    return (name, float(factor)) if colon else (factor, 1.0)
 
 
 def _plain(settings: Mapping[str, Any] | None) -> bool:

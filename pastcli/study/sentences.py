@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..verdict import FEWEST_SEEDS
+from ..verdict import FEWEST_SEEDS, unfinished
 from ..words import counted
 from .compared import made_before
 from .effects import CLAIMED, NIL
@@ -42,6 +42,10 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> list[s
 def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], declared: int) -> str:
     """Shown only if the corrected p-value and the interval over seeds agree, and all `declared` seeds were run; else the smallest
     effect the design would show."""
+    other = metrics["f1"]["against"]
+    fixed = summary["scores"][arm]["untrained"] and summary["scores"][other]["untrained"]
+    if fixed:  # no seed says anything: the documents judge, of these two models and of no other training
+        metrics = {name: one | dict(zip(("low", "high"), one["over_documents"])) for name, one in metrics.items()}
     parts, shown, smallest = [], [], []
     for name in CLAIMED:
         one = metrics[name]
@@ -52,45 +56,22 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], decl
         if one["detectable"] is not None:
             smallest.append(f"{one['detectable']:.3f} {NAMES[name]}")
     count = len(metrics[CLAIMED[0]]["by_seed"])
-    other = metrics["f1"]["against"]
-    if summary["scores"][arm]["untrained"] and summary["scores"][other]["untrained"]:
-        return _of_two_models(arm, metrics, summary)
     silent = summary["scores"][other]["empty"]
-    text = f"{judged(arm, summary)}: {'; '.join(parts)}; {seeds(count)}, {counted(summary['scores'][arm]['documents'], 'documents')}. "
+    said = f"{judged(arm, summary)}: {'; '.join(parts)}; "
+    documents = counted(summary["scores"][arm]["documents"], "documents")
+    if fixed:
+        gains = f"A gain of this model is shown on {' and '.join(shown)}." if shown else "No gain is shown."
+        return f"{said}{documents}, neither was trained here. {gains}"
+    text = f"{said}{seeds(count)}, {documents}. "
     if silent >= SILENT:
         text += f"{other} leaves {silent:.0%} of the questions without any answer, so this is also the gain of answering at all. "
     if count < FEWEST_SEEDS:
         return text + f"{seeds(count).capitalize()} {'is' if count == 1 else 'are'} too few: no claim."
     if count < declared:
-        return text + unfinished(count, declared)
+        return text + f"{unfinished(count, declared)}."
     if shown:
         return text + f"A gain is shown on {' and '.join(shown)}."
-    return (
-        text
-        + f"No gain is shown; of four true gains this design would have shown about {' or '.join(smallest)} (80 % power).".replace(
-            "of four true gains this", "this"
-        )
-    )
-
-
-def unfinished(count: int, declared: int) -> str:
-    """Whoever looks as seeds come in and stops at a good moment shows gains that are not there (Armitage, McPherson and Rowe 1969)."""
-    return f"{count} of the {declared} seeds that were declared: no claim before all were run."
-
-
-def _of_two_models(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """Where neither was trained here no seed says anything: the documents judge, of these two models and of no other training."""
-    parts, shown = [], []
-    for name in CLAIMED:
-        one = metrics[name]
-        low, high = one["over_documents"]
-        p = one.get("p_holm", one["p"])
-        bounds = f" [{low:+.3f}, {high:+.3f}]" if low is not None else ""
-        parts.append(f"{NAMES[name]} {one['mean']:+.3f}{bounds} over {one['against']} (Holm p {p:.2g})")
-        if low is not None and low > 0 and p < 1 - summary["confidence"]:
-            shown.append(NAMES[name])
-    text = f"{judged(arm, summary)}: {'; '.join(parts)}; {counted(summary['scores'][arm]['documents'], 'documents')}, neither was trained here. "
-    return text + (f"A gain of this model is shown on {' and '.join(shown)}." if shown else "No gain is shown.")
+    return text + f"No gain is shown; this design would have shown about {' or '.join(smallest)} (80 % power)."
 
 
 def of_before(document: Mapping[str, Any], arm: str) -> str:

@@ -62,7 +62,8 @@ class Engine:
         self._applied: list[tuple[Path, float]] = []
         self._precise = precise
         self.n_ctx = n_ctx or min(self.lib.llama_model_n_ctx_train(self._model), DEFAULT_CONTEXT)
-        self.turn = turn(path) if turn(path) < self.n_ctx else 0
+        at = turn(path)
+        self.turn = at if at < self.n_ctx else 0
         self._open_context(self.turn or self.n_ctx, precise)
         self.threads = threads or self._fastest_threads()
         self.lib.llama_set_n_threads(self._context, self.threads, self.threads)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from adversaries import leaves
+
 from pastcli.agent.drivers import form_of
 from pastcli.agent.episode import play
 from pastcli.api import Completion
@@ -29,17 +31,6 @@ class View:
 
     def values(self):
         return [pair for response in self.seen for pair in leaves(response)]
-
-
-def leaves(value, name=""):
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from leaves(inner, key)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from leaves(inner, name)
-    elif value not in (None, ""):
-        yield name, value
 
 
 def act(action, arguments):

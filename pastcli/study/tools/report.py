@@ -8,10 +8,10 @@ from typing import Any
 
 from ...errors import MismatchError
 from ...files import write_text
-from ...verdict import FEWEST_SEEDS
+from ...verdict import FEWEST_SEEDS, unfinished
 from ...words import counted
 from ..report import dumps, level, seeds_of, table
-from ..sentences import gain, made_by, of_before, seeds, unfinished
+from ..sentences import gain, made_by, of_before, seeds
 from .effects import CLAIMED, FIGURES, summarise
 
 NAMES = {
@@ -82,7 +82,7 @@ def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], decl
     if count < FEWEST_SEEDS:
         return text + f"{seeds(count).capitalize()} {'is' if count == 1 else 'are'} too few: no claim."
     if count < declared:
-        return text + unfinished(count, declared)
+        return text + f"{unfinished(count, declared)}."
     shown = [name for name in there if _is_shown(effect[name], summary["confidence"])]
     judged = [name for name in shown if name.startswith("sopr")]
     if judged and "first_call_recall" not in shown:
