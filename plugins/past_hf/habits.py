@@ -150,11 +150,16 @@ def samples(model: Any) -> list[list[int]]:
     """Two rows of different lengths and a third as long as the first, each with what follows its prompt."""
     config = plain(model).config.get_text_config()
     count = model.get_input_embeddings().weight.shape[0]
-    special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    usual = [token for token in range(5, count) if token not in special] or [0]
+    usual = [token for token in range(5, count) if token not in _special(config)] or [0]
     short, long = (NEAR, FAR) if named(model, 0) else (SHORT, LONG)
     lengths = [length + MORE for length in (long, short, long)]
     return [[usual[(37 * at + 101 * row) % len(usual)] for at in range(length)] for row, length in enumerate(lengths)]
+
+
+def _special(config: Any) -> set[Any]:
+    """The tokens that a configuration gives a meaning: several ends, as Llama 3 Instruct and Gemma 3 have them, come as a list."""
+    named = (getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id"))
+    return {token for one in named for token in (one if isinstance(one, list | tuple) else [one])}
 
 
 def alone(model: Any, row: Sequence[int]) -> torch.Tensor:
