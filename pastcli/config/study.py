@@ -37,6 +37,10 @@ class Part:
     held_out: float = setting(
         0.15, "source: share of the questions that RL does not see, to tell a skill from learning the content"
     )
+    label_noise: float = setting(
+        0.0,
+        "source: share of the practised questions that get another one's answers, for RL and imitation alike; what is asked stays right",
+    )
     dev: float = setting(
         0.0, "target: share of the documents whose questions only choose a scale and are never reported"
     )

@@ -10,7 +10,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def source(study: Study, part: Part, folder: Path) -> Material:
     again = again or {question.id for question in practice}
     where = {q.id: "held-out" if q.id in held else "practised" for q in questions if q.id in held | again}
     asked = [q for q in questions if q.id in where]
-    return _material(documents, practice, asked, where, titles, folder, validation)
+    return _material(documents, _mislabelled(practice, part), asked, where, titles, folder, validation)
 
 
 def target(study: Study, part: Part, folder: Path) -> Material:
@@ -122,6 +122,24 @@ def _validation(questions: list[Question], part: Part) -> tuple[list[Question], 
             "it is a share of the documents with questions",
         )
     return [q for q in questions if q.doc not in drawn], [q for q in questions if q.doc in drawn]
+
+
+def _mislabelled(practice: list[Question], part: Part) -> list[Question]:
+    """The practised questions, a share of them (`label_noise`) with the answers of another one of that share, which are not its own."""
+    drawn = set(_drawn([question.id for question in practice], part.label_noise))
+    noisy = [question for question in practice if question.id in drawn]
+    if part.label_noise and not noisy:
+        raise UsageError(f"label_noise = {part.label_noise:g} is none of {counted(len(practice), 'questions')}")
+    wrong: dict[str, tuple[str, ...]] = {}
+    for place, question in enumerate(noisy):
+        own = {qa.normalize(answer) for answer in question.answers}
+        after = (noisy[(place + step) % len(noisy)].answers for step in range(1, len(noisy)))
+        wrong[question.id] = next((them for them in after if own.isdisjoint(map(qa.normalize, them))), ())
+        if not wrong[question.id]:
+            raise UsageError(
+                f"label_noise finds no wrong answer for question {question.id}", "all drawn have its answer"
+            )
+    return [replace(question, answers=wrong.get(question.id, question.answers)) for question in practice]
 
 
 def _chosen(study: Study, part: Part, taken: frozenset[str]) -> list[dict[str, Any]]:
@@ -191,7 +209,7 @@ def places(study: Study, names: str | Sequence[str]) -> list[Path]:
 def _drawn(names: Sequence[str], share: float) -> list[str]:
     """A share of the names, drawn by `DRAW`."""
     if not 0 <= share < 1:
-        raise UsageError(f"held_out, dev and validation are shares from 0 to below 1, not {share:g}")
+        raise UsageError(f"held_out, dev, validation and label_noise are shares from 0 to below 1, not {share:g}")
     return random.Random(DRAW).sample(sorted(names), round(len(names) * share))
 
 

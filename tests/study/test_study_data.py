@@ -131,3 +131,43 @@ def test_an_arm_is_judged_within_a_stratum_that_has_questions_or_the_study_is_re
         done = past("study", "run", "within.toml", "--dry-run", code=code)
     assert "no question that [arms.SFT + v] is judged by is of 'template: new'" in done.stderr
     assert not (workspace / "runs").exists()
+
+
+def practised(material):
+    rows = [json.loads(line) for line in material.practice.read_text().splitlines()]
+    return {row["id"]: row["answers"] for row in rows}
+
+
+def test_label_noise_gives_a_share_of_what_is_practised_wrong_answers_and_nothing_that_is_asked(workspace, tiny_model):
+    """Whether RL bears what imitation copies can only be asked of data whose wrong answers are known."""
+    from pastcli.errors import UsageError
+    from pastcli.study import data
+
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 8)))
+    (workspace / "target.json").write_text(json.dumps(records("Harsk", 6)))
+    clean, noisy, again = (
+        data.source(study, study.source, workspace / "data")
+        for study in (
+            a_study(workspace, tiny_model, **{"held_out = 0.25": f"held_out = 0.25{more}"})
+            for more in ("", "\nlabel_noise = 0.5", "\nlabel_noise = 0.5")
+        )
+    )
+    right, given = practised(clean), practised(noisy)
+    wrong = [name for name in right if not set(right[name]) & set(given[name])]
+    assert len(wrong) == len(right) // 2 and noisy.practice == again.practice
+    assert all(given[name] == right[name] for name in right if name not in wrong)
+    assert {tuple(given[name]) for name in wrong} <= {tuple(answers) for answers in right.values()}
+    assert noisy.asked == clean.asked and noisy.where == clean.where and noisy.documents == clean.documents
+
+    same = records("Velmora", 8)
+    for record in same:
+        for question in record["questions"]:
+            question["answer"] = "yes"
+    (workspace / "source.json").write_text(json.dumps(same))
+    study = a_study(workspace, tiny_model, **{"held_out = 0.25": "label_noise = 0.5"})
+    with pytest.raises(UsageError, match="finds no wrong answer"):
+        data.source(study, study.source, workspace / "data")
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 8)))
+    study = a_study(workspace, tiny_model, **{"held_out = 0.25": "label_noise = 1.5"})
+    with pytest.raises(UsageError, match="label_noise are shares"):
+        data.source(study, study.source, workspace / "data")
