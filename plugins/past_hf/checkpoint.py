@@ -20,13 +20,13 @@ from pastcli.vectors.files.safetensors import SafeReader
 from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
-from .composite import full_names, is_composite
+from .composite import is_composite
 from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, refuse_scaled, tokenizer_sha256, vocabulary
+from .naming import full_names
 
 if TYPE_CHECKING:
     from .writer import HFWriter
 
-INNER = {"gpt2": "transformer."}
 TRANSPOSED = ("gpt2", "openai-gpt")
 _BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$|rotary_emb\.inv_freq$")
 """Float buffers that older checkpoints hold although they follow from the configuration."""
@@ -104,7 +104,7 @@ class HFCheckpoint:
         except BaseException:
             self.close()
             raise
-        stored = self._full_names()
+        stored = full_names(self.config, self._where)
         self._where = {stored[name]: file for name, file in self._where.items()}
         self._stored = {name: key for key, name in stored.items()}
         entries = {name: self.shards[file].entries[self._stored[name]] for name, file in self._where.items()}
@@ -126,15 +126,6 @@ class HFCheckpoint:
     def transposed(self) -> bool:
         """Whether linear layers are stored as (in, out), as GPT-2's are."""
         return self.config.get("model_type") in TRANSPOSED
-
-    def _full_names(self) -> dict[str, str]:
-        """{stored name: name in the whole model}: some checkpoints were saved from its inner part (`h.0.…` for `transformer.h.0.…`),
-        and those with towers have had several names (`composite`)."""
-        if is_composite(self.config):
-            return full_names(self._where)
-        prefix = INNER.get(str(self.config.get("model_type")), "")
-        inner = [key for key in self._where if prefix and not key.startswith((prefix, "lm_head."))]
-        return {key: key for key in self._where} | {key: prefix + key for key in inner}
 
     def _locate(self) -> dict[str, str]:
         """Tensor name -> shard file name, in file order. A single file wins over an index, as in transformers."""
