@@ -27,7 +27,8 @@ from pastcli.vectors.numbers import arithmetic
 from pastcli.vectors.numbers.lowrank import product_block
 
 from .composite import full_name
-from .folder import no_weights, tokenizer_sha256
+from .folder import no_weights
+from .vocabulary import tokenizer_sha256
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."

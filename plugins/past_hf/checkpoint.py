@@ -21,8 +21,9 @@ from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
 from .composite import is_composite
-from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, refuse_scaled, tokenizer_sha256, vocabulary
+from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, refuse_scaled
 from .naming import full_names
+from .vocabulary import tokenizer_sha256, vocabulary
 
 if TYPE_CHECKING:
     from .writer import HFWriter

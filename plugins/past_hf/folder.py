@@ -1,16 +1,13 @@
-"""What lies beside the weights in a model directory: JSON files, the tokenizer's vocabulary, pickles to be refused."""
+"""What lies beside the weights in a model directory, what of it belongs to the model, and what is refused."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pastcli.cards import auto_class
 from pastcli.errors import MismatchError, NoArithmeticError, PastError
-from pastcli.files import read_json
-from pastcli.hashing import tokens_sha256
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -101,28 +98,3 @@ def refuse_scaled(path: Path, types: Mapping[str, str]) -> None:
                 f"{path} is quantised: {name} is stored as {kind} with scales beside it, although its config names no quantisation",
                 "take the unquantised checkpoint that it was made from (its model card names it): hf download ORIGINAL",
             )
-
-
-def vocabulary(folder: Path) -> list[str]:
-    """The tokens of tokenizer.json in the order of their ids; [] without one."""
-    if not (folder / "tokenizer.json").is_file():
-        return []
-    table = read_json(folder / "tokenizer.json")
-    try:
-        vocab = (table.get("model") or {}).get("vocab") or {}
-        if isinstance(vocab, list):  # Unigram: (token, score) in the order of ids
-            vocab = {token: index for index, (token, _) in enumerate(vocab)}
-        ids = vocab | {token["content"]: token["id"] for token in table.get("added_tokens") or []}
-        return sorted(ids, key=lambda token: (ids[token], token))
-    except (TypeError, ValueError, AttributeError, KeyError):
-        raise MismatchError(f"{folder / 'tokenizer.json'} does not say which token has which id") from None
-
-
-def tokenizer_sha256(folder: Path) -> str:
-    """Hash of the vocabulary in the order of its ids; '' when the folder has no tokenizer."""
-    if (folder / "tokenizer.json").is_file():
-        return tokens_sha256(vocabulary(folder))
-    for name in ("tokenizer.model", "vocab.json", "vocab.txt"):
-        if (folder / name).is_file():
-            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    return ""

@@ -96,3 +96,67 @@ def test_the_inner_models_are_called_as_transformers_calls_them():
     assert {kind: INNER.get(kind, "model") for kind in called.keys() - of_parts} == {
         kind: name for kind, name in called.items() if kind not in of_parts
     }
+
+
+def pieces(tokens):
+    """SentencePiece's model of these tokens, as its protobuf message: {1: {1: text, 2: score}} each, and settings behind them."""
+
+    def sized(number, content):
+        size, made = len(content), b""
+        while size > 127:
+            made, size = made + bytes([size & 127 | 128]), size >> 7
+        return bytes([number << 3 | 2]) + made + bytes([size]) + content
+
+    said = [sized(1, token.encode()) + bytes([2 << 3 | 5]) + b"\0\0\x80\xbf" for token in tokens]
+    return b"".join(sized(1, piece) for piece in said) + sized(2, b"\x18\x02")
+
+
+def only(kind, folder, swap=False):
+    """Leave a tokenizer as older checkpoints have it: its tokens in a list, the added ones (its first three) in another file."""
+    table = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").unlink()
+    ids = table["model"]["vocab"] | {token["content"]: token["id"] for token in table["added_tokens"]}
+    tokens = sorted(ids, key=ids.get)
+    if swap:
+        tokens[50], tokens[51] = tokens[51], tokens[50]
+    if kind == "pieces":
+        (folder / "tokenizer.model").write_bytes(pieces(tokens[:-1]))
+        (folder / "added_tokens.json").write_text(json.dumps({tokens[-1]: len(tokens) - 1}))
+        return
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens) if index > 2}))
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in table["model"]["merges"]]
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    added = {str(index): {"content": token, "special": True} for index, token in enumerate(tokens[:3])}
+    edited(folder, "tokenizer_config.json", tokenizer_class="GPT2Tokenizer", added_tokens_decoder=added)
+
+
+@pytest.mark.parametrize("kind", ["vocab.json", "pieces"])
+def test_tokenizers_are_compared_by_their_tokens_not_by_their_files(kind, past, make_tiny, workspace):
+    """GPT-2's older copies have vocab.json and merges.txt, Vicuna's tokenizer.model alone: "different tokenizers", which was not so."""
+    base, rl, old, other = (make_tiny(workspace / name, seed=name == "rl") for name in ("base", "rl", "old", "other"))
+    only(kind, old)
+    only(kind, other, swap=True)
+    past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", old, "-o", "made")
+    past("extract", "--sft", old, "--rl", rl, "-o", "w.safetensors")
+    refused = past("inject", "--vector", "v.safetensors", "--target", other, "-o", "x", code=3).stderr
+    assert "different tokenizers" in refused
+
+
+def test_a_model_with_lists_of_tokens_alone_goes_the_whole_path(past, make_tiny, workspace, texts):
+    base = make_tiny(workspace / "base")
+    only("vocab.json", base)
+    past("sft", "d.md", "--base", base, *SMALL, "--name", "source")
+    past("eval", "--model", "source", "--questions", "q.jsonl", "--max-new-tokens", 3)
+    made = workspace / "runs" / "source" / "model"
+    assert all((made / name).read_bytes() == (base / name).read_bytes() for name in ("vocab.json", "merges.txt"))
+
+
+def test_a_tokenizer_model_that_is_none_is_compared_by_its_bytes(past, make_tiny, workspace):
+    """Llama 3's own release has a list of ranks under that name."""
+    base, rl, other = (make_tiny(workspace / name, seed=name == "rl") for name in ("base", "rl", "other"))
+    for folder in (base, rl, other):
+        (folder / "tokenizer.json").unlink()
+        (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n" + (b"Iw== 2\n" if folder is other else b""))
+    past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    assert "different tokenizers" in past("extract", "--sft", base, "--rl", other, "-o", "w", code=3).stderr
