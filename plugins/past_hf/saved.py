@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ def save_model(model: PreTrainedModel, source: Path, folder: Path, state: dict[s
             if is_composite(original.config) or _holds_more(original, model, state):
                 _save_as(original, _stored(model, state), folder)
                 return folder
-        model.save_pretrained(folder, state_dict=state)
+        with _as_read(model, source):
+            model.save_pretrained(folder, state_dict=state)
     except PastError:
         raise
     except Exception as error:  # OSError, or safetensors' own type when the disk is full
@@ -49,6 +50,28 @@ def save_model(model: PreTrainedModel, source: Path, folder: Path, state: dict[s
             shutil.copyfile(file, folder / file.name)
     make_portable(folder)
     return folder
+
+
+@contextmanager
+def _as_read(model: PreTrainedModel, source: Path) -> Iterator[None]:
+    """Within it the model's configuration is that of `source`: trainers set what suits them (`use_cache`), and the special tokens to those
+    of the tokenizer, of which embeddings take the one for padding as a row that is not trained."""
+    from transformers import AutoConfig, GenerationConfig
+
+    now = model.config, getattr(model, "generation_config", None)
+    config = AutoConfig.from_pretrained(source, local_files_only=True)
+    if now[1] is not None:
+        beside = (source / "generation_config.json").is_file()
+        model.generation_config = (
+            GenerationConfig.from_pretrained(source, local_files_only=True)
+            if beside
+            else GenerationConfig.from_model_config(config)
+        )
+    model.config = config
+    try:
+        yield
+    finally:
+        model.config, model.generation_config = now
 
 
 def _stored(model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:

@@ -160,3 +160,20 @@ def test_a_tokenizer_model_that_is_none_is_compared_by_its_bytes(past, make_tiny
         (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n" + (b"Iw== 2\n" if folder is other else b""))
     past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
     assert "different tokenizers" in past("extract", "--sft", base, "--rl", other, "-o", "w", code=3).stderr
+
+
+def test_training_leaves_the_configuration_as_it_was(typed, make_tiny, workspace, texts):
+    """transformers' trainer turns `use_cache` off for good, which slows others' generation down, and gives the model the tokenizer's
+    special tokens: a token for padding, whose embedding the next training then leaves alone."""
+    base = make_tiny(workspace / "base", tied=False, pad_token_id=None, eos_token_id=[1, 2])
+    (base / "generation_config.json").unlink()
+    edited(base, "tokenizer_config.json", pad_token=None)
+    before = json.loads((base / "config.json").read_text())
+    for method in ("full", "lora"):
+        typed("sft", "d.md", "--base", base, *SMALL, "--method", method, "--name", f"sft-{method}")
+        typed("rl", "--questions", "q.jsonl", "--sft", f"sft-{method}", *RL, "--lr", "1e-3", "--name", f"rl-{method}")
+    for name in ("sft-full", "rl-full", "rl-lora"):
+        config = json.loads((workspace / "runs" / name / "model" / "config.json").read_text())
+        assert {key: config.get(key) for key in before} == before, name
+        generation = json.loads((workspace / "runs" / name / "model" / "generation_config.json").read_text())
+        assert generation["eos_token_id"] == [1, 2] and "pad_token_id" not in generation, name
