@@ -14,6 +14,7 @@ from .. import output, runs
 from ..errors import Interrupted, PastError
 from ..files import read_lines, write_json
 from ..words import duration
+from . import failures
 from .children import AGAIN
 from .claims import claimed, forget_dead, in_turn
 from .command import passing, run_past
@@ -47,7 +48,7 @@ def make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], obj
 
     Injected models are removed once they were asked: they are made again in seconds, and are the bulk of the disk. `lean`
     removes trained models and vectors as well, as soon as no node that is left grows from them. One that fails takes along what
-    grows from it, and all others are made; after `PATIENCE` failures nothing more is begun. Raises the first failure when the
+    grows from it, and all others are made, and why it failed is kept; after `PATIENCE` failures nothing more is begun. Raises the first failure when the
     others have ended, and `Interrupted` on Ctrl-C.
     """
     try:
@@ -85,11 +86,13 @@ def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], ob
                     raise
                 except PastError as error:
                     failed.append(error)
+                    failures.note(node, error, store)
                     output.warn(f"{error.message}; what does not grow from it goes on")
                     left = {
                         key: other for key, other in left.items() if node.key not in {one.key for one in other.all()}
                     }
                     continue
+                failures.forget(node, store)
                 others = [*left.values(), *running.values()]
                 claim.spare(spared(node, others, lean), others, store)
                 if node.stage in ASKED:

@@ -14,7 +14,7 @@ from .. import environment, output
 from ..config.study import STAGE_TABLES, Vector
 from ..errors import UsageError
 from ..hashing import hash_path
-from . import measured, report, sequences
+from . import failures, measured, report, sequences
 from .data import places
 from .effects import summarise
 from .execute import make, needed
@@ -114,6 +114,8 @@ def run(
             "items": items,
             "arms": collect(graph, store, items),
         }
+        if failed := failures.collect(graph.asked, store):
+            document["failed"] = failed
         if along := sequences.collect(graph, store):
             document["continual"] = along
         document["summary"] = summarise(document)

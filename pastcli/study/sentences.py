@@ -34,9 +34,19 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> list[s
     short = [f"{arm} ({count} of {wanted} seeds)" for arm, count in had.items() if 0 < count < wanted]
     if short:
         found.append(f"Not finished: {', '.join(short)}.")
-    if absent := [arm for arm, count in had.items() if not count]:
+    if absent := [arm for arm, count in had.items() if not count and arm not in document.get("failed", {})]:
         found.append(f"Declared and not run: {', '.join(absent)}.")
-    return found
+    return found + failed(document)
+
+
+def failed(document: Mapping[str, Any]) -> list[str]:
+    """One sentence for all that failed, by what failed; [] if nothing did."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for arm, seeds in document.get("failed", {}).items():
+        for seed, one in seeds.items():
+            causes.setdefault((one["label"], one["why"]), []).append(f"{arm} at seed {seed}")
+    told = [f"{label}: {why.rstrip('.')} (so no {', no '.join(arms)})" for (label, why), arms in causes.items()]
+    return [f"Failed, and what failed is not missing by chance: {'; '.join(told)}."] if told else []
 
 
 def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], declared: int) -> str:

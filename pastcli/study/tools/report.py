@@ -11,7 +11,7 @@ from ...files import write_text
 from ...verdict import FEWEST_SEEDS, unfinished
 from ...words import counted
 from ..report import dumps, level, seeds_of, table
-from ..sentences import gain, made_by, of_before, seeds
+from ..sentences import failed, gain, made_by, of_before, seeds
 from .effects import CLAIMED, FIGURES, summarise
 
 NAMES = {
@@ -70,7 +70,9 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterat
     for arm in arms:
         count = len(summary["levels"][arm]["seeds"]) if arm in summary["levels"] else 0
         if count < wanted:
-            yield f"{arm}: {count} of {wanted} seeds were run." if count else f"{arm}: declared and not run."
+            none = "failed" if arm in document.get("failed", {}) else "declared and not run"
+            yield f"{arm}: {count} of {wanted} seeds were run." if count else f"{arm}: {none}."
+    yield from failed(document)
 
 
 def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], declared: int) -> str:

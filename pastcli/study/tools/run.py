@@ -11,7 +11,7 @@ from typing import Any
 from ... import config as configs
 from ... import environment, output
 from ...config.study_tools import STAGE_TABLES
-from .. import measured
+from .. import failures, measured
 from ..execute import make, needed
 from ..node import Check, given, unchecked
 from ..store import Store, float32_bytes
@@ -80,16 +80,20 @@ def run(
     facts, made = _facts(study, graph), measured.made_of(graph.asked, workspace)
 
     def write() -> dict[str, Any]:
-        document = report.with_summary(
-            {**facts, "code": store.states(nodes), "compute": compute(graph, store), "arms": collect(graph, store)}
-        )
+        found = {"code": store.states(nodes), "compute": compute(graph, store), "arms": collect(graph, store)}
+        if failed := failures.collect(graph.asked, store):
+            found["failed"] = failed
+        document = report.with_summary({**facts, **found})
         report.write(document, out)
         measured.keep(document, made, out, workspace)
         return document
 
-    if not collect_only:
-        make(nodes, store, jobs, write, lean)
-    return write()
+    try:
+        if not collect_only:
+            make(nodes, store, jobs, write, lean)
+    finally:
+        document = write()
+    return document
 
 
 def collect(graph: Graph, store: Store) -> dict[str, Any]:
