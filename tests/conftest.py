@@ -59,7 +59,10 @@ def workspace(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def forks():
-    """A server that has loaded torch and its kind once, and forks for every command; None on a machine where it cannot."""
+    """A server that has loaded torch and its kind once, and forks for every command; None on a machine where it cannot, or is not to."""
+    if "PYTEST_COLD" in os.environ:
+        yield None
+        return
     try:
         server = Forks()
     except RuntimeError as error:
@@ -72,10 +75,9 @@ def forks():
 
 def _begun(request, words, environment, cwd, timeout):
     """From the server where that changes nothing; in a new interpreter where variables are read by imports."""
-    if "PYTEST_COLD" not in environment:
-        forks = request.getfixturevalue("forks")
-        if forks is not None and forks.fits(environment):
-            return forks.begun(words, environment, str(cwd or Path.cwd()), timeout)
+    forks = request.getfixturevalue("forks")
+    if forks is not None and not forks.unlike(environment):
+        return forks.begun(words, environment, str(cwd or Path.cwd()), timeout)
     return cold(words, environment, cwd, timeout)
 
 

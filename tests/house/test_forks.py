@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import forks_server
 import pytest
-from forks import PYTHON
 from typer.testing import CliRunner
 
 from pastcli import cli
@@ -21,12 +22,38 @@ def test_what_runs_in_the_tests_own_process_sends_no_later_command_to_a_cold_sta
 
     quiet()
     CliRunner().invoke(cli.app, ["runs", "list"])
-    assert forks is None or forks.fits(dict(os.environ))
+    assert forks is None or not forks.unlike(dict(os.environ))
 
 
 def test_a_variable_that_imports_read_starts_a_command_from_nothing(forks):
-    assert forks is None or not forks.fits({**os.environ, "HF_HUB_CACHE": "elsewhere"})
-    assert forks is None or not forks.fits({k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"})
+    assert forks is None or forks.unlike({**os.environ, "HF_HUB_CACHE": "elsewhere"}) == {"HF_HUB_CACHE"}
+    assert forks is None or forks.unlike({k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"})
+
+
+BEGINS = """
+import importlib, json, os, sys
+from forks_server import own_modules
+from pastcli import cli
+
+for title in [*cli.COMMANDS, ""]:
+    if os.fork() == 0:
+        cli._load(title) if title else [importlib.import_module(name) for name in sys.argv[1:]]
+        print(json.dumps([title, sorted(own_modules())]), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, title
+"""
+
+
+def test_what_the_server_has_of_past_is_what_every_command_imports_by_itself():
+    """In a new interpreter, with nothing of the command's imported before: so none of them needs what only the server gave it."""
+    path = os.pathsep.join([str(Path(forks_server.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, "-c", BEGINS, *forks_server.BEGINNING]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=True)
+    imported = dict(map(json.loads, done.stdout.splitlines()))
+    given = set(imported.pop(""))
+    assert len(given) > 40 and imported.keys() == cli.COMMANDS.keys()
+    for title, modules in imported.items():
+        assert given <= set(modules), title
 
 
 def test_a_folder_of_plugins_is_searched_as_in_a_new_interpreter(past, workspace):
@@ -51,14 +78,14 @@ def test_what_a_command_sets_for_those_that_it_starts_sends_none_of_them_to_a_co
     (workspace / "script.json").write_text("[]")
     past("agent", "--tools", "t.py", "--query", "What?", "--backend", "echo", "--model", "script.json", code=None)
     environment = json.loads((workspace / "environment.json").read_text())
-    assert environment["TQDM_DISABLE"] == "1" and (forks is None or forks.fits(environment))
+    assert environment["TQDM_DISABLE"] == "1" and (forks is None or not forks.unlike(environment))
 
 
 def test_what_a_command_starts_comes_from_the_server_and_dies_with_it(forks, workspace, begin):
     """Steps of a study are `sys.executable -m pastcli` in the study's own process; other modules need a new interpreter."""
     if forks is None:
         pytest.skip("no server")
-    python = forks.folder / PYTHON
+    python = forks.python
     place = dict(capture_output=True, text=True, env=os.environ)  # without what torch sets behind Python's back, here
     began = subprocess.run([python, "-m", "pastcli", "doctor", "--fast", "--json"], **place)
     assert began.returncode == 0 and str(python) in began.stdout, "its own sys.executable is the server's again"

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -31,6 +32,7 @@ STAGES = {"sft": (SFT, sft_rows), "rl": (RL, rl_rows)}
 
 
 def short(prompts, completions, **_):
+    Path(os.environ["LEFT_BY"] + os.environ["RANK"]).write_text(json.dumps(dict(os.environ)))
     raise MismatchError("no such scale", "weigh again")
 
 
@@ -55,11 +57,19 @@ def aborting(prompts, completions, **_):
 
 
 @pytest.fixture
-def train(tmp_path, tiny_model, monkeypatch):
-    """`train("sft", processes=2, sharding="full")` trains the small job of that stage in a folder of its own."""
+def train(request, tmp_path, tiny_model, monkeypatch, forks):
+    """`train("sft", processes=2, sharding="full")` trains the small job of that stage in a folder of its own.
+
+    The launcher and its workers are forked from what has loaded torch already. Slow tests start them as a user's are, and so does
+    the fast one that kills a worker.
+    """
     from past_hf.training import HFTrainer
 
     here = Path(__file__).parent
+    if forks is not None:
+        monkeypatch.setattr(sys, "executable", str(forks.python))
+    if request.node.get_closest_marker("slow"):
+        monkeypatch.setenv("PYTEST_COLD", "1")
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(here), str(here.parent / "support")])
     )  # workers import rewards
@@ -151,8 +161,8 @@ class Workers:
     @contextlib.contextmanager
     def one_dies(self, rank, step, suspends=False, place="past_hf.training.watch:Watch.on_log"):
         """kill -9 of that worker by itself, when it has logged that step, or come so often out of another `place`; `suspends`: the
-        launcher learns of it when it goes on."""
-        told = {"DYING": f"{place} {step}", "DYING_RANK": str(rank)}
+        launcher learns of it when it goes on. All are started from nothing: each is its parent's own child, as a user's are."""
+        told = {"DYING": f"{place} {step}", "DYING_RANK": str(rank), "PYTEST_COLD": "1"}
         with self.monkeypatch.context() as until_then:
             for name, value in {**told, **({"DYING_SUSPENDS": "1"} if suspends else {})}.items():
                 until_then.setenv(name, value)
@@ -282,10 +292,16 @@ def test_a_signal_goes_before_an_error_and_that_before_a_lost_connection_whichev
     assert str(_failure(tmp_path, 1)).startswith(said)
 
 
-def test_the_error_of_a_worker_is_the_error_of_the_run(train, workers):
+def test_the_error_of_a_worker_is_the_error_of_the_run(train, workers, tmp_path, monkeypatch, forks):
+    monkeypatch.setenv("LEFT_BY", str(tmp_path / "left"))
     with pytest.raises(PastError, match="worker [01]: reward 'variety' failed: MismatchError: no such scale"):
         train("rl", processes=2, reward=short)
     assert not workers.alive()
+    if (
+        forks is not None
+    ):  # nothing that a launcher tells its workers makes them load torch anew, but threads for more than two cores
+        (left, *_) = (json.loads(file.read_text()) for file in tmp_path.glob("left*"))
+        assert not forks.unlike(left) - {"OMP_NUM_THREADS"}
 
 
 @pytest.mark.slow
