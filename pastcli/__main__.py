@@ -12,7 +12,14 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         sys.exit(130)
-    command()
+    try:
+        command()
+    except SystemExit as end:
+        from .leaving import leave, waits
+
+        if not waits():
+            leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from .arguments import Machine
 from .freed import FreedMemory
 from .held_out import HeldOut
 from .overrides import Overrides, stands_in
+from .reporting import guard
 from .room import refuse_without_room
 from .watch import Clock, Watch
 from .watchdog import RULES, Watchdog
@@ -90,6 +91,7 @@ class PlannedTrainer(Trainer):
                 f"--sharding none, or {tested.install(['accelerate', 'transformers'])}",
             )
         self.remove_callback(PrinterCallback)
+        guard(self)
         for callback in (Overrides(self), self.saver, _Pace(self), self.watch):
             self.add_callback(callback)
         if not machine.cuda:

@@ -24,8 +24,9 @@ from .checkpoints import GOING_ON, newest_whole
 from .held_out import BEST, NOTE, read_best
 from .packing import load
 from .precision import settle_precision
+from .reporting import closing, purge_curves
 from .saving import gathered, save, weights_hash
-from .watch import logged_steps, purge_curves
+from .watch import logged_steps
 
 BUILD = {"sft": sft.build, "rl": grpo.build}
 
@@ -61,7 +62,7 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
         output.note(f"{GOING_ON}{step}")
     if job.resume:
         purge_curves(trainer, int(checkpoint.name.split("-")[1]) if checkpoint else 0)
-    with trainer.saver.stoppable():
+    with trainer.saver.stoppable(), closing(trainer):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - began
     state = gathered(trainer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
-from transformers.integrations import TensorBoardCallback
 
 from pastcli import api
 from pastcli.files import read_lines, write_lines
@@ -154,14 +152,6 @@ class Watch(TrainerCallback):
             for row in picked
         ]
         write_lines(self.folder / "rollouts.jsonl", rows, "a")
-
-
-def purge_curves(trainer: Any, step: int) -> None:
-    """Let TensorBoard forget what a run that was killed had reported of the steps after `step`, from which it goes on: each of
-    them would be drawn twice."""
-    for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, TensorBoardCallback):
-            callback._SummaryWriter = functools.partial(callback._SummaryWriter, purge_step=step + 1)
 
 
 def _episode(columns: dict[str, Any], row: int) -> dict[str, Any]:

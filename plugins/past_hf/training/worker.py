@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pastcli import tested
+from pastcli import leaving, tested
 from pastcli.api import TrainJob
 from pastcli.diskspace import full, is_full
 from pastcli.errors import FullDisk, PastError, UsageError
@@ -58,10 +58,9 @@ def _leave() -> None:
     What torch's and gloo's threads still hold must not meet an interpreter that is being taken apart (pytorch/pytorch 179291,
     190489: an abort after all was written).
     """
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    if leaving.waits():
+        atexit._run_exitfuncs()
+    leaving.leave(0)
 
 
 def tell(folder: Path, rank: int, error: BaseException) -> None:
