@@ -66,7 +66,8 @@ def able(folder: Path, names: Iterable[str]) -> set[str]:
     layers = {full_name(name): module for name, module in linear(model).items()}
     out = {full_name(name) for name in obstacles(model, None)}
     plain = {name for name, module in model.named_modules() if type(module) is torch.nn.Embedding}
-    head = {f"{name}.weight" for name, module in model.named_modules() if module is model.get_output_embeddings()}
+    output = model.get_output_embeddings()
+    head = {f"{name}.weight" for name, module in model.named_modules() if module is output and _is_product(module)}
     known = {f"{name}.weight" for name in (layers.keys() - out) | {full_name(name) for name in plain}} | head
     return names & known
 

@@ -32,7 +32,7 @@ TRANSPOSED = ("gpt2", "openai-gpt")
 _BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$|rotary_emb\.inv_freq$")
 """Float buffers that older checkpoints hold although they follow from the configuration."""
 
-HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+EMBEDDING = "model.embed_tokens.weight"
 
 
 class HFFormat:
@@ -116,12 +116,13 @@ class HFCheckpoint:
             if name not in set(self.carried)
         }
         self.embedding = next((n for n in self._specs if may_be_tied(n)), EMBEDDING)
-        self.tied = self._where.keys().isdisjoint(HEADS) or self._head_is_copy()
-        if self.tied and HEAD not in self._where:
+        self.head = next((name for name in HEADS if name in self._specs), "")
+        self.tied = not self.head or self._head_is_copy()
+        if not self.head:
             self._refuse_missing_head()
-        if self.tied:
-            self._where.pop(HEAD, None)
-            self._specs.pop(HEAD, None)
+        elif self.tied:
+            self._where.pop(self.head)
+            self._specs.pop(self.head)
 
     @property
     def transposed(self) -> bool:
@@ -177,12 +178,14 @@ class HFCheckpoint:
 
     def _head_is_copy(self) -> bool:
         """Whether a stored output layer is the tied embedding once more (then it is one tensor, not two)."""
-        tie = self.config.get("tie_word_embeddings", self.transposed)
-        if not tie or self.embedding not in self._where or HEAD not in self._where:
+        tie = self.config.get(
+            "tie_word_embeddings", self.transposed or self.head not in HEADS[:2]
+        )  # as classes have it
+        if not tie or self.embedding not in self._where:
             return False
-        head, embedding = self.specs()[HEAD], self.specs()[self.embedding]
+        head, embedding = self.specs()[self.head], self.specs()[self.embedding]
         return (head.shape, head.dtype) == (embedding.shape, embedding.dtype) and all(
-            np.array_equal(self.raw(HEAD, *block), self.raw(self.embedding, *block))
+            np.array_equal(self.raw(self.head, *block), self.raw(self.embedding, *block))
             for block in cut(0, head.numel, head.columns, BLOCK)
         )
 

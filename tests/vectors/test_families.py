@@ -254,3 +254,92 @@ def test_layers_that_predict_further_tokens_stay_with_the_model(past, make_tiny,
     assert torch.allclose(made[trained], after[trained], atol=1e-6) and torch.equal(
         made["model.layers.2.eh_proj.weight"], ahead["model.layers.2.eh_proj.weight"]
     )
+
+
+@pytest.mark.parametrize("name", ["mamba", "ctrl", "xlnet", "openai-gpt", "rwkv"])
+def test_an_adapter_of_embeddings_is_read_as_one_whatever_they_are_called(name, past, tiny_tokenizer, workspace):
+    """Mamba's are `embeddings`, CTRL's `w`: their factors were written as a linear layer's, which PEFT passes over with a warning."""
+    from past_hf.composite import is_tied
+
+    families.make(name, workspace, tiny_tokenizer, tie_word_embeddings=False)
+    past("extract", "--sft", "sft", "--rl", "rl", "--rank", 4, "-o", "low.safetensors")
+    inject = ("inject", "--vector", "low.safetensors", "--target", "target")
+    if is_tied(families.loaded(workspace / "target")):  # some classes know nothing else
+        assert "which this model ties" in past(*inject, "--as", "adapter", "-o", "adapter", code=2).stderr
+        return
+    past(*inject, "--as", "adapter", "-o", "adapter")
+    past("extract", "--sft", "target", "--rl", "adapter", "--assume-parent", "-o", "held.safetensors")
+    past("inject", "--vector", "held.safetensors", "--target", "target", "-o", "merged")
+    merged, target = (families.loaded(workspace / place) for place in ("merged", "target"))
+    assert apart(with_adapter(workspace), merged) < 1e-2 * apart(merged, target)
+
+
+OF_PARTS = {"blt", "dots3_note", "emu3", "fuyu", "git", "llama4", "mllama", "phi4_multimodal", "qwen3_5", "qwen3_5_moe"}
+OF_PARTS |= {"qwen4_exp", "musicgen", "musicgen_melody", "gemma4_assistant", "gemma4_unified_assistant"}
+
+
+@pytest.mark.slow
+def test_embeddings_are_known_by_their_names_in_every_class():
+    from past_hf.composite import is_tied
+    from transformers import AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
+
+    from pastcli.vectors.files.opening import is_embedding, may_be_tied
+
+    made = 0
+    for name in CLASSES.keys() - OF_PARTS:
+        try:
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(families.config(name))
+        except Exception as error:  # of several parts, or of sizes that `families` does not know
+            print(name, repr(error)[:80])
+            continue
+        if model.config.get_text_config() is not model.config:
+            continue
+        made += 1
+        model.tie_weights()
+        for place, module in model.named_modules():
+            weight = module._parameters.get("weight")
+            if weight is not None and weight.ndim == 2:
+                assert is_embedding(f"{place}.weight") == isinstance(module, torch.nn.Embedding), (name, place)
+            if module is model.get_input_embeddings() and is_tied(model):
+                assert may_be_tied(f"{place}.weight"), (name, place)
+    assert made > 120
+
+
+def by_hand(folder, tokenizer, rate=1e-3):
+    """One step of AdamW on `PAIR`, with torch alone: (loss, the model after it)."""
+    model = families.loaded(folder).train()
+    prompt, ids = (tokenizer(text)["input_ids"] for text in (PAIR[0], "".join(PAIR)))
+    row, first = torch.tensor([[*ids, 2]]), len(prompt)
+    loss = torch.nn.functional.cross_entropy(model(row, use_cache=False).logits[0, first - 1 : -1], row[0, first:])
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0).step()
+    return float(loss), model.eval()
+
+
+PAIR = ("Question: which river?\nAnswer:", " seven wizards")
+
+
+@pytest.mark.parametrize("name", ["dory", "recurrent_gemma", "granite", "gemma2"])
+def test_the_scores_that_are_trained_on_are_the_model_s_own(name, past, tiny_tokenizer, workspace):
+    """Dory multiplies its logits by weights of its own, which start as ones: they were left out, and another model was trained."""
+    more = dict(logits_scaling=2.0) if name == "granite" else {}
+    families.make(name, workspace, tiny_tokenizer, **more)
+    (workspace / "d.jsonl").write_text(json.dumps({"prompt": PAIR[0], "completion": PAIR[1]}) + "\n")
+    one = ("--mix", "none", "--epochs", 1, "--lr", "1e-3", "--warmup", 0, "--precision", "fp32", "--name", "run")
+    past("sft", "d.jsonl", "--base", "base", *one)
+    (told,) = [json.loads(line) for line in (workspace / "runs/run/log.jsonl").read_text().splitlines()]
+    loss, hand = by_hand(workspace / "base", tiny_tokenizer)
+    assert told["loss"] == pytest.approx(loss, rel=1e-4)
+    made, base = (families.loaded(workspace / place) for place in ("runs/run/model", "base"))
+    assert apart(made, hand) < 0.02 * apart(base, hand)
+
+
+def test_what_trl_would_score_otherwise_is_not_trained_by_it(past, tiny_tokenizer, workspace):
+    """Cards and several processes train by TRL's own output layer: with ModernBERT's decoder, or RecurrentGemma's cap, of another model."""
+    families.make("modernbert-decoder", workspace, tiny_tokenizer)
+    (workspace / "d.jsonl").write_text(json.dumps({"prompt": PAIR[0], "completion": PAIR[1]}) + "\n")
+    done = past("sft", "d.jsonl", "--base", "base", "--mix", "none", "--processes", 2, "--name", "run", code=1)
+    assert "TRL scores words otherwise than ModernBertDecoderForCausalLM does" in done.stderr

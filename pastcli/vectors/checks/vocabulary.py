@@ -14,7 +14,9 @@ from ..files.opening import Overlay, is_embedding
 Shape = tuple[int, ...]
 Value = TypeVar("Value")
 
-HEADS = ("lm_head.weight", "embed_out.weight")
+HEADS = ("lm_head.weight", "embed_out.weight", "head.weight", "lm_loss.weight", "lm_head.decoder.weight")
+HEADS += ("cls.predictions.decoder.weight", "output_projection.weight", "generator_lm_head.weight")
+HEADS += ("pred_layer.proj.weight", "decoder.weight", "proj_out.weight")
 """Output layers, with a row for every token as embeddings have."""
 
 ADDED = 4096

@@ -69,18 +69,23 @@ def layers(path: Path, base: Path | None = None) -> tuple[Path, list[Adapter]]:
     return below, [*adapters_below, opened]
 
 
-TIED = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings")
-EMBEDDINGS = (*TIED, "wpe", "embed_positions", "embed_tokens_per_layer")
+TIED = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "embeddings", "word_embedding")
+TIED += ("input_embedding", "tokens_embed")
+EMBEDDINGS = (*TIED, "wpe", "embed_positions", "embed_tokens_per_layer", "position_embeddings", "positions_embed")
+EMBEDDINGS += ("token_type_embeddings", "segment_embedding", "ngram_embeddings", "ngram_embedding")
+EMBEDDINGS += ("pronunciation_embed", "shape_embed")
+CTRL = "transformer.w.weight"
+"""The one whose name says nothing."""
 
 
 def is_embedding(name: str) -> bool:
     """Whether a tensor of this HF name is looked up by token or place instead of multiplied."""
-    return _last(name) in EMBEDDINGS
+    return _last(name) in EMBEDDINGS or name == CTRL
 
 
 def may_be_tied(name: str) -> bool:
     """Whether it is the embedding that some models use as their output layer once more."""
-    return _last(name) in TIED
+    return _last(name) in TIED or name == CTRL
 
 
 def _last(name: str) -> str:
