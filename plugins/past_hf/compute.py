@@ -177,7 +177,8 @@ def _plain_head(model: Any, ids: torch.Tensor) -> bool:
     """Whether a model's logits are nothing but its last hidden states times the output layer, tried once on a few tokens.
 
     Some models scale them, cap them or project the states first, under ever new names in their configurations; logits formed
-    without that would train another model than the one that answers afterwards.
+    without that would train another model than the one that answers afterwards. A trial does not show weights that make no
+    difference yet, such as a scale of ones (Dory): a model that has any beside its inner part and its output layer is none of these.
     """
     known = getattr(model, "_past_plain_head", None)
     if known is None:
@@ -192,7 +193,14 @@ def _plain_head(model: Any, ids: torch.Tensor) -> bool:
 
 def _same_logits(model: Any, ids: torch.Tensor) -> bool:
     head = model.get_output_embeddings()
-    if not isinstance(head, torch.nn.Linear) or head.bias is not None:
+    if (
+        not isinstance(head, torch.nn.Linear)
+        or type(head).forward is not torch.nn.Linear.forward
+        or head.bias is not None
+    ):
+        return False
+    known = {id(one) for part in (model.base_model, head) for one in part.parameters()}
+    if any(id(one) not in known for one in model.parameters()):
         return False
     hidden = getattr(model.base_model(input_ids=ids, **whole_pass(model)), "last_hidden_state", None)
     if hidden is None or hidden.dtype != head.weight.dtype or hidden.shape[-1] != head.weight.shape[-1]:

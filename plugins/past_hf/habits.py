@@ -47,7 +47,7 @@ def remembered(model: Any, name: str, find: Callable[[], Found]) -> Found:
         key = _kind(model, name)
         known[name] = _recalled(key) if key else None
         if known[name] is None:
-            with _answering(model), shortened(model, REACH, lambda: holds(lambda: _tells(_lasts(model)))):
+            with answering(model), shortened(model, REACH, lambda: holds(lambda: _tells(_lasts(model)))):
                 known[name] = find()
                 if key and _stands_for_its_kind(model):
                     found = known[name]
@@ -56,7 +56,8 @@ def remembered(model: Any, name: str, find: Callable[[], Found]) -> Found:
 
 
 @contextmanager
-def _answering(model: Any) -> Iterator[None]:
+def answering(model: Any) -> Iterator[None]:
+    """Within it a model answers: without dropout and gradients."""
     training = model.training
     model.eval()
     try:

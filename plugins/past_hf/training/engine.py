@@ -30,6 +30,7 @@ from .held_out import HeldOut
 from .overrides import Overrides, stands_in
 from .reporting import guard
 from .room import refuse_without_room
+from .scores import refuse_other_scores
 from .watch import Clock, Watch
 from .watchdog import RULES, Watchdog
 
@@ -78,6 +79,8 @@ class PlannedTrainer(Trainer):
         self.dtype = compute_dtype(job.config.precision)
         self.clock, self.watch, self.extra = Clock(), Watch(job.watch, job.progress), {}
         self.tuned = machine.tuned
+        if not machine.tuned:
+            refuse_other_scores(self.model, getattr(self, "temperature", 1.0))
         self.saver = checkpoints.Saver(self, job.config.save_every, job.config.save_minutes)
         for one in self.model.parameters():
             if one.requires_grad and one.dtype != torch.float32:  # TRL's choice over a base in 4 bits
