@@ -82,7 +82,29 @@ def _is_product(module: Any) -> bool:
     from transformers.pytorch_utils import Conv1D
 
     plain = (nn.Linear.forward, Conv1D.forward)
-    return type(module).forward in plain or type(module).__module__.startswith("bitsandbytes")
+    if type(module).forward in plain or type(module).__module__.startswith("bitsandbytes"):
+        return True
+    own = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    if type(module) not in _TRIED:
+        _TRIED[type(module)] = own <= {"weight", "bias"} and _multiplies(module)
+    return _TRIED[type(module)]
+
+
+_TRIED: dict[type, bool] = {}
+
+
+def _multiplies(module: Any) -> bool:
+    """Whether a linear layer with a `forward` of its own multiplies and no more (Falcon's does), tried on a small matrix."""
+    import torch
+
+    given = {"weight": torch.randn(3, 5), "bias": torch.randn(3)}
+    given = {name: value for name, value in given.items() if module._parameters.get(name) is not None}
+    x = torch.randn(2, 5)
+    try:
+        found = torch.func.functional_call(module, given, (x,))
+        return torch.allclose(found, torch.nn.functional.linear(x, **given), atol=1e-5)
+    except Exception:  # whatever a layer's own arithmetic does with such a matrix
+        return False
 
 
 def _in_several_places(model: Any) -> set[int]:

@@ -181,7 +181,7 @@ def test_attention_with_a_part_of_its_own_is_not_replaced():
 SFT = ("sft", "d.md", "--base", "base", "--mix", "none", "--epochs", 1, "--step-tokens", 100, "--lr", "1e-3")
 
 
-@pytest.mark.parametrize("name", ["falcon_h1", "deepseek_v3", "zamba", "kimi_linear"])
+@pytest.mark.parametrize("name", ["falcon", "falcon_h1", "deepseek_v3", "zamba", "kimi_linear"])
 def test_a_lora_is_of_layers_that_a_skill_can_be_extracted_of(name, past, tiny_tokenizer, workspace):
     """PEFT refused Mamba's layers with a trace, took shared experts for routed ones, and shared blocks have two meanings to it."""
     families.make(name, workspace, tiny_tokenizer)
