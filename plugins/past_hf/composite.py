@@ -17,6 +17,8 @@ from typing import Any
 from pastcli import tested
 from pastcli.errors import MismatchError, PastError
 
+from .counts import refuse_impossible
+
 _LANGUAGE = re.compile(r"^(?:model\.)?(?:language_model|text_model)\.(?:model\.)?")
 _TOWER = re.compile(
     r"^(?:model\.)?(?P<part>vision_tower|vision_model|visual|vision_embed_tokens|vqmodel|multi_modal_projector|connector|aligner|projector"
@@ -93,12 +95,31 @@ def _refuse_other_readers(config: Any) -> None:
         )
 
 
+def read_config(folder: Path) -> Any:
+    """transformers' configuration of the model in `folder`. Raises `MismatchError` for what it cannot read.
+
+    Code that comes with a model is never run: left to itself, transformers asks at the terminal whether it may.
+    """
+    from transformers import AutoConfig
+
+    refuse_impossible(folder)
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # its own checks of a config raise whatever they like
+        if "custom code" in str(error):
+            raise MismatchError(
+                f"{folder} comes with code of its own, which past does not run",
+                "extract and inject need none of it; else take a model that transformers has a class for",
+            ) from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise MismatchError(f"transformers cannot read {folder / 'config.json'}: {reason}", "mend that file") from error
+
+
 def without_weights(folder: Path) -> Any:
     """The model in `folder` as transformers makes it, without memory: config.json alone is read."""
     import torch
-    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = read_config(folder)
     with torch.device("meta"):
         model = auto_class(config).from_config(config)
     model.tie_weights()

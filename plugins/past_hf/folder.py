@@ -37,7 +37,12 @@ def companions(folder: Path) -> list[Path]:
 
 def no_weights(path: Path) -> PastError:
     """The error for a directory without safetensors; pickles are never opened, the hint says how to convert."""
-    pickles = sorted(path.glob("*.bin")) + sorted(path.glob("*.pt")) + sorted(path.glob("*.pth"))
+    pickles = (
+        sorted(path.glob("*.bin"))
+        + sorted(path.glob("*.pt"))
+        + sorted(path.glob("*.pth"))
+        + sorted(path.glob("*.ckpt"))
+    )
     if not pickles:
         return MismatchError(f"{path} holds no safetensors weights", f"expected {SINGLE} or {INDEX}")
     code = (

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pastcli import adapters, models, output
-from pastcli.cards import auto_class as auto_name
 from pastcli.chat_templates import rendered
 from pastcli.config import digest
 from pastcli.conversions import kept
@@ -23,8 +22,9 @@ from pastcli.hashing import hash_path
 from pastcli.words import counted
 
 from .checkpoint import HFCheckpoint
-from .composite import auto_class
+from .composite import auto_class, read_config
 from .counts import refuse_impossible
+from .folder import no_weights
 from .merging import merged
 from .portable import make_portable
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 VERSION = 2
 """Raise when a conversion changes, so that kept ones of the old kind are not used."""
-
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def hf_directory(path: Path) -> Path:
@@ -53,13 +51,7 @@ def hf_directory(path: Path) -> Path:
         raise MismatchError(f"{path} holds no config.json", "give an HF model directory, a GGUF file or a run")
     refuse_impossible(path)
     if not any(path.glob("*.safetensors")):
-        if any(file for pattern in _PICKLES for file in path.glob(pattern)):
-            raise MismatchError(
-                f"{path} holds pickled weights, which are never opened here",
-                f'convert them where you trust the file: python -c "from transformers import {auto_name(path)} as M; '
-                f"M.from_pretrained('{path}').save_pretrained('{path}-safetensors')\"",
-            )
-        raise MismatchError(f"{path} holds no safetensors weights", "give the directory that holds model.safetensors")
+        raise no_weights(path)
     return path
 
 
@@ -164,11 +156,6 @@ def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any
             )
         return _whole(hf_directory(path), **how)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        if "custom code" in str(error):
-            raise MismatchError(
-                f"{path} comes with code of its own, which past does not run",
-                "extract and inject need none of it; else take a model that transformers has a class for",
-            ) from error
         raise MismatchError(f"{path} cannot be loaded: {first_line(error)}", "is the directory complete?") from error
     except Exception as error:  # safetensors has an error type of its own
         if type(error).__name__ != "SafetensorError":
@@ -179,13 +166,11 @@ def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any
 def _whole(folder: Path, **how: Any) -> Any:
     """The model of the class that its config names. Raises `MismatchError` where weights are missing: transformers makes them up at
     random, and only warns."""
-    from transformers import AutoConfig
-
     from .choosing import settle
 
     HFCheckpoint(folder).close()  # refuses what transformers would read as something else
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    model, found = auto_class(config).from_pretrained(folder, output_loading_info=True, **how)
+    kind = auto_class(read_config(folder))
+    model, found = kind.from_pretrained(folder, output_loading_info=True, trust_remote_code=False, **how)
     _refuse_made_up(model, found, folder)
     return settle(model)
 
@@ -239,8 +224,14 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
     folder = base_directory(Path(path))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # each kind of tokenizer has errors of its own
+        read_config(folder)  # which it reads as well: that may be what is wrong
+        if "custom code" in str(error):
+            raise MismatchError(
+                f"the tokenizer in {folder} comes with code of its own, which past does not run",
+                "take the tokenizer.json of a copy of the model that transformers has a class for",
+            ) from error
         raise MismatchError(
             f"{folder} has no usable tokenizer: {first_line(error).removesuffix(' from one of:')}",
             "copy tokenizer.json and tokenizer_config.json into it from the model it was made of",

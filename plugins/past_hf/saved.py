@@ -17,7 +17,7 @@ from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
 from .checkpoint import HFCheckpoint
-from .composite import full_name, full_names, is_composite
+from .composite import full_name, full_names, is_composite, read_config
 from .folder import companions
 from .materialize import first_line, hf_directory
 from .portable import make_portable
@@ -56,10 +56,10 @@ def save_model(model: PreTrainedModel, source: Path, folder: Path, state: dict[s
 def _as_read(model: PreTrainedModel, source: Path) -> Iterator[None]:
     """Within it the model's configuration is that of `source`: trainers set what suits them (`use_cache`), and the special tokens to those
     of the tokenizer, of which embeddings take the one for padding as a row that is not trained."""
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
     now = model.config, getattr(model, "generation_config", None)
-    config = AutoConfig.from_pretrained(source, local_files_only=True)
+    config = read_config(source)
     if now[1] is not None:
         beside = (source / "generation_config.json").is_file()
         model.generation_config = (

@@ -349,7 +349,7 @@ def test_a_config_of_a_billion_layers_is_one_line_at_once(past, workspace, damag
 
 
 def test_a_config_of_something_else_is_one_line(planned):
-    with pytest.raises(MismatchError, match="cannot be planned for"):
+    with pytest.raises(MismatchError, match="transformers cannot read .*no-such-thing"):
         planned({"model_type": "no-such-thing"})
 
 
@@ -366,7 +366,7 @@ def test_a_config_of_something_else_is_one_line(planned):
 )
 @pytest.mark.parametrize("how", [{}, {"method": "lora"}], ids=str)
 def test_a_config_of_no_causal_model_with_attention_is_one_line(planned, changes, how):
-    with pytest.raises(MismatchError, match="cannot be planned for: .*") as found:
+    with pytest.raises(MismatchError, match="cannot be planned for: |transformers cannot read ") as found:
         planned({**QWEN_7B, **changes}, **how)
     assert len(found.value.message.splitlines()) == 1
 

@@ -177,3 +177,46 @@ def test_training_leaves_the_configuration_as_it_was(typed, make_tiny, workspace
         assert {key: config.get(key) for key in before} == before, name
         generation = json.loads((workspace / "runs" / name / "model" / "generation_config.json").read_text())
         assert generation["eos_token_id"] == [1, 2] and "pad_token_id" not in generation, name
+
+
+CODE = "open({ran!r}, 'a')\nfrom transformers import LlamaConfig, PreTrainedTokenizerFast\n"
+CODE += "class X(LlamaConfig):\n    model_type = 'x'\nclass Words(PreTrainedTokenizerFast):\n    pass\n"
+
+
+@pytest.mark.parametrize("of", ["model", "tokenizer"])
+def test_code_that_comes_with_a_model_is_not_even_asked_about(of, past, past_json, make_tiny, workspace, texts):
+    """transformers asked at the terminal whether to run it, on stdout, in the middle of `inject --as adapter` and the like."""
+    base, rl = (make_tiny(workspace / name, seed=name == "rl") for name in ("base", "rl"))
+    for folder in (base, rl):
+        (folder / "code.py").write_text(CODE.format(ran=str(workspace / "ran")))
+        if of == "model":
+            edited(folder, model_type="x", auto_map={"AutoConfig": "code.X"})
+        else:
+            words = dict(tokenizer_class="Words", auto_map={"AutoTokenizer": ["code.Words", None]})
+            edited(folder, "tokenizer_config.json", **words)
+    past("extract", "--sft", base, "--rl", rl, "--rank", 2, "-o", "v.safetensors")
+    past_json("inject", "--vector", "v.safetensors", "--target", base, "-o", "made")
+    layers = ("--scales", "embed_tokens=0")
+    past_json("inject", "--vector", "v.safetensors", "--target", base, *layers, "--as", "adapter", "-o", "adapter")
+    for words in (
+        ("eval", "--model", base, "--questions", "q.jsonl"),
+        ("ask", "who", "--model", base),
+        ("sft", "d.md", "--base", base, *SMALL, "--name", "none"),
+        ("sft", "d.md", "--base", base, *SMALL, "--dry-run"),
+        ("rl", "--questions", "q.jsonl", "--sft", base, "--steps", 1),
+    ):
+        done = past(*words, code=3)
+        assert "code of its own, which past does not run" in done.stderr and "[y/N]" not in done.stdout, words
+    assert not (workspace / "ran").exists() and not list((workspace / "runs").glob("none*"))
+
+
+def test_a_config_that_transformers_does_not_take_is_one_line(past, make_tiny, workspace, texts):
+    """Its checks of types raise errors of their own, which ended in a trace."""
+    base = make_tiny(workspace / "base")
+    edited(base, eos_token_id="2")
+    for words in (
+        ("eval", "--model", base, "--questions", "q.jsonl"),
+        ("sft", "d.md", "--base", base, *SMALL, "--name", "none"),
+    ):
+        said = past(*words, code=3).stderr
+        assert "transformers cannot read" in said and "eos_token_id" in said and "Traceback" not in said

@@ -13,12 +13,13 @@ import torch
 from pastcli import api, output
 from pastcli.errors import MismatchError
 
+from ..composite import read_config
 from ..compute import compute_dtype
 from ..materialize import load_tokenizer
 from ..training.arguments import Machine
 from ..training.layout import Layout
 from .memory import CARD_RUNTIME, GB, parts, peak
-from .shape import Shape, read_config, shape_of
+from .shape import Shape, shape_of
 from .work import Settings, Sizes, measured, sizes
 
 USUAL = 1000

@@ -13,6 +13,7 @@ from pastcli import environment, output
 from pastcli.config import RlConfig
 
 from ..company import Company
+from ..composite import read_config
 from ..compute import compute_dtype
 from ..materialize import hf_directory, load_tokenizer
 from ..training.arguments import Machine
@@ -21,7 +22,7 @@ from ..training.examples import fitting
 from ..training.layout import Layout, layout_of
 from . import fit, memory, probe
 from .memory import GB, Load
-from .shape import Shape, read_config, shape_of
+from .shape import Shape, shape_of
 from .ways import ways
 from .work import Settings, Work, measured, sizes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from pastcli.errors import MismatchError
 
 from ..attending import can_tile
 from ..composite import auto_class, decoder_name, towers
-from ..counts import refuse_impossible
 
 
 @dataclass(frozen=True)
@@ -45,17 +43,6 @@ class Shape:
     @property
     def trained(self) -> int:
         return self.lora or self.parameters - self.towers
-
-
-def read_config(folder: Path) -> Any:
-    """The config of a model directory, which need not hold weights. Raises `MismatchError` if transformers cannot read it."""
-    refuse_impossible(folder)
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # its own checks of a config raise whatever they like
-        raise _no_model(f"{folder}/config.json", error) from error
 
 
 def _no_model(what: str, error: Exception) -> MismatchError:
