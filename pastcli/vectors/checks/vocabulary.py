@@ -14,9 +14,8 @@ from ..files.opening import Overlay, is_embedding
 Shape = tuple[int, ...]
 Value = TypeVar("Value")
 
-HEADS = ("lm_head.weight", "embed_out.weight", "head.weight", "lm_loss.weight", "lm_head.decoder.weight")
-HEADS += ("cls.predictions.decoder.weight", "output_projection.weight", "generator_lm_head.weight")
-HEADS += ("pred_layer.proj.weight", "decoder.weight", "proj_out.weight")
+_HEADS = "lm_head embed_out head lm_loss lm_head.decoder cls.predictions.decoder output_projection generator_lm_head"
+HEADS = tuple(f"{name}.weight" for name in [*_HEADS.split(), "pred_layer.proj", "decoder", "proj_out"])
 """Output layers, with a row for every token as embeddings have."""
 
 ADDED = 4096

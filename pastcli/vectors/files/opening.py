@@ -69,11 +69,12 @@ def layers(path: Path, base: Path | None = None) -> tuple[Path, list[Adapter]]:
     return below, [*adapters_below, opened]
 
 
-TIED = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "embeddings", "word_embedding")
-TIED += ("input_embedding", "tokens_embed")
-EMBEDDINGS = (*TIED, "wpe", "embed_positions", "embed_tokens_per_layer", "position_embeddings", "positions_embed")
-EMBEDDINGS += ("token_type_embeddings", "segment_embedding", "ngram_embeddings", "ngram_embedding")
-EMBEDDINGS += ("pronunciation_embed", "shape_embed")
+TIED = tuple(
+    "embed_tokens wte embed_in word_embeddings tok_embeddings embeddings word_embedding input_embedding tokens_embed".split()
+)
+_PLACES = "wpe embed_positions position_embeddings positions_embed token_type_embeddings segment_embedding"
+_MORE = "embed_tokens_per_layer ngram_embeddings ngram_embedding pronunciation_embed shape_embed"
+EMBEDDINGS = (*TIED, *_PLACES.split(), *_MORE.split())
 CTRL = "transformer.w.weight"
 """The one whose name says nothing."""
 
