@@ -53,6 +53,15 @@ def write_lines(path: Path, rows: Iterable[Any], mode: str = "w", sync: bool = F
             os.fsync(file.fileno())
 
 
+def copy_beside(files: Iterable[Path], source: Path, out: Path) -> None:
+    """Copy files of the directory `source` to where they lie in it below `out`; what is there already is left."""
+    for file in files:
+        made = out / file.relative_to(source)
+        if not made.exists():
+            made.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, made)
+
+
 def read_lines(path: Path) -> list[Any]:
     """What `write_lines` wrote, line by line. What follows the last line break was cut off by a kill, or is being written, and
     is left out. Only that character ends a line: what Unicode calls line breaks beside it is text that somebody said.

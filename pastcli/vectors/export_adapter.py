@@ -9,7 +9,6 @@ base: PEFT would load an adapter of an adapter as base + skill. `.gguf` asks the
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from .. import adapters, runs
 from ..api import Adapter, Checkpoint, HasCompanions, LowRank, NamesModules, SingleFileFormat, TensorSpec
 from ..errors import GateError, UsageError
+from ..files import copy_beside
 from ..words import counted
 from .checks import compatibility
 from .deltas.scales import multipliers, parse_depth, parse_rules
@@ -246,10 +246,10 @@ def _as_directory(
 def _tokenizer(model: Checkpoint, out: Path) -> None:
     """The target's tokenizer and licence, for whoever loads the adapter alone."""
     inner = model.bottom if isinstance(model, Overlay) else model
-    for file in inner.companions() if isinstance(inner, HasCompanions) else []:
-        of_model = file.suffix == ".py" or file.name == "generation_config.json"
-        if not of_model and not (out / file.name).exists():
-            shutil.copyfile(file, out / file.name)
+    files = inner.companions() if isinstance(inner, HasCompanions) else []
+    copy_beside(
+        [file for file in files if file.suffix != ".py" and file.name != "generation_config.json"], inner.path, out
+    )
 
 
 def _target_modules(adapted: Iterable[str], model: Iterable[str]) -> list[str]:

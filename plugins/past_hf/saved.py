@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pastcli.errors import PastError
+from pastcli.files import copy_beside
 from pastcli.vectors.checks.towers import towers
 from pastcli.vectors.checks.vocabulary import HEADS
 from pastcli.vectors.files.stream import BLOCK, cut
@@ -41,13 +41,12 @@ def save_model(model: PreTrainedModel, source: Path, folder: Path, state: dict[s
                 return folder
         with _as_read(model, source):
             model.save_pretrained(folder, state_dict=state)
+        (folder / "generation_config.json").unlink(missing_ok=True)
     except PastError:
         raise
     except Exception as error:  # OSError, or safetensors' own type when the disk is full
         raise PastError(f"the model cannot be written to {folder}: {first_line(error)}", "is the disk full?") from error
-    for file in companions(source):
-        if not (folder / file.name).exists():
-            shutil.copyfile(file, folder / file.name)
+    copy_beside(companions(source), source, folder)
     make_portable(folder)
     return folder
 
@@ -59,15 +58,11 @@ def _as_read(model: PreTrainedModel, source: Path) -> Iterator[None]:
     from transformers import GenerationConfig
 
     now = model.config, getattr(model, "generation_config", None)
-    config = read_config(source)
+    model.config = read_config(source)
     if now[1] is not None:
-        beside = (source / "generation_config.json").is_file()
         model.generation_config = (
-            GenerationConfig.from_pretrained(source, local_files_only=True)
-            if beside
-            else GenerationConfig.from_model_config(config)
-        )
-    model.config = config
+            GenerationConfig()
+        )  # what `source` has may be one that transformers reads and does not write
     try:
         yield
     finally:

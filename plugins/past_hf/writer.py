@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from pastcli.api import TensorSpec
 from pastcli.errors import UsageError
-from pastcli.files import write_json
+from pastcli.files import copy_beside, write_json
 from pastcli.vectors.checks import finite
 from pastcli.vectors.files.safetensors import SafeWriter, header_text
 from pastcli.vectors.files.stream import BLOCK, cut
@@ -98,14 +97,19 @@ class HFWriter:
         self._carry()
         for writer in self._writers.values():
             writer.finish({"format": "pt"})
-        for file in companions(self.template.path):
-            shutil.copyfile(file, self.out / file.name)
+        copy_beside(companions(self.template.path), self.template.path, self.out)
         if INDEX in {path.name for path in self.template.path.iterdir()} and SINGLE not in self._writers:
             self._index()
         config = dict(self.template.config)
-        if self._dtype is not None:
-            config = _of_type(config, TORCH_NAMES[self._dtype])
+        if kind := self._dtype or self._wider_than_said(config):
+            config = _of_type(config, TORCH_NAMES[kind])
         make_portable(self.out, config)
+
+    def _wider_than_said(self, config: Mapping[str, Any]) -> str:
+        """F32 where the template's config says 16 bits of files that hold float32: transformers 5 would load the skill in 16."""
+        said = config.get("dtype") or config.get("torch_dtype")
+        kinds = {self._types[name] for name, spec in self._specs.items() if len(spec.shape) > 1}
+        return "F32" if said in ("bfloat16", "float16") and kinds == {"F32"} else ""
 
     def _index(self) -> None:
         sizes = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from pastcli.errors import PastError
+from pastcli.files import copy_beside
 
 from ..folder import companions
 from ..portable import make_portable
@@ -47,8 +47,8 @@ def save(trainer: Any, state: dict[str, torch.Tensor], folder: Path) -> Path:
         model.save_pretrained(folder, state_dict=whole)
     except Exception as error:  # OSError, or safetensors' own type when the disk is full
         raise PastError(f"the adapter cannot be written to {folder}: {error}", "is the disk full?") from error
-    for file in companions(job.model):
-        if file.name not in ("generation_config.json", "past.json") and file.suffix != ".py":
-            shutil.copyfile(file, folder / file.name)
+    of_model = ("generation_config.json", "past.json")
+    beside = [file for file in companions(job.model) if file.name not in of_model and file.suffix != ".py"]
+    copy_beside(beside, job.model, folder)
     make_portable(folder)
     return folder
