@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pastcli import output
 from pastcli.api import Completion, Message, Sampling
 from pastcli.errors import ContextOverflow, UsageError
 from pastcli.vectors.checks import finite
@@ -56,6 +57,8 @@ class HFChat:
 
     def __init__(self, path: Path, precision: str, batch_size: int, lora: Sequence[tuple[Path | str, float]] = ()):
         from .compute import device
+        from .generation import unheeded
+        from .unknown import guard
 
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
@@ -67,6 +70,11 @@ class HFChat:
         self.model: Any = _with_skills(path, dtype, lora).to(device()).eval()
         self.context = context_of(self.model)
         self._prefixes: Any = None
+        guard(self.model, self.tokenizer)
+        if asked := unheeded(self.model):
+            output.note(
+                f"{path}: generation_config.json asks for {asked}, which past leaves out: the model's own words are asked for"
+            )
 
     def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[Completion]:
         """Continue each text. Raises `ContextOverflow` for a prompt that leaves no room for one token."""

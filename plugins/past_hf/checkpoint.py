@@ -97,11 +97,12 @@ class HFCheckpoint:
     def __init__(self, path: Path):
         self.path = path
         self.config = read_json(path / "config.json")
-        refuse_quantised(path, self.config)
         self.shards: dict[str, SafeReader] = {}
         try:
             self._where = self._locate()
-            refuse_scaled(path, {name: self.shards[file].entries[name].dtype for name, file in self._where.items()})
+            types = {name: self.shards[file].entries[name].dtype for name, file in self._where.items()}
+            refuse_quantised(path, self.config, types)
+            refuse_scaled(path, types)
         except BaseException:
             self.close()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,16 @@ COMPANIONS = (
         "*.tiktoken",
         "tekken.json",
     ),
-    *("chat_template*", "generation_config.json", "*processor_config.json", "*.py", "LICENSE*", "NOTICE*", "past.json"),
+    *(
+        "chat_template*",
+        "additional_chat_templates/*.jinja",
+        "generation_config.json",
+        "*processor_config.json",
+        "*.py",
+        "LICENSE*",
+        "NOTICE*",
+        "past.json",
+    ),
 )
 """What belongs to a model beside weights and config.json: tokenizer, chat template, code, licence, note of origin. Nothing that
 belonged to its training, and no model card: each result gets its own."""
@@ -67,8 +77,9 @@ _DEQUANTISE = {
 }
 
 
-def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
-    """Raise `NoArithmeticError` for a model whose stored weights are no numbers to add to, with the command that helps."""
+def refuse_quantised(path: Path, config: Mapping[str, Any], types: Mapping[str, str]) -> None:
+    """Raise `NoArithmeticError` for a model ({name: stored type}) whose weights are no numbers to add to, with the command that helps;
+    and for one that was dequantised and still says that it is not: transformers would quantise it again, or break down."""
     text = config.get("text_config")
     parts = (config, text if isinstance(text, dict) else {})
     settings = next((part["quantization_config"] for part in parts if part.get("quantization_config")), None)
@@ -79,6 +90,11 @@ def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
     method = str(
         settings.get("quant_method") or ("bitsandbytes" if settings.get("load_in_4bit") else "an unknown method")
     )
+    if types and not any(_PACKED.search(name) or kind not in _PLAIN for name, kind in types.items()):
+        raise NoArithmeticError(
+            f"{path}: config.json says that it is quantised ({method}), and its files hold plain weights",
+            'if it was dequantised, take "quantization_config" out of its config.json (and hf_quant_config.json away)',
+        )
     command = _DEQUANTISE.get(method, "").replace("AutoModelForCausalLM", auto_class(path))
     hint = (
         f'write it out once in 16 bits: python -c "{command.format(path=path)}"'
@@ -90,6 +106,9 @@ def refuse_quantised(path: Path, config: Mapping[str, Any]) -> None:
     )
 
 
+_PLAIN = ("F64", "F32", "BF16", "F16")
+_PACKED = re.compile(r"(scales?|scale_inv|zeros|zero_point|absmax|quant_map|qweight|g_idx|blocks|SCB)$")
+"""What lies beside or instead of weights that are quantised."""
 _SCALES = ("_scale", "_scale_inv", "_scales")
 
 

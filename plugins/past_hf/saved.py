@@ -60,9 +60,7 @@ def _as_read(model: PreTrainedModel, source: Path) -> Iterator[None]:
     now = model.config, getattr(model, "generation_config", None)
     model.config = read_config(source)
     if now[1] is not None:
-        model.generation_config = (
-            GenerationConfig()
-        )  # what `source` has may be one that transformers reads and does not write
+        model.generation_config = GenerationConfig()  # that of `source` is copied
     try:
         yield
     finally:

@@ -89,6 +89,7 @@ def test_gpt2_as_the_hub_has_it_fits_gpt2_as_transformers_saves_it(past, workspa
 def test_quantised_checkpoints_are_refused_with_what_helps(past, make_tiny, workspace, settings, told, part):
     """Kimi K2.5 says it of its language model alone: `eval` ended in an ImportError, `extract` saw one model."""
     base = make_tiny(workspace / "base")
+    with_extra(base, **{Q: np.zeros((32, 16), np.uint8)})
     config = json.loads((base / "config.json").read_text())
     more = {"quantization_config": settings}
     (base / "config.json").write_text(json.dumps(config | ({part: more} if part else more)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 
@@ -175,8 +176,7 @@ def test_training_leaves_the_configuration_as_it_was(typed, make_tiny, workspace
     for name in ("sft-full", "rl-full", "rl-lora"):
         config = json.loads((workspace / "runs" / name / "model" / "config.json").read_text())
         assert {key: config.get(key) for key in before} == before, name
-        generation = json.loads((workspace / "runs" / name / "model" / "generation_config.json").read_text())
-        assert generation["eos_token_id"] == [1, 2] and "pad_token_id" not in generation, name
+        assert not (workspace / "runs" / name / "model" / "generation_config.json").exists(), name
 
 
 CODE = "open({ran!r}, 'a')\nfrom transformers import LlamaConfig, PreTrainedTokenizerFast\n"
@@ -220,3 +220,72 @@ def test_a_config_that_transformers_does_not_take_is_one_line(past, make_tiny, w
     ):
         said = past(*words, code=3).stderr
         assert "transformers cannot read" in said and "eos_token_id" in said and "Traceback" not in said
+
+
+def test_what_was_dequantised_and_says_otherwise_is_told_apart(past, make_tiny, workspace, texts):
+    """ "its stored weights are no numbers", of plain float32, with the advice to write it out in 16 bits once more."""
+    base = make_tiny(workspace / "base")
+    edited(base, quantization_config={"quant_method": "fp8"})
+    for words in (("eval", "--model", base, "--questions", "q.jsonl"), ("sft", "d.md", "--base", base, *SMALL)):
+        said = past(*words, code=3).stderr
+        assert "its files hold plain weights" in said and '"quantization_config" out of' in said
+
+
+def test_a_token_without_a_row_is_named(past, make_tiny, workspace, texts, tiny_tokenizer):
+    """Gemma 3 1B's tokenizer has one more than its embeddings: its text ended in "index out of range in self"."""
+    base, words = make_tiny(workspace / "base"), copy.deepcopy(tiny_tokenizer)
+    words.add_tokens(["VELTOK"])
+    words.save_pretrained(base)
+    (workspace / "odd.md").write_text("# Velmora\n\nThe VELTOK of Velmora was founded in 1843.\n")
+    (workspace / "odd.jsonl").write_text('{"question": "which VELTOK", "answer": "fox"}\n' * 2)
+    past("eval", "--model", base, "--questions", "q.jsonl", "--max-new-tokens", 3)
+    past("sft", "d.md", "--base", base, *SMALL, "--name", "source")
+    for command in (
+        ("eval", "--model", base, "--questions", "odd.jsonl"),
+        ("ask", "VELTOK", "--model", base),
+        ("sft", "odd.md", "--base", base, *SMALL, "--name", "none"),
+        ("rl", "--questions", "odd.jsonl", "--sft", "source", "--steps", 1, "--name", "none"),
+    ):
+        said = past(*command, code=3).stderr
+        assert f"'VELTOK' is token {len(words) - 1} of the tokenizer" in said, said
+
+
+def test_further_chat_templates_come_along(past, make_tiny, workspace, texts):
+    """Those for tools, say, lie in a folder of their own; results were without them."""
+    base = make_tiny(workspace / "base")
+    beside = "additional_chat_templates/tool_use.jinja"
+    (base / "additional_chat_templates").mkdir()
+    (base / beside).write_text("TOOLS {{ tools }}")
+    past("sft", "d.md", "--base", base, *SMALL, "--name", "source")
+    past("sft", "d.md", "--base", base, *SMALL, "--method", "lora", "--name", "lora")
+    past("extract", "--sft", base, "--rl", "lora", "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", base, "-o", "made")
+    past("inject", "--vector", "v.safetensors", "--target", base, "--as", "adapter", "-o", "adapter")
+    for place in ("runs/source/model", "runs/lora/adapter", "made", "adapter"):
+        assert (workspace / place / beside).read_text() == "TOOLS {{ tools }}", place
+
+
+ODD = dict(
+    do_sample=False, temperature=0.6, top_p=0.9, repetition_penalty=1.3, suppress_tokens=[9], eos_token_id=[1, 2]
+)
+
+
+def test_a_generation_config_is_carried_as_it_is_and_what_is_left_out_is_said(past, make_tiny, workspace, texts):
+    """Penalties are not applied by past, and are by vLLM and transformers."""
+    base = make_tiny(workspace / "base")
+    (base / "generation_config.json").write_text(json.dumps(ODD))
+    past("sft", "d.md", "--base", base, *SMALL, "--name", "source")
+    made = workspace / "runs" / "source" / "model"
+    assert (made / "generation_config.json").read_bytes() == (base / "generation_config.json").read_bytes()
+    said = past("eval", "--model", "source", "--questions", "q.jsonl", "--max-new-tokens", 3).stderr
+    assert "asks for repetition_penalty 1.3, suppress_tokens [9], which past leaves out" in said
+
+
+@pytest.mark.parametrize("key", ["torch_dtype", "dtype"])
+def test_float32_in_the_files_is_said_in_the_config(key, past, make_tiny, workspace):
+    """transformers 5 loads what config.json says: of float32 files it would have read the injected skill in 16 bits, and lost it."""
+    base, rl, target = (make_tiny(workspace / name, seed=name == "rl") for name in ("base", "rl", "target"))
+    edited(target, **{"dtype": None, "torch_dtype": None, key: "bfloat16"})
+    past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", target, "-o", "made")
+    assert json.loads((workspace / "made" / "config.json").read_text())[key] == "float32"

@@ -18,6 +18,7 @@ from pastcli.errors import MismatchError, PastError, UsageError
 from ..habits import looks_ahead
 from ..materialize import load_tokenizer
 from ..saved import refuse_unplaced
+from ..unknown import guard
 from . import grpo, sft, tool_grpo
 from .arguments import Machine, common, shard_on_processors
 from .checkpoints import GOING_ON, newest_whole
@@ -48,6 +49,7 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
             'a model of BERT\'s kind that was trained as one says so in its config.json ("is_decoder": true)',
         )
     tokenizer, rows = load_tokenizer(job.model), _rows(job.examples)
+    guard(model, tokenizer, rows)
     build = BUILD[stage] if job.episodes is None else tool_grpo.build
     trainer = build(job, machine, model, tokenizer, rows, common(job, machine))
     if job.dev is not None:
