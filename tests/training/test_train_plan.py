@@ -280,6 +280,19 @@ def test_the_probe_finds_a_line_and_keeps_to_its_time(monkeypatch, fixed, each):
     assert found == pytest.approx(whole, rel=1e-6) or (found > whole and 3 * (fixed + each) > 4.0), (found, whole)
 
 
+@pytest.mark.parametrize("each, calls", [(0.5, 7), (0.0003, 401)])
+def test_what_takes_no_time_is_not_done_for_as_long_as_there_is_time(monkeypatch, each, calls):
+    """A dry run with a small model took ten thousand steps of its optimiser, for four seconds."""
+    from past_hf import company
+    from past_hf.planning import probe
+
+    clock = Clock(0.0, each)
+    monkeypatch.setattr(probe, "time", clock)
+    met = company.Company()
+    assert probe._best(lambda: clock.work(1), 3.9, met) == pytest.approx(each)
+    assert round(clock.now / each) == calls and met.taken == pytest.approx((calls - 1) * each)
+
+
 @pytest.mark.parametrize(
     "own, others, threads, alone, waited",
     [

@@ -21,6 +21,8 @@ from .memory import Load
 SECONDS = 10.0
 FEW = 8
 """Tokens decoded to see what one costs."""
+ENOUGH = 400
+"""Calls of the same work after which a faster one is hardly to come, and others at work have been met."""
 Line = tuple[float, float]
 """Seconds, fixed and for each layer."""
 
@@ -148,10 +150,11 @@ def _rows(work: Callable[[int], Any], rows: int, seconds: float) -> float:
 
 
 def _best(work: Callable[[], Any], seconds: float, company: Company) -> float:
-    """The fastest of as many calls as fit into `seconds`: other work on the machine only adds. The first warms up."""
+    """The fastest of as many calls as fit into `seconds`, at most `ENOUGH`: other work on the machine only adds. The first warms up."""
     end = time.perf_counter() + seconds
-    best, later = _once(work), []
-    while time.perf_counter() + best < end:
+    best = _once(work)
+    later: list[float] = []
+    while time.perf_counter() + best < end and len(later) < ENOUGH:
         later.append(_once(work))
         best = min(best, later[-1])
     if len(later) > 1:
