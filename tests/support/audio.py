@@ -68,3 +68,19 @@ def phi4():
 
 
 NAMES = ("Qwen2-Audio", "Voxtral", "Granite Speech", "Qwen2.5-Omni (thinker)")
+
+
+def gemma3n():
+    """Gemma 3n with both towers, of which timm makes the one that sees."""
+    import transformers as t
+
+    text = dict(head_dim=16, hidden_size_per_layer_input=8, laurel_rank=8, altup_num_inputs=2, num_kv_shared_layers=0)
+    text |= dict(activation_sparsity_pattern=None, layer_types=["sliding_attention", "full_attention"])
+    ears = dict(input_feat_size=16, hidden_size=32, conf_num_attention_heads=2, conf_num_hidden_layers=1)
+    return t.Gemma3nConfig(
+        text_config=dict(**SIZES | {"vocab_size": 346}, vocab_size_per_layer_input=330, sliding_window=128, **text),
+        vision_config=dict(architecture="mobilenetv3_small_050", hidden_size=576, vocab_size=8, vocab_offset=330),
+        audio_config=dict(vocab_size=8, vocab_offset=338, sscp_conv_channel_size=(8, 4), **ears),
+        **dict(boi_token_id=321, eoi_token_id=322, image_token_id=323),
+        **dict(boa_token_id=324, eoa_token_id=325, audio_token_id=326),
+    )
