@@ -79,8 +79,9 @@ class PlannedTrainer(Trainer):
         self.dtype = compute_dtype(job.config.precision)
         self.clock, self.watch, self.extra = Clock(), Watch(job.watch, job.progress), {}
         self.tuned = machine.tuned
-        if not machine.tuned:
-            refuse_other_scores(self.model, getattr(self, "temperature", 1.0))
+        if not machine.tuned and not self.is_deepspeed_enabled:  # which may have shared the weights out already
+            with self.computing():
+                refuse_other_scores(self.model, getattr(self, "temperature", 1.0))
         self.saver = checkpoints.Saver(self, job.config.save_every, job.config.save_minutes)
         for one in self.model.parameters():
             if one.requires_grad and one.dtype != torch.float32:  # TRL's choice over a base in 4 bits
