@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+
+from .student import t_above_median, t_below, t_quantile
 
 _DRAWS = 1 << 22
 """Random numbers held at once by the resampling: bounds memory at about 32 MB whatever n is."""
@@ -220,43 +221,45 @@ def t_test(values: Sequence[float]) -> float:
     error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
     if error == 0.0:
         return 1.0 if mean == 0.0 else 0.0
-    return 2 * (0.5 - _t_above_median(math.atan(abs(mean / error) / math.sqrt(n - 1)), n - 1))
+    return 2 * (0.5 - t_above_median(math.atan(abs(mean / error) / math.sqrt(n - 1)), n - 1))
 
 
-def smallest_detectable(values: Sequence[float], confidence: float = 0.95, power: float = 0.8) -> float | None:
-    """The smallest true mean that such a sample, with this spread and size, would show with probability `power`: (t of the
-    test + t of the power) standard errors (Bloom 1995, there for samples of any size). None for one value.
+class Error(NamedTuple):
+    """The standard error of a mean, and its degrees of freedom (0: nothing is known of it)."""
+
+    size: float
+    df: int
+
+
+def standard_error(values: Sequence[float], groups: Sequence[Hashable] | None = None) -> Error:
+    """Of a mean over independent values, or over questions of which several are on one document (`clustered_t`)."""
+    return Error(*_ratio(np.asarray(values, dtype=np.float64), groups)[1:])
+
+
+def smallest_detectable(errors: Sequence[Error], alpha: float = 0.05, power: float = 0.8) -> float | None:
+    """The smallest true mean that tests of it with these standard errors show *together*, two-sided at `alpha` each, with a
+    probability of at least `power`. None where one of them shows nothing.
+
+    A test misses where its t stays below the critical value; chances of missing are added (Bonferroni), since the tests are of
+    one sample. For a single test it is (t of the test + t of the power) standard errors (Bloom 1995, there for samples of any size).
     """
-    n = len(values)
-    if n < 2:
+    if not errors or any(error.df < 1 for error in errors):
         return None
-    mean = math.fsum(values) / n
-    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    return (t_quantile(0.5 + confidence / 2, n - 1) + t_quantile(power, n - 1)) * error
+    largest = max(error.size for error in errors)
+    if largest < 1e-12:  # nothing differs but the last digit of a sum
+        return 0.0
 
+    def missed(effect: float) -> float:
+        chances = (t_below(t_quantile(1 - alpha / 2, df) - effect / size, df) for size, df in errors if size)
+        return math.fsum(chances)
 
-@cache
-def t_quantile(p: float, df: int) -> float:
-    """Quantile of Student's t for p in [0.5, 1): with t = √df·tan φ its distribution is ∫ cos^(df-1), integrated by
-    Gauss-Legendre and inverted by bisection; exact to about 1e-9 for the confidences in use.
-    """
-    low, high = 0.0, math.pi / 2
-    for _ in range(80):
+    low, high = 0.0, largest
+    while missed(high) > 1 - power:
+        high *= 2
+    for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _t_above_median(middle, df) < p - 0.5 else (low, middle)
-    return math.sqrt(df) * math.tan((low + high) / 2)
-
-
-def _t_above_median(angle: float, df: int) -> float:
-    """P(0 < T < √df·tan angle) of Student's t."""
-    nodes, weights = _legendre()
-    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(math.pi)
-    return scale * angle / 2 * float(weights @ np.cos(angle / 2 * (nodes + 1)) ** (df - 1))
-
-
-@cache
-def _legendre() -> tuple[np.ndarray, np.ndarray]:
-    return np.polynomial.legendre.leggauss(96)
+        low, high = (middle, high) if missed(middle) > 1 - power else (low, middle)
+    return high
 
 
 def _by_group(values: np.ndarray, groups: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray]:

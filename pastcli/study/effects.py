@@ -154,11 +154,11 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
     ]
     if not others:
         return None
-    metrics, rows = {}, answers.rows(arm)
+    metrics, rows, claims = {}, answers.rows(arm), claims_of(answers.arms, arm)
     for metric in METRICS:
         # of several the better on these questions: the harder claim
         best = max(others, key=lambda name: answers.level(name, metric, rows))
-        found = difference(answers, arm, best, metric, rows, confidence)
+        found = difference(answers, arm, best, metric, rows, confidence, claims)
         if found is not None:
             metrics[metric] = {"against": best, **found}
     if len(metrics) < len(METRICS):
@@ -172,8 +172,13 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
     return found
 
 
+def claims_of(arms: Mapping[str, Any], arm: str) -> int:
+    """By how many declared tests Holm's correction divides what an arm's p-value is held against, at worst."""
+    return sum(bool(one["test"]) for one in arms.values()) if arms[arm]["test"] else 1
+
+
 def difference(
-    answers: Answers, arm: str, other: str, metric: str, rows: Sequence[int], confidence: float
+    answers: Answers, arm: str, other: str, metric: str, rows: Sequence[int], confidence: float, claims: int = 1
 ) -> dict[str, Any] | None:
     """Effect of `arm` over `other` on one metric; None without a seed that both have."""
     seeds = _shared(answers, arm, other)
@@ -186,21 +191,28 @@ def difference(
         gain = stats.paired_interval(*pair, confidence, RESAMPLES, 0, docs)
         by_seed.append({"seed": seed, **gain._asdict()})
         per_question = [sofar + (a - b) / len(seeds) for sofar, a, b in zip(per_question, *pair, strict=True)]
-    return over_both(by_seed, per_question, docs, "documents", confidence)
+    return over_both(by_seed, per_question, docs, "documents", confidence, claims)
 
 
 def over_both(
-    by_seed: Sequence[Mapping[str, Any]], gains: Sequence[float], clusters: Sequence[str], unit: str, confidence: float
+    by_seed: Sequence[Mapping[str, Any]],
+    gains: Sequence[float],
+    clusters: Sequence[str],
+    unit: str,
+    confidence: float,
+    claims: int = 1,
 ) -> dict[str, Any]:
     """An effect from its means at each seed and from its `gains` averaged over seeds, one an item, clustered by `unit`.
 
     Student's interval over seeds, and one over the units. The p-value is the larger of both: a claim must hold over seeds
-    and over units (Berger 1982). `detectable` is what the design would have seen in 80 of 100 repeats.
+    and over units (Berger 1982). `detectable` is the effect that both tests would have shown in 80 of 100 repeats, after Holm's
+    correction for so many `claims`.
     """
     means = [one["mean"] for one in by_seed]
     over = stats.mean_interval(gains, confidence, RESAMPLES, 0, clusters)
     p_units = stats.sign_flip(gains, [0.0] * len(gains), RESAMPLES, 0, clusters)
     p_seeds = stats.t_test(means) if len(means) > 1 else None
+    errors = [stats.standard_error(means), stats.standard_error(gains, clusters)]
     return {
         **stats.t_interval(means, confidence)._asdict(),
         "by_seed": list(by_seed),
@@ -208,7 +220,7 @@ def over_both(
         "p_seeds": p_seeds,
         f"p_{unit}": p_units,
         "p": max(p_units, p_seeds if p_seeds is not None else 0.0),
-        "detectable": stats.smallest_detectable(means, confidence),
+        "detectable": stats.smallest_detectable(errors, (1 - confidence) / claims),
     }
 
 

@@ -81,6 +81,10 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], decl
         return text + f"{unfinished(count, declared)}."
     if shown:
         return text + f"A gain is shown on {' and '.join(shown)}."
+    if all(metrics[name]["mean"] == 0 and metrics[name]["detectable"] == 0 for name in CLAIMED):
+        return (
+            text + f"No gain is shown: every question has the score that it has under {other}, which compares nothing."
+        )
     return text + f"No gain is shown; this design would have shown about {' or '.join(smallest)} (80 % power)."
 
 

@@ -104,8 +104,9 @@ def test_scores_are_those_of_the_predictions(document):
 
 
 def test_effects_intervals_and_tests_are_those_of_scipy(document):
-    effects = document["summary"]["effects"]
+    effects, arms = document["summary"]["effects"], document["study"]["arms"]
     for arm, told in effects.items():
+        claims = sum(one["test"] for one in arms.values()) if arms[arm]["test"] else 1
         mine, docs = columns(document, arm)
         for metric in METRICS:
             one = told["metrics"][metric]
@@ -123,11 +124,21 @@ def test_effects_intervals_and_tests_are_those_of_scipy(document):
                 assert (one["mean"], one["low"], one["high"]) == pytest.approx(t_interval(means), abs=1e-9)
                 if np.std(means) > 1e-12:
                     assert one["p_seeds"] == pytest.approx(stats.ttest_1samp(means, 0).pvalue, abs=1e-7), (arm, metric)
-                    power = stats.t.ppf(0.975, len(means) - 1) + stats.t.ppf(0.8, len(means) - 1)
-                    assert one["detectable"] == pytest.approx(power * stats.sem(means))
+                    missed = chances_of_missing(one["detectable"], means, np.mean(gaps, axis=0), docs, 0.05 / claims)
+                    assert missed == pytest.approx(0.2, abs=1e-6), (arm, metric)
             theirs = sign_flips(np.mean(gaps, axis=0), docs)
             assert one["p_documents"] == pytest.approx(theirs, abs=sampled(theirs)), (arm, metric)
             assert one["p"] == max(one["p_documents"], one["p_seeds"] if one["p_seeds"] is not None else 0.0)
+
+
+def chances_of_missing(effect, means, gaps, docs, alpha):
+    """That Student's test over seeds, and that over documents, would each not show an effect, added."""
+    _, low, high = by_documents(gaps, docs)
+    count = len(set(docs))
+    errors = [(stats.sem(means), len(means) - 1), ((high - low) / 2 / stats.t.ppf(0.975, count - 1), count - 1)]
+    return sum(
+        stats.t.cdf(stats.t.ppf(1 - alpha / 2, df) - effect / error, df) for error, df in errors if error > 1e-12
+    )
 
 
 def sampled(p):

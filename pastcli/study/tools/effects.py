@@ -13,7 +13,7 @@ from typing import Any
 from ... import stats
 from ...agent.summary import SCORES
 from ..compared import against, effect_seeds, level_seeds, untrained
-from ..effects import RESAMPLES, over_both
+from ..effects import RESAMPLES, claims_of, over_both
 
 FIGURES = (
     "first_call_recall",
@@ -125,13 +125,15 @@ def _effect(trials: Trials, arm: str, levels: Mapping[str, Any], confidence: flo
         able = [name for name in others if figure in levels[name]]
         if able and figure in levels[arm] and figure not in CALLING:
             best = max(able, key=lambda name: levels[name][figure]["mean"])  # of several the better: the harder claim
-            one = difference(trials, arm, best, figure, confidence)
+            one = difference(trials, arm, best, figure, confidence, claims_of(trials.arms, arm))
             if one is not None:
                 found[figure] = {"against": best, **one}
     return found
 
 
-def difference(trials: Trials, arm: str, other: str, figure: str, confidence: float) -> dict[str, Any] | None:
+def difference(
+    trials: Trials, arm: str, other: str, figure: str, confidence: float, claims: int
+) -> dict[str, Any] | None:
     """`arm` minus `other`, over the items that both have a value of; None without a seed in common."""
     items = trials.items(figure)
     by_seed: list[dict[str, Any]] = []
@@ -150,7 +152,7 @@ def difference(trials: Trials, arm: str, other: str, figure: str, confidence: fl
         return None
     rows = [place for place, count in enumerate(counts) if count]
     gains, tools = [sums[place] / counts[place] for place in rows], [items[place]["tool"] for place in rows]
-    effect = over_both(by_seed, gains, tools, "tools", confidence)
+    effect = over_both(by_seed, gains, tools, "tools", confidence, claims)
     return {**effect, "items": len(gains), "tools": len(set(tools))}
 
 
