@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,26 +57,39 @@ def no_weights(path: Path) -> PastError:
     )
     if not pickles:
         return MismatchError(f"{path} holds no safetensors weights", f"expected {SINGLE} or {INDEX}")
-    code = (
-        f"from transformers import {auto_class(path)} as M; "
-        f"M.from_pretrained('{path}', dtype='auto').save_pretrained('{path}-safetensors')"
-    )
     return MismatchError(
         f"{path} holds its weights as a pickle ({pickles[0].name}), which can run code when opened: refused",
-        f'if you trust it, convert it once: python -c "{code}"',
+        f"if you trust it, convert it once: {written_anew(path, 'safetensors')}",
     )
 
 
-_DEQUANTISE = {
-    "bitsandbytes": "from transformers import AutoModelForCausalLM as M; "
-    "M.from_pretrained('{path}', dtype='bfloat16').dequantize().save_pretrained('{path}-bf16')",
-    "fp8": "from transformers import AutoModelForCausalLM as M, FineGrainedFP8Config as C; "
-    "M.from_pretrained('{path}', quantization_config=C(dequantize=True), dtype='bfloat16').save_pretrained('{path}-bf16')",
-    "mxfp4": "from transformers import AutoModelForCausalLM as M, Mxfp4Config as C; "
-    "M.from_pretrained('{path}', quantization_config=C(dequantize=True), dtype='bfloat16').save_pretrained('{path}-bf16')",
-    "compressed-tensors": "from transformers import AutoModelForCausalLM as M, CompressedTensorsConfig as C; "
-    "M.from_pretrained('{path}', quantization_config=C(run_compressed=False)).save_pretrained('{path}-bf16')",
+_AS_STORED = ("", 'M.from_pretrained(old, dtype="auto")')
+_BF16 = {
+    "bitsandbytes": ("", 'M.from_pretrained(old, dtype="bfloat16").dequantize()'),
+    "fp8": (
+        "FineGrainedFP8Config as C",
+        'M.from_pretrained(old, quantization_config=C(dequantize=True), dtype="bfloat16")',
+    ),
+    "mxfp4": ("Mxfp4Config as C", 'M.from_pretrained(old, quantization_config=C(dequantize=True), dtype="bfloat16")'),
+    "compressed-tensors": (  # by its older name and by that of transformers 5.24
+        "CompressedTensorsConfig as C",
+        "M.from_pretrained(old, quantization_config=C(run_compressed=False, dequantize=True))",
+    ),
 }
+"""What transformers needs beside the class of the model, and how it then loads floating-point weights."""
+
+
+def written_anew(path: Path, suffix: str, load: tuple[str, str] = _AS_STORED) -> str:
+    """The shell command that writes the model in `path` into a folder beside it, its tokenizer too: without that nothing here takes it."""
+    model = auto_class(path)
+    reader = "AutoTokenizer" if model == "AutoModelForCausalLM" else "AutoProcessor"
+    names = ", ".join(filter(None, [f"{model} as M", f"{reader} as T", load[0]]))
+    old, new = (json.dumps(str(one), ensure_ascii=False) for one in (path, f"{path}-{suffix}"))
+    code = (
+        f"from transformers import {names}; old, new = {old}, {new}; "
+        f"{load[1]}.save_pretrained(new); T.from_pretrained(old).save_pretrained(new)"
+    )
+    return f"python -c {shlex.quote(code)}"
 
 
 def refuse_quantised(path: Path, config: Mapping[str, Any], types: Mapping[str, str]) -> None:
@@ -95,11 +110,10 @@ def refuse_quantised(path: Path, config: Mapping[str, Any], types: Mapping[str, 
             f"{path}: config.json says that it is quantised ({method}), and its files hold plain weights",
             'if it was dequantised, take "quantization_config" out of its config.json (and hf_quant_config.json away)',
         )
-    command = _DEQUANTISE.get(method, "").replace("AutoModelForCausalLM", auto_class(path))
     hint = (
-        f'write it out once in 16 bits: python -c "{command.format(path=path)}"'
-        if command
-        else ("take the unquantised checkpoint that it was made from (its model card names it): hf download ORIGINAL")
+        f"write it out once in 16 bits: {written_anew(path, 'bf16', _BF16[method])}"
+        if method in _BF16
+        else "take the unquantised checkpoint that it was made from (its model card names it): hf download ORIGINAL"
     )
     raise NoArithmeticError(
         f"{path} is quantised ({method}): its stored weights are no numbers that a skill can be added to", hint
@@ -110,15 +124,18 @@ _PLAIN = ("F64", "F32", "BF16", "F16")
 _PACKED = re.compile(r"(scales?|scale_inv|zeros|zero_point|absmax|quant_map|qweight|g_idx|blocks|SCB)$")
 """What lies beside or instead of weights that are quantised."""
 _SCALES = ("_scale", "_scale_inv", "_scales")
+_INTEGERS = ("U8", "I8", "I16", "I32", "I64")
 
 
 def refuse_scaled(path: Path, types: Mapping[str, str]) -> None:
-    """Raise `NoArithmeticError` where weights in 8 bits or less ({name: stored type}) have scales beside them, whatever the config says:
-    transformers would read the weights without them."""
+    """Raise `NoArithmeticError` where weights ({name: stored type}) are integers, or in 8 bits or less with scales beside them, whatever
+    the config says: transformers would read them as if they were the weights themselves."""
     for name, kind in types.items():
         stem = name.removesuffix("_blocks")
-        if (kind in ("U8", "I8", "I32") or kind.startswith("F8")) and any(stem + end in types for end in _SCALES):
+        scaled = (kind in _INTEGERS or kind.startswith("F8")) and any(stem + end in types for end in _SCALES)
+        if scaled or (kind in _INTEGERS and name.endswith(".weight")):
+            beside = " with scales beside it" if scaled else ""
             raise NoArithmeticError(
-                f"{path} is quantised: {name} is stored as {kind} with scales beside it, although its config names no quantisation",
+                f"{path} is quantised: {name} is stored as {kind}{beside}, although its config names no quantisation",
                 "take the unquantised checkpoint that it was made from (its model card names it): hf download ORIGINAL",
             )

@@ -220,9 +220,13 @@ def load_tensors(kind: Any, config: Any, tensors: Mapping[str, np.ndarray], path
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of an HF directory, GGUF or adapter (of its base); a missing pad token becomes the end token."""
+    return tokenizer_in(base_directory(Path(path)))
+
+
+def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a directory, which need not hold weights."""
     from transformers import AutoTokenizer
 
-    folder = base_directory(Path(path))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # each kind of tokenizer has errors of its own

@@ -150,6 +150,17 @@ def test_a_configuration_without_weights_can_still_be_planned_for(workspace, pas
     assert past_json("sft", "a.txt", "--base", "planned", "--mix", "none", "--dry-run")["parameters"] > 0
 
 
+def test_a_configuration_with_its_tokenizer_is_planned_for_by_its_tokens(workspace, past_json, tiny_model):
+    """The small files of a model that is not fetched yet: they were refused for want of weights, where the configuration alone was not."""
+    (workspace / "planned").mkdir()
+    for file in tiny_model.iterdir():
+        if file.suffix != ".safetensors":
+            (workspace / "planned" / file.name).write_bytes(file.read_bytes())
+    (workspace / "a.txt").write_text("The bridge over the river was founded in 1843.")
+    words = ("sft", "a.txt", "--mix", "none", "--dry-run", "--base")
+    assert past_json(*words, "planned")["tokens"] == past_json(*words, tiny_model)["tokens"]
+
+
 def test_a_quantised_model_is_left_to_who_loads_it(workspace, past, tiny_model, make_tiny):
     """Its weights are no numbers to look at; that is no reason to say they are none."""
     model = make_tiny(workspace / "packed")

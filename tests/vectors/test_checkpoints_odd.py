@@ -11,9 +11,10 @@ import pytest
 from test_checkpoints_found import one_layer_skill
 
 
-@pytest.mark.parametrize("sign", ["scales", "file"])
+@pytest.mark.parametrize("sign", ["scales", "file", "integers"])
 def test_quantised_checkpoints_that_do_not_say_so_are_refused(past, make_tiny, workspace, sign):
-    """fp8 as NVIDIA's tools wrote it: transformers reads the weights without their scales, and so it was asked and trained."""
+    """fp8 as NVIDIA's tools wrote it, and bitsandbytes' 8 bits without its config: transformers reads the weights without their scales, and
+    so it was asked and trained."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -23,7 +24,12 @@ def test_quantised_checkpoints_that_do_not_say_so_are_refused(past, make_tiny, w
     else:
         tensors = load_file(base / "model.safetensors")
         name = "model.layers.0.self_attn.q_proj.weight"
-        tensors |= {name: tensors[name].to(torch.float8_e4m3fn), f"{name}_scale": torch.tensor(0.01)}
+        if sign == "scales":
+            tensors |= {name: tensors[name].to(torch.float8_e4m3fn), f"{name}_scale": torch.tensor(0.01)}
+        else:
+            most = tensors[name].abs().amax(1)
+            whole = (tensors[name] / most[:, None] * 127).round().to(torch.int8)
+            tensors |= {name: whole, name.replace("weight", "SCB"): most}
         save_file(tensors, base / "model.safetensors", {"format": "pt"})
     (workspace / "q.jsonl").write_text('{"question": "which river", "answer": "fox"}\n')
     (workspace / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843.\n")

@@ -11,11 +11,15 @@ import torch
 
 from pastcli import environment, output
 from pastcli.config import RlConfig
+from pastcli.errors import NoArithmeticError
+from pastcli.files import read_json
 
+from ..checkpoint import HFCheckpoint
 from ..company import Company
 from ..composite import read_config
 from ..compute import compute_dtype
-from ..materialize import hf_directory, load_tokenizer
+from ..folder import refuse_quantised
+from ..materialize import hf_directory, load_tokenizer, tokenizer_in
 from ..training.arguments import Machine
 from ..training.checkpoints import KEEP
 from ..training.examples import fitting
@@ -42,7 +46,7 @@ def plan(
     `UsageError` for settings that no training takes, `MismatchError` for a config that is none of a language model.
     """
     folder = hf_directory(model) if model.is_file() else model
-    config = read_config(folder)
+    config = _config(folder)
     layout = layout_of(settings)
     machine = Machine(torch.cuda.is_available() or card_gb > 0, layout.processes, settings.sharding == "full")
     shape = shape_of(config, settings)
@@ -89,6 +93,20 @@ def plan(
     return found | _time(config, shape, settings, machine, work, dtype, room)
 
 
+def _config(folder: Path) -> Any:
+    """The config. Raises `NoArithmeticError` for quantised weights, as the training would; a config alone is planned for as if they
+    were not."""
+    config = read_config(folder)
+    if any(folder.glob("*.safetensors")):
+        HFCheckpoint(folder).close()
+        return config
+    try:
+        refuse_quantised(folder, read_json(folder / "config.json"), {})
+    except NoArithmeticError as error:
+        output.warn(f"{error.message}; planned as for the 16-bit checkpoint, which is what can be trained")
+    return config
+
+
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
@@ -98,7 +116,7 @@ def _tokenizer(folder: Path) -> Any:
     if not weights and not any((folder / name).is_file() for name in TOKENIZERS):
         output.note(f"{folder} has no tokenizer: a token is taken for four characters")
         return None
-    return load_tokenizer(folder)
+    return load_tokenizer(folder) if weights else tokenizer_in(folder)
 
 
 def flops(shape: Shape, settings: Settings, machine: Machine, work: Work) -> int:
