@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -41,8 +42,9 @@ def first_line(completion: str) -> str:
 
 
 def normalize(text: str) -> str:
-    """Lower case, no punctuation, no English articles, single spaces (SQuAD 1.1)."""
-    text = text.lower().translate(_PUNCTUATION)
+    """Lower case, no punctuation, no English articles, single spaces (SQuAD 1.1); an accent is one whether it was typed as one
+    character or as two (NFC), which the script for English minds."""
+    text = unicodedata.normalize("NFC", text.lower()).translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 

@@ -1,5 +1,7 @@
 """Prompt, normalisation and scores: the numbers of SQuAD's official script."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,3 +48,13 @@ def test_scores_are_ordered_symmetric_and_in_range(a, b):
     assert f1 == pytest.approx(qa.f1(b, [a])) and exact == qa.exact_match(b, [a])
     assert qa.f1(a.upper() + " !", [b]) == pytest.approx(f1)
     assert qa.normalize(qa.normalize(a)) == qa.normalize(a)
+
+
+@pytest.mark.parametrize("answer", ["Köln", "São Tomé", "Ångström", "Nguyễn", "각"])
+def test_an_accent_is_one_however_it_was_typed(answer):
+    """A Mac writes names of files, and many a corpus its texts, in two characters where a model says one."""
+    composed, decomposed = (unicodedata.normalize(form, answer) for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    for one, other in ((composed, decomposed), (decomposed, composed)):
+        assert qa.exact_match(one, [other]) == qa.contains(f"in {one} lies", [other]) == qa.f1(one, [other]) == 1.0
+    assert qa.exact_match("Koln", ["Köln"]) == 0.0
