@@ -52,9 +52,13 @@ def _no_model(what: str, error: Exception) -> MismatchError:
 
 def _built(model_config: Any) -> Any:
     """The model without memory. Raises `MismatchError` for a config of something else, or of sizes that no model has."""
+    from transformers.initialization import no_init_weights
+
     try:
-        with torch.device("meta"):
-            return auto_class(model_config).from_config(model_config)
+        with torch.device("meta"), no_init_weights():  # which leaves tied weights untied
+            model = auto_class(model_config).from_config(model_config)
+            model.tie_weights()
+            return model
     except Exception as error:  # what a model's own constructor trips over: a division by 0 heads, a missing size
         raise _no_model(f"a config of type {model_config.model_type}", error) from error
 
@@ -124,11 +128,12 @@ def _packed(model: Any) -> int:
 def _lora(model: Any, settings: Any) -> int:
     """Trained weights of the LoRA, counted by PEFT itself."""
     from peft import get_peft_model
+    from transformers.initialization import no_init_weights
 
     from ..training.lora import lora_config
 
     wanted = lora_config(settings, model)
     if wanted is None:
         return 0
-    with torch.device("meta"):
+    with torch.device("meta"), no_init_weights():
         return sum(p.numel() for p in get_peft_model(model, wanted).parameters() if p.requires_grad)
