@@ -7,6 +7,7 @@ import compileall
 import json
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -31,7 +32,9 @@ Thought Action Input Observation Finish system user assistant what who where whe
 
 
 def pytest_configure(config):
-    """The bytecode that pip gives an installed package: where PYTHONDONTWRITEBYTECODE is set, every command would compile it anew."""
+    """The bytecode that pip gives an installed package: where PYTHONDONTWRITEBYTECODE is set, every command would compile it anew, and
+    pytest each test with its assertions."""
+    sys.dont_write_bytecode = False  # of this process alone
     if not hasattr(config, "workerinput"):
         for package in ("pastcli", "plugins"):
             compileall.compile_dir(ROOT / package, quiet=2)
