@@ -76,6 +76,12 @@ def forks():
     server.close()
 
 
+@pytest.fixture
+def python(forks):
+    """An interpreter for what a test starts by itself, `[python, "-m", "pastcli", ...]`, with streams of its own: forked as `past` is."""
+    return sys.executable if forks is None else str(forks.python)
+
+
 def _begun(request, words, environment, cwd, timeout):
     """From the server where that changes nothing; in a new interpreter where variables are read by imports."""
     forks = request.getfixturevalue("forks")

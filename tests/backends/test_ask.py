@@ -129,8 +129,8 @@ def test_several_models_answer_side_by_side(script, past, past_json):
     assert past(*words).stdout == "one.json:\nAnn\ntwo.json:\nBen\n"
 
 
-def test_piped_lines_are_asked_one_by_one(script):
-    words = [sys.executable, "-m", "pastcli", "ask", "--model", "one.json", "--backend", "echo"]
+def test_piped_lines_are_asked_one_by_one(script, python):
+    words = [python, "-m", "pastcli", "ask", "--model", "one.json", "--backend", "echo"]
     done = subprocess.run(words, input="Who?\n\nWho else?\n", capture_output=True, text=True, env=os.environ)
     assert done.stdout == "Ann\nAnn\n" and done.returncode == 0
 
@@ -152,7 +152,7 @@ def test_a_real_model_is_asked_and_a_skill_changes_what_computes(make_tiny, work
     assert "no run '@distill'" in past(*words, "--vector", "@distill", code=2).stderr
 
 
-def test_a_question_longer_than_the_model_is_no_empty_answer(make_tiny, workspace, past, past_json):
+def test_a_question_longer_than_the_model_is_no_empty_answer(make_tiny, workspace, past, past_json, python):
     """It was answered with an empty line and exit code 0, as if the model had nothing to say."""
     short, long = make_tiny(workspace / "short"), make_tiny(workspace / "long", max_position_embeddings=4096)
     words = ["ask", "Which river? " * 100, "--prompt", "qa", "--max-new-tokens", 4, "--temperature", 1]
@@ -161,7 +161,7 @@ def test_a_question_longer_than_the_model_is_no_empty_answer(make_tiny, workspac
     assert past_json(*words, "--model", short, code=1)["exit_code"] == 1
     answers = past_json(*words, "--model", short, "--compare", long)["answers"]
     assert answers[str(short)] is None and answers[str(long)]
-    piped = [sys.executable, "-m", "pastcli", "ask", "--prompt", "qa", "--model", str(short), "--temperature", "1"]
+    piped = [python, "-m", "pastcli", "ask", "--prompt", "qa", "--model", str(short), "--temperature", "1"]
     done = subprocess.run(piped, input=f"{words[1]}\nWhich?\n", capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0 and "does not fit" in done.stderr and done.stdout[0] == "\n" and done.stdout.strip()
 

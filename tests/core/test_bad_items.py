@@ -291,14 +291,18 @@ def test_a_passage_with_an_id_and_its_questions_share_one_document(tmp_path, for
 # ---------------------------------------------------------------- standard input
 
 
-def piped(data, *words, code=0):
-    command = [sys.executable, "-m", "pastcli", *map(str, words)]
-    done = subprocess.run(command, input=data, capture_output=True, timeout=120)
-    assert done.returncode == code, done.stderr.decode()
-    return done
+@pytest.fixture
+def piped(workspace, python):
+    def call(data, *words, code=0):
+        command = [python, "-m", "pastcli", *map(str, words)]
+        done = subprocess.run(command, input=data, capture_output=True, timeout=120, env=os.environ)
+        assert done.returncode == code, done.stderr.decode()
+        return done
+
+    return call
 
 
-def test_a_dash_reads_standard_input(workspace, past, past_json, tiny_model):
+def test_a_dash_reads_standard_input(workspace, piped, past_json, tiny_model):
     made = json.loads(piped(b"Port Quill\n\nIt lies on the coast.\n", "ingest", "-", "-o", "c.jsonl", "--json").stdout)
     [passage] = ingest.read_corpus(workspace / "c.jsonl")
     assert (passage.doc, passage.title, passage.text) == ("stdin", "Port Quill", "It lies on the coast.")

@@ -98,7 +98,7 @@ STILL = ("few", "length", ("--steps", 30, "--max-new-tokens", 8, "--lr", "1e-30"
 @pytest.mark.parametrize(
     "model, reward, how, said",
     [
-        pytest.param(*LENGTH, id="length"),
+        pytest.param(*LENGTH, id="length", marks=pytest.mark.slow),  # 10 s of a processor, to end as the next
         pytest.param(*AGAIN, id="again"),
         pytest.param(*FLAT, id="flat"),
         pytest.param(*STILL, id="still"),
