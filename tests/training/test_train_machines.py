@@ -244,3 +244,22 @@ def test_a_machine_that_does_not_share_the_run_says_so(tmp_path, monkeypatch):
     store["past/job"] = json.dumps([str(tmp_path / "job.pickle"), "the digest of a newer one"])
     with pytest.raises(UsageError, match="does not see what machine 0 has"):
         module._job(tmp_path, 1)
+
+
+def test_deepspeed_without_a_card_is_refused_where_it_was_left_out_without_a_word(past, texts, workspace):
+    """accelerate trained by DDP, which holds the whole optimiser in each process, and ended well."""
+    (workspace / "ds.yaml").write_text(DEEPSPEED)
+    stub = workspace / "stub" / "deepspeed"
+    stub.mkdir(parents=True)
+    (stub / "__init__.py").write_text("")
+    told = past(
+        *texts,
+        "--method",
+        "lora",
+        "--launch",
+        "ds.yaml",
+        code=2,
+        env={"PYTHONPATH": str(workspace / "stub"), "CUDA_VISIBLE_DEVICES": ""},
+    ).stderr
+    assert "asks for DeepSpeed, which accelerate starts on cards only" in told and "--sharding full" in told
+    assert not [*(workspace / "runs").glob("[!.]*")]

@@ -86,7 +86,7 @@ def _started(folder: Path, layout: Layout) -> subprocess.Popen:
     with open(folder / LOG, "wb") as log:
         return subprocess.Popen(
             command(folder, layout),
-            env=environment(),
+            env=environment(layout),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -26,6 +26,7 @@ class Layout:
     address: str = ""
     port: int = 0
     file: str = ""
+    deepspeed: bool = False
 
     @property
     def here(self) -> int:
@@ -50,6 +51,7 @@ def layout_of(config: Any) -> Layout:
         address=str(file.get("main_process_ip") or config.main_process_ip or ""),
         port=int(file.get("main_process_port") or config.main_process_port or 0),
         file=config.launch,
+        deepspeed=file.get("distributed_type") == "DEEPSPEED",
     )
     _check(found)
     return found
@@ -149,10 +151,17 @@ def command(folder: Path, layout: Layout) -> list[str]:
     return [sys.executable, "-m", "accelerate.commands.launch", *words, MODULE, str(folder), str(os.getpid())]
 
 
-def environment() -> dict[str, str]:
+def environment(layout: Layout) -> dict[str, str]:
+    """What the launcher is started with. Raises `UsageError` for DeepSpeed without a card: accelerate leaves it out on processors, without
+    a word, and the training would be one by DDP, a whole optimiser in each process."""
     import torch
 
     made = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     if not torch.cuda.is_available():
+        if layout.deepspeed:
+            raise UsageError(
+                f"{layout.file} asks for DeepSpeed, which accelerate starts on cards only, and there is none here",
+                "--processes N trains by DDP, and with --sharding full by FSDP2; both work on processors",
+            )
         made["ACCELERATE_USE_CPU"] = "true"
     return made
