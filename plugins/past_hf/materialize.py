@@ -27,6 +27,7 @@ from .counts import refuse_impossible
 from .folder import no_weights
 from .merging import merged
 from .portable import make_portable
+from .vocabulary import needs_sentencepiece
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -235,6 +236,11 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
             raise MismatchError(
                 f"the tokenizer in {folder} comes with code of its own, which past does not run",
                 "take the tokenizer.json of a copy of the model that transformers has a class for",
+            ) from error
+        if needs_sentencepiece(folder):
+            raise MismatchError(
+                f"{folder} has its tokenizer as SentencePiece's model alone, which is read by the package sentencepiece",
+                "pip install sentencepiece, or copy the tokenizer.json of a copy of the model that has one",
             ) from error
         raise MismatchError(
             f"{folder} has no usable tokenizer: {first_line(error).removesuffix(' from one of:')}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def tokenizer_sha256(folder: Path) -> str:
         return tokens_sha256(tokens)
     file = next((folder / name for name in _READERS if (folder / name).is_file()), None)
     return hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
+
+
+def needs_sentencepiece(folder: Path) -> bool:
+    """Whether a tokenizer cannot be read because that package is not here: transformers asks for tiktoken then."""
+    if (folder / "tokenizer.json").is_file() or importlib.util.find_spec("sentencepiece") is not None:
+        return False
+    return any((folder / name).is_file() and _read(folder / name, _of_pieces) for name in PIECES)
 
 
 def _read(file: Path, read: Callable[[Path], Mapping[str, int]]) -> dict[str, int]:

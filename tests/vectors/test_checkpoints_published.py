@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import shutil
 
@@ -289,3 +290,13 @@ def test_float32_in_the_files_is_said_in_the_config(key, past, make_tiny, worksp
     past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
     past("inject", "--vector", "v.safetensors", "--target", target, "-o", "made")
     assert json.loads((workspace / "made" / "config.json").read_text())[key] == "float32"
+
+
+def test_a_tokenizer_of_sentencepiece_names_what_reads_it(past, make_tiny, workspace, texts):
+    if importlib.util.find_spec("sentencepiece"):
+        pytest.skip("sentencepiece is installed")
+    base = make_tiny(workspace / "base")
+    only("pieces", base)
+    edited(base, "tokenizer_config.json", tokenizer_class="LlamaTokenizer")
+    said = past("eval", "--model", base, "--questions", "q.jsonl", code=3).stderr
+    assert "pip install sentencepiece" in said and "tiktoken" not in said.split("error:")[1]
