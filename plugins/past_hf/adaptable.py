@@ -31,10 +31,13 @@ def linear(model: Any) -> dict[str, Any]:
 
 def obstacles(model: Any, source: Path | None) -> dict[str, str]:
     """{name: why no LoRA can be of it} of linear layers. `source` is the directory that the model was loaded from."""
+    from .called import passed_by
+
     layers, found = linear(model), dict[str, str]()
     stored = _stored(source) if source is not None else None
     several = _in_several_places(model)
     fused = {end: _fuses(model, end) for end in {_end(name) for name in layers}}
+    unused = passed_by(model, layers)
     for name, module in layers.items():
         if not _is_product(module):
             found[name] = "it answers with more than its product"
@@ -44,6 +47,8 @@ def obstacles(model: Any, source: Path | None) -> dict[str, str]:
             found[name] = "its model's files hold it in another form"
         elif fused[_end(name)]:
             found[name] = fused[_end(name)]
+        elif name in unused:
+            found[name] = "the model does not call it, and an adapter would do nothing while it runs"
     return found
 
 

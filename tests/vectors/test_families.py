@@ -278,6 +278,18 @@ OF_PARTS = {"blt", "dots3_note", "emu3", "fuyu", "git", "llama4", "mllama", "phi
 OF_PARTS |= {"qwen4_exp", "musicgen", "musicgen_melody", "gemma4_assistant", "gemma4_unified_assistant"}
 
 
+@pytest.mark.parametrize("name", ["mamba", "jamba", "longcat_flash"])
+def test_an_adapter_does_while_it_runs_what_the_skill_does(name, past, tiny_tokenizer, workspace):
+    """Jamba multiplies by the weights of its step sizes itself, LongCat by those of its routers: factors of these did nothing in PEFT."""
+    families.make(name, workspace, tiny_tokenizer, tie_word_embeddings=False)
+    past("extract", "--sft", "sft", "--rl", "rl", "--rank", 4, "-o", "low.safetensors")
+    past("inject", "--vector", "low.safetensors", "--target", "target", "--as", "adapter", "-o", "adapter")
+    past("extract", "--sft", "target", "--rl", "adapter", "--assume-parent", "-o", "held.safetensors")
+    past("inject", "--vector", "held.safetensors", "--target", "target", "-o", "merged")
+    merged, target = (families.loaded(workspace / place) for place in ("merged", "target"))
+    assert apart(with_adapter(workspace), merged) < 1e-3 * apart(merged, target)
+
+
 @pytest.mark.slow
 def test_embeddings_are_known_by_their_names_in_every_class():
     from past_hf.composite import is_tied
