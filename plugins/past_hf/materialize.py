@@ -22,7 +22,7 @@ from pastcli.hashing import hash_path
 from pastcli.words import counted
 
 from .checkpoint import HFCheckpoint
-from .composite import auto_class, read_config
+from .composite import auto_class, full_name, read_config
 from .counts import refuse_impossible
 from .folder import no_weights
 from .merging import merged
@@ -173,7 +173,30 @@ def _whole(folder: Path, **how: Any) -> Any:
     kind = auto_class(read_config(folder))
     model, found = kind.from_pretrained(folder, output_loading_info=True, trust_remote_code=False, **how)
     _refuse_made_up(model, found, folder)
+    _keep_padding(model, folder)
     return settle(model)
+
+
+def _keep_padding(model: Any, folder: Path) -> None:
+    """Give the embedding of the token for padding what the files hold: transformers 5.24 sets it to zero when it loads Youtu, whose output
+    layer it is once more."""
+    import torch
+
+    with closing(HFCheckpoint(folder)) as files:
+        for name, module in model.named_modules():
+            stored = full_name(f"{name}.weight")
+            if not isinstance(module, torch.nn.Embedding) or module.padding_idx is None or stored not in files.specs():
+                continue
+            row, width = module.padding_idx, module.embedding_dim
+            if files.specs()[stored].shape != tuple(module.weight.shape) or module.weight.is_meta:
+                continue
+            held = torch.from_numpy(files.read(stored, row * width, (row + 1) * width)).to(module.weight)
+            if not torch.equal(module.weight[row], held):
+                with torch.no_grad():
+                    module.weight[row] = held
+                output.note(
+                    f"transformers sets {stored} of token {row} to zero when it loads {folder}: past keeps what the file holds"
+                )
 
 
 def _refuse_made_up(model: Any, found: Mapping[str, Any], folder: Path) -> None:
