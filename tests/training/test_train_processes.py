@@ -292,6 +292,15 @@ def test_a_signal_goes_before_an_error_and_that_before_a_lost_connection_whichev
     assert str(_failure(tmp_path, 1)).startswith(said)
 
 
+def test_a_killed_launcher_is_named(tmp_path):
+    """It was `the workers ended with exit code -9: `, and nothing."""
+    from past_hf.training.launch import _failure
+
+    (tmp_path / "launcher.log").write_text("")
+    told = _failure(tmp_path, -9)
+    assert "launcher of the workers was killed by SIGKILL" in told.message and "--resume" in told.hint
+
+
 def test_the_error_of_a_worker_is_the_error_of_the_run(train, workers, tmp_path, monkeypatch, forks):
     monkeypatch.setenv("LEFT_BY", str(tmp_path / "left"))
     with pytest.raises(PastError, match="worker [01]: reward 'variety' failed: MismatchError: no such scale"):

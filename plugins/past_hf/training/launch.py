@@ -164,6 +164,9 @@ def _failure(folder: Path, code: int, wait: float = 0.0) -> PastError:
     end = time.monotonic() + wait
     while (told := _told(folder)) and told[0]["lost"] and time.monotonic() < end:
         time.sleep(0.2)
+    if not told and code < 0:
+        said = f"the launcher of the workers was killed by {signal.Signals(-code).name}; they were stopped"
+        return PastError(said, f"--resume continues where there is a checkpoint; {kept}")
     if not told:
         log = (folder / LOG).read_text(encoding="utf-8", errors="replace")
         tail = " ".join(log.strip().splitlines()[-1:])[:300]
