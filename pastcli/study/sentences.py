@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..verdict import FEWEST_SEEDS, unfinished
@@ -70,7 +70,11 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], decl
     said = f"{judged(arm, summary)}: {'; '.join(parts)}; "
     documents = counted(summary["scores"][arm]["documents"], "documents")
     if fixed:
-        gains = f"A gain of this model is shown on {' and '.join(shown)}." if shown else "No gain is shown."
+        gains = (
+            f"A gain of this model is shown on {' and '.join(shown)}{of_all(shown, metrics)}."
+            if shown
+            else "No gain is shown."
+        )
         return f"{said}{documents}, neither was trained here. {gains}"
     text = f"{said}{seeds(count)}, {documents}. "
     if silent >= SILENT:
@@ -80,12 +84,24 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], decl
     if count < declared:
         return text + f"{unfinished(count, declared)}."
     if shown:
-        return text + f"A gain is shown on {' and '.join(shown)}."
+        return text + f"A gain is shown on {' and '.join(shown)}{of_all(shown, metrics)}."
     if all(metrics[name]["mean"] == 0 and metrics[name]["detectable"] == 0 for name in CLAIMED):
         return (
             text + f"No gain is shown: every question has the score that it has under {other}, which compares nothing."
         )
     return text + f"No gain is shown; this design would have shown about {' or '.join(smallest)} (80 % power)."
+
+
+def of_all(shown: Sequence[str], metrics: Mapping[str, Any]) -> str:
+    """What a gain on some of the measures is worth, of which whoever looks at all has as many chances (Bonferroni)."""
+    others = [NAMES[name] for name in CLAIMED if NAMES[name] not in shown]
+    if not others:
+        return ""
+    p = min(
+        1.0,
+        len(CLAIMED) * min(metrics[name].get("p_holm", metrics[name]["p"]) for name in CLAIMED if NAMES[name] in shown),
+    )
+    return f", not on {' or '.join(others)}; as one of {len(CLAIMED)} measures that were looked at it has p {p:.2g}"
 
 
 def of_before(document: Mapping[str, Any], arm: str) -> str:

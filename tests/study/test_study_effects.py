@@ -102,6 +102,27 @@ def test_the_sentence_says_what_the_numbers_carry_and_no_more():
     assert "no claim" in sentences(alone, summarise(alone))[0]
 
 
+def test_a_gain_on_one_of_two_measures_says_what_it_is_worth():
+    """Whoever looks at two measures and tells of the better has two chances at one in twenty."""
+    from pastcli.study.effects import summarise
+    from pastcli.study.sentences import sentences
+
+    document = results({"SFT + v": 0.3})
+    for seed in document["arms"]["SFT"].values():
+        for scale in seed.values():
+            scale["answers"]["contains"] = [1.0] * len(scale["answers"]["contains"])
+    for seed in document["arms"]["SFT + v"].values():
+        for scale in seed.values():
+            scale["answers"]["contains"] = [1.0] * len(scale["answers"]["contains"])
+    summary = summarise(document)
+    p = summary["effects"]["SFT + v"]["metrics"]["f1"]["p_holm"]
+    said = sentences(document, summary)[0]
+    assert (
+        f"A gain is shown on F1, not on contains; as one of 2 measures that were looked at it has p {2 * p:.2g}."
+        in said
+    )
+
+
 def test_a_gain_of_one_lucky_seed_or_one_document_is_no_claim():
     from pastcli.study.effects import summarise
 
