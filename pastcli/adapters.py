@@ -63,12 +63,17 @@ def find_base(adapter: Path, named: str, given: Path | None = None) -> models.Mo
             remember("places", wanted, str(found.path.resolve()))
         return found
     places = [str(here) if here else named, recall("places", wanted) if wanted else ""]
+    other = None
     for place in filter(None, places):
         with suppress(UsageError):
             found = models.resolve(place)
-            if wanted and hash_weights(found.path) != wanted:
-                raise MismatchError(f"{found.path} is not the model that the adapter {adapter} was made for", _HINT)
-            return found
+            if not wanted or hash_weights(found.path) == wanted:
+                return found
+            other = (
+                other or found
+            )  # of a GGUF: the adapter was trained on what it was converted to, which is remembered
+    if other is not None:
+        raise MismatchError(f"{other.path} is not the model that the adapter {adapter} was made for", _HINT)
     return None
 
 

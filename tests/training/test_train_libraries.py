@@ -244,3 +244,11 @@ def test_bfloat16_is_taken_where_the_processor_has_it(monkeypatch):
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
             monkeypatch.delattr(torch.cpu, name)
         assert compute_dtype("auto") == (torch.bfloat16 if has else torch.float32)
+
+
+@pytest.mark.slow
+def test_a_lora_on_the_packaged_gguf_finds_its_base_again(past, workspace, monkeypatch):
+    """It was refused as made for another model: it had been trained on what the GGUF is converted to."""
+    (workspace / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843.\n")
+    past("sft", "d.md", "--base", "smol", "--method", "lora", "--mix", "none", "--epochs", 1, "--name", "low")
+    past("ask", "--model", "runs/low", "When was the bridge founded?")
