@@ -33,11 +33,16 @@ Thought Action Input Observation Finish system user assistant what who where whe
 
 def pytest_configure(config):
     """The bytecode that pip gives an installed package: where PYTHONDONTWRITEBYTECODE is set, every command would compile it anew, and
-    pytest each test with its assertions."""
-    sys.dont_write_bytecode = False  # of this process alone
+    pytest each test with its assertions while it collects them."""
+    sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):
         for package in ("pastcli", "plugins"):
             compileall.compile_dir(ROOT / package, quiet=2)
+
+
+def pytest_collection_finish():
+    """A module that a test writes twice in a second would be taken for what it was."""
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 
 @pytest.fixture(autouse=True)

@@ -158,14 +158,17 @@ def test_names_that_are_none_are_told(tmp_path):
 
 
 def test_modules_that_cannot_be_tools_say_why(tmp_path):
-    for text, words in [
+    cases = [
         ("1/0", "ZeroDivisionError"),
         ("x = 1", "no public function"),
         ("def f(x: 'Gone'): ...", "annotations"),
         ("def f(x, /): ...", "no name"),
         ("raise SystemExit", "SystemExit"),
-    ]:
-        path = tmp_path / "bad.py"
+    ]
+    for number, (text, words) in enumerate(cases):
+        path = (
+            tmp_path / f"bad{number}.py"
+        )  # Python takes a file of the same size and second for the one it has the bytecode of
         path.write_text(text)
         with pytest.raises(PastError, match=words):
             read_tools(path)
