@@ -1,7 +1,7 @@
 """Processes that kill themselves at a named point. Who is killed from outside may have ended before the killer looked.
 
 `DYING="past_hf.training.watch:Watch.on_log 5"` is kill -9 at the end of the fifth call of that function; with `DYING_RANK=1` only in that
-worker of several; `INTERRUPTING` is Ctrl-C there. A process that began under these variables by `main` or `prepare` obeys them; what it starts does so by itself as well.
+worker of several; `INTERRUPTING` is Ctrl-C there, and `HOLDING` waits there until Ctrl-C comes from elsewhere. A process that began under these variables by `main` or `prepare` obeys them; what it starts does so by itself as well.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ import stills
 WORKER = "past_hf.training.worker"
 PIDS = "DYING_PIDS"
 """Names a folder where each worker leaves its process id, as `RANK.pid`."""
+HELD = "HOLDING_IN"
+"""Names a folder where each process that waits leaves a file."""
+WANTED = {"DYING", "INTERRUPTING", "HOLDING", "STILLS"}
+"""One of these in its environment, and `past` is begun by this module."""
 
 
 def prepare() -> None:
@@ -34,6 +38,9 @@ def prepare() -> None:
     if "INTERRUPTING" in os.environ:
         _die_after(*os.environ["INTERRUPTING"].split(), number=signal.SIGINT)
         return
+    if "HOLDING" in os.environ:
+        _after(*os.environ["HOLDING"].split(), _hold)
+        return
     if "DYING_RANK" not in os.environ:
         _die_after(*os.environ["DYING"].split())
         return
@@ -43,20 +50,42 @@ def prepare() -> None:
 
 
 def _die_after(place: str, calls: str, before: Callable[[], None] = lambda: None, number: int = signal.SIGKILL) -> None:
+    def die() -> None:
+        before()
+        os.kill(os.getpid(), number)
+
+    _after(place, calls, die)
+
+
+def _after(place: str, calls: str, action: Callable[[], None]) -> None:
+    """Do something at the end of so many calls of a function."""
     module, _, name = place.partition(":")
     *owners, last = name.split(".")
     owner = functools.reduce(getattr, owners, importlib.import_module(module))
     real, count = getattr(owner, last), itertools.count(1)
 
     @functools.wraps(real)
-    def dying(*args, **named):
+    def counted(*args, **named):
         made = real(*args, **named)
         if next(count) == int(calls):
-            before()
-            os.kill(os.getpid(), number)
+            action()
         return made
 
-    setattr(owner, last, dying)
+    setattr(owner, last, counted)
+
+
+def _hold() -> None:
+    """Wait for Ctrl-C, and be seen to wait: how busy the machine is decides nothing."""
+    heard, answer = [], signal.getsignal(signal.SIGINT)
+
+    def hear(*told):
+        heard.append(told)
+        return answer(*told)
+
+    signal.signal(signal.SIGINT, hear)
+    Path(os.environ[HELD], f"{os.getpid()}.held").touch()
+    while not heard:
+        time.sleep(0.01)
 
 
 COUNTED = """

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import dying
 from forks_asked import PYTHON, VARIABLES, Asked, unlike
 
 AS_PAST_SETS_THEM = {
@@ -125,11 +126,7 @@ class Cold:
 def cold(words: list[str], environment: dict[str, str], cwd: str, timeout: float):
     """`Forks.begun` where the server is of no use."""
     place = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    program = (
-        [str(Path(__file__).with_name("dying.py"))]
-        if {"DYING", "INTERRUPTING", "STILLS"} & environment.keys()
-        else ["-m", "pastcli"]
-    )
+    program = [str(Path(__file__).with_name("dying.py"))] if dying.WANTED & environment.keys() else ["-m", "pastcli"]
     with subprocess.Popen([sys.executable, *program, *words], env=environment, cwd=cwd, **place) as process:
         try:
             yield Cold(process, timeout)

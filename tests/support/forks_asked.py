@@ -20,6 +20,7 @@ HARMLESS = (
     "COVERAGE_",
     "DYING",
     "INTERRUPTING",
+    "HOLDING",
     "STILLS",
     "LEFT_BY",
     # what accelerate and torch tell the workers of a training, who read it when they join each other

@@ -167,7 +167,7 @@ def command(words: list[str], environment: dict[str, str], cwd: str, streams: li
         import coverage
 
         coverage.process_startup(force=True)
-    if module == "pastcli" and {"DYING", "INTERRUPTING", "STILLS"} & environment.keys():
+    if module == "pastcli" and dying.WANTED & environment.keys():
         dying.prepare()
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
