@@ -69,9 +69,9 @@ def find_base(adapter: Path, named: str, given: Path | None = None) -> models.Mo
             found = models.resolve(place)
             if not wanted or hash_weights(found.path) == wanted:
                 return found
-            other = (
-                other or found
-            )  # of a GGUF: the adapter was trained on what it was converted to, which is remembered
+            other = other or found
+            if other.path.suffix != ".gguf":
+                break  # of a GGUF the adapter is of what was made of it, and where that is this machine may remember
     if other is not None:
         raise MismatchError(f"{other.path} is not the model that the adapter {adapter} was made for", _HINT)
     return None

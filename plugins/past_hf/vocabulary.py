@@ -48,7 +48,10 @@ def needs_sentencepiece(folder: Path) -> bool:
 
 def _read(file: Path, read: Callable[[Path], Mapping[str, int]]) -> dict[str, int]:
     try:
-        return dict(read(file))
+        ids = dict(read(file))
+        if not all(isinstance(index, int) for index in ids.values()):
+            raise TypeError("an id that is no number")
+        return ids
     except (TypeError, ValueError, AttributeError, KeyError, IndexError):
         if file.name in PIECES:
             return {}  # a name that other kinds of tokenizers have as well

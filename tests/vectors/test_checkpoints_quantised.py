@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -112,7 +114,17 @@ def test_the_command_of_the_refusal_makes_a_model_that_goes_on(past, make_tiny, 
     base, made = saved_as(make_tiny, workspace, write, **how)
     said = past("eval", "--model", made, "--questions", "q.jsonl", code=3).stderr
     command = said[said.index("python -c ") :].strip()
-    done = subprocess.run(["bash", "-c", command], cwd=workspace, capture_output=True, text=True, timeout=300)
+    path = os.pathsep.join(
+        [os.path.dirname(sys.executable), os.environ["PATH"]]
+    )  # as of whoever activated the environment
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=workspace,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     (written,) = workspace.glob(f"{made.name}-*")
     before, after = load_file(base / "model.safetensors"), load_file(written / "model.safetensors")

@@ -140,6 +140,9 @@ def test_what_is_said_of_the_model_names_its_class(past, documents, tiny_tokeniz
     packed, pickled = (shutil.copytree(base, documents / name) for name in ("packed", "pickled"))
     config = json.loads((base / "config.json").read_text()) | {"quantization_config": {"quant_method": "fp8"}}
     (packed / "config.json").write_text(json.dumps(config))
+    tensors = load_file(base / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("proj.weight"))
+    save_file(tensors | {name: tensors[name].to(torch.float8_e4m3fn)}, packed / "model.safetensors", {"format": "pt"})
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     for model in (packed, pickled):
         said = past("extract", "--sft", model, "--rl", base, "-o", "v.safetensors", code=3).stderr
