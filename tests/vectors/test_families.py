@@ -150,10 +150,11 @@ def test_rows_trained_on_together_get_the_log_probabilities_of_each_alone(name):
         assert torch.allclose(found, wanted, atol=1e-4)
 
 
-def test_a_model_is_tried_beyond_the_lengths_of_its_configuration(monkeypatch):
+def test_a_model_is_tried_beyond_the_lengths_of_its_configuration(monkeypatch, tmp_path):
     """At their published size, where rows long enough would take a minute; and they are what they were afterwards."""
     from past_hf import habits, lengths
 
+    monkeypatch.setenv("PAST_HOME", str(tmp_path))  # an earlier run of these tests has left there what it found
     model = random("deepseek_v32", index_topk=2048, max_position_embeddings=4096)
     picked, sizes = [], []
     monkeypatch.setattr(torch.Tensor, "topk", _noting(torch.Tensor.topk, picked))
