@@ -6,26 +6,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import PastError
 from ..files import remove, write_json
-from .node import Node
+from .node import Node, One
 from .store import Store
 
 LONGEST = 300
 """Characters of a reason that are kept."""
-
-
-class AskedOfOneArm(Protocol):
-    """What is asked of an arm at a seed, in a study of questions or of tools."""
-
-    @property
-    def arm(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def node(self) -> Node: ...
 
 
 def note(node: Node, error: PastError, store: Store) -> None:
@@ -43,7 +31,7 @@ def forget(node: Node, store: Store) -> None:
     remove(_file(node, store))
 
 
-def collect(asked: Iterable[AskedOfOneArm], store: Store) -> dict[str, dict[str, dict[str, str]]]:
+def collect(asked: Iterable[One], store: Store) -> dict[str, dict[str, dict[str, str]]]:
     """What keeps arms from being finished: {arm: {seed: {label, why}}}, of each the earliest result it grows from that failed."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     for one in asked:

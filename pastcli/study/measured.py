@@ -9,25 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..config import InjectConfig, digest
 from ..files import write_json
 from ..measured import FOLDER
 from ..verdict import figure_of
 from .compared import factor_of
-from .node import Node
-
-
-class One(Protocol):
-    """An arm at one seed, as the graphs of both kinds of study have it."""
-
-    @property
-    def arm(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def node(self) -> Node: ...
+from .node import Node, One
 
 
 def made_of(asked: Iterable[One], workspace: Path) -> dict[str, Any]:

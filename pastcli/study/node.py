@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .. import __version__
 from .. import config as configs
@@ -101,6 +101,17 @@ Check = Callable[[Given], None]
 
 def unchecked(given: Given) -> None:
     """Whoever makes the stages finds out."""
+
+
+class One(Protocol):
+    """An arm at one seed, as the graphs of both kinds of study have it."""
+
+    @property
+    def arm(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def node(self) -> Node: ...
 
 
 @dataclass(frozen=True)

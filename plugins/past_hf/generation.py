@@ -41,20 +41,18 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in found if token is not None}
 
 
-_OTHER_WORDS = (
-    "repetition_penalty encoder_repetition_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids"
-)
-_OTHER_WORDS += (
-    " suppress_tokens begin_suppress_tokens forced_bos_token_id forced_eos_token_id sequence_bias min_length"
-)
-_OTHER_WORDS += " min_new_tokens exponential_decay_length_penalty guidance_scale"
+_OTHER_WORDS = """
+repetition_penalty encoder_repetition_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids suppress_tokens
+begin_suppress_tokens forced_bos_token_id forced_eos_token_id sequence_bias min_length min_new_tokens exponential_decay_length_penalty
+guidance_scale
+""".split()
 
 
 def unheeded(model: Any) -> str:
     """Which settings of a model's generation_config.json would have transformers (and vLLM) choose other words than the likeliest; "" if
     none: answers are compared and rewarded here, and a penalty is no part of a model."""
     declared = plain(model).generation_config
-    asked = {name: getattr(declared, name, None) for name in _OTHER_WORDS.split()}
+    asked = {name: getattr(declared, name, None) for name in _OTHER_WORDS}
     return ", ".join(f"{name} {str(value)[:40]}" for name, value in asked.items() if value not in (None, 0, 1, [], {}))
 
 

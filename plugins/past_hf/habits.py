@@ -151,7 +151,8 @@ def samples(model: Any) -> list[list[int]]:
     """Two rows of different lengths and a third as long as the first, each with what follows its prompt."""
     config = plain(model).config.get_text_config()
     count = model.get_input_embeddings().weight.shape[0]
-    usual = [token for token in range(5, count) if token not in _special(config)] or [0]
+    special = _special(config)
+    usual = [token for token in range(5, count) if token not in special] or [0]
     short, long = (NEAR, FAR) if named(model, 0) else (SHORT, LONG)
     lengths = [length + MORE for length in (long, short, long)]
     return [[usual[(37 * at + 101 * row) % len(usual)] for at in range(length)] for row, length in enumerate(lengths)]

@@ -169,34 +169,34 @@ def _whole(folder: Path, **how: Any) -> Any:
     random, and only warns."""
     from .choosing import settle
 
-    HFCheckpoint(folder).close()  # refuses what transformers would read as something else
-    kind = auto_class(read_config(folder))
-    model, found = kind.from_pretrained(folder, output_loading_info=True, trust_remote_code=False, **how)
-    _refuse_made_up(model, found, folder)
-    _keep_padding(model, folder)
+    with closing(HFCheckpoint(folder)) as files:  # refuses what transformers would read as something else
+        kind = auto_class(read_config(folder))
+        model, found = kind.from_pretrained(folder, output_loading_info=True, trust_remote_code=False, **how)
+        _refuse_made_up(model, found, folder)
+        _keep_padding(model, files)
     return settle(model)
 
 
-def _keep_padding(model: Any, folder: Path) -> None:
+def _keep_padding(model: Any, files: HFCheckpoint) -> None:
     """Give the embedding of the token for padding what the files hold: transformers 5.24 sets it to zero when it loads Youtu, whose output
     layer it is once more."""
     import torch
 
-    with closing(HFCheckpoint(folder)) as files:
-        for name, module in model.named_modules():
-            stored = full_name(f"{name}.weight")
-            if not isinstance(module, torch.nn.Embedding) or module.padding_idx is None or stored not in files.specs():
-                continue
-            row, width = module.padding_idx, module.embedding_dim
-            if files.specs()[stored].shape != tuple(module.weight.shape) or module.weight.is_meta:
-                continue
-            held = torch.from_numpy(files.read(stored, row * width, (row + 1) * width)).to(module.weight)
-            if not torch.equal(module.weight[row], held):
-                with torch.no_grad():
-                    module.weight[row] = held
-                output.note(
-                    f"transformers sets {stored} of token {row} to zero when it loads {folder}: past keeps what the file holds"
-                )
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Embedding) or module.padding_idx is None or module.weight.is_meta:
+            continue
+        stored = full_name(f"{name}.weight")
+        spec = files.specs().get(stored)
+        if spec is None or spec.shape != tuple(module.weight.shape):
+            continue
+        row, width = module.padding_idx, module.embedding_dim
+        held = torch.from_numpy(files.read(stored, row * width, (row + 1) * width)).to(module.weight)
+        if not torch.equal(module.weight[row], held):
+            with torch.no_grad():
+                module.weight[row] = held
+            output.note(
+                f"transformers sets {stored} of token {row} to zero when it loads {files.path}: past keeps what the file holds"
+            )
 
 
 def _refuse_made_up(model: Any, found: Mapping[str, Any], folder: Path) -> None:
