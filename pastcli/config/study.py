@@ -98,6 +98,9 @@ class Arm:
     scale: Any = setting(1.0, "the scale of the sum; a list is a grid, of which the dev questions choose one")
     control: str = setting("none", "replace each vector by a control of `past inject`", choices=CONTROLS)
     sft: dict = setting(None, "changes to [sft] for this arm's target model, e.g. { mix = ['qa'] }")
+    target: dict = setting(
+        None, "changes to [target] for what this arm's model reads, e.g. { kinds = ['*'] }; the questions stay the same"
+    )
     inject: dict = setting(None, "changes to [inject]")
     single: Any = setting(None, "one model a document, or all in one (default: as [target] says)")
     sequence: list = setting(

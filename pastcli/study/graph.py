@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +14,10 @@ from typing import Any, TypeVar
 from .. import config as configs
 from .. import models, registry
 from ..config.study import Arm, Part, Phase, Vector
+from ..errors import UsageError
 from . import data
 from .node import Asked, Node, Nodes, once
-from .spec import Study, added, build
+from .spec import FROM_SOURCE, Study, added, build
 
 Model = TypeVar("Model", bound="Node | Path")
 
@@ -32,6 +32,8 @@ class Graph(Nodes):
         self.target = data.target(study, study.target, folder)
         self.domains = {name: data.target(study, part, folder) for name, part in study.targets.items()}
         self._sources: dict[str, data.Material] = {}
+        self._targets: dict[str, data.Material] = {}
+        self._singles: dict[Path, list[data.Material]] = {}
         self.arms: dict[str, dict[str, Any]] = {}
         self.drifts: dict[tuple[str, int, str], Node] = {}
         self.asked = [
@@ -49,10 +51,34 @@ class Graph(Nodes):
             self._sources[key] = data.source(self.study, part, self.folder) if part.documents else data.NOTHING
         return self._sources[key]
 
-    @cached_property
-    def singles(self) -> list[data.Material]:
-        """The target document by document."""
-        return data.singles(self.study, self.target, self.folder)
+    @property
+    def practised(self) -> list[data.Material]:
+        """The source as each vector of an arm was made on it; as it stands where there is no such vector."""
+        used = {name: self.study.vectors[name] for arm in self.study.arms.values() for name, _ in added(arm)}
+        found = [self.source(vector.source) for vector in used.values() if vector.kind in FROM_SOURCE]
+        return list({material.practice: material for material in found or [self.source()]}.values())
+
+    def read(self, name: str, arm: Arm) -> data.Material:
+        """The target with an arm's changes. Raises `UsageError` where they change what is asked: arms are compared question by question."""
+        if not arm.target:
+            return self.target
+        part = build(Part, {**dataclasses.asdict(self.study.target), **arm.target}, f"target of [arms.{name}]")
+        if repr(part) not in self._targets:
+            self._targets[repr(part)] = data.target(self.study, part, self.folder)
+        found = self._targets[repr(part)]
+        if found.asked != self.target.asked or found.where != self.target.where:
+            raise UsageError(
+                f"`target` of [arms.{name}] changes which questions are asked",
+                "change what is read of the same documents, such as kinds; other questions need a study of their own",
+            )
+        return found
+
+    def singles(self, whole: data.Material) -> list[data.Material]:
+        """A target document by document."""
+        (documents,) = whole.documents[:1]
+        if documents not in self._singles:
+            self._singles[documents] = data.singles(self.study, whole, self.folder)
+        return self._singles[documents]
 
     def material(self, about: str) -> data.Material:
         """What an arm is asked about: `target`, `source` or a domain."""
@@ -183,7 +209,8 @@ class Graph(Nodes):
         about = "source" if arm.model == "source" else "target"
         self.arms.setdefault(name, {**vars(arm), "about": about})
         single = self.study.target.single if arm.single is None else bool(arm.single)
-        parts = self.singles if single and arm.model in ("sft", "rl") else [self.material(about)]
+        whole = self.source() if about == "source" else self.read(name, arm)
+        parts = self.singles(whole) if single and arm.model in ("sft", "rl") else [whole]
         for part in parts:
             model = self.model(arm, seed, part)
             for scale in arm.scale if isinstance(arm.scale, list) else [arm.scale]:

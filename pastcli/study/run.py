@@ -191,7 +191,7 @@ def _asked_of(study: Study, graph: Graph) -> dict[str, list[dict[str, Any]]]:
 def _items(study: Study, graph: Graph, about: str) -> list[dict[str, Any]]:
     """The questions asked about one part, with their strata (those of the source are practised or held out)."""
     material = graph.material(about)
-    found = [{} for _ in material.questions] if about == "source" else strata(study, material, graph.source())
+    found = [{} for _ in material.questions] if about == "source" else strata(study, material, graph.practised)
     return [
         {
             "id": q.id,
@@ -220,7 +220,7 @@ def _facts(study: Study, graph: Graph) -> dict[str, Any]:
             "vectors": {name: _vector(study, vector) for name, vector in study.vectors.items()},
             "source": {**vars(study.source), "counts": dict(graph.source().counts)},
             "target": {**vars(study.target), "counts": dict(graph.target.counts)},
-            "overlap": overlap(graph.source(), graph.target),
+            "overlap": overlap(graph.practised, graph.target),
         },
         "machine": environment.machine(),
         "versions": environment.versions(),

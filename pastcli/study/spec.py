@@ -143,6 +143,10 @@ def _check(study: Study) -> None:
         if arm.model == "source" and not study.source.documents:
             _no_source(f"[arms.{name}] is SFT on it")
         _check_within(name, arm)
+        if arm.target and (arm.sequence or arm.model not in ("sft", "rl")):
+            raise UsageError(
+                f"[arms.{name}] learns no [target]", "leave `target` out: it is for arms of model sft or rl"
+            )
         if arm.sequence and (
             arm.model not in ("sft", "rl") or isinstance(arm.scale, list) or len(set(arm.sequence)) < len(arm.sequence)
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import qa
@@ -30,14 +30,14 @@ def templates(questions: Iterable[Question]) -> set[str]:
     return {template(question.question, question.doc) for question in questions}
 
 
-def _practised(source: Material) -> set[str]:
-    return templates(read_questions(source.practice)) if source.documents else set()
+def _practised(sources: Iterable[Material]) -> set[str]:
+    return {one for source in sources if source.documents for one in templates(read_questions(source.practice))}
 
 
-def strata(study: Study, target: Material, source: Material) -> list[dict[str, str]]:
-    """Of each question asked about the target: whether its template occurs among those RL may see, and whether its answer
-    is stated often in what SFT reads of its document."""
-    seen = _practised(source)
+def strata(study: Study, target: Material, sources: Iterable[Material]) -> list[dict[str, str]]:
+    """Of each question asked about the target: whether its template occurs among those that any vector's training may see,
+    and whether its answer is stated often in what SFT reads of its document."""
+    seen = _practised(sources)
     texts = _texts_by_doc(study, target)
     found = []
     for question in target.questions:
@@ -59,8 +59,12 @@ def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
     }
 
 
-def overlap(source: Material, target: Material) -> dict[str, Any]:
+def overlap(sources: Sequence[Material], target: Material) -> dict[str, Any]:
     """What source and target share: titles, and the target questions whose template RL may see."""
-    seen = _practised(source)
+    seen = _practised(sources)
     same = sum(template(question.question, question.doc) in seen for question in target.questions)
-    return {"titles": len(source.titles & target.titles), "templates_seen": same, "questions": len(target.questions)}
+    return {
+        "titles": len(target.titles.intersection(title for source in sources for title in source.titles)),
+        "templates_seen": same,
+        "questions": len(target.questions),
+    }

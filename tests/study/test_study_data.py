@@ -25,7 +25,7 @@ def test_dev_held_out_and_shared_titles(workspace, tiny_model):
     dev = {q.doc for q in target.questions if target.where[q.id] == "dev"}
     test = {q.doc for q in target.questions if target.where[q.id] == "test"}
     assert len(dev) == 2 and len(test) == 6 and not dev & test
-    found = strata.strata(study, target, source)
+    found = strata.strata(study, target, [source])
     assert {one["template"] for one in found} == {"seen"}, "the same questions were practised"
 
 
@@ -171,3 +171,69 @@ def test_label_noise_gives_a_share_of_what_is_practised_wrong_answers_and_nothin
     study = a_study(workspace, tiny_model, **{"held_out = 0.25": "label_noise = 1.5"})
     with pytest.raises(UsageError, match="label_noise are shares"):
         data.source(study, study.source, workspace / "data")
+
+
+def test_an_arm_may_read_other_texts_of_the_same_documents_and_is_asked_the_same(workspace, tiny_model):
+    """How a gain grows with the texts a document is learnt from is one study: arms that differ in `kinds`."""
+    from pastcli.errors import UsageError
+    from pastcli.study.graph import Graph
+
+    target = records("Harsk", 4)
+    for one in target:
+        one["augmentations"] = {"base.implications": [f"{one['title']} is old."], "base.rewrite": ["It is wet."]}
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    (workspace / "target.json").write_text(json.dumps(target))
+
+    def graph(changes):
+        more = f'[arms.more]\nadd = ["rl"]\ntarget = {changes}\n[arms.SFT]'
+        return Graph(a_study(workspace, tiny_model, **{"[arms.SFT]": more}), workspace / "data")
+
+    made = graph('{ kinds = ["base.*"] }')
+    asked = {one.arm: dict(one.node.inputs) for one in made.asked}
+    assert (
+        asked["more"]["questions"] == asked["SFT"]["questions"] and asked["more"]["model"] != asked["SFT + v"]["model"]
+    )
+    learnt = [
+        [len(row.get("completions", [])) for row in json.loads(path.read_text())]
+        for node in made.nodes()
+        if node.stage == "sft" and node.label.startswith("sft target")
+        for role, path in node.inputs
+        if role == "documents"
+    ]
+    assert learnt == [[2] * 4, [0] * 4]
+    for changes, told in (
+        ("{ limit = 2 }", "which questions are asked"),
+        ("{ dev = 0.5 }", "which questions are asked"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            graph(changes)
+    with pytest.raises(UsageError, match="unknown key of target of"):
+        graph("{ kind = [] }")
+    with pytest.raises(UsageError, match=r"\[arms.more\] learns no \[target\]"):
+        a_study(
+            workspace, tiny_model, **{"[arms.SFT]": '[arms.more]\nmodel = "base"\ntarget = { kinds = [] }\n[arms.SFT]'}
+        )
+
+
+def test_a_template_is_seen_where_any_vectors_own_source_has_it(workspace, tiny_model):
+    """A vector with another `source` practises other questions; those of [source] alone would call their templates new."""
+    from pastcli.study import run
+    from pastcli.study.graph import Graph
+
+    others = records("Orr", 3)
+    for one in others:
+        one["questions"] = [{"question": "Who lives here?", "answer": "fox"}]
+    (workspace / "source.json").write_text(json.dumps(others))
+    (workspace / "pool.json").write_text(json.dumps(records("Velmora", 3)))
+    (workspace / "target.json").write_text(json.dumps(records("Harsk", 4)))
+
+    def seen(**changes):
+        study = a_study(workspace, tiny_model, **changes)
+        graph = Graph(study, workspace / "data")
+        found = {item["template"] for item in run._items(study, graph, "target")}
+        return found, run.overlap(graph.practised, graph.target)["templates_seen"]
+
+    assert seen() == ({"new"}, 0)
+    other = '[vectors.pool]\nsource = { documents = "pool.json" }\n[arms.SFT]'
+    assert seen(**{"[arms.SFT]": other}) == ({"new"}, 0), "declared, and added nowhere"
+    assert seen(**{"[arms.SFT]": other, 'add = ["rl"]': 'add = ["pool"]'}) == ({"seen"}, 16)
