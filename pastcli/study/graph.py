@@ -4,7 +4,6 @@ contents of its files, and the nodes it grows from. So a result is found whereve
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
 from importlib import resources
@@ -13,11 +12,11 @@ from typing import Any, TypeVar
 
 from .. import config as configs
 from .. import models, registry
-from ..config.study import Arm, Part, Phase, Vector
-from ..errors import UsageError
+from ..config.study import Arm, Phase, Vector
 from . import data
+from .materials import Materials
 from .node import Asked, Node, Nodes, once
-from .spec import FROM_SOURCE, Study, added, build
+from .spec import Study, added
 
 Model = TypeVar("Model", bound="Node | Path")
 
@@ -29,11 +28,7 @@ class Graph(Nodes):
         super().__init__()
         self.study, self.folder = study, folder
         self.base = models.resolve(study.base_model).path
-        self.target = data.target(study, study.target, folder)
-        self.domains = {name: data.target(study, part, folder) for name, part in study.targets.items()}
-        self._sources: dict[str, data.Material] = {}
-        self._targets: dict[str, data.Material] = {}
-        self._singles: dict[Path, list[data.Material]] = {}
+        self.materials = Materials(study, folder)
         self.arms: dict[str, dict[str, Any]] = {}
         self.drifts: dict[tuple[str, int, str], Node] = {}
         self.asked = [
@@ -42,47 +37,6 @@ class Graph(Nodes):
             for name, arm in study.arms.items()
             for one in (self._sequence(name, arm, seed) if arm.sequence else self._arm(name, arm, seed))
         ]
-
-    def source(self, changes: Mapping[str, Any] | None = None) -> data.Material:
-        """The source with a vector's changes."""
-        part = build(Part, {**dataclasses.asdict(self.study.source), **(changes or {})}, "[source]")
-        key = repr(part)
-        if key not in self._sources:
-            self._sources[key] = data.source(self.study, part, self.folder) if part.documents else data.NOTHING
-        return self._sources[key]
-
-    @property
-    def practised(self) -> list[data.Material]:
-        """The source as each vector of an arm was made on it; as it stands where there is no such vector."""
-        used = {name: self.study.vectors[name] for arm in self.study.arms.values() for name, _ in added(arm)}
-        found = [self.source(vector.source) for vector in used.values() if vector.kind in FROM_SOURCE]
-        return list({material.practice: material for material in found or [self.source()]}.values())
-
-    def read(self, name: str, arm: Arm) -> data.Material:
-        """The target with an arm's changes. Raises `UsageError` where they change what is asked: arms are compared question by question."""
-        if not arm.target:
-            return self.target
-        part = build(Part, {**dataclasses.asdict(self.study.target), **arm.target}, f"target of [arms.{name}]")
-        if repr(part) not in self._targets:
-            self._targets[repr(part)] = data.target(self.study, part, self.folder)
-        found = self._targets[repr(part)]
-        if found.asked != self.target.asked or found.where != self.target.where:
-            raise UsageError(
-                f"`target` of [arms.{name}] changes which questions are asked",
-                "change what is read of the same documents, such as kinds; other questions need a study of their own",
-            )
-        return found
-
-    def singles(self, whole: data.Material) -> list[data.Material]:
-        """A target document by document."""
-        (documents,) = whole.documents[:1]
-        if documents not in self._singles:
-            self._singles[documents] = data.singles(self.study, whole, self.folder)
-        return self._singles[documents]
-
-    def material(self, about: str) -> data.Material:
-        """What an arm is asked about: `target`, `source` or a domain."""
-        return {"target": self.target, **self.domains}.get(about) or self.source()
 
     def nodes(self, seeds: Collection[int] = ()) -> list[Node]:
         """Every node once (of some seeds, or all), in an order in which they can be made: seed by seed, arm by arm."""
@@ -172,7 +126,7 @@ class Graph(Nodes):
             before: Node | Path = self.base
             after = self.pairs("format", self.base, everyday, vector.imitation, seed)
         else:
-            material = self.source(vector.source)
+            material = self.materials.source(vector.source)
             before = self.sft(material, vector.sft, seed, "source")
             if vector.kind == "imitation":
                 after = self.pairs(
@@ -187,14 +141,14 @@ class Graph(Nodes):
         if arm.model == "base":
             return self.base
         if arm.model == "source":
-            return self.sft(self.source(), arm.sft, seed, "source")
+            return self.sft(self.materials.source(), arm.sft, seed, "source")
         sft = self.sft(target, arm.sft, seed, "target")
         return self.rl(sft, target, None, seed, "target") if arm.model == "rl" else sft
 
     def distilled(self, vector: Vector, seed: int) -> Node:
         """The skill of K rounds (METHOD 2), one run of `past distill`."""
         config = self.study.stage("distill", vector.distill, seed=seed)
-        material = self.source(vector.source)
+        material = self.materials.source(vector.source)
         sft = self.sft(material, vector.sft, seed, "source")
         rl = self.rl(sft, material, vector.rl, seed, "source")
         inputs = [*sft.inputs, ("questions", material.practice)]
@@ -209,8 +163,8 @@ class Graph(Nodes):
         about = "source" if arm.model == "source" else "target"
         self.arms.setdefault(name, {**vars(arm), "about": about})
         single = self.study.target.single if arm.single is None else bool(arm.single)
-        whole = self.source() if about == "source" else self.read(name, arm)
-        parts = self.singles(whole) if single and arm.model in ("sft", "rl") else [whole]
+        whole = self.materials.source() if about == "source" else self.materials.read(name, arm)
+        parts = self.materials.singles(whole) if single and arm.model in ("sft", "rl") else [whole]
         for part in parts:
             model = self.model(arm, seed, part)
             for scale in arm.scale if isinstance(arm.scale, list) else [arm.scale]:
@@ -224,9 +178,9 @@ class Graph(Nodes):
         learnt: list[tuple[Node | None, Node]] = []
         for step, domain in enumerate(arm.sequence):
             start = model
-            model = self.sft(self.domains[domain], arm.sft, seed, f"{name} {domain}", model)
+            model = self.sft(self.materials.domains[domain], arm.sft, seed, f"{name} {domain}", model)
             if arm.model == "rl":
-                model = self.rl(model, self.domains[domain], None, seed, f"{name} {domain}")
+                model = self.rl(model, self.materials.domains[domain], None, seed, f"{name} {domain}")
             learnt.append((start, model))
             last = step == len(arm.sequence) - 1
             shown = self._injected(model, name, arm, seed, float(arm.scale)) if last or arm.when != "end" else model
@@ -236,7 +190,7 @@ class Graph(Nodes):
                 label = f"{name}: {about} after {domain}"
                 other = f"{arm.against}: {about} after {domain}" if arm.against else f"{name}: {about} after {about}"
                 self.arms.setdefault(label, {**vars(arm), "about": about, "against": other})
-                yield self._asked(label, shown, about, self.domains[about], seed, float(arm.scale))
+                yield self._asked(label, shown, about, self.materials.domains[about], seed, float(arm.scale))
         for vector, _ in added(arm):
             self.drifts[name, seed, vector] = self._drift(name, vector, learnt, seed)
 

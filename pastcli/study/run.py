@@ -55,8 +55,8 @@ def plan(
             "title": study.title,
             "seeds": list(seeds or study.seeds),
             "arms": list(study.arms),
-            "source": _asked_about(graph.source().counts),
-            "target": _asked_about(graph.target.counts),
+            "source": _asked_about(graph.materials.source().counts),
+            "target": _asked_about(graph.materials.target.counts),
             "done": len(graph.nodes(seeds)) - len(left),
             "to_make": {stage: sum(node.stage == stage for node in left) for stage in stages},
             **told(left, nodes, store, jobs),
@@ -190,8 +190,10 @@ def _asked_of(study: Study, graph: Graph) -> dict[str, list[dict[str, Any]]]:
 
 def _items(study: Study, graph: Graph, about: str) -> list[dict[str, Any]]:
     """The questions asked about one part, with their strata (those of the source are practised or held out)."""
-    material = graph.material(about)
-    found = [{} for _ in material.questions] if about == "source" else strata(study, material, graph.practised)
+    material = graph.materials.asked(about)
+    found = (
+        [{} for _ in material.questions] if about == "source" else strata(study, material, graph.materials.practised)
+    )
     return [
         {
             "id": q.id,
@@ -218,9 +220,9 @@ def _facts(study: Study, graph: Graph) -> dict[str, Any]:
             "settings": settings,
             "arms": graph.arms,
             "vectors": {name: _vector(study, vector) for name, vector in study.vectors.items()},
-            "source": {**vars(study.source), "counts": dict(graph.source().counts)},
-            "target": {**vars(study.target), "counts": dict(graph.target.counts)},
-            "overlap": overlap(graph.practised, graph.target),
+            "source": {**vars(study.source), "counts": dict(graph.materials.source().counts)},
+            "target": {**vars(study.target), "counts": dict(graph.materials.target.counts)},
+            "overlap": overlap(graph.materials.practised, graph.materials.target),
         },
         "machine": environment.machine(),
         "versions": environment.versions(),

@@ -91,7 +91,7 @@ def test_single_passages_have_a_model_each_and_one_row_of_the_table(workspace, t
     assert len(plain) == len(models) == 4 and len({node.key for node in graph.nodes() if node.stage == "rl"}) == 1
     texts = [dict(dict(one.node.inputs)["model"].inputs)["documents"].read_text() for one in plain]
     assert all(text.count("\n") == 1 and str(workspace) not in text for text in texts)
-    items = {"target": [{"id": question.id} for question in graph.target.questions]}
+    items = {"target": [{"id": question.id} for question in graph.materials.target.questions]}
     store.answers.mkdir(parents=True)
     for number, one in enumerate(plain):
         assert collect(graph, store, items)["SFT"] == {}, "not before all documents are there"

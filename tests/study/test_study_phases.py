@@ -105,8 +105,12 @@ def test_phases_go_on_from_one_another_and_validation_documents_choose_the_check
     made = [it for role, it in last.inputs if role == "documents" and not hasattr(it, "read_text")]
     assert [node.config.kind for node in made] == [["cloze", "recall"]]
     chosen_by = inputs["dev"].read_text()
-    asked = {question.question for question in graph.target.questions}
-    assert chosen_by.count("\n") == 4 and graph.target.counts["validation"] == 4 and len(graph.target.questions) == 12
+    asked = {question.question for question in graph.materials.target.questions}
+    assert (
+        chosen_by.count("\n") == 4
+        and graph.materials.target.counts["validation"] == 4
+        and len(graph.materials.target.questions) == 12
+    )
     rl = next(node for node in graph.nodes() if node.stage == "rl")
     held = {json.loads(line)["id"] for line in dict(rl.inputs)["dev"].read_text().splitlines()}
     assert len(held) == 4 and not held & {
