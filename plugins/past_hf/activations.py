@@ -30,7 +30,7 @@ def layer_inputs(
     `transposed` if its weight is (in, out), as GPT-2's are.
 
     One forward pass over one batch, so each layer is visited once; padding is left out. Layers that get some of the tokens
-    only (routed experts) are not visited. Returns the number of tokens.
+    only (routed experts), or a token in several pieces (DeepSeek V4's groups), are not visited. Returns the number of tokens.
     The pass runs in float32 on a processor with room for it; on a card, or where there is no room, in the type that the
     model is stored in, which is what its layers get when it is used.
     """
@@ -47,7 +47,7 @@ def layer_inputs(
             inputs, kept = arguments[0], mask.bool()
             if inputs.shape[:-1] == (mask.numel(),):  # all tokens in one row, as some experts and OPT have them
                 kept = kept.reshape(-1)
-            elif inputs.shape[:2] != mask.shape:
+            elif inputs.ndim != 3 or inputs.shape[:2] != mask.shape:
                 return
             visit(f"{name}.weight", inputs[kept].float().cpu().numpy(), isinstance(module, Conv1D))
 

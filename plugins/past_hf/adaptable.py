@@ -11,6 +11,7 @@ from typing import Any
 from pastcli import tested
 from pastcli.errors import PastError
 
+from .adapter import PREFIX
 from .checkpoint import HFCheckpoint
 from .composite import decoder_name, full_name, within, without_weights
 
@@ -37,7 +38,7 @@ def obstacles(model: Any, source: Path | None) -> dict[str, str]:
     stored = _stored(source) if source is not None else None
     several = _in_several_places(model)
     fused = {end: _fuses(model, end) for end in {_end(name) for name in layers}}
-    unused = passed_by(model, layers)
+    unused, elsewhere = passed_by(model, layers), _read_elsewhere(model, layers)
     for name, module in layers.items():
         if not _is_product(module):
             found[name] = "it answers with more than its product"
@@ -47,6 +48,8 @@ def obstacles(model: Any, source: Path | None) -> dict[str, str]:
             found[name] = "its model's files hold it in another form"
         elif fused[_end(name)]:
             found[name] = fused[_end(name)]
+        elif name in elsewhere:
+            found[name] = "PEFT would look for its factors under another name, and pass over them"
         elif name in unused:
             found[name] = "the model does not call it, and an adapter would do nothing while it runs"
     return found
@@ -151,6 +154,21 @@ def _fuses(model: Any, end: str) -> str:
     except ValueError:
         return "PEFT does not take it"
     return "PEFT would adapt experts under its name" if config.target_parameters else ""
+
+
+def _read_elsewhere(model: Any, names: Iterable[str]) -> set[str]:
+    """Those of these layers whose factors PEFT does not find when it reads an adapter: it renames them by transformers' table for files,
+    which makes `shared_experts.` of `shared_expert.` (Laguna), and of that something else once more."""
+    import torch
+    from peft import LoraConfig
+
+    try:
+        from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers as read
+    except ImportError:  # a PEFT that renames nothing, or is told of by `_fuses`
+        return set()
+    keys = {f"{PREFIX}{name}.lora_A.weight": name for name in names}
+    found = read(model, LoraConfig(), {key: torch.empty(2, 2, device="meta") for key in keys})
+    return {name for key, name in keys.items() if key not in found}
 
 
 def as_targets(model: Any, names: Iterable[str]) -> list[str]:

@@ -17,9 +17,10 @@ from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
 from .checkpoint import HFCheckpoint
-from .composite import full_name, full_names, is_composite, read_config
+from .composite import full_name, is_composite, read_config
 from .folder import companions
 from .materialize import first_line, hf_directory
+from .naming import full_names
 from .portable import make_portable
 from .writer import HFWriter
 
@@ -37,7 +38,7 @@ def save_model(model: PreTrainedModel, source: Path, folder: Path, state: dict[s
     try:
         with closing(HFCheckpoint(source)) as original:
             if is_composite(original.config) or _holds_more(original, model, state):
-                _save_as(original, _stored(model, state), folder)
+                _save_as(original, _stored(original, model, state), folder)
                 return folder
         with _as_read(model, source):
             model.save_pretrained(folder, state_dict=state)
@@ -67,19 +68,22 @@ def _as_read(model: PreTrainedModel, source: Path) -> Iterator[None]:
         model.config, model.generation_config = now
 
 
-def _stored(model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
-    """The weights as transformers would write them, under the names here: experts that lie together in memory are apart again."""
+def _stored(
+    original: HFCheckpoint, model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None
+) -> dict[str, torch.Tensor]:
+    """The weights as transformers would write them, under the names that those of `original` have here: experts that lie together in
+    memory are apart again."""
     from transformers.core_model_loading import revert_weight_conversion
 
     made = revert_weight_conversion(model, dict(model.state_dict() if state is None else state))
-    names = full_names(made)
+    names = full_names(original.config, made)
     return {names[key]: value for key, value in made.items()}
 
 
-def _names(model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None = None) -> set[str]:
+def _names(original: HFCheckpoint, model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None = None) -> set[str]:
     """The names of `_stored`, without its weights."""
     weights = model.state_dict() if state is None else state
-    return set(_stored(model, {name: value.to("meta") for name, value in weights.items()}))
+    return set(_stored(original, model, {name: value.to("meta") for name, value in weights.items()}))
 
 
 def _unplaced(original: HFCheckpoint, model: PreTrainedModel, names: set[str]) -> str | None:
@@ -92,7 +96,7 @@ def _unplaced(original: HFCheckpoint, model: PreTrainedModel, names: set[str]) -
 def _holds_more(original: HFCheckpoint, model: PreTrainedModel, state: Mapping[str, torch.Tensor] | None) -> bool:
     """Whether the files hold weights that transformers passes over, as it does the layers that predict further tokens (GLM-4.5, DeepSeek
     V3), beside all that it loads: it would write a model without them."""
-    names = _names(model, state)
+    names = _names(original, model, state)
     return bool(original.specs().keys() - names) and _unplaced(original, model, names) is None
 
 
@@ -103,7 +107,7 @@ def refuse_unplaced(model: PreTrainedModel, source: Path) -> None:
     with closing(HFCheckpoint(hf_directory(source))) as original:
         if not is_composite(original.config):
             return
-        lost = _unplaced(original, model, _names(model))
+        lost = _unplaced(original, model, _names(original, model))
     if lost:
         raise PastError(
             f"{source} has no place for {lost}: its files name the parts of this model in a way that is not known here",

@@ -54,6 +54,9 @@ NAMES = {
     "opt": ("opt", lambda key: key.removeprefix("model.")),
     "gpt_neox": ("gpt_neox", lambda key: key.removeprefix("gpt_neox.")),
     "gpt1": ("openai-gpt", lambda key: key.removeprefix("transformer.")),
+    "wrapped": ("llama", lambda key: f"model.{key}"),
+    "exaone": ("exaone", str),
+    "nemotron_h": ("nemotron_h", str),
     "gamma and beta": (
         "bert",
         lambda key: key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"),
@@ -63,7 +66,8 @@ NAMES = {
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_files_under_names_that_transformers_no_longer_writes(kind, past, workspace, texts, tiny_tokenizer):
-    """As they were saved of the inner model, or in BERT's time: what SFT wrote of them went by other names, and no skill could be taken."""
+    """As they were saved of the inner model, of a wrapper or in BERT's time: what SFT wrote of them went by other names, and no skill could
+    be taken. Files of EXAONE 3.5 and Nemotron-H name every layer otherwise than memory does: no LoRA could be trained."""
     name, old = NAMES[kind]
     families.make(name, workspace, tiny_tokenizer, tie_word_embeddings=True)
     base = renamed(workspace / "base", workspace / "published", old)
@@ -98,6 +102,66 @@ def test_the_inner_models_are_called_as_transformers_calls_them():
     assert {kind: INNER.get(kind, "model") for kind in called.keys() - of_parts} == {
         kind: name for kind, name in called.items() if kind not in of_parts
     }
+
+
+FUSED = {
+    "hrm_text": {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"},
+    "sarvam_moe": {"q_proj", "k_proj", "v_proj"},
+}
+"""Linear layers that files of these hold as one: no LoRA is of them."""
+
+
+def in_both(kind):
+    """(a model of this type without memory, {name in its files: name here} of what it would write)."""
+    from past_hf.naming import full_names
+    from transformers import AutoModelForCausalLM
+    from transformers.core_model_loading import revert_weight_conversion
+
+    more = {"unpadded_vocab_size": 300} if kind.startswith("inkling2") else {}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(families.config(kind, **more))
+    return model, full_names({"model_type": kind}, revert_weight_conversion(model, dict(model.state_dict())))
+
+
+def test_layers_go_by_the_names_that_they_have_in_memory():
+    from past_hf.adaptable import linear
+    from past_hf.renaming import RENAMED
+
+    for kind in sorted(RENAMED):
+        model, called = in_both(kind)
+        assert called.keys() != set(called.values()), kind
+        lost = {name for name in linear(model) if f"{name}.weight" not in called.values()}
+        assert {name.rpartition(".")[2] for name in lost} == FUSED.get(kind, set()), kind
+
+
+def test_no_adapter_is_of_a_layer_that_peft_would_not_find_again():
+    """It reads Laguna's `shared_experts.` as `shared_experts..`, says so in a warning, and leaves their factors out."""
+    from past_hf.adaptable import linear, obstacles
+
+    model, _ = in_both("laguna")
+    out = obstacles(model, None)
+    assert {name for name in linear(model) if "shared_experts" in name} == {
+        name for name, why in out.items() if "another name" in why
+    }
+
+
+@pytest.mark.slow
+def test_all_types_of_models_whose_layers_files_name_otherwise_are_known():
+    from past_hf.adaptable import linear
+    from past_hf.renaming import RENAMED
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
+
+    fused, routers, made = {"lara_mini"}, {"phimoe"}, 0
+    for kind in sorted(CLASSES.keys() - RENAMED - fused - routers):
+        try:
+            model, called = in_both(kind)
+        except Exception as error:  # of several parts, or of sizes that `families` does not know
+            print(kind, repr(error)[:80])
+            continue
+        if model.config.get_text_config() is model.config:
+            made += 1
+            assert {f"{name}.weight" for name in linear(model)} <= set(called.values()), kind
+    assert made > 120
 
 
 def pieces(tokens):
