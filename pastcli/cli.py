@@ -22,7 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from . import output, streams
-from .errors import PastError, UsageError, said
+from .errors import Interrupted, PastError, UsageError, said
 
 _CommandLineError: Any = typer.BadParameter.__mro__[2]
 """What Typer raises for a command line it cannot read. Its own copy of Click has no public name for the class."""
@@ -232,7 +232,8 @@ def _told(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, PastError):
         return error.message, error.hint, error.exit_code
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return "interrupted", None, 130
+        stopped = Interrupted.by(error)
+        return stopped.message, None, stopped.exit_code
     if isinstance(error, _CommandLineError):
         where = getattr(error, "ctx", None)
         return error.format_message(), f"try: {where.command_path} --help" if where else None, error.exit_code

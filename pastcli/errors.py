@@ -63,10 +63,22 @@ class FullDisk(PastError):
     """No room left, on a disk or in a quota: the message names the folder, the hint what goes on once there is room (exit code 1)."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it is handled: it ends a command as Ctrl-C does, but for the exit code."""
+
+
 class Interrupted(PastError):
-    """Ctrl-C; the hint says how to continue (exit code 130)."""
+    """Ctrl-C or SIGTERM; the hint says how to continue (exit code 130 or 143, as a shell would give)."""
 
     exit_code = 130
+
+    @classmethod
+    def by(cls, stop: BaseException, hint: str | None = None) -> Interrupted:
+        """What to say of a `KeyboardInterrupt`, or of what a stage inside another said already."""
+        terminated = isinstance(stop, Terminated) or getattr(stop, "exit_code", 0) == 143
+        told = cls("terminated" if terminated else "interrupted", hint)
+        told.exit_code = 143 if terminated else cls.exit_code
+        return told
 
 
 class ContextOverflow(PastError):

@@ -109,7 +109,7 @@ def start(
                 run.publish()
         except (KeyboardInterrupt, Interrupted) as stop:  # a stage run inside another reports the latter
             _settle(run, True, "interrupted")
-            raise Interrupted("interrupted", f"to continue: {same_command()}") from stop
+            raise Interrupted.by(stop, f"to continue: {same_command()}") from stop
         except BaseException as error:
             kept = _settle(run, keep_partial, "failed")
             if kept and isinstance(error, PastError) and not error.hint:

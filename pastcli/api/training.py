@@ -67,7 +67,8 @@ class Trainer(Protocol):
     """The `past.trainers` role.
 
     It may also have `plan(stage, model, rows, config, card_gb) -> dict`, which `--dry-run` prints: figures by name, tables
-    as `memory_gb`, `disk_gb`, `seconds`, and a list `would_fit` of {"with", "peak_gb"}. One that works over several machines
+    as `memory_gb`, `disk_gb`, `seconds`, and a list `would_fit` of {"with", "peak_gb"}; and `refuse(stage, config, episodes)`, which
+    raises `UsageError` for settings that no training of its takes, so that `--dry-run` refuses them too. One that works over several machines
     has `joins(config) -> int`, which of them this is, and `join(config) -> Path`, which works in the run that machine 0 makes
     until it ends, and gives its directory.
     """

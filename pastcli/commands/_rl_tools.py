@@ -164,7 +164,8 @@ def behaviour(log: Sequence[dict[str, float]]) -> dict[str, float | None]:
 
 
 def plan(source: Source, config: RlConfig, model: str) -> dict[str, Any]:
-    """What a training would do: the document of `--dry-run`."""
+    """What a training would do: the document of `--dry-run`. Raises `UsageError` for settings that its trainer does not take."""
+    _train.refuse("rl", config, episodes=True)
     episodes = config.steps * config.prompts_per_step * config.num_generations
     return {
         "would_train": model,

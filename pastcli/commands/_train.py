@@ -47,6 +47,12 @@ def judge_of(config: Any, reward: Any = None) -> Any:
     return reward.open(config.judge_backend or "openai", config.judge_model, config.judge_votes or 3)
 
 
+def refuse(stage: str, config: Any, episodes: bool = False) -> None:
+    """Raise `UsageError` for settings that their trainer takes in no training of this kind."""
+    if told := getattr(registry.load("trainer", config.trainer), "refuse", None):
+        told(stage, config, episodes)
+
+
 def train(
     stage: str,
     model: Path,

@@ -172,6 +172,8 @@ def _check(
         raise UsageError("the rounds of distill have one SFT each", "leave phase out of [sft]")
     if max(sft.machines, rl.machines) > 1:
         raise UsageError("distill runs on one machine", "over several run `past sft`, `past rl` and `past extract`")
+    _train.refuse("sft", sft)
+    _train.refuse("rl", rl, episodes=tools is not None)
 
 
 def _show_plan(rounds: list[Work], sft: configs.SftConfig, rl: configs.RlConfig, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Processes that kill themselves at a named point. Who is killed from outside may have ended before the killer looked.
 
 `DYING="past_hf.training.watch:Watch.on_log 5"` is kill -9 at the end of the fifth call of that function; with `DYING_RANK=1` only in that
-worker of several; `INTERRUPTING` is Ctrl-C there, and `HOLDING` waits there until Ctrl-C comes from elsewhere. A process that began under these variables by `main` or `prepare` obeys them; what it starts does so by itself as well.
+worker of several; `INTERRUPTING` is Ctrl-C there (or a signal that is named last), and `HOLDING` waits there until Ctrl-C comes from elsewhere. A process that began under these variables by `main` or `prepare` obeys them; what it starts does so by itself as well.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def prepare() -> None:
         stills.begin(Path(os.environ["STILLS"]), Path.cwd())
         return
     if "INTERRUPTING" in os.environ:
-        _die_after(*os.environ["INTERRUPTING"].split(), number=signal.SIGINT)
+        place, calls, *other = os.environ["INTERRUPTING"].split()
+        _die_after(place, calls, number=signal.Signals[other[0]] if other else signal.SIGINT)
         return
     if "HOLDING" in os.environ:
         _after(*os.environ["HOLDING"].split(), _hold)

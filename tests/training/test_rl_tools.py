@@ -366,6 +366,48 @@ def test_what_cannot_be_trained_on_is_refused(run_here, workspace, model, monkey
     assert said in run_here("rl", "--sft", model, "--tools", "tools.json", *SMALL, *words, code=1)
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--sharding", "full"), "error: --sharding full cannot play episodes"),
+        (("--rollouts", "vllm"), "error: --rollouts vllm cannot call tools between turns"),
+        (("--prompts-per-step", 3, "--num-generations", 3), "error: 3 x 3 answers cannot be shared by 2 processes"),
+        (("--method", "lora", "--quantize", "4bit", "--sharding", "full"), "error: --quantize goes with whole models"),
+    ],
+)
+@pytest.mark.parametrize("dry", [("--dry-run",), ()])
+def test_what_several_processes_cannot_do_is_refused_before_they_are_started(past, workspace, model, words, said, dry):
+    """A worker said so in its own name, after all had loaded torch and the model; a dry run had planned it."""
+    write(workspace / "tools.json", queries())
+    told = past("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--processes", 2, *words, *dry, code=2).stderr
+    assert said in told
+    assert not [*(workspace / "runs").glob("*/*/state/workers")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_log_of_their_episodes_what_one_does(past_json, workspace, model, noise):
+    """Cut-off turns, sampled tokens and the sampled episodes were those of the first process alone."""
+    write(workspace / "tools.json", queries())
+    words = ("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--max-turns", 2, "--tool-reward", "noise")
+    for name, processes in (("one", 1), ("two", 2)):
+        past_json(*words, "--processes", processes, "--name", name, env=noise)
+    one, two = (
+        [json.loads(line) for line in (workspace / f"runs/{name}/log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    for mine, theirs in zip(one, two, strict=True):
+        for figure in ("clipped", "rollout_tokens", "reward", "repetition"):
+            assert mine[figure] == pytest.approx(theirs[figure]), figure
+    one, two = (
+        [json.loads(line) for line in (workspace / f"runs/{name}/rollouts.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    for mine, theirs in zip(one, two, strict=True):
+        for part in ("step", "id", "prompt", "completion", "reward", "rewards"):
+            assert mine[part] == theirs[part], part
+
+
 # ---------------------------------------------------------------- killed
 
 

@@ -134,18 +134,30 @@ def test_ctrl_c_before_the_first_checkpoint_finishes_the_step_and_keeps_it(
     assert json.loads(resumed.stdout)["metrics"]["final_hash"] == whole, "as if nobody had stopped it"
 
 
+def test_sigterm_finishes_the_step_and_keeps_it_whatever_was_kept_before(begin, material, tiny_model):
+    """A scheduler takes a machine back so, and kills some time later: all since the last checkpoint was lost, without a word."""
+    words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 40, "--save-every", 3)
+    terminating = {"INTERRUPTING": "past_hf.training.watch:Watch.on_log 4 SIGTERM"}
+    with begin(*words, env=terminating, timeout=120) as command:
+        done = command.wait()
+    assert done.returncode == 143 and "SIGTERM again stops at once" in done.stderr
+    assert "error: terminated" in done.stderr and "--resume" in done.stderr and "Traceback" not in done.stderr
+    assert {int(kept.name.split("-")[1]) for kept in material.glob("runs/.partial/*/state/checkpoint-*")} == {3, 5}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("sent, code", [("", 130), ("SIGTERM", 143)])
 def test_ctrl_c_with_several_processes_finishes_the_step_in_all_and_keeps_it(
-    begin, past, past_json, material, tiny_model
+    begin, past, past_json, material, tiny_model, sent, code
 ):
     """Workers do not hear a terminal's Ctrl-C: they were killed, and all since the start was lost."""
     words = ("sft", "docs", "--base", tiny_model, *SMALL, "--epochs", 40, "--processes", 2)
     whole = past_json(*words, "--name", "whole")["metrics"]["final_hash"]
-    interrupting = {"INTERRUPTING": "past_hf.training.launch:_pass_on 3"}
+    interrupting = {"INTERRUPTING": f"past_hf.training.launch:_pass_on 3 {sent}"}
     with begin(*words, env=interrupting, timeout=200) as command:
         done = command.wait()
-    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert done.returncode == code and "Traceback" not in done.stderr
     assert "stopping after this step, which is kept in a checkpoint" in done.stderr
     (kept,) = material.glob("runs/.partial/*/state/checkpoint-*")
     step = int(kept.name.split("-")[1])

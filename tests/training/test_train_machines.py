@@ -165,6 +165,43 @@ def test_exactly_these_arguments_reach_accelerate(tmp_path):
     assert (alone.num_machines, alone.num_processes, int(alone.main_process_port)) == (1, 2, 0)
 
 
+LAUNCH = "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_GPU\nnum_machines: 1\nnum_processes: 2\n"
+
+
+@pytest.mark.parametrize(
+    "text, words, said",
+    [
+        (LAUNCH, ("--processes", 3), "--processes 3, but two.yaml says num_processes 2"),
+        (LAUNCH, ("--machines", 2), "--machines 2, but two.yaml says num_machines 1"),
+        (LAUNCH.replace("2", "two"), (), "num_processes is 'two', which is no count"),
+        (LAUNCH.replace("2", "-1"), (), "num_processes is -1, which is no count"),
+        (LAUNCH + "machine_rank: 1\n", (), "--machine-rank 1 of 1 machine"),
+        (LAUNCH + "mixed_precision: fp16\n", (), "--precision fp32, but two.yaml says mixed_precision fp16"),
+        (LAUNCH + "mixed_precision: bf16\n", (), "--precision fp32, but two.yaml says mixed_precision bf16"),
+        (LAUNCH + "mixed_precision: fp8\n", ("--precision", "auto"), "--precision auto, but two.yaml says"),
+        (LAUNCH.replace("MULTI_GPU", "FSDP"), (), "past does not train by distributed_type FSDP"),
+        (LAUNCH.replace("MULTI_GPU", "MEGATRON_LM"), (), "past does not train by distributed_type MEGATRON_LM"),
+        (LAUNCH.replace("LOCAL_MACHINE", "AMAZON_SAGEMAKER"), (), "AMAZON_SAGEMAKER starts workers elsewhere"),
+        ("a: [1\n", (), "two.yaml cannot be read"),
+    ],
+)
+def test_a_launch_file_that_says_otherwise_than_the_settings_is_refused(past, texts, workspace, text, words, said):
+    """Its number of processes went before the one that was typed, its mixed precision before --precision (16-bit arithmetic in a
+    training that called itself fp32), and of FSDP on processors there was nothing left but the name."""
+    (workspace / "two.yaml").write_text(text)
+    told = past(*texts, "--launch", "two.yaml", *words, code=2).stderr
+    assert said in told and "Traceback" not in told and "hint:" in told
+
+
+def test_the_precision_of_a_shell_does_not_decide(past_json, texts):
+    """transformers takes ACCELERATE_MIXED_PRECISION where its own arguments ask for nothing."""
+    hashes = [
+        past_json(*texts, "--name", name or "none", env={"ACCELERATE_MIXED_PRECISION": name} if name else {})["metrics"]
+        for name in ("", "bf16")
+    ]
+    assert hashes[0]["final_hash"] == hashes[1]["final_hash"]
+
+
 DEEPSPEED = """
 compute_environment: LOCAL_MACHINE
 distributed_type: DEEPSPEED
@@ -189,7 +226,7 @@ def test_exactly_these_arguments_reach_deepspeed_by_accelerate(tmp_path, monkeyp
     present(monkeypatch, "deepspeed", True)
     file = tmp_path / "zero2.yaml"
     file.write_text(DEEPSPEED)
-    layout = layout_of(dataclasses.replace(SFT, method="lora", launch=str(file)))
+    layout = layout_of(dataclasses.replace(SFT, method="lora", precision="bf16", launch=str(file)))
     given, *_ = _validate_launch_command(launch_command_parser().parse_args(command(tmp_path, layout)[3:]))
     assert layout.processes == 2 and given.use_deepspeed and not given.multi_gpu and given.num_processes == 2
     given.deepspeed_fields_from_accelerate_config = "zero_stage"
@@ -258,6 +295,8 @@ def test_deepspeed_without_a_card_is_refused_where_it_was_left_out_without_a_wor
         "lora",
         "--launch",
         "ds.yaml",
+        "--precision",
+        "bf16",
         code=2,
         env={"PYTHONPATH": str(workspace / "stub"), "CUDA_VISIBLE_DEVICES": ""},
     ).stderr

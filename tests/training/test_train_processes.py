@@ -99,6 +99,13 @@ def agree(one, other):
         for key in {"loss", "reward", "completion_length"} & a.keys():
             assert b[key] == pytest.approx(a[key], abs=TOLERANCE), (a["step"], key)
         assert (a["step"], a["rows"], a["tokens"]) == (b["step"], b["rows"], b["tokens"])
+    assert rollouts(one) == rollouts(other)
+
+
+def rollouts(made):
+    """The answers sampled of each step, which are of the whole step."""
+    file = made.path.parents[1] / "watch" / "rollouts.jsonl"
+    return file.read_text() if file.is_file() else None
 
 
 @pytest.mark.parametrize("stage, sharding, more", [("sft", "none", {}), ("rl", "full", {"loss": "bnpo"})])

@@ -31,6 +31,12 @@ class HFTrainer:
         vector is exactly what RL changed (METHOD 5)."""
         return _train("rl", job)
 
+    def refuse(self, stage: str, config: Any, episodes: bool = False) -> None:
+        """Raises `UsageError` for settings that no training takes."""
+        from .refusals import refuse
+
+        refuse(stage, config, episodes)
+
     def joins(self, config: Any) -> int:
         """Which machine of several this is: 0 makes the run, the others `join` it."""
         from .layout import layout_of
@@ -58,6 +64,7 @@ class HFTrainer:
         quiet()
         from ..planning import plan
 
+        self.refuse(stage, config)
         return plan(stage, model, rows, config, card_gb, strict=strict)
 
 
@@ -67,7 +74,9 @@ def _train(stage: str, job: api.TrainJob) -> api.TrainResult:
     from ..planning.fit import of_job
     from .launch import launch
     from .layout import layout_of
+    from .refusals import refuse
 
+    refuse(stage, job.config, job.episodes is not None)
     layout = layout_of(job.config)
     if not job.resume:
         shutil.rmtree(job.state, ignore_errors=True)

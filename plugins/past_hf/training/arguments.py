@@ -68,6 +68,9 @@ def common(job: api.TrainJob, machine: Machine) -> dict[str, Any]:
     """
     config = job.config
     bf16 = not machine.tuned and compute_dtype(config.precision) == torch.bfloat16
+    os.environ["ACCELERATE_MIXED_PRECISION"] = (
+        "bf16" if bf16 else "no"
+    )  # transformers would take it from a user's shell
     arguments = dict(
         output_dir=str(job.state),
         seed=config.seed,

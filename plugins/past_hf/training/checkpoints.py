@@ -47,19 +47,20 @@ class Saver(TrainerCallback):
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Ctrl-C before the first checkpoint: the step in hand is finished and kept in one, then `KeyboardInterrupt` is raised in
-        all processes. A second Ctrl-C stops at once, and so does the first where there is a checkpoint to go on from."""
+        """SIGTERM, and Ctrl-C before the first checkpoint: the step in hand is finished and kept in one, then `KeyboardInterrupt`
+        is raised in all processes. A second signal stops at once, and so does Ctrl-C where there is a checkpoint to go on from."""
+        heard: list[int] = []
         if self.trainer.args.world_size > 1:  # the launcher hears it
             if self.trainer.rank == 0:
                 self._notes.begin()
             yield
         else:
-            with stopping.finishing(self._stop, lambda: not found(self.trainer.job.state)):
+            with stopping.finishing(self._stop, lambda: True, lambda: bool(found(self.trainer.job.state))) as heard:
                 self._notes.begin()
                 yield
         state = self.trainer.state  # another one than before the training
         if self._stopping and state.global_step < state.max_steps:
-            raise KeyboardInterrupt
+            raise stopping.stopped(heard)
 
     def _stop(self) -> None:
         self._stopping = True

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
 
 from pastcli import api, grading, qa
@@ -28,7 +29,7 @@ from .lora import lora_config, refuse_others, targeted
 from .overrides import stands_in
 from .rewards import combined
 from .tuned import TunedStep, loss_mask
-from .watch import Grades
+from .watch import Grades, sampled
 
 AT_ONCE = 64
 """Held-out questions decoded together."""
@@ -126,8 +127,12 @@ class Grpo(PlannedTrainer, GRPOTrainer):
         by_name: Mapping[str, Grades],
         total: Grades,
     ) -> None:
+        """Keep a sample of the whole step, which is the same however many processes share it."""
+        first, whole = self.rank * len(prompts), self.accelerator.num_processes * len(prompts)
+        graded = (prompts, completions, columns, by_name, total)
+        rows = gather_object(sampled(self.state.global_step + 1, first, whole, *graded))
         if self.rank == 0:
-            self.watch.rollouts(self.state.global_step + 1, prompts, completions, columns, by_name, total)
+            self.watch.rollouts(rows)
 
 
 class TunedGrpo(TunedStep, Grpo):

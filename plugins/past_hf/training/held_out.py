@@ -63,6 +63,11 @@ def share(rows: list[Any], rank: int, processes: int) -> tuple[list[Any], int]:
 
 def summed(trainer: Any, total: float, count: float) -> float:
     """Mean over all processes of what each summed up; NaN where nothing counted."""
-    both = torch.tensor([[total, count]], dtype=torch.float64, device=trainer.args.device)
-    total, count = trainer.accelerator.gather(both.float()).sum(0).tolist()
+    total, count = of_all(trainer, total, count).sum(0).tolist()
     return total / count if count else float("nan")
+
+
+def of_all(trainer: Any, *figures: float) -> torch.Tensor:
+    """(processes, figures): what every process has of each, float32. All must call it."""
+    mine: torch.Tensor = trainer.accelerator.gather(torch.tensor([figures], device=trainer.args.device))
+    return mine

@@ -22,7 +22,7 @@ from pastcli.errors import Interrupted, PastError, UsageError
 
 from .checkpoints import GOING_ON, found
 from .layout import Layout, command, environment
-from .stopping import WORKERS, Notes, finishing
+from .stopping import WORKERS, Notes, finishing, stopped
 from .worker import JOB, JOINED, tell
 
 LOG = "launcher.log"
@@ -33,7 +33,8 @@ _PATIENCE = 15.0
 def launch(stage: str, job: api.TrainJob, layout: Layout) -> api.TrainResult:
     """Run `job` in the workers of `layout`. Raises what the first worker that failed raised, or `PastError` if it was killed.
 
-    Ctrl-C before the first checkpoint lets the workers finish their step and keep it in one, as in a training of one process.
+    SIGTERM, and Ctrl-C before the first checkpoint, let the workers finish their step and keep it in one, as in a training of one
+    process.
     """
     folder, notes = job.state / WORKERS, Notes(job.state)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,15 +45,15 @@ def launch(stage: str, job: api.TrainJob, layout: Layout) -> api.TrainResult:
     except Exception as error:  # pickle has many types for what it cannot take
         raise UsageError(f"a reward cannot be handed to other processes: {error}", "use --processes 1") from error
     launcher = _started(folder, layout)
-    with _ended(launcher), finishing(notes.stop, lambda: notes.has_begun() and not found(job.state)):
+    with _ended(launcher), finishing(notes.stop, notes.has_begun, lambda: bool(found(job.state))) as heard:
         _follow(launcher, folder, job)
-    stopped = notes.is_stopping()
+    stopping = notes.is_stopping()
     notes.forget()
     result = folder / "result.json"
     if launcher.returncode or not result.is_file():
         failure = _failure(folder, launcher.returncode, _PATIENCE if layout.machines > 1 else 0.0)
-        if stopped and isinstance(failure, Interrupted):
-            raise KeyboardInterrupt from failure
+        if stopping and isinstance(failure, Interrupted):
+            raise stopped(heard) from failure
         raise failure
     fields = json.loads(result.read_text(encoding="utf-8"))
     last = Path(fields["last"]) if fields["last"] else None

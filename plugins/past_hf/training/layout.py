@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -12,6 +11,8 @@ from typing import Any
 
 from pastcli.environment import cores
 from pastcli.errors import UsageError
+
+from . import launch_file
 
 MODULE = "past_hf.training.worker"
 
@@ -38,20 +39,18 @@ def layout_of(config: Any) -> Layout:
     """As set, as an accelerate file says, or one process for each card that is visible.
 
     `--machine-rank` goes before the file's, so that one file serves all machines. Raises `UsageError` for machines that
-    could not find each other, or would not hold equally many processes.
+    could not find each other, or would not hold equally many processes, and for a file that says otherwise than the settings.
     """
-    file = _launch_file(Path(config.launch)) if config.launch else {}
-    if file.get("distributed_type") == "DEEPSPEED":
-        _check_deepspeed(file, config)
-    machines = int(file.get("num_machines") or config.machines or 1)
+    file = launch_file.read(Path(config.launch), config) if config.launch else launch_file.File()
+    machines = file.num_machines or config.machines or 1
     found = Layout(
-        processes=int(file.get("num_processes") or 0) or config.processes or machines * _cards(),
+        processes=file.num_processes or config.processes or machines * _cards(),
         machines=machines,
-        rank=config.machine_rank or int(file.get("machine_rank") or 0),
-        address=str(file.get("main_process_ip") or config.main_process_ip or ""),
-        port=int(file.get("main_process_port") or config.main_process_port or 0),
+        rank=config.machine_rank or file.machine_rank,
+        address=file.main_process_ip or config.main_process_ip or "",
+        port=file.main_process_port or config.main_process_port or 0,
         file=config.launch,
-        deepspeed=file.get("distributed_type") == "DEEPSPEED",
+        deepspeed=file.kind == "DEEPSPEED",
     )
     _check(found)
     return found
@@ -83,51 +82,6 @@ def _check(layout: Layout) -> None:
         )
 
 
-def _launch_file(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}", "make one with `accelerate config --config_file FILE`"
-        ) from error
-    if not isinstance(settings, dict) or "distributed_type" not in settings:
-        raise UsageError(
-            f"{path} is no accelerate configuration", "make one with `accelerate config --config_file FILE`"
-        )
-    return settings
-
-
-def _check_deepspeed(file: dict[str, Any], config: Any) -> None:
-    """What DeepSpeed would do to a skill, before it is started: full weights come back in 16 bits, which rounds a change away
-    (METHOD 5), and stage 3 holds no weight whole anywhere.
-    """
-    settings = file.get("deepspeed_config") or {}
-    if settings.get("deepspeed_config_file"):
-        path = Path(settings["deepspeed_config_file"])
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8")).get("zero_optimization", {})
-        except (OSError, ValueError, AttributeError) as error:
-            raise UsageError(
-                f"{path} cannot be read: {error}", "it is DeepSpeed's own configuration, in JSON"
-            ) from error
-    stage = str(settings.get("zero_stage", settings.get("stage", 2)))
-    way = "shard by FSDP2 instead: --processes N --sharding full gathers float32"
-    if config.method == "full":
-        raise UsageError(
-            "DeepSpeed gathers weights in 16 bits, which loses a skill that lies in full weights",
-            f"--method lora, or {way}",
-        )
-    if stage == "3" or config.quantize:
-        what = "ZeRO-3, which holds no weight whole" if stage == "3" else "--quantize"
-        raise UsageError(f"DeepSpeed with {what} is not supported", way)
-    if importlib.util.find_spec("deepspeed") is None:
-        raise UsageError(
-            f"{config.launch} asks for DeepSpeed, which is not installed", f"pip install deepspeed, or {way}"
-        )
-
-
 def command(folder: Path, layout: Layout) -> list[str]:
     """`accelerate launch` of this machine's workers, with a file of its own: a default file in the user's home must not
     decide silently. The workers get `folder`, and the process that they are not to outlive: this one.
@@ -144,6 +98,7 @@ def command(folder: Path, layout: Layout) -> list[str]:
         }
         file.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
     words = ["--config_file", str(file), "--main_process_port", str(layout.port)]
+    words += ["--num_processes", str(layout.processes), "--num_machines", str(layout.machines)]
     if layout.machines > 1:
         words += ["--machine_rank", str(layout.rank), "--main_process_ip", layout.address, "--same_network"]
     threads = max(1, cores() // layout.here)

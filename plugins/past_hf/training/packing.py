@@ -13,6 +13,7 @@ from ..composite import say_text_alone, towers
 from ..compute import compute_dtype
 from ..materialize import load_model
 from .arguments import Machine, needs_bitsandbytes
+from .refusals import refuse_packed
 
 LOST = 0.15
 """Relative error from which a layer is not what it was: four-bit normal floats lose 0.09 of a normal matrix."""
@@ -51,10 +52,7 @@ def packed(config: Any, machine: Machine) -> Any:
 
     The output layer and the embeddings stay as they are.
     """
-    if config.method != "lora":
-        raise UsageError("--quantize needs --method lora", "weights in 4 bits cannot be trained themselves")
-    if machine.sharded:
-        raise UsageError("--quantize goes with whole models only", "leave --sharding out: each process holds the base")
+    refuse_packed(config, machine.sharded)
     needs_bitsandbytes("--quantize")
     from transformers import BitsAndBytesConfig
 

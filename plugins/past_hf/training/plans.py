@@ -80,17 +80,22 @@ def _rounds(groups: list[list[int]], lengths: Sequence[int], rounds: int, proces
     return [groups[start : start + processes] for start in range(0, len(groups), processes)]
 
 
-def rl_rounds(config: RlConfig, processes: int, longest_prompt: int) -> int:
-    """Gradient-accumulation steps of one GRPO step: the fewest equal parts that keep within `batch_tokens`.
-
-    Raises `UsageError` if the answers of a step cannot be shared out evenly.
-    """
+def shared_out(config: RlConfig, processes: int) -> int:
+    """Answers of one step that each process takes. Raises `UsageError` if they cannot be shared out evenly."""
     answers = config.prompts_per_step * config.num_generations
     if answers % processes:
         raise UsageError(
             f"{config.prompts_per_step} x {config.num_generations} answers cannot be shared by {processes} processes",
             "make --prompts-per-step a multiple of the processes",
         )
-    mine = answers // processes
+    return answers // processes
+
+
+def rl_rounds(config: RlConfig, processes: int, longest_prompt: int) -> int:
+    """Gradient-accumulation steps of one GRPO step: the fewest equal parts that keep within `batch_tokens`.
+
+    Raises `UsageError` if the answers of a step cannot be shared out evenly.
+    """
+    mine = shared_out(config, processes)
     at_once = max(1, config.batch_tokens // (longest_prompt + config.max_new_tokens))
     return next(rounds for rounds in range(1, mine + 1) if mine % rounds == 0 and mine // rounds <= at_once)

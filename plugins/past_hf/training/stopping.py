@@ -1,4 +1,4 @@
-"""Ctrl-C in a training: the step in hand is finished and kept in a checkpoint, in one process or in several.
+"""Ctrl-C or SIGTERM in a training: the step in hand is finished and kept in a checkpoint, in one process or in several.
 
 A launcher is told of it and its workers are not: it leaves a note where rank 0 looks after every step, which decides for all.
 """
@@ -8,44 +8,52 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from pastcli import output
+from pastcli.errors import Terminated
 
 WORKERS = "workers"
 """Folder of a training's state where launcher and workers leave word for each other."""
 _BEGUN, _STOP = "begun", "stop"
 
 
-def finishing(ask: Callable[[], object], worth: Callable[[], bool]) -> contextlib.AbstractContextManager[None]:
-    """Within the block the first Ctrl-C calls `ask` and goes on, if it is `worth` that: there are steps, and no checkpoint that
-    they could be made again from. Otherwise, and the second time, it is an ordinary one. Outside the main thread, and where
-    somebody else handles Ctrl-C, nothing is changed."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        return contextlib.nullcontext()
-    return _handled(ask, worth)
+SIGNALS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+"""What asks a training to end, and who handles it where nobody has chosen to. A scheduler that takes a machine back sends the second,
+and some time later kills."""
 
 
 @contextlib.contextmanager
-def _handled(ask: Callable[[], object], worth: Callable[[], bool]) -> Iterator[None]:
-    asked = False
+def finishing(ask: Callable[[], object], begun: Callable[[], bool], kept: Callable[[], bool]) -> Iterator[list[int]]:
+    """Within the block the first signal to end calls `ask` and goes on, if steps have `begun`. It is given to the caller, who ends then
+    by `stopped`. Ctrl-C where a checkpoint is `kept` already, from which they can be made again, is an ordinary one, and so is the
+    second signal. Outside the main thread, and where somebody else handles a signal, nothing is changed."""
+    heard: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked or not worth():
-            signal.default_int_handler(number, frame)
-        asked = True
+        if heard or not begun() or (number == signal.SIGINT and kept()):
+            raise stopped([number])
+        heard.append(number)
         ask()
-        output.note("stopping after this step, which is kept in a checkpoint; Ctrl-C again stops at once")
+        again = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        output.note(f"stopping after this step, which is kept in a checkpoint; {again} again stops at once")
 
-    before = signal.signal(signal.SIGINT, handler)
+    ours = [number for number, default in SIGNALS.items() if signal.getsignal(number) is default]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    before = {number: signal.signal(number, handler) for number in ours}
     try:
-        yield
+        yield heard
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handled in before.items():
+            signal.signal(number, handled)
+
+
+def stopped(heard: Sequence[int]) -> KeyboardInterrupt:
+    """What a training ends by that was asked to."""
+    return Terminated() if signal.SIGTERM in heard else KeyboardInterrupt()
 
 
 class Notes:

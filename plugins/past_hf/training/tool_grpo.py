@@ -13,15 +13,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accelerate.utils import gather_object
+
 from pastcli import api
 from pastcli.config import RlConfig
-from pastcli.errors import PastError, UsageError
+from pastcli.errors import PastError
 
 from .arguments import Machine
 from .examples import warn_too_long
 from .grpo import Grpo, TunedGrpo, assembled, check
+from .held_out import of_all
 from .overrides import stands_in
 from .policy import Policy
+from .refusals import refuse_episodes
 from .tool_watchdog import TOOL_RULES
 from .watch import EPISODES, Grades
 
@@ -67,11 +71,15 @@ class Playing(Grpo):
                     self.clock,
                 )
         self.model.train()
-        self.extra["rollout_tokens"] = self.policy.sampled
-        self.extra["rollout_tokens_per_second"] = self.policy.sampled / max(self.policy.seconds, 1e-9)
-        self.policy.begin()  # what was kept of the episodes is as large as the model
         turns = [step for rollout in played for step in rollout.episode.steps]
-        self.cut_off = sum(step.completion.finish == "length" for step in turns) / max(len(turns), 1)
+        cut = sum(step.completion.finish == "length" for step in turns)
+        all_cut, all_turns, tokens, seconds = of_all(
+            self, cut, len(turns), self.policy.sampled, self.policy.seconds
+        ).T.double()
+        self.cut_off = (all_cut.sum() / all_turns.sum().clamp(min=1)).item()
+        self.extra["rollout_tokens"] = int(tokens.sum().item())
+        self.extra["rollout_tokens_per_second"] = (tokens.sum() / seconds.max().clamp(min=1e-9)).item()
+        self.policy.begin()  # what was kept of the episodes is as large as the model
         for rollout in played:
             for name, value in rollout.figures.items():
                 if value is not None:
@@ -93,9 +101,9 @@ class Playing(Grpo):
         by_name: Mapping[str, Grades],
         total: Grades,
     ) -> None:
-        if all(value is None for value in total):
+        if all(gather_object([value is None for value in total])):
             raise PastError(
-                f"no reward could grade any of {len(total)} episodes",
+                f"no reward could grade any of {self.counted} episodes",
                 "rewards of episodes are first_calls and verdict; the judge must be able to grade these queries",
             )
         super().seen(prompts, completions, columns, by_name, total)
@@ -121,10 +129,7 @@ def build(
     """The trainer of one `past rl --tools`. Raises `UsageError` for what cannot play episodes."""
     config: RlConfig = job.config
     check(job)
-    if config.rollouts != "own":
-        raise UsageError(f"--rollouts {config.rollouts} cannot call tools between turns", "leave it out with --tools")
-    if machine.sharded:
-        raise UsageError("--sharding full cannot play episodes", "leave it out with --tools")
+    refuse_episodes(config, machine.sharded)
     policy = Policy(model, tokenizer, lambda part: trainer.clock(part))
     assert job.episodes is not None, "jobs without episodes are `grpo.build`'s"
     openings = job.episodes.openings(policy)

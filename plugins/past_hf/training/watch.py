@@ -126,32 +126,38 @@ class Watch(TrainerCallback):
             shown = {key: logs[key] for key in ("loss", "reward") if isinstance(logs.get(key), (int, float))}
             self.progress(state.global_step, state.max_steps, shown)
 
-    def rollouts(
-        self,
-        step: int,
-        prompts: Sequence[str],
-        completions: Sequence[str],
-        columns: dict[str, Any],
-        by_name: Mapping[str, Grades],
-        total: Grades,
-    ) -> None:
-        """Some answers of a step with what each reward gave them, spread over the batch."""
-        if self.folder is None:
-            return
-        picked = range(0, len(prompts), max(1, len(prompts) // SAMPLED))[:SAMPLED]
-        rows = [
-            {
-                "step": step,
-                "id": columns.get("id", [None] * len(prompts))[row],
-                "prompt": prompts[row],
-                "completion": completions[row],
-                "reward": total[row],
-                "rewards": {name: values[row] for name, values in by_name.items()},
-                **_episode(columns, row),
-            }
-            for row in picked
-        ]
-        write_lines(self.folder / "rollouts.jsonl", rows, "a")
+    def rollouts(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write what was sampled of a step."""
+        if self.folder is not None:
+            write_lines(self.folder / "rollouts.jsonl", rows, "a")
+
+
+def sampled(
+    step: int,
+    first: int,
+    whole: int,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    columns: dict[str, Any],
+    by_name: Mapping[str, Grades],
+    total: Grades,
+) -> list[dict[str, Any]]:
+    """Some answers of a step with what each reward gave them, spread over all of them: those that are among these, of which `first`
+    is the number of the first, of `whole` in the step."""
+    spread = range(0, whole, max(1, whole // SAMPLED))[:SAMPLED]
+    return [
+        {
+            "step": step,
+            "id": columns.get("id", [None] * len(prompts))[row],
+            "prompt": prompts[row],
+            "completion": completions[row],
+            "reward": total[row],
+            "rewards": {name: values[row] for name, values in by_name.items()},
+            **_episode(columns, row),
+        }
+        for row in (number - first for number in spread)
+        if 0 <= row < len(prompts)
+    ]
 
 
 def _episode(columns: dict[str, Any], row: int) -> dict[str, Any]:
