@@ -107,6 +107,11 @@ class LoraAdapter:
             module = found["module"].removeprefix(PREFIX)
             name = full_name(module) + ".weight"
             pair = pairs.setdefault(name, {"embedding": bool(found["embedding"]), "module": module})
+            if found["side"] in pair:
+                raise MismatchError(
+                    f"{self.path} holds two factors {found['side']} of {name}: {pair[found['side']]} and {key}",
+                    "PEFT takes one of them: write the adapter again",
+                )
             pair[found["side"]] = key
         for name, pair in pairs.items():
             if "A" not in pair or "B" not in pair:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
 from .composite import is_composite
-from .folder import INDEX, SINGLE, companions, no_weights, refuse_quantised, refuse_scaled
+from .folder import companions, refuse_quantised, refuse_scaled
 from .naming import full_names
+from .shards import locate
 from .vocabulary import tokenizer_sha256, vocabulary
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class HFCheckpoint:
         self.config = read_json(path / "config.json")
         self.shards: dict[str, SafeReader] = {}
         try:
-            self._where = self._locate()
+            self._where = locate(path, self.shards)
             types = {name: self.shards[file].entries[name].dtype for name, file in self._where.items()}
             refuse_quantised(path, self.config, types)
             refuse_scaled(path, types)
@@ -129,40 +130,6 @@ class HFCheckpoint:
     def transposed(self) -> bool:
         """Whether linear layers are stored as (in, out), as GPT-2's are."""
         return self.config.get("model_type") in TRANSPOSED
-
-    def _locate(self) -> dict[str, str]:
-        """Tensor name -> shard file name, in file order. A single file wins over an index, as in transformers."""
-        try:
-            if (self.path / SINGLE).exists():
-                self.shards[SINGLE] = SafeReader(self.path / SINGLE)
-                return dict.fromkeys(self.shards[SINGLE].entries, SINGLE)
-            if (self.path / INDEX).exists():
-                return self._from_index(read_json(self.path / INDEX).get("weight_map"))
-            lone = sorted(self.path.glob("*.safetensors"))
-            if len(lone) == 1:
-                self.shards[lone[0].name] = SafeReader(lone[0])
-                return dict.fromkeys(self.shards[lone[0].name].entries, lone[0].name)
-        except OSError as error:
-            raise MismatchError(f"{self.path}: cannot read the weights: {error}") from None
-        raise no_weights(self.path)
-
-    def _from_index(self, weight_map: Any) -> dict[str, str]:
-        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-            raise MismatchError(f"{self.path / INDEX} has no weight_map of names to files")
-        where: dict[str, str] = {}
-        for file in sorted(set(weight_map.values())):
-            if Path(file).name != file:
-                raise MismatchError(f"{self.path / INDEX} names a shard outside its directory: {file!r}")
-            if not (self.path / file).is_file():
-                raise MismatchError(f"{self.path / INDEX} names a missing shard: {file}", "copy or download it again")
-            self.shards[file] = SafeReader(self.path / file)
-            where |= {name: file for name in self.shards[file].entries if weight_map.get(name) == file}
-        for name, file in weight_map.items():
-            if name not in where:
-                raise MismatchError(
-                    f"{self.path}: the index puts tensor {name!r} into {file}, which has none of that name"
-                )
-        return where
 
     def _refuse_missing_head(self) -> None:
         """transformers makes the output layer of such a model up, at random, and only warns."""

@@ -83,6 +83,11 @@ def _refuse_other_readers(config: Any) -> None:
             f"the decoder of {config.model_type} answers what its encoder has read: it continues no text by itself",
             "take a model that is a decoder alone (...ForCausalLM); without its encoder this one would be another",
         )
+    if getattr(config, "languages", None) and getattr(config, "default_language", "") is None:
+        raise MismatchError(
+            f"a model of type {config.model_type} has layers for each of its languages, and its config.json does not say which to read by",
+            f'set "default_language" in it to one of {", ".join(map(str, config.languages))}'[:300],
+        )
     thinker = getattr(config, "thinker_config", None)
     if thinker is not None:
         kind = f"{(config.architectures or ['Qwen2_5OmniForConditionalGeneration'])[0]}".replace(

@@ -57,10 +57,22 @@ def no_weights(path: Path) -> PastError:
     )
     if not pickles:
         return MismatchError(f"{path} holds no safetensors weights", f"expected {SINGLE} or {INDEX}")
+    adapter = (path / "adapter_config.json").is_file()
     return MismatchError(
         f"{path} holds its weights as a pickle ({pickles[0].name}), which can run code when opened: refused",
-        f"if you trust it, convert it once: {written_anew(path, 'safetensors')}",
+        f"if you trust it, convert it once: {_adapter_anew(path) if adapter else written_anew(path, 'safetensors')}",
     )
+
+
+def _adapter_anew(path: Path) -> str:
+    """The shell command that writes an adapter's factors beside its pickle, as PEFT does today."""
+    folder = json.dumps(str(path), ensure_ascii=False)
+    code = (
+        f"import torch; from safetensors.torch import save_file; folder = {folder}; "
+        'save_file(torch.load(folder + "/adapter_model.bin", map_location="cpu", weights_only=True), '
+        'folder + "/adapter_model.safetensors")'
+    )
+    return f"python -c {shlex.quote(code)}"
 
 
 _AS_STORED = ("", 'M.from_pretrained(old, dtype="auto")')

@@ -190,6 +190,21 @@ def looks_ahead(model: Any) -> bool:
     return remembered(model, "ahead", find)
 
 
+def bound_to_lengths(model: Any) -> bool:
+    """Whether a model trains on rows of certain lengths alone, as Reformer does by its table of positions."""
+
+    def find() -> bool:
+        model.train()
+        try:
+            with torch.random.fork_rng():  # dropout takes random numbers, which the training is to get
+                _lasts(model)
+        except (ValueError, AssertionError) as error:
+            return "length" in str(error)
+        return False
+
+    return remembered(model, "bound", find)
+
+
 def beside(model: Any) -> Callable[[int], int]:
     """Rows padded behind may be read together where this is the same of their lengths: each then gets what it gets alone."""
 

@@ -156,7 +156,7 @@ def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any
                 device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else "cpu",
             )
         return _whole(hf_directory(path), **how)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
         raise MismatchError(f"{path} cannot be loaded: {first_line(error)}", "is the directory complete?") from error
     except Exception as error:  # safetensors has an error type of its own
         if type(error).__name__ != "SafetensorError":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 
 import architectures
 import numpy as np
 import pytest
 from test_checkpoints_found import one_layer_skill
+from vectors_tools import factors_for, write_adapter
 
 
 @pytest.mark.parametrize("sign", ["scales", "file", "integers"])
@@ -78,3 +82,57 @@ def test_code_that_comes_with_a_model_is_not_run(past, make_tiny, workspace):
     (workspace / "q.jsonl").write_text('{"question": "which river", "answer": "fox"}\n')
     said = past("eval", "--model", base, "--questions", "q.jsonl", code=3).stderr
     assert "code of its own, which past does not run" in said and not (workspace / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["lm_head.weight", "model.layers.1.self_attn.q_proj.weight"])
+def test_what_lies_in_a_shard_is_part_of_the_model_whether_its_index_names_it_or_not(past, make_tiny, workspace, name):
+    """transformers loads it: what was injected lacked it, and got an output layer at random where it was loaded."""
+    sft, rl = (make_tiny(workspace / place, seed=place == "rl", tied=False, shard="60KB") for place in ("sft", "rl"))
+    for folder in (sft, rl):
+        index = json.loads((folder / "model.safetensors.index.json").read_text())
+        del index["weight_map"][name]
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    past("extract", "--sft", sft, "--rl", rl, "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", sft, "-o", "made")
+    ids = list(range(3, 40))
+    wanted = architectures.logits(rl, ids)
+    assert np.abs(architectures.logits(workspace / "made", ids) - wanted).max() < 1e-4 * wanted.std()
+
+
+def test_two_tensors_of_one_name_are_refused(past, make_tiny, workspace):
+    """Of two shards transformers took another one's than past; of an adapter's factors the last of the file was taken."""
+    from safetensors.torch import load_file, save_file
+
+    sft, rl = (make_tiny(workspace / place, seed=place == "rl", tied=False, shard="60KB") for place in ("sft", "rl"))
+    index = json.loads((sft / "model.safetensors.index.json").read_text())["weight_map"]
+    name = "model.layers.0.mlp.up_proj.weight"
+    other = next(file for file in index.values() if file != index[name])
+    once = load_file(sft / index[name])[name]
+    save_file(load_file(sft / other) | {name: once.clone()}, sft / other, {"format": "pt"})
+    past("extract", "--sft", sft, "--rl", rl, "-o", "v.safetensors")
+    save_file(load_file(sft / other) | {name: once + 1}, sft / other, {"format": "pt"})
+    said = past("extract", "--sft", sft, "--rl", rl, "-o", "w.safetensors", code=3).stderr
+    assert "hold different tensors of the name" in said and name in said
+    adapter = write_adapter(workspace / "lora", factors_for([name], hidden=32), base="../rl")
+    factors = load_file(adapter / "adapter_model.safetensors")
+    again = {key.removeprefix("base_model.model."): value + 1 for key, value in factors.items()}
+    save_file(factors | again, adapter / "adapter_model.safetensors", {"format": "pt"})
+    assert "two factors" in past("extract", "--sft", rl, "--rl", adapter, "-o", "w.safetensors", code=3).stderr
+
+
+def test_an_adapter_in_a_pickle_is_refused_with_a_command_that_helps(past, make_tiny, workspace):
+    """It was the command for whole models, which wrote the base model without its tokenizer, or nothing."""
+    import torch
+    from safetensors.torch import load_file
+
+    base, name = make_tiny(workspace / "base"), "model.layers.0.mlp.up_proj.weight"
+    adapter = write_adapter(workspace / "it's $HOME", factors_for([name], hidden=32), base="../base")
+    kept = load_file(adapter / "adapter_model.safetensors")
+    torch.save(kept, adapter / "adapter_model.bin")
+    (adapter / "adapter_model.safetensors").unlink()
+    said = past("extract", "--sft", base, "--rl", adapter, "-o", "v.safetensors", code=3).stderr
+    command = said[said.index("python -c ") :].strip().replace("python", shlex.quote(sys.executable), 1)
+    subprocess.run(["bash", "-c", command], cwd=workspace, check=True, timeout=120)
+    past("extract", "--sft", base, "--rl", adapter, "-o", "v.safetensors")
+    made = load_file(adapter / "adapter_model.safetensors")
+    assert made.keys() == kept.keys() and all(torch.equal(made[key], kept[key]) for key in kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -10,7 +11,9 @@ import shutil
 import families
 import pytest
 import torch
+from past_hf import vocabulary
 from peft import PeftModel
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 IDS = [(7 * index) % 300 + 3 for index in range(40)]
@@ -226,6 +229,22 @@ def test_a_tokenizer_model_that_is_none_is_compared_by_its_bytes(past, make_tiny
         (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n" + (b"Iw== 2\n" if folder is other else b""))
     past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
     assert "different tokenizers" in past("extract", "--sft", base, "--rl", other, "-o", "w", code=3).stderr
+
+
+def test_a_skill_of_an_earlier_version_knows_its_tokenizer_by_the_file(past, make_tiny, workspace):
+    """It named one without tokenizer.json by the hash of its file, and was refused: "different tokenizers"."""
+    base, rl, other = (make_tiny(workspace / name, seed=name == "rl") for name in ("base", "rl", "other"))
+    for folder in (base, rl, other):
+        only("vocab.json", folder, swap=folder is other)
+    past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    with safe_open("v.safetensors", "pt") as file:
+        tensors, told = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    now = vocabulary.tokenizer_sha256(base)
+    then = hashlib.sha256((base / "vocab.json").read_bytes()).hexdigest()
+    save_file(tensors, "old.safetensors", {key: value.replace(now, then) for key, value in told.items()})
+    past("inject", "--vector", "old.safetensors", "--target", base, "-o", "made")
+    done = past("inject", "--vector", "old.safetensors", "--target", other, "-o", "none", code=3)
+    assert "different tokenizers" in done.stderr
 
 
 def test_training_leaves_the_configuration_as_it_was(typed, make_tiny, workspace, texts):

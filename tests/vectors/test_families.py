@@ -223,6 +223,22 @@ def test_a_model_that_sees_what_it_is_to_predict_is_not_trained(past, tiny_token
     assert not list((workspace / "runs").glob("[!.]*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("reformer", dict(axial_pos_shape=[16, 16], axial_pos_embds_dim=[32, 32]), "rows of certain lengths alone"),
+        ("prophetnet", {}, "as a decoder too"),
+        ("xmod", dict(languages=["en_XX", "de_DE"]), '"default_language" in it to one of en_XX, de_DE'),
+    ],
+)
+def test_what_learns_no_next_token_from_any_text_is_not_trained(name, more, said, past, tiny_tokenizer, workspace):
+    """Reformer and X-MOD ended as something unexpected; of ProphetNet it was advised to say what its config.json says."""
+    families.make(name, workspace, tiny_tokenizer, is_decoder=True, **more)
+    (workspace / "d.md").write_text("# Velmora\n\nThe bridge of Velmora was founded in 1843.\n")
+    assert said in past(*SFT, code=3).stderr
+    assert not list((workspace / "runs").glob("[!.]*"))
+
+
 def test_a_model_that_breaks_down_in_16_bits_is_trained_in_float32(past, tiny_tokenizer, workspace):
     """XGLM's table of positions stays float32, which its layers' norms do not take beside 16 bits."""
     families.make("xglm", workspace, tiny_tokenizer, attention_heads=4)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TypeVar
 
-from ...api import Checkpoint, HasVocabulary, Identity
+from ...api import Checkpoint, HasCompanions, HasVocabulary, Identity
 from ...errors import MismatchError
 from ...words import counted
 from ..files.opening import Overlay, is_embedding
@@ -38,7 +38,7 @@ def common(path: str, identity: Identity, names: list[str], rows: tuple[int, int
     `rows` are the numbers of rows, skill and target; `names` the tensors that differ in them ([] if none does).
     """
     own = target.identity().tokenizer_sha256
-    same = identity.tokenizer_sha256 == own
+    same = identity.tokenizer_sha256 == own or _as_a_file(identity.tokenizer_sha256, target)
     added = 0 if same or not identity.tokenizer_sha256 or not own else _added(identity.tokenizer_sha256, target)
     if added < 0:
         raise MismatchError(
@@ -59,6 +59,17 @@ def common(path: str, identity: Identity, names: list[str], rows: tuple[int, int
     return [
         f"{', '.join(names)}: {rows[0]} rows in {path}, {rows[1]} in {target.path}; the {min(rows)} common ones get the skill"
     ]
+
+
+_FILES = ("tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def _as_a_file(wanted: str, target: Checkpoint) -> bool:
+    """Whether `wanted` is the hash of a file of the target's tokenizer: so skills of earlier versions of past name one that has no
+    tokenizer.json."""
+    inner = target.bottom if isinstance(target, Overlay) else target
+    files = inner.companions() if wanted and isinstance(inner, HasCompanions) else []
+    return any(hashlib.sha256(file.read_bytes()).hexdigest() == wanted for file in files if file.name in _FILES)
 
 
 def _added(wanted: str, target: Checkpoint) -> int:

@@ -15,7 +15,7 @@ from pastcli import api, output
 from pastcli.environment import keep_freed_memory
 from pastcli.errors import MismatchError, PastError, UsageError
 
-from ..habits import looks_ahead
+from ..habits import bound_to_lengths, looks_ahead
 from ..materialize import load_tokenizer
 from ..saved import refuse_unplaced
 from ..unknown import guard
@@ -43,11 +43,7 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     model = load(job.model, config, machine)
     if config.method == "full":
         refuse_unplaced(model, job.model)
-    if looks_ahead(model):
-        raise MismatchError(
-            f"{job.model} is no causal language model: it sees the tokens that it is to predict, and would only learn to copy them",
-            'a model of BERT\'s kind that was trained as one says so in its config.json ("is_decoder": true)',
-        )
+    _refuse_other_learners(model, job.model)
     tokenizer, rows = load_tokenizer(job.model), _rows(job.examples)
     guard(model, tokenizer, rows)
     build = BUILD[stage] if job.episodes is None else tool_grpo.build
@@ -88,6 +84,23 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
         best_step=chosen.get("step", trainer.state.global_step),
         log=logged_steps(trainer.state.log_history),
     )
+
+
+def _refuse_other_learners(model: Any, source: Path) -> None:
+    """Raise `MismatchError` for a model that learns no next token, or not from texts as they come."""
+    if looks_ahead(model):
+        decoder = getattr(model.config, "is_decoder", False)
+        raise MismatchError(
+            f"{source} is no causal language model: its scores of a token change with the tokens that follow, which it would learn to copy",
+            f"a {model.config.model_type} does so as a decoder too: take another model"
+            if decoder
+            else 'a model of BERT\'s kind that was trained as one says so in its config.json ("is_decoder": true)',
+        )
+    if bound_to_lengths(model):
+        raise MismatchError(
+            f"{source} trains on rows of certain lengths alone, and texts have every length",
+            "take another model, or train this one with a program that fills every row up to them",
+        )
 
 
 def _rows(examples: Path) -> list[dict[str, Any]]:
