@@ -61,8 +61,8 @@ def _from_index(folder: Path, weight_map: Any, shards: dict[str, SafeReader]) ->
 def _refuse_two(folder: Path, name: str, one: str, other: str, shards: dict[str, SafeReader]) -> None:
     """Raise `MismatchError` for a tensor that two shards hold with different values: programs differ in which they take."""
     a, b = (shards[file].entries[name] for file in (one, other))
-    values = (shards[file].read(name, np.dtype("u1")) for file in (one, other))
-    if (a.dtype, a.shape) != (b.dtype, b.shape) or not np.array_equal(*values):
+    first, second = (shards[file].read(name, np.dtype("u1")) for file in (one, other))
+    if (a.dtype, a.shape) != (b.dtype, b.shape) or not np.array_equal(first, second):
         raise MismatchError(
             f"{folder}: {one} and {other} hold different tensors of the name {name!r}",
             "which of them is meant cannot be told: download or write the model again",
