@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +85,14 @@ class HasVocabulary(Protocol):
 
     def vocabulary(self) -> list[str]:
         """Every token in the order of the ids, those included that `Identity.tokenizer_sha256` is the hash of; [] if unknown."""
+
+
+@runtime_checkable
+class SaysUsage(Protocol):
+    """A checkpoint whose configuration says how its weights are used."""
+
+    def usage(self) -> dict[str, Any]:
+        """What decides that and is not seen in the shapes: numbers of heads, rotary embeddings, activations and the like, by name."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from ..api import Checkpoint, TensorSpec
 from ..cards import shareable
 from ..errors import MismatchError, PastError
 from ..standing_in import trusted
-from .checks import compatibility, finite, grid_noise
+from .checks import compatibility, finite, grid_noise, usage
 from .deltas.compression import Form, compress
 from .deltas.delta import Delta, Only
 from .deltas.difference import AdapterDifference, Difference, difference
@@ -70,8 +70,11 @@ def extract_skill(
     with difference(Path(sft), Path(rl), unproven if assume_parent else None) as delta:
         about = About(delta.layout.identity(), _shapes(delta.layout), compatibility.sketch(delta.layout))
         about.parents, about.training = shareable(parents or {}), shareable(training or {})
+        if "sft" in about.parents:
+            about.parents["sft"] = {**about.parents["sft"], usage.KEY: usage.of(delta.layout)}
         about.warnings = unproven + trusted()
         if not delta.exact:
+            about.warnings += usage.differing("the SFT model", usage.of(delta.sft), "the RL model", usage.of(delta.rl))
             about.warnings += grid_noise.check(delta.sft, delta.rl, allow_lossy)
         writer = SkillWriter(Path(out), about)
         try:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from pastcli.vectors.numbers import arithmetic
 from .composite import is_composite
 from .folder import companions, refuse_quantised, refuse_scaled
 from .naming import full_names
+from .settings import settings
 from .shards import locate
 from .vocabulary import tokenizer_sha256, vocabulary
 
@@ -239,6 +240,10 @@ class HFCheckpoint:
 
     def vocabulary(self) -> list[str]:
         return vocabulary(self.path)
+
+    def usage(self) -> dict[str, Any]:
+        """See `api.SaysUsage`."""
+        return settings(self.config)
 
     def modules(self) -> dict[str, str]:
         """See `api.NamesModules`: of a model with towers, by what transformers makes of its config."""

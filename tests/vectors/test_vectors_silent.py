@@ -222,3 +222,54 @@ def test_a_change_of_sign_of_zero_is_none(pair, past):
     skill = open_skill(pair / "up.safetensors")
     assert set(skill.parts) == {UP}
     skill.close()
+
+
+USAGES = {
+    "rope_theta": (dict(rope_theta=1e6), "rope_theta 1000000.0 instead of 10000.0"),
+    "heads": (dict(num_attention_heads=8, num_key_value_heads=4, head_dim=4), "num_attention_heads 8 instead of 4"),
+    "epsilon": (dict(rms_norm_eps=1e-2), "rms_norm_eps 0.01 instead of 1e-06"),
+    "scaling": (
+        dict(rope_scaling={"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}),
+        "rope_type linear instead of default",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", USAGES)
+def test_models_that_use_the_same_weights_otherwise_are_told_apart(past, make_tiny, workspace, kind):
+    """The result was off by 2 to 22 standard deviations of the logits from the RL model, and nothing was said."""
+    more, told = USAGES[kind]
+    base, rl = make_tiny(workspace / "base"), make_tiny(workspace / "rl", seed=1, **more)
+    done = past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    assert "the RL model computes otherwise" in done.stderr and told in done.stderr
+    assert "the RL model computes otherwise" in past("inspect", "v.safetensors").stderr
+    done = past(
+        "inject", "--vector", "v.safetensors", "--target", make_tiny(workspace / "target", **more), "-o", "made"
+    )
+    assert "the target computes otherwise than the model that the skill was taken from" in done.stderr
+    assert (
+        "the target computes" not in past("inject", "--vector", "v.safetensors", "--target", base, "-o", "own").stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"rope_theta": 5e5, "rope_scaling": None}, {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}),
+        ({"rope_scaling": {"type": "mrope", "mrope_section": [1]}, "rope_theta": 1e6}, {"rope_theta": 1000000}),
+        (
+            {"rope_theta": 1e4, "rope_scaling": {"type": "su", "long_factor": [1]}},
+            {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}, "rope_theta": 1e4},
+        ),
+        ({"sliding_window": 32768, "use_sliding_window": False}, {"sliding_window": None, "use_sliding_window": False}),
+        ({"head_dim": None, "torch_dtype": "float16", "use_cache": False, "eos_token_id": 2}, {"head_dim": 64}),
+        ({"rms_norm_eps": 9.999999747378752e-06}, {"rms_norm_eps": 1e-5}),
+        ({"text_config": {"rms_norm_eps": 1e-6}, "rms_norm_eps": 1e-5}, {"rms_norm_eps": 1e-06}),
+    ],
+)
+def test_one_usage_in_the_words_of_two_versions_is_one(one, other):
+    from past_hf.settings import settings
+
+    from pastcli.vectors.checks.usage import differing
+
+    assert differing("a", settings(one), "b", settings(other)) == []

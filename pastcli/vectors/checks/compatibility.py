@@ -11,6 +11,7 @@ import numpy as np
 
 from ...api import CarriesOthers, Checkpoint, Identity, TensorSpec
 from ...errors import MismatchError
+from . import usage
 from .towers import refuse_change, towers, without
 from .vocabulary import common, resized
 
@@ -43,7 +44,10 @@ def skill_fits(skill: Skill, target: Checkpoint) -> list[str]:
     about = skill.about
     if not towers(target.specs()):
         refuse_change(str(skill.path), skill.specs(), str(target.path))
-    return description_fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
+    notes = description_fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
+    kept = about.parents.get("sft", {}).get(usage.KEY)
+    ours = kept if isinstance(kept, dict) else {}
+    return notes + usage.differing("the model that the skill was taken from", ours, "the target", usage.of(target))
 
 
 def description_fits(
