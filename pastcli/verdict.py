@@ -127,7 +127,15 @@ def attempted(summary: Mapping[str, Any], run: str) -> Closing:
         said += f", {more} than the {floor:.0%} of a program that knows nothing"
     if queries < FEW_QUESTIONS:
         said += f". {counted(queries, 'queries').capitalize()} tell little; another model on the same ones tells what is the model's"
-    return Closing(said, page)
+    return Closing(said + judged(summary.get("judge_error") or {}), page)
+
+
+def judged(error: Mapping[str, Any]) -> str:
+    """How often the judge of a run errs, as one more sentence; '' where nobody measured it."""
+    if not error:
+        return ""
+    rates = f"{error['false_solved']:.0%} of the wrong ones solved, and {error['false_not_solved']:.0%} of the right ones not"
+    return f". Of {error['answers']} answers that it had never met the judge {error['judge']} called {rates}"
 
 
 def probed(document: Mapping[str, Any], sft: str, rl: str) -> Closing:

@@ -52,7 +52,19 @@ if TYPE_CHECKING:
     from .rollouts import Episodes, Rollout, Timed
     from .schemas import Parameter, object_schema
     from .tool_plugins import Environment, ToolDocument, ToolFormat, ToolWarnings
-    from .tools import Episode, ExpectedCall, Judge, Observation, Reference, Step, Task, ToolEnv, ToolSpec, Verdict
+    from .tools import (
+        Episode,
+        ExpectedCall,
+        Judge,
+        JudgeError,
+        Observation,
+        Reference,
+        Step,
+        Task,
+        ToolEnv,
+        ToolSpec,
+        Verdict,
+    )
     from .training import Progress, Reward, Trainer, TrainJob, TrainResult
 
 __all__ = [
@@ -74,6 +86,7 @@ __all__ = [
     "HasVocabulary",
     "Identity",
     "Judge",
+    "JudgeError",
     "LowRank",
     "Message",
     "NamesModules",

@@ -192,13 +192,25 @@ class Verdict:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class JudgeError:
+    """How often a judge was wrong about answers that it met for the first time, labelled by people: `false_solved` of
+    `not_solved` were called Solved, and `false_not_solved` of `solved` were not."""
+
+    false_solved: int
+    not_solved: int
+    false_not_solved: int
+    solved: int
+
+
 class Judge(Protocol):
     """The `past.judges` role. May be asked from several threads at once (`--parallel`).
 
     A judge that always says the same of the same episode may have `deterministic = True` and a `version`: a replay then
     asks it again and compares, if the version is that of the transcript. One that needs a model has
     `open(chat, identity, votes) -> Judge` instead: it is given the loaded `ChatModel` of `--judge-model` (None without
-    one), a text that says which model it is, and `--judge-votes`.
+    one), a text that says which model it is, and `--judge-votes`. One whose errors were measured may have an `error`
+    (`JudgeError`), which is told beside what it says of a run.
     """
 
     name: str

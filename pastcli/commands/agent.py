@@ -180,6 +180,7 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: ru
     from ..agent.transcript import Transcript
     from ..agent.watch import watching
     from ..tools.judging.opening import close_judge, open_judge
+    from ..tools.judging.trust import error_told
 
     def judge_named(name: str) -> Any:
         judge = open_judge(name, config.judge_backend, config.judge_model, config.judge_votes)
@@ -198,7 +199,8 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: ru
             transcript.begin(header(extra, config, env, judge))
             results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, watch)
             others = judged_again(run, results, also)
-            _write(run, results, loaded, config, env, unlike(chat), others, _vectors(extra))
+            told = error_told(judge, tasks_of(loaded, config))
+            _write(run, results, loaded, config, env, unlike(chat), others, told, _vectors(extra))
     return runs.read(run.final)
 
 
@@ -210,6 +212,7 @@ def _write(
     env: Any,
     reasons: list[str],
     others: dict[str, dict[str, Any]],
+    judge_error: dict[str, Any],
     vectors: Skills,
 ) -> None:
     """Transcript, summary and ToolEval files as outputs of the run."""
@@ -221,6 +224,7 @@ def _write(
     summary = summarise(results, len(tasks_of(loaded, config)))
     summary["argument_grounding"] = argument_grounding(result.episode for result in results)
     summary |= {f"{name} {figure}": value for name, found in others.items() for figure, value in found.items()}
+    summary |= {"judge_error": judge_error} if judge_error else {}
     summary["know_nothing"] = floor(tasks_of(loaded, config), env)
     summary["tool_warnings"] = loaded.warnings.counts()
     if config.decoding == "schema" or config.show_schemas:

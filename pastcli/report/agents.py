@@ -12,6 +12,7 @@ from ..agent.reading import Read, episodes, scores
 from ..agent.told import told
 from ..api import Step
 from ..stats import wilson
+from ..verdict import judged
 from .blocks import Block, Dots, Episodes, EpisodeView, Part, QueryView, Score, Section, Shares, StepView, Table
 from .compared import output_of
 
@@ -32,11 +33,13 @@ EXPLAIN = {
 def agent_section(records: Sequence[runs.Record], differences: Sequence[Block]) -> Section:
     """SoPR with its interval, what explains it, and what knowing nothing is worth."""
     rows, sopr, solved, verdicts = [], [], [], []
+    errors: dict[str, None] = {}  # each once, in their order
     for record in records:
         summary = json.loads(output_of(record, "summary").read_text(encoding="utf-8"))
         found = episodes(output_of(record, "transcript"))
         wins = [score for score in scores(found)["solved"].values() if score is not None]
         share = wilson(sum(wins), summary["queries"])
+        errors[judged(summary.get("judge_error") or {})] = None
         if summary["sopr"] is not None:
             sopr.append(Score(record.id, summary["sopr"], summary["sopr_low"], summary["sopr_high"]))
             solved.append(Score(record.id, share.mean, share.low, share.high))
@@ -45,8 +48,8 @@ def agent_section(records: Sequence[runs.Record], differences: Sequence[Block]) 
             [record.id, summary["queries"], _score(summary), *(summary.get(name) for name in EXPLAIN), _floor(summary)]
         )
     columns = ("run", "queries", "SoPR", *EXPLAIN.values(), "know-nothing SoPR")
-    caption = "SoPR: solved counts 1, partly solved ½, of all queries; 95 % Wilson intervals. Know-nothing: what a program without a model scores here."
-    blocks: list[Block] = [Table(columns, rows, caption)]
+    caption = "SoPR: solved counts 1, partly solved ½, of all queries; 95 % Wilson intervals. Know-nothing: what a program without a model scores here"
+    blocks: list[Block] = [Table(columns, rows, f"{caption}{''.join(errors)}.")]
     if sopr:
         blocks += [Dots("SoPR", sopr), Dots("Solved", solved)]
     return Section("Agents", [*blocks, Shares("Verdicts over attempts", verdicts), *differences])

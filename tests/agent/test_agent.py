@@ -470,6 +470,7 @@ def test_past_agent_writes_a_run_and_replays_it(files, past, past_json):
         1.0,
         {"Unsolved": 3},
     )
+    assert "the judge rules/12 called 21% of the wrong ones solved, and 56% of the right ones not" in first["judgement"]
     transcript = Path(first["outputs"]["transcript"])
     assert json.loads(Path(first["outputs"]["summary"]).read_text())["calls"] == 3
     assert len(json.loads((Path(first["outputs"]["tooleval"]) / "script.json" / "tools.json").read_text())) == 3

@@ -37,6 +37,9 @@ def test_a_share_that_could_not_be_graded_makes_the_success_rate_a_range(ask, pa
     done, shown = ask(1)
     assert done["labels"] == {"Solved": 1, "Unsolved": 1, "Ungraded": 2}
     assert (done["sopr"], done["sopr_at_most"], done["ungraded"]) == (0.25, 0.75, 0.5)
+    assert "had never met" not in done["judgement"], (
+        "what tasks expect is compared, and no judge of words errs about it"
+    )
     assert "50% could not be graded, so up to 75% may be" in done["judgement"]
     assert re.search(r"sopr at most +0.75", shown.stdout)
     past("runs", "report", done["run"], "-o", "page.html")

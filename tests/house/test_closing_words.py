@@ -48,6 +48,11 @@ def attempt(**changed):
         ({"know_nothing": {"sopr": 0.1, "ungraded": 0.5}}, "not shown to be more than the 10%", "runs report"),
         ({"know_nothing": None}, "solved [35%, 65%]", "runs report"),
         ({"queries": 1}, "1 query tell", "runs report"),
+        (
+            {"judge_error": {"judge": "rules/12", "answers": 200, "false_solved": 0.207, "false_not_solved": 0.562}},
+            ". Of 200 answers that it had never met the judge rules/12 called 21% of the wrong ones solved, and 56% of the right ones not",
+            "runs report",
+        ),
         ({"calls": 0}, "nothing was called", "--replay a-1"),
         ({"sopr": None, "sopr_low": None, "sopr_high": None}, "no answer to 40 queries could be graded", "runs report"),
     ],

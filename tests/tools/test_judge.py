@@ -10,7 +10,7 @@ import pytest
 from agent_tools import API, call, finish
 from conftest import QUICKSTART, ROOT
 
-from pastcli.api import Completion, Episode, Observation, Parameter, Step, Task, ToolSpec, object_schema
+from pastcli.api import Completion, Episode, JudgeError, Observation, Parameter, Step, Task, ToolSpec, object_schema
 from pastcli.tools.baseline import know_nothing
 from pastcli.tools.environments.simulator import SchemaSimulator
 from pastcli.tools.judging.arguments import counted, grounds
@@ -117,6 +117,15 @@ def test_hand_labelled_episodes(file, solved, not_solved):
     """The last two were written by people who never saw the judge, and no rule was mended on them: they say what it is worth."""
     false_solved, false_unsolved, wrong = rates(file)
     assert false_solved <= solved and false_unsolved <= not_solved, wrong
+
+
+def test_the_errors_that_every_run_is_told_are_those_on_answers_it_had_never_met():
+    wrong, known = Counter(), Counter()
+    for name in ("thirteenth", "fourteenth"):
+        for label, episode in labelled(f"labelled_episodes_{name}.json"):
+            known[label == "Solved"] += 1
+            wrong[label == "Solved"] += (label == "Solved") != (rules.judge(episode).label == "Solved")
+    assert rules.error == JudgeError(wrong[False], known[False], wrong[True], known[True])
 
 
 def test_the_labelled_episodes_are_many_and_mixed():

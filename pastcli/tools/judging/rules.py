@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...api import Episode, Verdict
+from ...api import Episode, JudgeError, Verdict
 from .acts import acts_done, is_reported, prepares, undone
 from .amounts import amounts_denied, miscounted, not_all, taken_for_left
 from .asked import of_another_entry, off_topic, relevant, serves, unanswered
@@ -46,6 +46,8 @@ class RulesJudge:
     name = "rules"
     version = "rules/12"
     deterministic = True
+    error = JudgeError(false_solved=23, not_solved=111, false_not_solved=50, solved=89)
+    """On two hundred answers by people who never saw it, on which no rule was mended (tests/tools/test_judge.py)."""
 
     def judge(self, episode: Episode) -> Verdict:
         """Label one attempt; `Ungraded` when nobody said what a good run does."""
