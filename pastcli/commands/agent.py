@@ -177,6 +177,7 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
 def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: runs.Options) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.served import unlike
+    from ..agent.summary import SCORES
     from ..agent.transcript import Transcript
     from ..agent.watch import watching
     from ..tools.judging.opening import close_judge, open_judge
@@ -199,7 +200,7 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: ru
             transcript.begin(header(extra, config, env, judge))
             results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, watch)
             others = judged_again(run, results, also)
-            told = error_told(judge, tasks_of(loaded, config))
+            told = error_told(judge, (one.episode.task for one in results if one.verdict.label in SCORES))
             _write(run, results, loaded, config, env, unlike(chat), others, told, _vectors(extra))
     return runs.read(run.final)
 

@@ -9,11 +9,11 @@ from ...api import Judge, JudgeError, Task
 from ...stats import wilson
 
 
-def error_told(judge: Judge, tasks: Iterable[Task]) -> dict[str, Any]:
-    """The judge's version and its two rates of error with 95 % intervals (Wilson); {} of a judge that nobody measured, and where every
-    task says itself what is expected, which decides without it."""
+def error_told(judge: Judge, read: Iterable[Task]) -> dict[str, Any]:
+    """The judge's version and its two rates of error with 95 % intervals (Wilson); {} of a judge that nobody measured, and where each of
+    the tasks that it graded (`read`) says itself what is expected, which decides without it."""
     error: JudgeError | None = getattr(judge, "error", None)
-    if error is None or all(task.expected_calls or task.expected_answer is not None or task.check for task in tasks):
+    if error is None or all(task.expected_calls or task.expected_answer is not None or task.check for task in read):
         return {}
     told: dict[str, Any] = {"judge": getattr(judge, "version", judge.name), "answers": error.not_solved + error.solved}
     for name, wrong, of in (
