@@ -52,13 +52,14 @@ def listed(rows: Sequence[Mapping[str, Any]], place: str, every: int, stage: str
     return Closing(said, _typed("runs", "show", rows[-1]["id"]))
 
 
-def shown(status: str, command: Sequence[str], name: str, end: Closing | None) -> Closing:
-    """The words after `past runs show` and a finished `past runs watch`: those of the run itself, `end`, or how an unfinished
-    one (`status`, begun by the words `command`) goes on."""
+def shown(status: str, command: Sequence[str], name: str, end: Closing | None, failure: str = "") -> Closing:
+    """The words after `past runs show` and a finished `past runs watch`: those of the run itself, `end`, or why an unfinished
+    one (`status`, begun by the words `command`) broke off and how it goes on."""
     if status == "running":
         return Closing("it is going on", _typed("runs", "watch", name))
     if status != "complete":
-        said = f"it was left unfinished ({status}): the same command with --resume goes on with it"
+        why = f"it broke off: {failure}; " if failure else f"it was left unfinished ({status}): "
+        said = f"{why}the same command with --resume goes on with it"
         return Closing(said, _typed(*resumed(command)))
     return end or Closing("it is finished", _typed("runs", "lineage", name))
 

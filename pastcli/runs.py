@@ -20,9 +20,9 @@ from typing import Any, TypedDict
 from . import config as configs
 from . import output, publish, sources
 from .destinations import allowed
-from .diskspace import full_disk_named
+from .diskspace import AGAIN, full_disk_named
 from .environment import machine, same_command, versions
-from .errors import Interrupted, PastError
+from .errors import Interrupted, PastError, said
 from .files import fingerprint, is_locked, locked, remove, size_of, writable, write_json
 from .publish import killed_at_publishing, recover
 from .records import WHOLE, Record, find, find_begun, newest, owner_of, read, records, runs_dir, stored, workspace
@@ -111,9 +111,10 @@ def start(
             _settle(run, True, "interrupted")
             raise Interrupted.by(stop, f"to continue: {same_command()}") from stop
         except BaseException as error:
+            run.manifest["failure"] = error.message if isinstance(error, PastError) else said(error)
             kept = _settle(run, keep_partial, "failed")
-            if kept and isinstance(error, PastError) and not error.hint:
-                error.hint = f"to continue: {same_command()}"
+            if kept and isinstance(error, PastError) and error.hint in (None, "", AGAIN):
+                error.hint = f"{'free some space there; ' if error.hint else ''}to continue: {same_command()}"
             raise
         finally:
             run.release()
@@ -200,6 +201,7 @@ def _opened(stage: str, config: Any, key: str, resume: bool, force: bool, name: 
         publish.undo(run.dir, run.manifest)
         for torn in run.dir.rglob(".*.writing"):
             remove(torn)
+        run.manifest.pop("failure", None)
         again = run.manifest.get("resumed", 0) + 1
         run.manifest.update(
             status="running", resumed=again, argv=sys.argv, cwd=stored(Path.cwd(), run.final), outputs={}, stale=[]

@@ -21,7 +21,8 @@ def end_of(record: runs.Record) -> Closing:
     """
     status, argv = status_of(record), record.manifest.get("argv", [""])
     own = _own(record) if status == "complete" else None
-    end = lookups.shown(status, argv[1:], record.id, own)
+    failure = record.manifest.get("failure", "") if status == "failed" else ""
+    end = lookups.shown(status, argv[1:], record.id, own, failure)
     if record.typed_in == Path.cwd() or status == "running" or not end.next:
         return end
     if own is not None and own == _own(runs.Record(record.path, {**record.manifest, "argv": []})):

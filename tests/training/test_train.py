@@ -7,6 +7,7 @@ import functools
 import json
 import operator
 import os
+import shutil
 import signal
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from train_tools import RL, SFT, job_of, rl_rows, sft_rows, variety, weights
 
-from pastcli.errors import PastError, UsageError
+from pastcli.errors import FullDisk, PastError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -294,11 +295,15 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(hf, sft_job, tmp_path
 
 
 def test_a_full_disk_while_checkpointing_is_one_clear_error(hf, sft_job, monkeypatch):
+    real, now = shutil.disk_usage, []
+
     def full(*_, **__):
-        raise RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/7")
+        now.append("full")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 46208 vs 46096")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(PastError, match="checkpoint of step 3 cannot be written") as caught:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: real(place)._replace(free=0) if now else real(place))
+    with pytest.raises(FullDisk, match="checkpoint of step 3 cannot be written: no space left in") as caught:
         hf.sft(sft_job)
     assert "--resume" in caught.value.hint and not list(sft_job.state.glob("*"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -23,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from train_tools import RL, SFT, job_of, rl_rows, sft_rows, variety, weights
 
-from pastcli.errors import MismatchError, PastError, UsageError
+from pastcli.errors import FullDisk, Interrupted, MismatchError, PastError, UsageError
 
 TOLERANCE = 1e-5
 """Of weights and losses, absolute: float32 sums in another order, amplified by fourteen (SFT) or six (GRPO) Adam steps of 1e-3."""
@@ -306,6 +307,29 @@ def test_a_killed_launcher_is_named(tmp_path):
     (tmp_path / "launcher.log").write_text("")
     told = _failure(tmp_path, -9)
     assert "launcher of the workers was killed by SIGKILL" in told.message and "--resume" in told.hint
+
+
+def test_a_launcher_that_was_told_to_end_is_no_failure_of_the_workers(tmp_path):
+    """It was `the workers ended with exit code 1: torch...SignalException`. A scheduler tells every process of a job."""
+    from past_hf.training.launch import _failure
+
+    (tmp_path / "launcher.log").write_text("torch.distributed...SignalException: Process 5211 got signal: 15\n")
+    told = _failure(tmp_path, 1)
+    assert isinstance(told, Interrupted) and told.exit_code == 143
+
+
+def test_a_disk_that_takes_no_word_of_it_is_named(tmp_path, monkeypatch):
+    """Neither worker nor launcher could write why they ended: it was `the workers ended with exit code 1: `, and nothing."""
+    from past_hf.training import launch
+
+    def nothing_goes_in(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "launcher.log").write_text("")
+    assert "the workers ended with exit code 1" in launch._failure(tmp_path, 1).message
+    monkeypatch.setattr(launch.tempfile, "TemporaryFile", nothing_goes_in)
+    told = launch._failure(tmp_path, 1)
+    assert isinstance(told, FullDisk) and "no space left in" in told.message
 
 
 def test_the_error_of_a_worker_is_the_error_of_the_run(train, workers, tmp_path, monkeypatch, forks):

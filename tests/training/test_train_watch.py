@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from train_tools import RL, SFT, job_of, rl_rows, sft_rows, variety, weights
 
@@ -82,6 +82,11 @@ def test_a_constant_reward_stops_the_command_and_leaves_the_answers_to_look_at(p
     assert "same reward (0 on average)" in said and "log and sampled answers:" in said
     seen = past_json("runs", "watch")
     assert seen["step"] == 3 and seen["curves"]["dead_groups"] == [1.0] * 3 and seen["rollouts"]
+    looked_at_later = past("runs", "watch").stderr
+    assert (
+        "it broke off: stopped at step 3, it cannot learn like this" in looked_at_later
+        and "--resume" in looked_at_later
+    )
 
 
 def test_a_reward_that_can_grade_nothing_is_named_for_it(rl):
@@ -185,6 +190,7 @@ def test_what_cannot_be_graded_leaves_its_weight_to_the_others():
     assert weighted([f1, judge], [1.0, -1.0])[0] == 2.0  # the sum of |w| is what is kept
 
 
+@settings(deadline=None)  # a busy machine was taken for a failure
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8))
 def test_with_everything_graded_the_reward_is_the_weighted_sum(pairs):
     from pastcli.grading import weighted

@@ -84,7 +84,7 @@ class Saver(TrainerCallback):
 
     def _room(self) -> bool:
         """Whether the disk takes one more checkpoint: without room the training goes on unprotected, and says so once."""
-        size = 12 * sum(p.numel() for p in self.trainer.model.parameters() if p.requires_grad)
+        size = _size(self.trainer)
         free = shutil.disk_usage(self.trainer.job.state).free
         if free < size and not self._warned:
             self._warned = True
@@ -93,6 +93,11 @@ class Saver(TrainerCallback):
 
     def done(self, seconds: float) -> None:
         self.cost, self._last = seconds, time.monotonic()
+
+
+def _size(trainer: Any) -> int:
+    """Bytes of a checkpoint: what is trained and AdamW's two moments, in float32."""
+    return 12 * sum(one.numel() for one in trainer.model.parameters() if one.requires_grad)
 
 
 def save(trainer: Any, folder: Path) -> None:
@@ -119,7 +124,9 @@ def save(trainer: Any, folder: Path) -> None:
     except Exception as error:  # OSError, torch's RuntimeError or safetensors' own type
         what = f"checkpoint of step {step} cannot be written"
         again = "run the same command with --resume, or raise --save-every"
-        told = full(error, [folder], f"free some space there and {again}", what) if is_full(error) else None
+        free = shutil.disk_usage(folder).free  # of a full disk torch may tell where in the file it is, and no more
+        no_room = is_full(error) or (isinstance(error, RuntimeError) and free < _size(trainer))
+        told = full(error, [folder], f"free some space there and {again}", what) if no_room else None
         shutil.rmtree(partial, ignore_errors=True)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise told or PastError(f"{what} to {folder}: {reason}", _hint(error, again)) from error

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pastcli import api, errors, output
-from pastcli.errors import Interrupted, PastError, UsageError
+from pastcli.diskspace import full, is_full
+from pastcli.errors import Interrupted, PastError, Terminated, UsageError
 
 from .checkpoints import GOING_ON, found
 from .layout import Layout, command, environment
@@ -165,15 +166,30 @@ def _failure(folder: Path, code: int, wait: float = 0.0) -> PastError:
     end = time.monotonic() + wait
     while (told := _told(folder)) and told[0]["lost"] and time.monotonic() < end:
         time.sleep(0.2)
+    if not told and (no_room := _full(folder)):
+        return no_room
     if not told and code < 0:
         said = f"the launcher of the workers was killed by {signal.Signals(-code).name}; they were stopped"
         return PastError(said, f"--resume continues where there is a checkpoint; {kept}")
+    if not told and f"got signal: {signal.SIGTERM:d}" in (folder / LOG).read_text(encoding="utf-8", errors="replace"):
+        return Interrupted.by(Terminated())  # who takes a machine back tells every process of a job
     if not told:
         log = (folder / LOG).read_text(encoding="utf-8", errors="replace")
         tail = " ".join(log.strip().splitlines()[-1:])[:300]
         return PastError(f"the workers ended with exit code {code}: {tail}", kept)
     kind = getattr(errors, told[0]["type"], PastError)
     return kind(f"worker {told[0]['rank']}: {told[0]['message']}", told[0]["hint"] or kept)
+
+
+def _full(folder: Path) -> PastError | None:
+    """What workers died of who found no room even for a word of it: their logs are empty then, and so is the launcher's."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        if is_full(error):
+            return full(error, [folder])
+    return None
 
 
 def _killed(folder: Path) -> tuple[int, str] | None:

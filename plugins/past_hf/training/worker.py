@@ -44,11 +44,13 @@ def main(folder: Path, parent: int) -> None:
             _log_to(shared, rank)
         _work(stage, job, shared, rank)
     except BaseException as error:
-        traceback.print_exc()
-        for place in places:
-            tell(place, rank, error)
-        sys.stderr.flush()
-        os._exit(1)  # an orderly exit would wait for the others at the process group
+        try:
+            for place in places:
+                tell(place, rank, error)
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:  # where the disk is full, no word of it can be left (see `launch`)
+            os._exit(1)  # an orderly exit would wait for the others at the process group
     _leave()
 
 
