@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import more_architectures
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -74,6 +75,29 @@ def four_bits_of_compressed_tensors(base, made):
     writer.update_config(made)
 
 
+FP4 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+"""The eight values of E2M1 from 0 on; the codes from 8 on are theirs below 0."""
+
+
+def mxfp4(base, made):
+    """As OpenAI publishes gpt-oss: experts transposed, in blocks of 32 values of four bits, each with a power of two."""
+    tensors = load_file(base / "model.safetensors")
+    for name in [name for name in tensors if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        value = tensors.pop(name).transpose(1, 2)
+        blocks = value.reshape(*value.shape[:2], -1, 32)
+        power = (blocks.abs().amax(-1) / 6).log2().ceil()
+        steps = blocks / 2 ** power[..., None]
+        codes = (steps.abs()[..., None] - torch.tensor(FP4)).abs().argmin(-1) + 8 * (steps < 0)
+        tensors[f"{name}_blocks"] = (codes[..., 0::2] + 16 * codes[..., 1::2]).to(torch.uint8)
+        tensors[f"{name}_scales"] = (power + 127).to(torch.uint8)
+    made.mkdir()
+    save_file(tensors, made / "model.safetensors", {"format": "pt"})
+    kept = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+    settings = {"quant_method": "mxfp4", "modules_to_not_convert": kept}
+    config = json.loads((base / "config.json").read_text())
+    (made / "config.json").write_text(json.dumps(config | {"quantization_config": settings}))
+
+
 def pickled(base, made):
     made.mkdir()
     torch.save(load_file(base / "model.safetensors"), made / "pytorch_model.bin")
@@ -89,11 +113,15 @@ def rows(workspace):
 def saved_as(make_tiny, workspace, write, **how):
     """(the model, the same as `write` leaves it, in a folder whose name a shell takes apart)."""
     base = make_tiny(workspace / "base", **SIZES)
+    return base, packed(base, workspace, write, **how)
+
+
+def packed(base, workspace, write, **how):
     made = workspace / "it's 1 packed $HOME"
     write(base, made, **how)
     for file in (*base.glob("tokenizer*"), *base.glob("chat_template*")):
         shutil.copy(file, made)
-    return base, made
+    return made
 
 
 @pytest.mark.parametrize(
@@ -112,6 +140,17 @@ def saved_as(make_tiny, workspace, write, **how):
 def test_the_command_of_the_refusal_makes_a_model_that_goes_on(past, make_tiny, workspace, rows, write, how, lost):
     """It left the tokenizer behind, so that what it had made was refused as well."""
     base, made = saved_as(make_tiny, workspace, write, **how)
+    types_the_command(past, workspace, base, made, lost)
+
+
+@pytest.mark.slow
+def test_the_command_for_gpt_oss_makes_a_model_that_goes_on(past, tiny_tokenizer, workspace, rows):
+    base = more_architectures.make("gpt-oss", workspace / "base", tiny_tokenizer)
+    types_the_command(past, workspace, base, packed(base, workspace, mxfp4), 0.2)
+
+
+def types_the_command(past, workspace, base, made, lost):
+    """What the refusal of `made` advises is typed: it gives the weights of `base`, but for `lost` of their norm."""
     said = past("eval", "--model", made, "--questions", "q.jsonl", code=3).stderr
     command = said[said.index("python -c ") :].strip()
     path = os.pathsep.join(
