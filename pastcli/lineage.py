@@ -51,6 +51,14 @@ def refuse_stale(given: Mapping[Path, str], allowed: bool) -> list[str]:
     return reasons
 
 
+def read_by(path: Path) -> set[str]:
+    """The hashes of the models and skills that went into what lies at `path`, by the records of its run and of that run's ancestors."""
+    owner = owner_of(path)
+    if owner is None:
+        return set()
+    return {entry["hash"] for _, _, entry in _began_from(owner, {record.id: record for record in records()})}
+
+
 def _began_from(run: Record, known: Mapping[str, Record]) -> Iterator[tuple[Record, str, Mapping[str, Any]]]:
     """(run, name, entry) of every model and skill that `run` or one of its ancestors read."""
     queue, seen = deque([run]), set()

@@ -30,6 +30,7 @@ from ._options import (
     show_run,
     with_settings,
 )
+from ._twice import told_twice
 from ._weights import weights_progress
 
 EXAMPLE = "Example: `past inject --vector skill.safetensors --scale 1.0 --target runs/sft-2 -o model/`"
@@ -111,7 +112,8 @@ def command(
             show_plan(plan.shown(), config, sources, as_json)
             return
         remove(destination)  # what a killed run, now resumed, had written
-        warnings = (_export if kind == "adapter" else _inject)(plan, destination, config, run)
+        warnings = told_twice(plan.vectors, plan.target)
+        warnings += (_export if kind == "adapter" else _inject)(plan, destination, config, run)
         if destination.is_dir():
             cards.write_card(destination, run, plan.target, kind)
         if not out:

@@ -74,6 +74,7 @@ def extract_skill(
             about.parents["sft"] = {**about.parents["sft"], usage.KEY: usage.of(delta.layout)}
         about.warnings = unproven + trusted()
         if not delta.exact:
+            about.warnings += compatibility.grown(about.sketch, delta.rl)
             about.warnings += usage.differing("the SFT model", usage.of(delta.sft), "the RL model", usage.of(delta.rl))
             about.warnings += grid_noise.check(delta.sft, delta.rl, allow_lossy)
         writer = SkillWriter(Path(out), about)

@@ -101,15 +101,16 @@ class HFWriter:
         if INDEX in {path.name for path in self.template.path.iterdir()} and SINGLE not in self._writers:
             self._index()
         config = dict(self.template.config)
-        if kind := self._dtype or self._wider_than_said(config):
+        if kind := self._dtype or self._unlike_said(config):
             config = _of_type(config, TORCH_NAMES[kind])
         make_portable(self.out, config)
 
-    def _wider_than_said(self, config: Mapping[str, Any]) -> str:
-        """F32 where the template's config says 16 bits of files that hold float32: transformers 5 would load the skill in 16."""
+    def _unlike_said(self, config: Mapping[str, Any]) -> str:
+        """The type of all matrices where the template's config says another one of 16 bits: transformers 5 would load the skill in that."""
         said = config.get("dtype") or config.get("torch_dtype")
         kinds = {self._types[name] for name, spec in self._specs.items() if len(spec.shape) > 1}
-        return "F32" if said in ("bfloat16", "float16") and kinds == {"F32"} else ""
+        kind = kinds.pop() if len(kinds) == 1 else ""
+        return kind if said in ("bfloat16", "float16") and TORCH_NAMES.get(kind, said) != said else ""
 
     def _index(self) -> None:
         sizes = [

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from vectors_tools import factors_for, moved, read_model, weights, write_adapter, write_model
 
 from pastcli.errors import MismatchError
@@ -273,3 +274,38 @@ def test_one_usage_in_the_words_of_two_versions_is_one(one, other):
     from pastcli.vectors.checks.usage import differing
 
     assert differing("a", settings(one), "b", settings(other)) == []
+
+
+def test_a_skill_that_is_added_twice_is_said_to_be(past, make_tiny, workspace):
+    """Named twice by mistake, into what was made with it, into the model it was taken from: each gave twice the skill, with survival 1."""
+    base, rl = make_tiny(workspace / "base"), make_tiny(workspace / "rl")
+    grown = {name: value + 0.01 for name, value in load_file(rl / "model.safetensors").items()}
+    save_file(grown, rl / "model.safetensors", {"format": "pt"})
+    done = past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    assert "another base" not in done.stderr
+    inject = ("inject", "--vector", "v.safetensors")
+    assert "already" not in past(*inject, "--target", base, "-o", "one").stderr
+    assert "made with v.safetensors already" in past(*inject, "--target", "one", "-o", "two").stderr
+    assert "made with v.safetensors already" in past(*inject, "--target", "two", "-o", "three").stderr
+    assert "v.safetensors was taken from the target" in past(*inject, "--target", rl, "-o", "four").stderr
+    again = past(*inject, "--vector", "v.safetensors:0.5", "--target", base, "-o", "five")
+    assert "v.safetensors is named 2 times: it is added with their sum, 1.5" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"), [("bfloat16", "float16"), ("float16", "bfloat16"), ("float32", "bfloat16")]
+)
+def test_a_config_that_says_another_type_of_16_bits_than_the_files_have_is_mended(
+    past, make_tiny, workspace, stored, said
+):
+    """transformers loads what config.json says: the skill would have been rounded to it, after its survival was told."""
+    import torch
+
+    base, rl = (make_tiny(workspace / name, seed=name == "rl", dtype=getattr(torch, stored)) for name in ("base", "rl"))
+    for folder in (base, rl):
+        table = json.loads((folder / "config.json").read_text()) | {"dtype": said, "torch_dtype": said}
+        (folder / "config.json").write_text(json.dumps(table))
+    past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    past("inject", "--vector", "v.safetensors", "--target", base, "-o", "made")
+    config = json.loads((workspace / "made" / "config.json").read_text())
+    assert config["dtype"] == config["torch_dtype"] == stored

@@ -81,6 +81,17 @@ def description_fits(
     return notes
 
 
+def grown(sft: str, rl: Checkpoint) -> list[str]:
+    """What to tell where `rl` did not grow from the model of which `sft` is the sketch; [] if it may have."""
+    cosine = sketch_cosine(sft, rl)
+    if cosine >= SAME_BASE:
+        return []
+    return [
+        f"the RL model did not grow from the SFT model: their weights have cosine {cosine:.2f} (models of one base: above 0.9), and "
+        "their difference is no skill"
+    ]
+
+
 def _told(path: str, target: Checkpoint, beside: tuple[Set[str], Set[str]]) -> list[str]:
     """Which of skill and target is of a model with towers, where only one is."""
     if bool(beside[0]) == bool(beside[1]):
