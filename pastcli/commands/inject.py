@@ -112,13 +112,12 @@ def command(
             show_plan(plan.shown(), config, sources, as_json)
             return
         remove(destination)  # what a killed run, now resumed, had written
-        warnings = told_twice(plan.vectors, plan.target)
-        warnings += (_export if kind == "adapter" else _inject)(plan, destination, config, run)
+        warnings = (_export if kind == "adapter" else _inject)(plan, destination, config, run)
         if destination.is_dir():
             cards.write_card(destination, run, plan.target, kind)
         if not out:
             run.add_output(kind, destination)
-    for warning in warnings:
+    for warning in [*told_twice(plan.vectors, plan.target), *warnings]:
         output.warn(warning)
     show_run(runs.read(run.final), as_json)
 
