@@ -161,7 +161,7 @@ def show_plan(
 
     def human() -> None:
         output.pairs({key: value for key, value in document.items() if not isinstance(value, (dict, list))})
-        for title in ("memory_gb", "disk_gb", "seconds"):
+        for title in ("memory_gb", "host_gb", "disk_gb", "seconds"):
             if isinstance(document.get(title), dict):
                 output.table(title, ["", ""], list(document[title].items()), boxed=False)
         if between := document.get("seconds_between"):

@@ -153,6 +153,18 @@ def test_what_would_fit_fits_when_it_is_typed(planned, config, method, card, sta
         assert again["fits"] and again["memory_gb"]["peak"] == pytest.approx(way["peak_gb"], abs=0.06), way
 
 
+def test_the_memory_beside_the_cards_is_told(planned):
+    """Each process reads the whole model before its card takes a share of it: of 70 B in eight processes more than most machines
+    have, while the cards were said to hold it."""
+    eight = dict(processes=8, sharding="full")
+    assert planned(LLAMA_70B, **eight)["host_gb"]["loading"] == pytest.approx(8 * 4 * 70.5537, rel=0.01)
+    assert planned(LLAMA_70B, **eight)["host_gb"]["gathering"] == pytest.approx(12 * 70.5537, rel=0.01)
+    assert planned(QWEN_7B, method="lora", **eight)["host_gb"]["loading"] == pytest.approx(8 * 2 * 7.6156, rel=0.02)
+    assert planned(QWEN_7B)["host_gb"] == {"loading": pytest.approx(4 * 7.6156, rel=0.01)}
+    assert not planned(QWEN_7B, method="lora", quantize="4bit")["host_gb"]
+    assert "host_gb" not in planned(QWEN_7B, card_gb=0.0, probing=False)
+
+
 def test_what_does_not_fit_comes_with_what_would(planned):
     ways = {way["with"]: way["peak_gb"] for way in planned(QWEN_7B)["would_fit"]}
     assert ways["--method lora --rank 16"] < 20 and 60 < ways["--processes 2 --sharding full"] < 80

@@ -76,6 +76,17 @@ def peak(bytes_of: dict[str, float], runtime: float) -> float:
     return always + max(backward, bytes_of["kv_cache"] + bytes_of["decoding"])
 
 
+def beside_cards(shape: Shape, settings: Any, machine: Machine, here: int) -> dict[str, float]:
+    """At most these bytes of the memory of a machine whose cards compute, `here` processes on it: while each of them reads the whole
+    model, before its card takes it or its share of it; and where shares are gathered in float32 for a checkpoint, which process 0
+    holds whole. A base in 4 bits is read onto the card."""
+    frozen = shape.parameters if shape.lora else shape.towers
+    base = 2 if shape.lora else 4
+    loading = 0.0 if settings.quantize else here * (4.0 * (shape.parameters - frozen) + base * frozen)
+    gathering = 12.0 * shape.trained + base * frozen if machine.sharded and machine.processes > 1 else 0.0
+    return {"loading": loading, "gathering": gathering}
+
+
 def _activations(shape: Shape, machine: Machine, load: Load, element: int, checkpointed: bool) -> float:
     tiled = shape.tiles and machine.tuned and not load.decoded and load.width >= WIDE
     narrow = _kept(shape, machine, *load.narrow, element, checkpointed, False) if tiled else 0.0

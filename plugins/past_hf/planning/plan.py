@@ -73,7 +73,7 @@ def plan(
         | {"peak": round(need / GB, 3)},
         "fits": need <= room,
         "disk_gb": _disk(shape),
-    }
+    } | _beside_cards(shape, settings, machine, layout)
     if not found["fits"]:
         shapes = {settings.method: shape}
 
@@ -144,6 +144,14 @@ def _need(
     runtime = memory.CARD_RUNTIME if machine.cuda else float(psutil.Process().memory_info().rss)
     parts = memory.parts(shape, settings, machine, load, dtype.itemsize)
     return memory.peak(parts, runtime), {"runtime": runtime, **parts}
+
+
+def _beside_cards(shape: Shape, settings: Settings, machine: Machine, layout: Layout) -> dict[str, Any]:
+    """What the memory of each machine must hold where cards compute, in GB; nothing where the processors do."""
+    if not machine.cuda:
+        return {}
+    found = memory.beside_cards(shape, settings, machine, layout.here)
+    return {"host_gb": {name: round(size / GB, 1) for name, size in found.items() if size}}
 
 
 def _disk(shape: Shape) -> dict[str, float]:
