@@ -96,15 +96,18 @@ def inject_skill(
         return Injected(Path(out), found[SKILL], found.get(OWN), len(delta.specs()), len(model.specs()), warnings)
 
 
-def check_fit(vectors: Sequence[Path], target: Path, base: Path | None = None) -> None:
-    """Open everything an injection reads; raises what `inject_skill` would raise of it, also where a weight is no number."""
+def check_fit(vectors: Sequence[Path], target: Path, base: Path | None = None) -> list[str]:
+    """Open everything an injection reads; raises what `inject_skill` would raise of it, also where a weight is no number. Gives what
+    the user should know of how the skills fit."""
+    notes = []
     with closing(open_model(target, base)) as model:
         for path in vectors:
             with closing(open_skill(path)) as skill:
-                compatibility.skill_fits(skill, model)
+                notes += compatibility.skill_fits(skill, model)
     finite.model(target, base)
     for path in vectors:
         finite.skill(path)
+    return notes
 
 
 def _combined(skills: Sequence[Delta], weights: Sequence[float], options: InjectConfig) -> Delta:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pastcli import output
 from pastcli.api import Checkpoint, TensorSpec
 from pastcli.errors import MismatchError
 from pastcli.vectors.deltas.common_rows import fitted
@@ -55,7 +56,7 @@ def _float32() -> Any:
 def _is_placed(model: Any, file: Path, path: Path) -> bool:
     """Whether the model in memory holds every tensor that `file` changes as its own file does: same name, shape and values."""
     held = _held(model)
-    with _opened(file, path) as delta, closing(open_model(path)) as stored:
+    with _opened(file, path, say=True) as delta, closing(open_model(path)) as stored:
         for name, spec in delta.specs().items():
             if name not in held or tuple(held[name].shape) != tuple(spec.shape):
                 return False
@@ -108,14 +109,16 @@ def _sums(path: Path, skills: Sequence[Skill]) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _opened(file: Path, path: Path) -> Iterator[Any]:
-    """The change a file makes, after it was found to belong to the model."""
+def _opened(file: Path, path: Path, say: bool = False) -> Iterator[Any]:
+    """The change a file makes, after it was found to belong to the model; how it fits is told where `say`."""
     if file.suffix == ".gguf":
         raise MismatchError(
             f"{file} is an adapter for llama.cpp", "use --backend llamacpp, or the skill it was made of"
         )
     if not file.is_dir():
-        check_fit([file], path)
+        notes = check_fit([file], path)
+        for text in notes if say else ():
+            output.warn(text)
         with closing(open_skill(file)) as skill, closing(open_model(path)) as model:
             yield fitted(skill, model.specs())
         return
