@@ -58,9 +58,26 @@ def lines(path: Path, faults: Faults) -> Rows:
                 yield number, record
 
 
+DEEPEST = 100
+"""Lists and objects within one another that a record may have. Python reads some thousands, in which what looks at a record gets lost."""
+
+
+def _deeper_than(most: int, record: dict[str, Any]) -> bool:
+    level: list[Any] = [record]
+    for _ in range(most):
+        inner = (value for one in level for value in (one.values() if isinstance(one, dict) else one))
+        level = [value for value in inner if isinstance(value, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
 def _usable(record: Any, suspect: bool, place: str, faults: Faults) -> bool:
     if not isinstance(record, dict):
         faults.add(place, "not a JSON object", ONE_A_LINE)
+        return False
+    if _deeper_than(DEEPEST, record):
+        faults.add(place, f"nested more than {DEEPEST} deep")
         return False
     if suspect:
         try:

@@ -172,10 +172,12 @@ def test_eval_command_resumes_without_asking_twice(past, past_json, workspace, q
         (("--model", " =bad.json"), 2, "has no label before the ="),
         (("--min-gain", "0", "--reference", "good"), 2, "--min-gain compares"),
         (("--questions", "none.jsonl"), 2, "no questions file"),
+        (("--questions", "deep.jsonl"), 2, "deep.jsonl, line 1: nested more than 100 deep"),
         (("--plot", "p.xyz"), 2, "cannot draw a .xyz file"),
     ],
 )
-def test_eval_command_refuses(past, quiz, words, code, says):
+def test_eval_command_refuses(past, workspace, quiz, words, code, says):
+    (workspace / "deep.jsonl").write_text(f'{{"question": "x?", "answer": {"[" * 600}{"]" * 600}}}')
     assert says in past(*quiz, *words, code=code).stderr
 
 

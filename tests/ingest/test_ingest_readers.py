@@ -276,6 +276,9 @@ def test_questions_files_say_what_is_wrong_and_where(tmp_path):
         path.write_text(text)
         with pytest.raises(UsageError, match=says):
             ingest.read_questions(path)
+    path.write_text(f'{{"question": "x?", "answer": {"[" * 150}{"]" * 150}}}')
+    with pytest.raises(UsageError, match="nested more than 100 deep"):
+        ingest.read_questions(path)
     with pytest.raises(UsageError, match="no questions file"):
         ingest.read_questions(tmp_path / "none.jsonl")
     rows = [{"id": "a", "question": "x?", "answers": ["1", "2"]}, {"id": "a", "question": "y?", "answer": 7}]
