@@ -135,7 +135,8 @@ def judged(error: Mapping[str, Any]) -> str:
     if not error:
         return ""
     rates = f"{error['false_solved']:.0%} of the wrong ones solved, and {error['false_not_solved']:.0%} of the right ones not"
-    return f". Of {error['answers']} answers that it had never met the judge {error['judge']} called {rates}"
+    met = counted(error["answers"], "answers")
+    return f". Of {met} that it had never met the judge {error['judge']} called {rates}"
 
 
 def probed(document: Mapping[str, Any], sft: str, rl: str) -> Closing:
