@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM = false
 demo: $(READY)  ## the whole path on a real model: documents -> skill -> injected, measured, run as an agent
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/quickstart/demo.sh
 
-test: $(READY)  ## fast tests, eleven minutes on two cores
+test: $(READY)  ## fast tests, seven to eleven minutes on two cores
 	$(PYTEST) -n 2 --dist worksteal
 
 test-slow: $(READY)  ## real training, architectures, fault injection: an hour and more on two busy cores
