@@ -190,13 +190,18 @@ def looks_ahead(model: Any) -> bool:
     return remembered(model, "ahead", find)
 
 
+def _cards(model: Any) -> list[torch.device]:
+    """The cards that hold a model. Those that it is not on are left alone: to ask for their state starts them, which fails without a driver."""
+    return list({one.device for one in model.parameters() if one.is_cuda})
+
+
 def bound_to_lengths(model: Any) -> bool:
     """Whether a model trains on rows of certain lengths alone, as Reformer does by its table of positions."""
 
     def find() -> bool:
         model.train()
         try:
-            with torch.random.fork_rng():  # dropout takes random numbers, which the training is to get
+            with torch.random.fork_rng(_cards(model)):  # dropout takes random numbers, which the training is to get
                 _lasts(model)
         except (ValueError, AssertionError) as error:
             return "length" in str(error)
