@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,11 +16,14 @@ def told_twice(vectors: Sequence[tuple[Path, float]], target: Path) -> list[str]
     from ..vectors.files.skill import open_skill
 
     said, held = [], {hash_path(target), *read_by(target)}
-    for digest, count in Counter(hash_path(path) for path, _ in vectors).items():
-        same = [(path, factor) for path, factor in vectors if hash_path(path) == digest]
-        path, factor = same[0][0], sum(factor for _, factor in same)
-        if count > 1:
-            said.append(f"{path.name} is named {count} times: it is added with their sum, {factor:g}")
+    named: dict[str, list[tuple[Path, float]]] = {}
+    for vector in vectors:
+        named.setdefault(hash_path(vector[0]), []).append(vector)
+    for digest, same in named.items():
+        path = same[0][0]
+        if len(same) > 1:
+            factor = sum(factor for _, factor in same)
+            said.append(f"{path.name} is named {len(same)} times: it is added with their sum, {factor:g}")
         with closing(open_skill(path)) as skill:
             rl = str(skill.about.parents.get("rl", {}).get("hash") or "none")
         if digest in held:
