@@ -19,10 +19,10 @@ from pastcli.conversions import kept
 from pastcli.errors import MismatchError, UsageError
 from pastcli.files import read_json, sync_tree
 from pastcli.hashing import hash_path
-from pastcli.words import counted
 
+from .as_stored import refuse_made_up, whole
 from .checkpoint import HFCheckpoint
-from .composite import auto_class, full_name, read_config
+from .composite import read_config
 from .counts import refuse_impossible
 from .folder import no_weights
 from .merging import merged
@@ -155,59 +155,13 @@ def load_model(path: Path, dtype: Any, attention: str | None = None, packed: Any
                 quantization_config=packed,
                 device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else "cpu",
             )
-        return _whole(hf_directory(path), **how)
+        return whole(hf_directory(path), **how)
     except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
         raise MismatchError(f"{path} cannot be loaded: {first_line(error)}", "is the directory complete?") from error
     except Exception as error:  # safetensors has an error type of its own
         if type(error).__name__ != "SafetensorError":
             raise
         raise MismatchError(f"{path} holds a broken safetensors file: {first_line(error)}") from error
-
-
-def _whole(folder: Path, **how: Any) -> Any:
-    """The model of the class that its config names. Raises `MismatchError` where weights are missing: transformers makes them up at
-    random, and only warns."""
-    from .choosing import settle
-
-    with closing(HFCheckpoint(folder)) as files:  # refuses what transformers would read as something else
-        kind = auto_class(read_config(folder))
-        model, found = kind.from_pretrained(folder, output_loading_info=True, trust_remote_code=False, **how)
-        _refuse_made_up(model, found, folder)
-        _keep_padding(model, files)
-    return settle(model)
-
-
-def _keep_padding(model: Any, files: HFCheckpoint) -> None:
-    """Give the embedding of the token for padding what the files hold: transformers 5.24 sets it to zero when it loads Youtu, whose output
-    layer it is once more."""
-    import torch
-
-    for name, module in model.named_modules():
-        if not isinstance(module, torch.nn.Embedding) or module.padding_idx is None or module.weight.is_meta:
-            continue
-        stored = full_name(f"{name}.weight")
-        spec = files.specs().get(stored)
-        if spec is None or spec.shape != tuple(module.weight.shape):
-            continue
-        row, width = module.padding_idx, module.embedding_dim
-        held = torch.from_numpy(files.read(stored, row * width, (row + 1) * width)).to(module.weight)
-        if not torch.equal(module.weight[row], held):
-            with torch.no_grad():
-                module.weight[row] = held
-            output.note(
-                f"transformers sets {stored} of token {row} to zero when it loads {files.path}: past keeps what the file holds"
-            )
-
-
-def _refuse_made_up(model: Any, found: Mapping[str, Any], folder: Path) -> None:
-    made_up = sorted({name for name, _ in model.named_parameters()} & set(found["missing_keys"]))
-    if made_up:
-        raise MismatchError(
-            f"{folder} holds no weights for {made_up[0]}"
-            + (f" and {counted(len(made_up) - 1, 'more tensors')}" if made_up[1:] else "")
-            + f" of {type(model).__name__}, the class that its config.json names",
-            "is it complete, and of that class? transformers would make them up at random",
-        )
 
 
 def cast(model: Any, dtype: Any) -> Any:
@@ -238,7 +192,7 @@ def load_tensors(kind: Any, config: Any, tensors: Mapping[str, np.ndarray], path
     model, found = kind.from_pretrained(
         None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
     )
-    _refuse_made_up(model, found, path)
+    refuse_made_up(model, found, path)
     return settle(model)
 
 
