@@ -117,7 +117,12 @@ def _write(run: Any, side: Side, made: Lessons, lessons: LessonsConfig, out: Pat
 
 
 def _figures(side: Side, made: Lessons) -> dict[str, Any]:
-    return {"categories": list(side.categories), **made.counts(), "own_queries": len(side.own)}
+    return {
+        "categories": list(side.categories),
+        **made.counts(),
+        "own_queries": len(side.own),
+        "copies_left_out": len(side.copies),
+    }
 
 
 def _report(record: runs.Record, as_json: bool) -> None:

@@ -329,7 +329,7 @@ def test_ingest_makes_what_sft_eval_and_agent_read(past_json, tools):
 
 def test_ingest_refuses_sides_that_overlap_and_options_that_mean_nothing(past, tools):
     shared = past("ingest", "--tools", tools, "--category", "Books", "--target", "Boats", code=3).stderr
-    assert "the tool shop" in shared
+    assert "the tool Shop" in shared
     left = past("ingest", "--tools", tools, "--target", "Boats").stderr
     assert "left out of both sides" in left and "Books" in left
     assert "Bird" in past("ingest", "--tools", tools, "--category", "Bird", code=2).stderr

@@ -62,10 +62,10 @@ def materials(study: ToolsStudy, folder: Path) -> Materials:
 
 
 def _unrelated(study: ToolsStudy, files: Sequence[Path], sides: Sequence[Side], config: LessonsConfig) -> Side:
-    """The third side. Raises `MismatchError` if it shares anything with one of the others."""
+    """The third side, without what the others have. Raises `MismatchError` if it shares a tool or a query with one of them."""
     for side in sides:
         sides_of(files, side.categories, study.tools.unrelated, config)
-    return sides_of(files, study.tools.unrelated, (), config)[0][0]
+    return sides_of(files, study.tools.unrelated, (), config, [spec for side in sides for spec in side.specs])[0][0]
 
 
 def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Material:
@@ -82,7 +82,7 @@ def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Ma
         recall=write_named(made.recall, folder, ".jsonl"),
         items=tuple(_item(task) for task in tests),
         asked=tuple({**one, "tool": one["doc"], "category": one["doc"].partition("/")[0]} for one in made.recall),
-        counts={"categories": list(side.categories), **made.counts()},
+        counts={"categories": list(side.categories), **made.counts(), "copies_left_out": len(side.copies)},
     )
 
 

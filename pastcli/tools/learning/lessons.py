@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
 from ... import qa
 from ...api import ChatModel, Episode, Progress, Task, ToolSpec
+from ...api.tools import Key
 from ...config import LessonsConfig
 from ...errors import UsageError
 from ..environments.simulator import SchemaSimulator
 from ..judging.reference import reference
 from ..judging.rules import rules
-from . import queries, recall
+from . import queries, recall, wording
 from .calls import Call, invented
 from .rephrase import rephrased
 
@@ -95,9 +96,9 @@ def in_order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: "text" in row)
 
 
-def drawn(specs: Sequence[ToolSpec], config: LessonsConfig) -> list[ToolSpec]:
+def drawn(specs: Sequence[ToolSpec], config: LessonsConfig, without: Collection[Key] = ()) -> list[ToolSpec]:
     """`config.apis` of the APIs in their order, drawn among those that can be asked for in enough ways for every use to have
-    one: an API that is practised and never tested, or the reverse, says nothing."""
+    one: an API that is practised and never tested, or the reverse, says nothing. Those `without` are passed over."""
     uses = sum(1 for _, most, _ in _uses(config, _kinds(config.kinds)) if most)
     order = list(range(len(specs)))
     random.Random(f"{config.seed}|apis").shuffle(order)
@@ -106,6 +107,8 @@ def drawn(specs: Sequence[ToolSpec], config: LessonsConfig) -> list[ToolSpec]:
     for place in order:
         if len(kept) == config.apis:
             break
+        if specs[place].key in without:
+            continue
         if len(list(_asked("probe", uses, queries.LEARNT, specs[place], found, env, config, set()))) == uses:
             kept.append(place)
     return [specs[place] for place in sorted(kept)]
@@ -230,10 +233,12 @@ def why_unsolved(episode: Episode, specs: Sequence[ToolSpec]) -> str:
 
 
 def _others(spec: ToolSpec, specs: Sequence[ToolSpec], config: LessonsConfig, identity: str) -> list[ToolSpec]:
-    """The functions shown beside the right one: first those of its tool, then others of its side."""
+    """The functions shown beside the right one: first those of its tool, then others of its side. None that the query's words
+    would ask for as well."""
     draw = random.Random(f"{config.seed}|shown|{identity}")
     rest = [other for other in specs if other.key != spec.key]
     draw.shuffle(rest)
+    rest = [other for other in rest if wording.asks(other) != wording.asks(spec)]
     rest.sort(key=lambda other: (other.category, other.tool) != (spec.category, spec.tool))
     return rest[: config.shown - 1]
 

@@ -79,7 +79,7 @@ def facts(spec: ToolSpec, among: Sequence[ToolSpec], call: Call | None) -> Itera
     for parameter in spec.parameters:
         yield from _about(spec, parameter)
     asked = {"tool": wording.tool(spec), "does": wording.does(spec)}
-    if sum(wording.does(o) == asked["does"] and wording.tool(o) == asked["tool"] for o in among) == 1:
+    if sum(wording.asks(o) == wording.asks(spec) for o in among) == 1:
         yield Fact("function", spec, asked, (spec.name,))
     own = frozenset(parameter.name for parameter in spec.parameters)
     if own and Counter(frozenset(p.name for p in o.parameters) for o in among)[own] == 1:

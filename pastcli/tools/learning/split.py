@@ -1,15 +1,15 @@
-"""Source and target that share nothing: no category, no tool, no query (METHOD 3: skills go to categories RL never saw)."""
+"""Source and target that share nothing: no category, no tool, no API, no query (METHOD 3: skills go to categories RL never saw)."""
 
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...api import Task, ToolSpec
 from ...config import nearest
 from ...errors import MismatchError, UsageError
-from ..names import standardize
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,32 @@ def _named(
     return Sides(tuple(source), tuple(target))
 
 
+def same_api(spec: ToolSpec) -> tuple[str, frozenset[str]]:
+    """What an API is whatever its tool and category are called: its name with the names of its parameters, however spelled.
+
+    Sites like RapidAPI hold one API many times, under another tool's name each: whoever has learnt to call one of them has
+    learnt to call all.
+    """
+    return _spelled(spec.api), frozenset(_spelled(p.raw_name or p.name) for p in spec.parameters)
+
+
 def common(specs: Iterable[ToolSpec], tasks: Iterable[Task], source: Sequence[str], target: Sequence[str]) -> list[str]:
     """What two sides share, in words: tools of one name (however it is spelled), queries of one text."""
-    sides: list[set[str]] = []
+    sides: list[dict[str, str]] = []
     for side in (source, target):
-        tools = {f"the tool {standardize(spec.tool)}" for spec in specs if spec.category in side and spec.tool}
-        functions = {f"the function {spec.api}" for spec in specs if spec.category in side and not spec.tool}
-        asked = {f"the query {_text(task)[:60]!r}" for task in tasks if _categories(task) & set(side)}
-        sides.append(tools | functions | asked)
-    return sorted(sides[0] & sides[1])
+        tools = {_mark(spec): f"the {_kind(spec)} {spec.tool or spec.api}" for spec in specs if spec.category in side}
+        asked = {
+            f"query {_text(task)}": f"the query {_text(task)[:60]!r}" for task in tasks if _categories(task) & set(side)
+        }
+        sides.append(tools | asked)
+    return sorted(text for mark, text in sides[1].items() if mark in sides[0])
 
 
 def _together(specs: Sequence[ToolSpec], tasks: Sequence[Task], known: Sequence[str]) -> dict[str, frozenset[str]]:
     """category -> all categories that hang together with it, through tools or queries, in any number of steps."""
     marks: dict[str, set[str]] = {}
     for spec in specs:
-        marks.setdefault(f"tool {standardize(spec.tool)}" if spec.tool else f"api {spec.api}", set()).add(spec.category)
+        marks.setdefault(_mark(spec), set()).add(spec.category)
     for task in tasks:
         marks.setdefault(f"query {_text(task)}", set()).update(_categories(task))
     group = {name: frozenset([name]) for name in known}
@@ -118,9 +128,24 @@ def _together(specs: Sequence[ToolSpec], tasks: Sequence[Task], known: Sequence[
     return group
 
 
+def _mark(spec: ToolSpec) -> str:
+    return f"{_kind(spec)} {_spelled(spec.tool or spec.api)}"
+
+
+def _kind(spec: ToolSpec) -> str:
+    """A function of no tool stands for itself."""
+    return "tool" if spec.tool else "function"
+
+
 def _categories(task: Task) -> set[str]:
     return {spec.category for spec in task.tools}
 
 
 def _text(task: Task) -> str:
     return " ".join(task.query.split()).casefold()
+
+
+def _spelled(name: str) -> str:
+    """A name without case, spaces and signs; as it is where it has nothing else ("👋")."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in folded if letter.isalnum()) or name

@@ -44,6 +44,11 @@ def tool(spec: ToolSpec) -> str:
     return spec.tool or spec.category or words_of(spec.api).replace("_", " ")
 
 
+def asks(spec: ToolSpec) -> tuple[str, str]:
+    """What a query says of an API, without case: two APIs of the same words cannot be told apart by it."""
+    return does(spec).casefold(), tool(spec).casefold()
+
+
 def label(parameter: Parameter) -> str:
     """An argument in words, by what the documentation says of it rather than by its name, where it says anything short."""
     clause = re.split(r"[.,;:!?\n(\[]", parameter.description.strip(), maxsplit=1)[0].strip()
