@@ -38,13 +38,20 @@ def graded(
     numbers = [value for value in values if value is not None]
     if len(values) != len(completions):
         raise PastError(f"reward {name!r} gave {len(values)} values for {counted(len(completions), 'answers')}")
-    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers):
+    if not all(_is_finite(value) for value in numbers):
         raise PastError(f"reward {name!r} gave something that is no finite number", "return floats, or None")
     if any(abs(value) > LARGEST for value in numbers):
         raise PastError(
             f"reward {name!r} gave {max(numbers, key=abs):.3g}", f"nothing beyond {LARGEST:.0g} can be told apart"
         )
     return values
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def weighted(values: Sequence[Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:

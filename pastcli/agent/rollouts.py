@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from .episode import Turn, play
 from .figures import figures
 from .forms import Form
 from .player import Result
-from .strangers import judged
+from .strangers import judged, lent
 from .tokens import TokenLine
 
 AT_ONCE = 16
@@ -110,11 +109,10 @@ class ToolEpisodes:
         ]
 
     def close(self) -> None:
-        if self._parts is not None:
-            with closing(self._parts[0]):
-                if hasattr(self._parts[1], "close"):
-                    self._parts[1].close()
-        self._parts = None
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            with lent(parts[0], "environment"), lent(parts[1], "judge"):
+                pass
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_parts": None}

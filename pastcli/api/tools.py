@@ -183,9 +183,12 @@ class Episode:
     answer: str = ""
 
 
+LABELS = ("Solved", "Partially Solved", "Unsolved", "Ungraded")
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's label: `Solved`, `Partially Solved`, `Unsolved`, or `Ungraded` when it cannot tell."""
+    """A judge's label, one of `LABELS`: `Ungraded` when it cannot tell."""
 
     label: str
     reason: str

@@ -16,11 +16,12 @@ def judged_again(run: Any, results: Sequence[Result], also: Mapping[str, Judge])
     They read the finished episodes, so they can change nothing: neither what the model is told nor what is rewarded.
     """
     from ..agent.figures import figures
+    from ..agent.strangers import judged
     from ..agent.summary import summarise
     from ..files import write_lines
     from ..tools.judging.evidence import argument_grounding
 
-    verdicts = {name: [judge.judge(result.episode) for result in results] for name, judge in also.items()}
+    verdicts = {name: [judged(judge, result.episode) for result in results] for name, judge in also.items()}
     rows = []
     for place, result in enumerate(results):
         others = {name: found[place] for name, found in verdicts.items()}

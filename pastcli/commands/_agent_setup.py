@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +127,7 @@ def _named_by(transcript: Path, name: str) -> Path:
 def replay(path: Path, tools: Path | None, tasks: Path | None, as_json: bool) -> None:
     """Run a transcript again from its own words: same parsing, same observations, same verdicts, to the byte."""
     from ..agent.drivers import run_tasks, same_version
+    from ..agent.strangers import lent
     from ..agent.transcript import Transcript, config_of, read_header
     from ..hashing import is_hash_of
 
@@ -145,7 +145,7 @@ def replay(path: Path, tools: Path | None, tasks: Path | None, as_json: bool) ->
     transcript = Transcript(path, replay=True)
     wanted = tasks_of(loaded, config)
     judge = registry.load("judge", config.judge)  # without a model: its verdicts are in the record
-    with closing(environment(loaded, file, config)) as env:
+    with lent(environment(loaded, file, config), "environment") as env:
         results = run_tasks(None, env, judge, wanted, config, transcript)
     document = {
         "transcript": str(path),

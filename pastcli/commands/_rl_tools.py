@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,9 @@ def playing(source: Source | None, config: RlConfig) -> Iterator[Episodes | None
     if source is None:
         yield None
         return
-    with closing(source.episodes(config)) as episodes:
+    from ..agent.strangers import lent
+
+    with lent(source.episodes(config), "episodes") as episodes:
         yield episodes
 
 

@@ -177,16 +177,16 @@ def _plan(loaded: ToolSet, config: Any, path: str) -> dict[str, Any]:
 def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: runs.Options) -> runs.Record:
     from ..agent.drivers import header, run_tasks
     from ..agent.served import unlike
+    from ..agent.strangers import lent
     from ..agent.summary import SCORES
     from ..agent.transcript import Transcript
     from ..agent.watch import watching
-    from ..tools.judging.opening import close_judge, open_judge
+    from ..tools.judging.opening import open_judge
     from ..tools.judging.trust import error_told
 
     def judge_named(name: str) -> Any:
         judge = open_judge(name, config.judge_backend, config.judge_model, config.judge_votes)
-        stack.callback(close_judge, judge)
-        return judge
+        return stack.enter_context(lent(judge, "judge"))
 
     with runs.start("agent", config, extra=extra, **may) as run, ExitStack() as stack:
         _add_inputs(run, extra)
@@ -195,7 +195,7 @@ def _run(loaded: ToolSet, load: Any, config: Any, extra: dict[str, Any], may: ru
         also = {name: judge_named(name) for name in config.also_judge}
         chat = stack.enter_context(closing(chat_of(load, extra["model"], config)))
         transcript = Transcript(run.dir / "transcript.jsonl")
-        env = stack.enter_context(closing(environment(loaded, Path(extra["tools"]), config)))
+        env = stack.enter_context(lent(environment(loaded, Path(extra["tools"]), config), "environment"))
         with watching() as watch:
             transcript.begin(header(extra, config, env, judge))
             results = run_tasks(chat, env, judge, tasks_of(loaded, config), config, transcript, watch)

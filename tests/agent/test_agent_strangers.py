@@ -32,7 +32,7 @@ class Env:
         return Observation("", {{"fare": 3.5}})
 
     def close(self):
-        pass
+        {at_close}
 
 
 def open(path, tools, tasks, **options):
@@ -55,6 +55,7 @@ def load_chat(path):
     sys.exit(0)
 """
 ENDS = {"exit": "sys.exit(0)", "exit with a text": "sys.exit('bye')", "error": "raise RuntimeError('lost the ferry')"}
+GIVES = {"None": "return None", "text": "return 'Solved'", "label": "return Verdict('solved', 'lower case')"}
 
 
 @pytest.fixture
@@ -72,8 +73,12 @@ def agent(past, workspace):
     )
 
     def run(place, how, *more, code):
-        ends = {f"at_{name}": ENDS[how] if name == place else "pass" for name in ("call", "open", "judge")}
-        (workspace / "site" / "stranger.py").write_text(SOURCE.format(**ends))
+        ends = {
+            f"at_{name}": (ENDS | GIVES)[how] if name == place else "pass"
+            for name in ("call", "open", "judge", "close")
+        }
+        if place != "as it is":
+            (workspace / "site" / "stranger.py").write_text(SOURCE.format(**ends))
         words = ("agent", "--tools", "tools.json", "--backend", "echo", "--model", "script.json")
         parts = ("--environment", "stranger", "--judge", "stranger")
         return past(*words, *parts, *more, code=code, env={"PYTHONPATH": str(workspace / "site")})
@@ -82,13 +87,42 @@ def agent(past, workspace):
 
 
 @pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("place", ["call", "open", "judge"])
+@pytest.mark.parametrize("place", ["call", "open", "judge", "close"])
 def test_what_a_strangers_code_ends_in_is_one_line_and_no_result(agent, workspace, place, how):
     done = agent(place, how, code=1)
     assert "stranger" in done.stderr and "Traceback" not in done.stderr
     assert ("lost the ferry" if how == "error" else "SystemExit") in done.stderr
     finished = [json.loads(path.read_text()) for path in workspace.glob("runs/*/manifest.json")]
     assert all(run["status"] != "complete" for run in finished)
+
+
+@pytest.mark.parametrize("also", [(), ("--judge", "rules", "--also-judge", "stranger")], ids=["judge", "also"])
+@pytest.mark.parametrize(
+    ("place", "how", "said"),
+    [
+        ("call", "None", "environment 'stranger' gave no Observation, but None"),
+        ("judge", "None", "judge 'stranger' gave no Verdict, but None"),
+        ("judge", "text", "judge 'stranger' gave no Verdict, but a str"),
+        ("judge", "label", "judge 'stranger' gave the label 'solved'"),
+        ("judge", "error", "judge 'stranger' crashed: RuntimeError: lost the ferry"),
+    ],
+)
+def test_what_is_no_answer_and_no_verdict_is_told(agent, place, how, said, also):
+    """A label that nobody knows counted as "could not be graded", and the run as done."""
+    told = agent(place, how, *also, code=1).stderr
+    assert f"error: {said}" in told and "unexpected" not in told
+
+
+def test_a_fault_is_not_hidden_by_another_one_in_closing(agent, workspace):
+    agent("close", "error", code=1)
+    source = (workspace / "site" / "stranger.py").read_text()
+    broken = source.replace(
+        "def call(self, spec, arguments):", "def call(self, spec, arguments):\n        raise KeyError('first')"
+    )
+    assert broken != source
+    (workspace / "site" / "stranger.py").write_text(broken)
+    told = agent("as it is", "", code=1).stderr
+    assert "crashed: KeyError: 'first'" in told and "lost the ferry" not in told
 
 
 def test_the_run_goes_on_when_the_strangers_code_is_mended(agent):

@@ -10,6 +10,8 @@ import pytest
 from rl_tools import act, finish, queries, scripted, write
 from typer.testing import CliRunner
 
+from pastcli.api import Verdict
+
 SMALL = (
     "--steps",
     "2",
@@ -287,6 +289,38 @@ def test_a_crash_of_tools_judge_or_reward_stops_the_run_and_scores_nothing(
     assert not list(workspace.glob("runs/**/rollouts.jsonl")), "no episode was scored"
 
 
+@pytest.mark.parametrize(
+    ("broken", "given", "said"),
+    [
+        ("environments.simulator.SchemaSimulator.call", None, "environment 'simulator' gave no Observation, but None"),
+        (
+            "environments.simulator.SchemaSimulator.close",
+            None,
+            "closing environment 'simulator' crashed: KeyError: 'boom'",
+        ),
+        ("judging.rules.RulesJudge.judge", "Solved", "judge 'rules' gave no Verdict, but a str"),
+        ("judging.rules.RulesJudge.judge", Verdict("solved", ""), "judge 'rules' gave the label 'solved'"),
+        ("rewards.score", 10**400, "reward 'first_calls' gave something that is no finite number"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_tools_judge_or_reward_should_not_give_stops_the_run_by_name(
+    run_here, workspace, model, monkeypatch, broken, given, said
+):
+    """A judge whose label nobody knows was taken for one that cannot tell: its weight went to the other reward, unsaid."""
+
+    def gives(*_):
+        if broken.endswith("close"):
+            raise KeyError("boom")
+        return given
+
+    write(workspace / "tools.json", queries())
+    scripted(monkeypatch, right_or_wrong)
+    monkeypatch.setattr(f"pastcli.tools.{broken}", gives)
+    assert said in run_here("rl", "--sft", model, "--tools", "tools.json", *SMALL, "--name", "broken", code=1)
+    assert not (workspace / "runs" / "broken").exists()
+
+
 # ---------------------------------------------------------------- what is learned from
 
 
@@ -524,7 +558,10 @@ def test_distill_on_tools_makes_a_skill_for_a_model_that_only_read_other_tools(
 def test_each_command_of_the_way_of_tools_ends_with_one_that_works_as_typed(past_json, workspace, model, noise):
     """SFT on lessons of tools ended with `past rl --questions questions.jsonl`, which there are none of."""
     trains = [{**one, "query": f"By train: {one['query']}"} for one in queries("Trains", "Velmora", count=2, first=50)]
-    write(workspace / "tools.json", [*three_tools(), *trains])
+    text = json.dumps(trains)
+    for ships, own in (("fare", "price"), ("news", "delays"), ("crew", "guard")):  # no copies of what the source has
+        text = text.replace(f'"{ships}"', f'"{own}"')
+    write(workspace / "tools.json", [*three_tools(), *json.loads(text)])
     little = {
         "sft": ("--base", model, "--epochs", 4, "--lr", "3e-3", "--precision", "fp32"),
         "rl": (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ... import registry
 from ...api import Judge
 from ...errors import UsageError, crashes_of
@@ -29,9 +27,3 @@ def open_preference(backend: str, model: str) -> Preference:
     if not model:
         raise UsageError("preferring one of two runs needs a model", "give --judge-model NAME (and --judge-backend)")
     return Preference(*loaded(backend, model))
-
-
-def close_judge(judge: Any) -> None:
-    """Free a judge's model, if it has one."""
-    if hasattr(judge, "close"):
-        judge.close()
