@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..api import Episode, Step, ToolSpec, Verdict
@@ -15,7 +15,9 @@ def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None
 
     `first_call_recall` is, over the APIs that a good run calls and that have required parameters, the share of these which
     the *first* call of the API named: an error message names what is missing, so later calls show nothing. An API that was
-    never called counts 0, so a model cannot gain by not calling. `first_call_valid`: the first call was accepted as it was.
+    never called counts 0, so a model cannot gain by not calling. `first_call_f1` is the harmonic mean of that share with the
+    share of the named arguments that the API has: whoever names all that an API might require gains recall and loses there.
+    `first_call_valid`: the first call was accepted as it was.
     """
     episode, calls = result.episode, [s for s in result.episode.steps if s.outcome in ("ok", "invalid", "unknown")]
     wanted = _wanted(episode)
@@ -36,6 +38,7 @@ def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None
         "malformed_turns": sum(step.outcome == "malformed" for step in episode.steps),
         "right_function": _mean([float(step is not None) for _, step in firsts]),
         "first_call_recall": first_call_recall(episode),
+        "first_call_f1": first_call_f1(episode),
         "first_call_valid": _mean([float(step is not None and step.outcome == "ok") for _, step in firsts]),
         "argument_grounding": grounding,
     }
@@ -43,8 +46,16 @@ def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None
 
 def first_call_recall(episode: Episode) -> float | None:
     """As in `figures`; None if nobody said which APIs a good run calls, or none of them requires anything."""
-    needing = [spec for spec in _wanted(episode) if any(parameter.required for parameter in spec.parameters)]
-    return _mean([named_share(spec, _first(spec, episode)) for spec in needing])
+    return _mean([named_share(spec, _first(spec, episode)) for spec in _needing(episode)])
+
+
+def first_call_f1(episode: Episode) -> float | None:
+    """As in `figures`; None where `first_call_recall` is."""
+    return _mean([f1(spec, _named(_first(spec, episode))) for spec in _needing(episode)])
+
+
+def _needing(episode: Episode) -> list[ToolSpec]:
+    return [spec for spec in _wanted(episode) if any(parameter.required for parameter in spec.parameters)]
 
 
 def _wanted(episode: Episode) -> list[ToolSpec]:
@@ -58,10 +69,29 @@ def _first(spec: ToolSpec, episode: Episode) -> Step | None:
 
 def named_share(spec: ToolSpec, step: Step | None) -> float:
     """Of the parameters that an API requires, the share that a call named; 0 without a call."""
+    return recall(spec, _named(step))
+
+
+def recall(spec: ToolSpec, names: Collection[str]) -> float:
+    """The share of an API's required parameters that is among `names`; it has at least one."""
     required = {parameter.name for parameter in spec.parameters if parameter.required}
-    given = step.arguments if step is not None and isinstance(step.arguments, dict) else {}
-    named = {parameter.name for name in given if (parameter := spec.parameter(name)) is not None}
-    return len(required & named) / len(required)
+    return len(required & _known(spec, names)) / len(required)
+
+
+def f1(spec: ToolSpec, names: Collection[str]) -> float:
+    """The harmonic mean of `recall` and of the share of `names` that the API has."""
+    found = recall(spec, names)
+    precision = len(_known(spec, names)) / len(names) if names else 0.0
+    return 2 * found * precision / (found + precision) if found else 0.0
+
+
+def _known(spec: ToolSpec, names: Collection[str]) -> set[str]:
+    """The API's parameters of these names, as shown."""
+    return {parameter.name for name in names if (parameter := spec.parameter(name)) is not None}
+
+
+def _named(step: Step | None) -> Collection[str]:
+    return step.arguments if step is not None and isinstance(step.arguments, dict) else ()
 
 
 def _mean(values: list[float]) -> float | None:

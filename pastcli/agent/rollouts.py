@@ -119,7 +119,7 @@ class ToolEpisodes:
 
     def _measured(self, episode: Episode, verdict: Verdict) -> dict[str, float | None]:
         counted = figures(Result(episode, verdict), {}, None)
-        recalled = {name: counted[name] for name in ("first_call_recall", "first_call_valid")}
+        recalled = {name: counted[name] for name in ("first_call_recall", "first_call_f1", "first_call_valid")}
         return recalled | {name: value for measure in self.measures for name, value in measure(episode).items()}
 
 

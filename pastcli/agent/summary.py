@@ -8,7 +8,7 @@ from typing import Any
 
 from ..api import Episode, Step, ToolSpec
 from ..stats import wilson
-from .figures import first_call_recall, named_share
+from .figures import first_call_f1, first_call_recall, named_share
 from .player import Result
 
 SCORES = {"Solved": 1.0, "Partially Solved": 0.5, "Unsolved": 0.0}
@@ -55,7 +55,7 @@ def _by_query(results: Sequence[Result]) -> dict[str, list[float | None]]:
 
 def _behaviour(episodes: Sequence[Episode]) -> dict[str, Any]:
     """What the judge has no say in. `first_call_parameter_recall` is over the calls that were made, `first_call_recall` over
-    the APIs that a good run calls, where one never called counts 0."""
+    the APIs that a good run calls, where one never called counts 0; so is `first_call_f1`."""
     steps = [step for episode in episodes for step in episode.steps]
     calls = [step for step in steps if step.outcome in ("ok", "invalid", "unknown")]
     return {
@@ -67,6 +67,7 @@ def _behaviour(episodes: Sequence[Episode]) -> dict[str, Any]:
             r for episode in episodes for r in _parameter_recalls(episode, first=True)
         ),
         "first_call_recall": _mean(r for r in map(first_call_recall, episodes) if r is not None),
+        "first_call_f1": _mean(r for r in map(first_call_f1, episodes) if r is not None),
         "parameter_recall": _mean(recall for episode in episodes for recall in _parameter_recalls(episode)),
         "relevant_api_recall": _mean(_relevant_recall(episode) for episode in episodes if episode.task.relevant),
         "hallucinated_calls": sum(step.outcome == "unknown" for step in steps),

@@ -18,6 +18,7 @@ from .compared import output_of
 
 EXPLAIN = {
     "first_call_recall": "first-call recall",
+    "first_call_f1": "first-call F1",
     "first_call_parameter_recall": "of calls made",
     "argument_grounding": "grounded",
     "valid_call_rate": "valid calls",

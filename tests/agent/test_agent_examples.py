@@ -177,6 +177,16 @@ def test_a_first_call_that_was_never_made_counts_as_nothing_recalled(tiny_tokeni
     assert (found["category"], found["tool"], found["right_function"]) == ("Travel", "Ferries", 1.0)
 
 
+def test_whoever_names_all_that_a_function_might_require_gains_recall_alone(tiny_tokenizer):
+    """First-call recall asks what is missing: with the 32 parameters of another category in every call it was 0.28, above SFT."""
+    bag = CALL.replace('"SK-104"', '"SK-104", ' + ", ".join(f'"{name}": "x"' for name in ("q", "id", "url")))
+    for first, recall, f1 in ((CALL, 1.0, 1.0), (bag, 1.0, 2 * 0.25 / 1.25), (finish("It costs 12."), 0.0, 0.0)):
+        played, _ = judged(tiny_tokenizer, first, finish("It costs 12."))
+        found = figures(played, {}, None)
+        assert (found["first_call_recall"], found["first_call_f1"]) == (recall, pytest.approx(f1))
+    assert figures(judged(tiny_tokenizer, bag, finish("12."))[0], {}, None)["first_call_valid"] == 0.0
+
+
 def test_a_toolbench_file_carries_whole_schemas_and_a_reference(tmp_path):
     from pastcli.tools.load import load_tools
 

@@ -226,6 +226,7 @@ def row(item, recall, rules, reference):
         "malformed_turns": 0,
         "right_function": 1.0,
         "first_call_recall": recall,
+        "first_call_f1": recall,
         "first_call_valid": recall,
         "argument_grounding": 1.0,
     }
@@ -301,6 +302,58 @@ def test_a_judge_that_was_bought_is_called_so():
     bought = {"SFT": lambda n: (0.0, 0.0, 0.0), "SFT + v": lambda n: (0.0, float(n < 10), 0.0)}
     told = "\n".join(report.with_summary(document(**bought))["summary"]["sentences"])
     assert "the judge may have been bought" in told and "A gain is shown on SoPR rules and none" in told
+
+
+def test_naming_more_is_not_called_knowing_more():
+    """All that an API may require, named at once, has a first-call recall of 1 and is accepted nowhere."""
+    made = document(**{"SFT": spread(0), "SFT + v": lambda n: (float(n < 10), 0.0, 0.0)})
+    assert "A gain is shown on first-call recall; of ten points" in "\n".join(
+        report.with_summary(made)["summary"]["sentences"]
+    )
+    for row in (row for entry in made["arms"]["SFT + v"].values() for row in entry["figures"]):
+        row["first_call_f1"] = 0.0
+    told = "\n".join(report.with_summary(made)["summary"]["sentences"])
+    assert "none on first-call F1 (+0.000 [+0.000, +0.000])" in told and "not more of them known" in told
+
+
+def test_a_figure_that_an_older_version_did_not_have_is_told_of_no_arm():
+    """Nor of those seeds alone that have it."""
+    made = document(**{"SFT": spread(0), "SFT + v": spread(0.75)})
+    for row in made["arms"]["SFT + v"]["1"]["figures"]:
+        del row["first_call_f1"]
+    summary = report.with_summary(made)["summary"]
+    assert "first_call_f1" in summary["levels"]["SFT"] and "first_call_f1" not in summary["levels"]["SFT + v"]
+    assert "first_call_f1" not in summary["effects"]["SFT + v"] and "first_call_recall" in summary["effects"]["SFT + v"]
+    for row in (row for entry in made["arms"]["SFT"].values() for row in entry["figures"]):
+        del row["first_call_f1"]
+    assert "first-call F1" not in report.markdown(report.with_summary(made))
+
+
+def test_the_table_says_what_guessing_earns(folder, monkeypatch):
+    """Of five APIs that each require another parameter, those of the source are none of the target's: a guess has 0."""
+    from pastcli.study.tools.data import materials
+    from pastcli.study.tools.spec import load
+
+    rows = json.loads((folder / "tools.json").read_text())
+    rows[2]["api_list"][0]["required_parameters"] += rows[0]["api_list"][0]["required_parameters"]  # See(sort, isbn)
+    (folder / "tools.json").write_text(json.dumps(rows))
+    counts = materials(load(folder / "study.toml"), folder / "data").target.counts
+    # One of two required, of `isbn` and `no`; of Hear(song) nothing: (1/2 + 0) / 2, and F1 of 1/2 and 1/2.
+    assert counts["guess"] == {"names": 2, "first_call_recall": 0.25, "first_call_f1": 0.25}
+    made = document(SFT=spread(0))
+    assert "A guess" not in report.markdown(report.with_summary(made))
+    made["study"]["target"] = {**made["study"]["target"], "guess": counts["guess"]}
+    told = report.markdown(report.with_summary(made))
+    assert "with all 2 parameters of the source's APIs has first-call recall 0.250 and F1 0.250" in told
+
+
+def test_arms_that_cannot_be_compared_are_said_to_be_so():
+    """Where no API requires anything and no judge can grade, there is nothing to claim: it ended as "unexpected"."""
+    made = document(**{"SFT": spread(0), "SFT + v": spread(1), "SFT + random": spread(0)})
+    for row in (row for arm in made["arms"].values() for entry in arm.values() for row in entry["figures"]):
+        row |= {"first_call_recall": None, "first_call_f1": None, "verdict": "Ungraded", "also": {}}
+    told = "\n".join(report.with_summary(made)["summary"]["sentences"])
+    assert "SFT + v: nothing of it could be compared." in told and "Control SFT + random: nothing of it" in told
 
 
 def test_a_gain_on_one_tool_or_one_seed_is_no_claim():

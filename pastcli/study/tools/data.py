@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ...agent.examples import rows_of_runs
-from ...api import Task
+from ...api import Task, ToolSpec
 from ...config import LessonsConfig
 from ...tools.environments.simulator import simulated
 from ...tools.learning import lessons
 from ...tools.learning.sides import Side, sides_of
 from ...tools.learning.written import entry
 from ..data import write_named
+from .guess import guess
 from .spec import ToolsStudy
 
 
@@ -57,7 +58,8 @@ def materials(study: ToolsStudy, folder: Path) -> Materials:
         made = lessons.make(unrelated.specs, replace(config, kinds=["react"], queries=0, test_queries=0))
         runs = write_named(rows_of_runs(made.runs, config, simulated), folder, ".jsonl")
         counts = {"categories": list(unrelated.categories), **made.counts()}
-    first, second = (_material(side, config, folder, study.tools.real) for side in (source, target))
+    first = _material(source, config, folder, study.tools.real)
+    second = _material(target, config, folder, study.tools.real, source.specs)
     return Materials(first, second, runs, counts)
 
 
@@ -68,7 +70,8 @@ def _unrelated(study: ToolsStudy, files: Sequence[Path], sides: Sequence[Side], 
     return sides_of(files, study.tools.unrelated, (), config, [spec for side in sides for spec in side.specs])[0][0]
 
 
-def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Material:
+def _material(side: Side, config: LessonsConfig, folder: Path, real: bool, source: Sequence[ToolSpec] = ()) -> Material:
+    """A side written down; of the target also what a guess by the parameters of the `source` would earn."""
     made = lessons.make(side.specs, config)
     tests = [*made.tests, *(side.own if real else ())]
     rows = lessons.in_order([*made.rows, *rows_of_runs(made.runs, config, simulated)])
@@ -82,7 +85,12 @@ def _material(side: Side, config: LessonsConfig, folder: Path, real: bool) -> Ma
         recall=write_named(made.recall, folder, ".jsonl"),
         items=tuple(_item(task) for task in tests),
         asked=tuple({**one, "tool": one["doc"], "category": one["doc"].partition("/")[0]} for one in made.recall),
-        counts={"categories": list(side.categories), **made.counts(), "copies_left_out": len(side.copies)},
+        counts={
+            "categories": list(side.categories),
+            **made.counts(),
+            "copies_left_out": len(side.copies),
+            **({"guess": guess(tests, source)} if source else {}),
+        },
     )
 
 

@@ -17,6 +17,7 @@ from ..effects import RESAMPLES, claims_of, over_both
 
 FIGURES = (
     "first_call_recall",
+    "first_call_f1",
     "first_call_valid",
     "argument_grounding",
     "valid_calls",
@@ -25,11 +26,13 @@ FIGURES = (
     "sopr_reference",
     "schema_recall",
 )
-"""Of every query: the share of required parameters that the first call named; whether it was accepted; the share of grounded
+"""Of every query: the share of required parameters that the first call named; its harmonic mean with the share of the named
+arguments that the API has (results of older versions lack it); whether the call was accepted; the share of grounded
 values; the share of calls that were valid; Finish reached; both judges. And F1 of the held-out questions about schemas."""
 
 CLAIMED = ("first_call_recall", "sopr_rules", "sopr_reference")
 JUDGED = ("sopr_rules", "sopr_reference")
+NEWER = ("first_call_f1",)
 CALLING = ("argument_grounding", "valid_calls")
 """Figures that have no value where nothing was called: levels over what there is, no paired differences."""
 
@@ -51,12 +54,14 @@ class Trials:
         return self.document["asked"] if figure == "schema_recall" else self.document["items"]
 
     def column(self, arm: str, seed: str, figure: str) -> list[float | None]:
-        """One figure of every item; [] where the arm has none (a program is asked no schema)."""
+        """One figure of every item; [] where the arm has none (a program is asked no schema, an older version knew less)."""
         entry = self.entry(arm, seed)
         if figure == "schema_recall":
             rows = {row["id"]: row["f1"] for row in entry["recall"]}
             return [rows[item["id"]] for item in self.items(figure)] if rows else []
         rows = {row["query"]: row for row in entry["figures"]}
+        if figure in NEWER and not all(figure in row for row in rows.values()):
+            return []
         return [value_of(rows[item["id"]], figure) for item in self.items(figure)]
 
 
@@ -104,7 +109,10 @@ def _levels(trials: Trials, arm: str, confidence: float) -> dict[str, Any]:
     found: dict[str, Any] = {"seeds": trials.seeds(arm), "untrained": untrained(trials.document, arm)}
     seeds = level_seeds(trials.document, arm, trials.seeds(arm))
     for figure in FIGURES:
-        columns = [[v for v in trials.column(arm, seed, figure) if v is not None] for seed in seeds]
+        whole = [trials.column(arm, seed, figure) for seed in seeds]
+        if not all(whole):
+            continue  # not the mean of those seeds alone that have it
+        columns = [[v for v in column if v is not None] for column in whole]
         means = [_mean(column) for column in columns if column]
         if means:
             found[figure] = {"by_seed": means, **stats.t_interval(means, confidence)._asdict()}

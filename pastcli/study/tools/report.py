@@ -16,6 +16,7 @@ from .effects import CLAIMED, FIGURES, summarise
 
 NAMES = {
     "first_call_recall": "first-call recall",
+    "first_call_f1": "first-call F1",
     "first_call_valid": "first call valid",
     "argument_grounding": "grounding",
     "valid_calls": "valid calls",
@@ -78,6 +79,8 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterat
 def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], declared: int) -> str:
     """Shown only where p after Holm and both intervals agree; a gain of a judge alone is called what it is."""
     there = [name for name in CLAIMED if name in effect]
+    if not there:
+        return f"{arm}: nothing of it could be compared."
     parts = [f"{NAMES[name]} {gain(effect[name])} over {effect[name]['against']}" for name in there]
     count = len(effect[there[0]]["by_seed"])
     text = f"{arm}: {'; '.join(parts)}; {seeds(count)}, {counted(effect[there[0]]['tools'], 'tools')}. "
@@ -93,6 +96,12 @@ def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], decl
         )
     if not shown:
         return text + "No gain is shown."
+    exact = effect.get("first_call_f1")
+    if shown == ["first_call_recall"] and exact and not _is_shown(exact, summary["confidence"]):
+        return text + (
+            f"A gain is shown on first-call recall and none on first-call F1 ({gain(exact)}), which counts what was named and is "
+            "no parameter: more names may have been tried, not more of them known."
+        )
     large = [name for name in shown if effect[name]["mean"] >= TARGET]
     return text + f"A gain is shown on {_and(shown)}" + (f"; of ten points on {_and(large)}." if large else ".")
 
@@ -105,8 +114,11 @@ def _is_shown(one: Mapping[str, Any], confidence: float) -> bool:
 
 
 def _control(arm: str, effect: Mapping[str, Any]) -> str:
-    one = effect["first_call_recall"]
-    text = f"Control {arm}: first-call recall {gain(one)} against {one['against']}, {seeds(len(one['by_seed']))}: "
+    name = next((name for name in CLAIMED if name in effect), None)
+    if name is None:
+        return f"Control {arm}: nothing of it could be compared."
+    one = effect[name]
+    text = f"Control {arm}: {NAMES[name]} {gain(one)} against {one['against']}, {seeds(len(one['by_seed']))}: "
     if one["low"] is None:
         return text + "one seed, not judged."
     if one["low"] >= -NIL and one["high"] <= NIL:
@@ -129,7 +141,7 @@ def markdown(document: Mapping[str, Any], level: int = 1) -> str:
     summary, title = document["summary"], "#" * level
     parts = [f"{title} {document['title']}", _recipe(document)]
     parts.append("\n".join(f"- {sentence}" for sentence in summary["sentences"]))
-    parts += [f"{title}# Arms, on APIs that RL never saw", _levels(summary)]
+    parts += [f"{title}# Arms, on APIs that RL never saw", _levels(summary, document["study"]["target"].get("guess"))]
     if summary["effects"]:
         parts += [f"{title}# Effects", _effects(summary)]
     parts += [f"{title}# How far episodes come", _steps(summary), f"{title}# By category", _categories(summary)]
@@ -155,14 +167,21 @@ def _recipe(document: Mapping[str, Any]) -> str:
     )
 
 
-def _levels(summary: Mapping[str, Any]) -> str:
+def _levels(summary: Mapping[str, Any], guess: Mapping[str, Any] | None) -> str:
     rows = []
+    # Results of older versions know nothing of some figures.
+    figures = [name for name in FIGURES if any(name in found for found in summary["levels"].values())]
     for arm, found in summary["levels"].items():
         kept = found.get("retained")
         price = f"{kept['perplexity_ratio'] - 1:+.1%}" if kept else "-"
-        rows.append([arm, *(level(found.get(name)) for name in FIGURES), price, seeds_of(found)])
+        rows.append([arm, *(level(found.get(name)) for name in figures), price, seeds_of(found)])
     caption = f"Mean over seeds with its {summary['confidence']:.0%} t-interval. Grounding and valid calls are shares of what was called. Perplexity of a fixed neutral text, against the base."
-    return table(("arm", *(NAMES[name] for name in FIGURES), "perplexity", "seeds"), rows) + "\n\n" + caption
+    if guess:
+        caption += (
+            f" A guess: the right function called at once with all {guess['names']} parameters of the source's APIs has first-call recall "
+            f"{guess['first_call_recall']:.3f} and F1 {guess['first_call_f1']:.3f}."
+        )
+    return table(("arm", *(NAMES[name] for name in figures), "perplexity", "seeds"), rows) + "\n\n" + caption
 
 
 def _effects(summary: Mapping[str, Any]) -> str:
