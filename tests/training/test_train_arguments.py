@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -296,3 +297,17 @@ def test_the_private_parts_of_trl_are_those_this_was_written_for():
         assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters
     scored = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
     assert scored[:5] == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
+
+
+def test_a_model_file_that_is_written_over_does_not_change_what_is_being_trained(tiny_model, tmp_path):
+    from past_hf.training.arguments import Machine
+    from past_hf.training.packing import load
+
+    shutil.copytree(tiny_model, tmp_path / "base")
+    model = load(tmp_path / "base", SFT, Machine(False))
+    before = [one.detach().clone() for one in model.parameters()]
+    for shard in (tmp_path / "base").glob("*.safetensors"):
+        with open(shard, "r+b") as file:  # in place, as `cp` over it does
+            file.seek(shard.stat().st_size // 2)
+            file.write(b"\x11" * (shard.stat().st_size // 2))
+    assert all(torch.equal(one, was) for one, was in zip(model.parameters(), before, strict=True))

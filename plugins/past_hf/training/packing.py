@@ -31,6 +31,8 @@ def load(path: Path, config: Any, machine: Machine) -> Any:
             one.requires_grad_(False)  # processes would wait for gradients that never come
         if machine.sharded:
             _name_layers(model)
+        if config.method == "full" and not machine.cuda:
+            _in_memory(model)
         say_text_alone(model)
         return model
     model = load_model(path, machine.weights_dtype(config), machine.attention, packed(config, machine))
@@ -38,6 +40,18 @@ def load(path: Path, config: Any, machine: Machine) -> Any:
     keep_layout(model)
     check(model)
     return model
+
+
+def _in_memory(model: Any) -> None:
+    """Read the weights from their file, which until then is mapped. The first update would copy it page by page, on all threads at
+    once, whose faults wait for each other: 1.2 s for SmolLM2-135M on an EPYC of two, beside 0.1 s here."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for one in model.parameters():
+            one.data = one.data.clone()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _name_layers(model: Any) -> None:
