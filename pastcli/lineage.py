@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import MismatchError
+from .hashing import hash_path
 from .records import Record, located, owner_of, records
 
-TEXTS = ("documents", "questions", "tools")
+TEXTS = ("documents", "questions", "tools", "corpus", "dev", "tasks", "template")
 """Inputs that may change after they were learnt from: what was made of them stays what it is."""
 
 
@@ -49,6 +50,16 @@ def refuse_stale(given: Mapping[Path, str], allowed: bool) -> list[str]:
         hint = "make it again from what is there now, or take it as it is with --allow-stale"
         raise MismatchError(reasons[0], hint)
     return reasons
+
+
+def changed(inputs: Mapping[str, tuple[Path, str]]) -> list[str]:
+    """Which models and skills of a command, (path, hash) by name, are no longer what they were as it began; one sentence each. They
+    are read as they are needed, many of them out of a mapped file, and so in part as they are now where somebody wrote over them."""
+    return [
+        f"{path} changed while it was in use: the result may be of what it was, of what it is, or of parts of both"
+        for name, (path, digest) in inputs.items()
+        if name.rstrip("0123456789") not in TEXTS and path.exists() and hash_path(path) != digest
+    ]
 
 
 def read_by(path: Path) -> set[str]:

@@ -16,7 +16,7 @@ from .destinations import Claim, allowed, claim
 from .errors import UsageError, reason
 from .files import writable, write_json
 from .hashing import hash_path
-from .lineage import refuse_stale
+from .lineage import changed, refuse_stale
 from .records import Record, located, owner_of, runs_dir, stored, workspace
 from .regular import regular
 from .standing_in import trusted
@@ -134,10 +134,17 @@ class Run:
         """Everything to its place, the run directory last."""
         if trusted():
             self.manifest["on_trust"] = trusted()
+        self._say_changed()
         self.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.manifest["seconds"] = round(self.manifest["seconds"] + time.monotonic() - self._began, 3)
         publish.seal(self.dir, self.manifest)
         return Record(publish.forward(self.dir, self.manifest, self._claims), self.manifest)
+
+    def _say_changed(self) -> None:
+        entries = {name: entry for name, entry in self.manifest["inputs"].items() if "hash" in entry}
+        for text in changed({n: (located(e["path"], self.dir), e["hash"]) for n, e in entries.items()}):
+            self.manifest["stale"].append(text)
+            output.warn(text)
 
     def release(self) -> None:
         """Give the places of the outputs back."""

@@ -189,3 +189,27 @@ def test_distill_refuses_an_output_that_exists_before_the_rounds(ours, past):
         done = past(*words, place, *force, code=2)
         assert "already exists" in done.stderr and "round" not in done.stderr
     assert (ours / "mine.safetensors").read_bytes() == b"mine" and not list((ours / "runs").glob("distill*"))
+
+
+# ---------------------------------------------------------------- changed while a command runs
+
+TOOLS = """
+def add(a: int) -> int:
+    "Add two."
+    with open("{place}", "a") as file:
+        file.write(" ")
+    return a + 2
+"""
+
+
+@pytest.mark.parametrize(("place", "changes"), [("script.json", True), ("tools.py", False), ("other.json", False)])
+def test_a_model_that_changes_while_it_is_in_use_is_named_in_the_result(workspace, past, past_json, place, changes):
+    (workspace / "tools.py").write_text(TOOLS.format(place=place))
+    call = ' Add.\nAction: add\nAction Input: {"a": 40}'
+    end = ' Done.\nAction: Finish\nAction Input: {"final_answer": "42"}'
+    (workspace / "script.json").write_text(json.dumps([call, end]))
+    words = ("--query", "40 + 2?", "--backend", "echo", "--model", "script.json", "--name", "N")
+    said = past("agent", "--tools", "tools.py", *words).stderr
+    stale = past_json("runs", "show", "N")["stale"]
+    assert (("script.json changed while it was in use" in said) and len(stale) == 1) == changes
+    assert changes or not stale
