@@ -18,7 +18,6 @@ from pastcli.config import digest
 from pastcli.conversions import kept
 from pastcli.errors import MismatchError, UsageError
 from pastcli.files import read_json, sync_tree
-from pastcli.hashing import hash_path
 
 from .as_stored import refuse_made_up, whole
 from .checkpoint import HFCheckpoint
@@ -44,8 +43,12 @@ def hf_directory(path: Path) -> Path:
     """
     path = Path(path)
     if path.is_file():
-        made = models.home() / "models" / f"{path.stem}-{digest([VERSION, hash_path(path)])[:24]}"
-        return kept(made, lambda folder: _convert_gguf(path, folder))
+        place = models.home() / "models"
+        return kept(
+            [path],
+            lambda hashes: place / f"{path.stem}-{digest([VERSION, *hashes])[:24]}",
+            lambda folder: _convert_gguf(path, folder),
+        )
     if (path / "adapter_config.json").is_file():
         raise MismatchError(f"{path} is a LoRA adapter, not a model", "name the model it was trained on")
     if not (path / "config.json").is_file():

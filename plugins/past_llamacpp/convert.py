@@ -12,7 +12,6 @@ from pastcli import adapters, models, output
 from pastcli import config as configs
 from pastcli.conversions import kept
 from pastcli.errors import UsageError
-from pastcli.hashing import hash_path
 from pastcli.vectors.checks import finite
 from pastcli.vectors.checks.towers import towers, without
 from pastcli.vectors.files import stream
@@ -112,4 +111,4 @@ def convert(source: Path, out: Path, dtype: str = "f16", layout: Path | None = N
 def _kept(made_from: list[Path], kind: str, cache: Path | None, make: Callable[[Path], None]) -> Path:
     """The kept conversion of these files, made now if there is none."""
     folder = cache or models.home() / "gguf"
-    return kept(folder / f"{configs.digest([VERSION, kind, *map(hash_path, made_from)])[:40]}.gguf", make)
+    return kept(made_from, lambda hashes: folder / f"{configs.digest([VERSION, kind, *hashes])[:40]}.gguf", make)

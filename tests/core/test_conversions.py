@@ -21,14 +21,14 @@ def make(path):
     with open(sys.argv[3], "a") as made:
         made.write("x")
     (path / "whole").write_text("whole")
-kept(Path(sys.argv[1]), make)
+kept([Path(one) for one in sys.argv[4:]], lambda hashes: Path(sys.argv[1]), make)
 print("done", flush=True)
 """
 
 
-def maker(place, count, until="/", stderr=subprocess.PIPE):
+def maker(place, count, until="/", stderr=subprocess.PIPE, made_from=()):
     """Makes `place` once there is `until`, and leaves a mark in `count`."""
-    words = [sys.executable, "-c", MAKER, str(place), str(until), str(count)]
+    words = [sys.executable, "-c", MAKER, str(place), str(until), str(count), *map(str, made_from)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
@@ -57,6 +57,18 @@ def test_kill_9_while_converting_leaves_nothing_that_could_be_taken_for_it(tmp_p
     assert not (place.parent / ".model.making").exists()
     assert "done" in maker(place, count).communicate(timeout=60)[0]
     assert sorted(path.name for path in place.iterdir()) == ["half", "whole"]
+
+
+def test_what_changed_while_it_was_converted_is_not_kept_for_what_it_was(tmp_path):
+    place, count, go, source = tmp_path / "cache" / "model", tmp_path / "count", tmp_path / "go", tmp_path / "source"
+    source.write_text("one model")
+    process = maker(place, count, go, made_from=[source])
+    assert process.stdout.readline() == "making\n"
+    source.write_text("another model")
+    go.touch()
+    assert "source changed while it was being converted" in process.communicate(timeout=60)[1]
+    assert not place.exists() and not list(place.parent.iterdir())
+    assert "done" in maker(place, count, made_from=[source]).communicate(timeout=60)[0]
 
 
 def test_what_nobody_used_for_a_month_is_removed_and_said(tmp_path):
