@@ -127,6 +127,11 @@ class Run:
     def metrics(self, **values: Any) -> None:
         self.manifest["metrics"].update(values)
 
+    def took_at_least(self, seconds: float) -> None:
+        """Count the time of parts that were killed too suddenly to record theirs."""
+        missing = seconds - (self.manifest["seconds"] + time.monotonic() - self._began)
+        self.manifest["seconds"] += max(0.0, missing)
+
     def save(self) -> None:
         write_json(self.dir / "manifest.json", self.manifest)
 

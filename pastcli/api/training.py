@@ -49,6 +49,7 @@ class TrainResult:
     """`path` is the HF directory or adapter directory made; `log` one dict a logged step.
 
     Where held-out rows chose a step before the last, `best_step` is that step, and `last` the directory of the last weights.
+    `seconds` are those of all steps, also of a training that was stopped and resumed.
     """
 
     path: Path

@@ -203,6 +203,7 @@ def record(run: runs.Run, result: api.TrainResult) -> None:
         initial_hash=result.initial_hash,
         final_hash=result.final_hash,
     )
+    run.took_at_least(result.seconds)
     made_from = runs.Record(run.dir, run.manifest)
     source = made_from.input("base") or made_from.input("sft") or ""
     cards.write_card(result.path, run, Path(source), result.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -129,9 +130,21 @@ def test_ctrl_c_before_the_first_checkpoint_finishes_the_step_and_keeps_it(
     assert done.returncode == 130 and "stopping after this step, which is kept in a checkpoint" in done.stderr
     (kept,) = material.glob("runs/.partial/*/state/checkpoint-*")
     step = int(kept.name.split("-")[1])
+    state = json.loads((kept / "trainer_state.json").read_text())
+    for entry in state["log_history"]:
+        entry["seconds"] = 500.0
+    (kept / "trainer_state.json").write_text(json.dumps(state))
+    seal = json.loads((kept / "complete.json").read_text())
+    seal["trainer_state.json"] = hashlib.sha256((kept / "trainer_state.json").read_bytes()).hexdigest()
+    (kept / "complete.json").write_text(json.dumps(seal))
     resumed = past(*words, "--resume", "--json")
     assert step >= 3 and f"going on from step {step}" in resumed.stderr
-    assert json.loads(resumed.stdout)["metrics"]["final_hash"] == whole, "as if nobody had stopped it"
+    made = json.loads(resumed.stdout)
+    assert made["metrics"]["final_hash"] == whole, "as if nobody had stopped it"
+    took = past_json("runs", "show", made["run"])["seconds"]
+    assert took >= made["metrics"]["seconds_training"] > 500 * step, (
+        "the time of every step counts, not of the last part"
+    )
 
 
 def test_sigterm_finishes_the_step_and_keeps_it_whatever_was_kept_before(begin, material, tiny_model):

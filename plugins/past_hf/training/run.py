@@ -58,14 +58,16 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
     before = weights_hash(dict(trainer.model.named_parameters()))
     began = time.monotonic()
     checkpoint = newest_whole(job.state) if job.resume else None
+    reached = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     if job.resume and trainer.args.should_save:
-        step = checkpoint.name.split("-")[1] if checkpoint else "0: no checkpoint had been written"
-        output.note(f"{GOING_ON}{step}")
+        output.note(f"{GOING_ON}{reached or '0: no checkpoint had been written'}")
     if job.resume:
-        purge_curves(trainer, int(checkpoint.name.split("-")[1]) if checkpoint else 0)
+        purge_curves(trainer, reached)
     with trainer.saver.stoppable(), closing(trainer), _few_to_look_at():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - began
+    log = logged_steps(trainer.state.log_history)
+    earlier = sum(entry.get("seconds", 0.0) for entry in log if entry["step"] <= reached)
+    seconds = earlier + time.monotonic() - began
     state = gathered(trainer)
     after = weights_hash(state)
     if trainer.args.should_save and before == after:
@@ -85,7 +87,7 @@ def run(stage: str, job: api.TrainJob, processes: int = 1) -> api.TrainResult:
         final_hash=chosen.get("hash", after),
         last=job.out / "last" if (job.out / "last").is_dir() else None,
         best_step=chosen.get("step", trainer.state.global_step),
-        log=logged_steps(trainer.state.log_history),
+        log=log,
     )
 
 
