@@ -13,7 +13,7 @@ from .. import config as configs
 from .. import output, runs
 from ..errors import Interrupted, PastError
 from ..files import read_lines, write_json
-from ..words import duration
+from ..words import counted, duration
 from . import failures
 from .children import AGAIN
 from .claims import claimed, forget_dead, in_turn
@@ -87,10 +87,10 @@ def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], ob
                 except PastError as error:
                     failed.append(error)
                     failures.note(node, error, store)
-                    output.warn(f"{error.message}; what does not grow from it goes on")
                     left = {
                         key: other for key, other in left.items() if node.key not in {one.key for one in other.all()}
                     }
+                    output.warn(f"{error.message}; {_goes_on(len(failed), len(left))}")
                     continue
                 failures.forget(node, store)
                 others = [*left.values(), *running.values()]
@@ -99,6 +99,12 @@ def _make(nodes: Sequence[Node], store: Store, jobs: int, after: Callable[[], ob
                     after()
     if failed:
         raise failed[0]
+
+
+def _goes_on(failed: int, left: int) -> str:
+    if failed < PATIENCE or not left:
+        return "what does not grow from it goes on"
+    return f"nothing more is begun after {counted(failed, 'failures')}: {counted(left, 'results')} more could be made"
 
 
 @contextlib.contextmanager

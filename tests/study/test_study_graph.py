@@ -143,9 +143,12 @@ def test_parents_come_first_jobs_are_kept_to_and_a_failure_lets_the_others_end(w
     assert sorted(made) == sorted(node.key for node in nodes if bad not in node.all()), "the other seeds go on"
     made.clear()
     tried.clear()
-    failing = {"sft"}
+    failing, told = {"sft"}, []
+    monkeypatch.setattr(execute.output, "warn", told.append)
     with pytest.raises(PastError, match="broken"):
         execute.make(nodes, execute.Store(workspace), 1, lambda: None)
+    assert [text.endswith("what does not grow from it goes on") for text in told] == [True, True, False]
+    assert "nothing more is begun after 3 failures: " in told[2] and told[2].endswith("more could be made")
     assert busy[0] == 0 and tried.count("sft") == execute.PATIENCE and not made, (
         "a full disk is not tried for every seed"
     )

@@ -392,6 +392,51 @@ def test_steps_tell_where_episodes_break_and_silence_is_no_success():
     )
 
 
+def test_every_attempt_at_a_query_counts():
+    """With `attempts = 2` the levels were those of the last attempts alone."""
+    made = document(SFT=spread(0))
+    for entry in made["arms"]["SFT"].values():
+        entry["figures"] += [
+            {**row, "first_call_recall": 1.0, "verdict": "Solved", "attempt": 1} for row in entry["figures"]
+        ]
+        entry["figures"][-1]["verdict"] = "Ungraded"
+    levels = effects.summarise(made)["levels"]["SFT"]
+    assert levels["first_call_recall"]["mean"] == 0.5
+    assert levels["sopr_rules"]["mean"] == pytest.approx(5.5 / 12), "an attempt that nobody could grade is in no mean"
+
+
+def test_what_was_shown_to_the_models_is_said():
+    made = report.with_summary(document(SFT=spread(0)))
+    assert "Names only, brief prompt" in report.markdown(made)
+    made["study"]["settings"]["agent"] |= {"show_schemas": True, "decoding": "schema"}
+    told = report.markdown(made)
+    assert (
+        "Names only" not in told
+        and "The documentation in the prompt, decoding held to a grammar (`schema`), which shows" in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('[lessons]\nrephrase = "smol"', "rephrase of [lessons] means nothing in a study of tools"),
+        ("[lessons]\ntarget_share = 0.5", "target_share of [lessons] means nothing"),
+        ("[agent]\nlimit = 2", "limit of [agent] means nothing"),
+        ("[eval]\nlimit = 2", "limit of [eval] means nothing"),
+        ("[inject]\nscale = 0.5", "scale of [inject] means nothing"),
+        (
+            '[agent]\njudge = "reference"',
+            "judge of [agent] is 'reference', and the figure SoPR rules is that of `rules`",
+        ),
+    ],
+)
+def test_what_a_study_would_pass_over_is_refused(past, folder, line, said):
+    """`limit` ended as "unexpected" after everything had been trained, the others changed nothing and nobody was told."""
+    table, text = line.partition("\n")[0], (folder / "study.toml").read_text()
+    (folder / "study.toml").write_text(text.replace(table, line) if table in text else f"{text}\n{line}\n")
+    assert said in past("study", "run", "study.toml", "--dry-run", code=2).stderr
+
+
 def test_answers_to_other_queries_are_refused():
     made = copy.deepcopy(document(SFT=spread(0)))
     made["arms"]["SFT"]["0"]["figures"].pop()

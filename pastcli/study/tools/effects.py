@@ -59,10 +59,12 @@ class Trials:
         if figure == "schema_recall":
             rows = {row["id"]: row["f1"] for row in entry["recall"]}
             return [rows[item["id"]] for item in self.items(figure)] if rows else []
-        rows = {row["query"]: row for row in entry["figures"]}
-        if figure in NEWER and not all(figure in row for row in rows.values()):
+        if figure in NEWER and not all(figure in row for row in entry["figures"]):
             return []
-        return [value_of(rows[item["id"]], figure) for item in self.items(figure)]
+        attempts: dict[str, list[float | None]] = {}
+        for row in entry["figures"]:
+            attempts.setdefault(row["query"], []).append(value_of(row, figure))
+        return [_mean_of(attempts[item["id"]]) for item in self.items(figure)]
 
 
 def value_of(row: Mapping[str, Any], figure: str) -> float | None:
@@ -210,6 +212,11 @@ def _categories(trials: Trials, arm: str, confidence: float) -> dict[str, Any]:
                 tools = [items[place]["tool"] for place in known]
                 found[category][figure] = stats.mean_interval(means, confidence, RESAMPLES, 0, tools)._asdict()
     return found
+
+
+def _mean_of(attempts: Sequence[float | None]) -> float | None:
+    """Over the attempts at one query that have a value."""
+    return _mean(attempts) if any(value is not None for value in attempts) else None
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -160,11 +160,19 @@ def _recipe(document: Mapping[str, Any]) -> str:
         for name, side in (("source", source), ("target", target))
     )
     return (
-        f"Base {study['base']}. {sides}. The sides share no category, tool or query. Names only, {agent['prompt']} prompt; of the required "
+        f"Base {study['base']}. {sides}. The sides share no category, tool or query. {_shown(agent)}, {agent['prompt']} prompt; of the required "
         f"arguments of a test query {target['named_in_query'] or 0:.0%} are called by their name in it. SFT {sft['epochs']:g} {'epoch' if sft['epochs'] == 1 else 'epochs'} at {sft['lr']:g}, "
         f"RL {counted(rl['steps'], 'steps')} of {rl['prompts_per_step']} × {rl['num_generations']} episodes at {rl['lr']:g}, at most {agent['max_turns']} turns. "
         f"{made_by(document)}"
     )
+
+
+def _shown(agent: Mapping[str, Any]) -> str:
+    """What the models were shown of the tools."""
+    told = "The documentation in the prompt" if agent.get("show_schemas") else "Names only"
+    decoding = agent.get("decoding", "off")
+    held = "" if decoding == "off" else f", decoding held to a grammar (`{decoding}`)"
+    return told + held + (", which shows what was to be recalled" if decoding == "schema" else "")
 
 
 def _levels(summary: Mapping[str, Any], guess: Mapping[str, Any] | None) -> str:

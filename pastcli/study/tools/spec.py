@@ -23,6 +23,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 PLAYING, SAME = ("agent", "rl"), ("prompt", "observation_chars")
 """Stages that play episodes, and the settings in which they must agree with the lessons."""
 
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "lessons": {
+        "rephrase": "queries are asked as they were made; `past ingest --tools --rephrase` puts them in other words",
+        "target_share": "name the categories of both sides in [tools]",
+    },
+    "agent": {"limit": "every query is asked; set apis or test_queries of [lessons] to have fewer"},
+    "eval": {"limit": "every question is asked; set apis of [lessons] to have fewer"},
+    "inject": {"scale": "set it at the arm", "control": "set it at the arm"},
+}
+"""Settings of a stage that a study leaves alone, and how what they are for is said."""
+
 
 @dataclass(frozen=True)
 class ToolsStudy(Staged):
@@ -90,6 +101,7 @@ def _tables(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _check(study: ToolsStudy) -> None:
     for name in STAGE_TABLES:
         study.stage(name)
+    _check_settings(study)
     if not study.tools.files or not study.tools.target:
         raise UsageError("[tools] needs `files` and `target`", 'files = ["toolbench.json"], target = ["Movies"]')
     if study.tools.form and not study.tools.unrelated:
@@ -111,6 +123,18 @@ def _check(study: ToolsStudy) -> None:
         check_arm(name, arm, study.vectors, study.arms)
         if arm.model == "know-nothing" and arm.add:
             raise UsageError(f"[arms.{name}] is a program without weights", "leave `add` out")
+
+
+def _check_settings(study: ToolsStudy) -> None:
+    """Nothing is set that would be passed over, or make a figure another one than it is called."""
+    for name, settings in ELSEWHERE.items():
+        plain = configs.STAGES[name]()
+        for setting, hint in settings.items():
+            if getattr(study.stage(name), setting) != getattr(plain, setting):
+                raise UsageError(f"{setting} of [{name}] means nothing in a study of tools", hint)
+    judge = study.stage("agent").judge
+    if judge != "rules":
+        raise UsageError(f"judge of [agent] is {judge!r}, and the figure SoPR rules is that of `rules`", "leave it out")
 
 
 def _check_vector(study: ToolsStudy, name: str, vector: Vector) -> None:
