@@ -437,6 +437,32 @@ def test_what_a_study_would_pass_over_is_refused(past, folder, line, said):
     assert said in past("study", "run", "study.toml", "--dry-run", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "arm", "said"),
+    [
+        ("test_queries = 0", "", "no test query for the target could be made"),
+        ("queries = 0", '[arms.v]\nadd = ["imitation"]', "no query to practise on for the source could be made"),
+        ("queries = 0", '[arms.upper]\nmodel = "rl"', "no query to practise on for the target could be made"),
+        ("examples = 0", '[arms.form]\nadd = ["format"]', "no whole run of the unrelated tools could be made"),
+    ],
+)
+def test_a_study_without_anything_to_ask_or_to_practise_is_refused_before_it_trains(past, folder, setting, arm, said):
+    """It failed at the first training that needed it, or when its answers were summed up."""
+    name = setting.partition(" ")[0]
+    lines = [setting if line.startswith(f"{name} =") else line for line in STUDY.splitlines()]
+    (folder / "study.toml").write_text("\n".join([*lines, "[arms.SFT]", arm]))
+    assert f"error: {said}" in past("study", "run", "study.toml", "--dry-run", code=2).stderr
+
+
+def test_a_target_whose_answers_hold_nothing_to_ask_for_says_why(past, folder):
+    rows = json.loads((folder / "tools.json").read_text())
+    for row in rows[2:4]:
+        row["api_list"][0]["template_response"] = {"ok": True}
+    (folder / "tools.json").write_text(json.dumps(rows))
+    told = past("study", "run", "study.toml", "--dry-run", code=2).stderr
+    assert "no test query for the target could be made: no value in the answer that a question can name (" in told
+
+
 def test_answers_to_other_queries_are_refused():
     made = copy.deepcopy(document(SFT=spread(0)))
     made["arms"]["SFT"]["0"]["figures"].pop()

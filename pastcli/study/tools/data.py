@@ -5,6 +5,7 @@ The same for every seed: seeds vary the training, intervals over tools stand for
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 from ...agent.examples import rows_of_runs
 from ...api import Task, ToolSpec
 from ...config import LessonsConfig
+from ...errors import UsageError
 from ...tools.environments.simulator import simulated
 from ...tools.learning import lessons
 from ...tools.learning.sides import Side, sides_of
 from ...tools.learning.written import entry
 from ..data import write_named
+from ..spec import added
 from .guess import guess
 from .spec import ToolsStudy
 
@@ -48,7 +51,8 @@ class Materials:
 
 
 def materials(study: ToolsStudy, folder: Path) -> Materials:
-    """Make and write all of it. Raises `MismatchError` if two sides share a category, a tool or a query."""
+    """Make and write all of it. Raises `MismatchError` if two sides share a category, a tool or a query, and `UsageError` where
+    no query could be made for something that the study trains on or asks."""
     config: LessonsConfig = study.stage("lessons")
     files = [study.path(str(file)) for file in study.tools.files]
     source, target = sides_of(files, study.tools.source, study.tools.target, config)[0]
@@ -60,7 +64,31 @@ def materials(study: ToolsStudy, folder: Path) -> Materials:
         counts = {"categories": list(unrelated.categories), **made.counts()}
     first = _material(source, config, folder, study.tools.real)
     second = _material(target, config, folder, study.tools.real, source.specs)
+    _check_made(study, first, second, counts)
     return Materials(first, second, runs, counts)
+
+
+def _check_made(study: ToolsStudy, source: Material, target: Material, unrelated: Mapping[str, Any]) -> None:
+    """That there is something to practise and to ask, before hours are spent."""
+    arms = study.arms.values()
+    used = {study.vectors[name].kind for arm in arms for name, _ in added(arm)}
+    if not target.items:
+        raise _nothing("test query for the target", target.counts)
+    if used & {"rl", "imitation", "distill"} and not source.counts["queries"]:
+        raise _nothing("query to practise on for the source", source.counts)
+    if any(arm.model == "rl" for arm in arms) and not target.counts["queries"]:
+        raise _nothing("query to practise on for the target", target.counts)
+    if (study.tools.form or "format" in used) and not unrelated["episodes"]:
+        raise _nothing("whole run of the unrelated tools", unrelated)
+
+
+def _nothing(what: str, counts: Mapping[str, Any]) -> UsageError:
+    reasons: Counter[str] = Counter()
+    for why, many in counts["left_out"].items():
+        reasons[why.partition(": ")[2]] += many
+    why = "; ".join(f"{reason} ({many})" for reason, many in reasons.most_common(3))
+    hint = "name other categories, or see queries, test_queries and examples of [lessons]"
+    return UsageError(f"no {what} could be made{f': {why}' if why else ''}", hint)
 
 
 def _unrelated(study: ToolsStudy, files: Sequence[Path], sides: Sequence[Side], config: LessonsConfig) -> Side:
