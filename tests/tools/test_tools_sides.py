@@ -109,3 +109,38 @@ def test_a_query_is_shown_no_other_function_that_its_words_ask_for(past_json, to
         for task in tasks:
             shown = {spec.api for spec in task.tools}
             assert not {"Quote", "Colour"} <= shown or task.relevant[0][2] == "Word", task.query
+
+
+def asked_of_bfcl(number, name, *required):
+    given = {name: {"type": "integer"} for name in required}
+    function = {
+        "name": name,
+        "description": "Calculate it.",
+        "parameters": {"type": "dict", "properties": given, "required": [*required]},
+    }
+    truth = [{name: {parameter: [number] for parameter in required}}]
+    return {
+        "id": f"simple_{number}",
+        "question": [[{"role": "user", "content": f"q{number}"}]],
+        "function": [function],
+        "ground_truth": truth,
+    }
+
+
+def test_a_function_of_bfcl_is_no_function_of_a_question(past_json, tmp_path):
+    """ "The function area of simple_0", and once more under another name for every question that needs it."""
+    path = tmp_path / "bfcl.jsonl"
+    rows = [
+        asked_of_bfcl(0, "area", "base"),
+        asked_of_bfcl(1, "area", "base"),
+        asked_of_bfcl(2, "sum", "a"),
+        asked_of_bfcl(3, "sum", "b"),
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    made = past_json("ingest", "--tools", path, "--kinds", "card")
+    cards = [json.loads(line)["text"] for line in Path(made["outputs"]["corpus"]).read_text().splitlines()]
+    assert cards[0].splitlines()[:2] == ["area", "The function area (functions) can get area."]
+    assert len(cards) == made["metrics"]["apis"] == 3, "two functions of one name are two"
+    own = load_tools(Path(made["outputs"]["own_queries"])).tasks
+    assert [task.tools[0].name for task in own[:2]] == ["area", "area"] and own[2].tools[0].name != own[3].tools[0].name
+    assert all(task.relevant == (task.tools[0].key,) for task in own)

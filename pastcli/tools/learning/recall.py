@@ -113,7 +113,7 @@ def _text(value: Any) -> str:
 
 def card(spec: ToolSpec) -> str:
     """The documentation of an API as a text to be learnt as a whole."""
-    place = " of ".join(filter(None, [f"function {spec.name}", wording.tool(spec)]))
+    place = " of ".join(filter(None, [f"function {spec.name}", spec.tool]))
     lines = [spec.name, f"The {place}{f' ({spec.category})' if spec.category else ''} can {wording.does(spec)}."]
     told = " ".join(spec.description.split())
     lines += [told[:400]] if told else []

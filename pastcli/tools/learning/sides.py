@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...api import Task, ToolSpec
-from ...api.tools import Key
 from ...config import LessonsConfig
 from ...errors import UsageError
-from .. import names
 from ..load import ToolSet, read_tools
 from . import split
 from .lessons import drawn
+from .merged import merged
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def sides_of(
     """The sides with their APIs, and what is worth a warning. An API of the source that is the same as one of
     the target or of those `apart` (`split.same_api`) is left out. Raises `MismatchError` if the sides share anything else."""
     found = [read_tools(path) for path in tools]
-    specs, tasks = _merged(found)
+    specs, tasks = merged(found)
     if not target and not lessons.target_share:
         chosen = split.pick(specs, category)
         return [_side("source", chosen, specs, tasks, lessons, apart)], _noted(found, chosen)
@@ -63,21 +62,6 @@ def sides_of(
 def _noted(found: Sequence[ToolSet], categories: Sequence[str]) -> list[str]:
     """What is wrong with the APIs of these categories, and with the files as such."""
     return [line for one in found for line in one.warnings.lines(categories)]
-
-
-def _merged(found: Sequence[ToolSet]) -> tuple[list[ToolSpec], list[Task]]:
-    """The APIs of several files, each once and no two of one name; the files' own queries."""
-    listed: dict[Key, ToolSpec] = {}
-    for spec in (spec for one in found for spec in one.specs):
-        listed.setdefault(spec.key, spec)
-    exposed = names.distinct([spec.name for spec in listed.values()], list(listed))
-    named = {
-        key: replace(spec, name=name) if spec.name != name else spec
-        for (key, spec), name in zip(listed.items(), exposed, strict=True)
-    }
-    tasks = [task for one in found for task in one.tasks]
-    own = [replace(task, tools=tuple(named[spec.key] for spec in task.tools)) for task in tasks]
-    return list(named.values()), own
 
 
 def _side(
