@@ -177,6 +177,11 @@ def sign_flip(
     return (extreme + 1) / (resamples + 1)
 
 
+def least_sign_flip(units: int, resamples: int = 10_000) -> float:
+    """The smallest p-value that `sign_flip` of so many questions, or groups of them, can have: that of all on one side."""
+    return max(2.0 ** (1 - units), 1 / (resamples + 1))
+
+
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     """Exact two-sided McNemar test (1947) for right-or-wrong scores: only questions decided differently count.
 

@@ -206,13 +206,16 @@ def over_both(
 
     Student's interval over seeds, and one over the units. The p-value is the larger of both: a claim must hold over seeds
     and over units (Berger 1982). `detectable` is the effect that both tests would have shown in 80 of 100 repeats, after Holm's
-    correction for so many `claims`.
+    correction for so many `claims`; None where they show none of any size: `least_p` is the smallest p-value, so corrected, that
+    so few units can have.
     """
     means = [one["mean"] for one in by_seed]
     over = stats.mean_interval(gains, confidence, RESAMPLES, 0, clusters)
     p_units = stats.sign_flip(gains, [0.0] * len(gains), RESAMPLES, 0, clusters)
     p_seeds = stats.t_test(means) if len(means) > 1 else None
     errors = [stats.standard_error(means), stats.standard_error(gains, clusters)]
+    detectable = stats.smallest_detectable(errors, (1 - confidence) / claims)
+    least = min(1.0, claims * stats.least_sign_flip(len(set(clusters)), RESAMPLES))
     return {
         **stats.t_interval(means, confidence)._asdict(),
         "by_seed": list(by_seed),
@@ -220,7 +223,8 @@ def over_both(
         "p_seeds": p_seeds,
         f"p_{unit}": p_units,
         "p": max(p_units, p_seeds if p_seeds is not None else 0.0),
-        "detectable": stats.smallest_detectable(errors, (1 - confidence) / claims),
+        "least_p": least,
+        "detectable": None if detectable and least >= 1 - confidence else detectable,
     }
 
 

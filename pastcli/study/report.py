@@ -191,7 +191,7 @@ def _effects(summary: Mapping[str, Any], arms: Mapping[str, Any]) -> str:
     )
     caption = (
         "Effects are computed within a seed, question by question, then over seeds (t). `over documents`: the mean of the seeds, interval by document. p: the larger of the t-test over seeds "
-        "and the sign-flip test by document (the latter alone with one seed); Holm over the arms declared as tests. detectable: the effect that both tests show in 80 of 100 repeats, after Holm's correction; of one seed nothing."
+        "and the sign-flip test by document (the latter alone with one seed); Holm over the arms declared as tests. detectable: the effect that both tests show in 80 of 100 repeats, after Holm's correction; of one seed nothing, nor of so few documents that no p-value can be small enough."
     )
     return table(columns, rows) + "\n\n" + caption
 

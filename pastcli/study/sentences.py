@@ -89,7 +89,16 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], decl
         return (
             text + f"No gain is shown: every question has the score that it has under {other}, which compares nothing."
         )
+    if not smallest:
+        return f"{text}No gain is shown{none_could_be(metrics[CLAIMED[0]], summary['confidence'], 'documents')}."
     return text + f"No gain is shown; this design would have shown about {' or '.join(smallest)} (80 % power)."
+
+
+def none_could_be(one: Mapping[str, Any], confidence: float, units: str) -> str:
+    """Where no gain of any size could have been shown, that; else ''."""
+    if one["least_p"] < 1 - confidence:
+        return ""
+    return f", and none of any size could have been: of so few {units} the smallest p after Holm's correction is {one['least_p']:.2g}"
 
 
 def of_all(shown: Sequence[str], metrics: Mapping[str, Any]) -> str:

@@ -123,6 +123,25 @@ def test_a_gain_on_one_of_two_measures_says_what_it_is_worth():
     )
 
 
+def test_too_few_documents_to_show_a_gain_are_not_said_to_have_shown_one_had_it_been_there():
+    """Of six documents all on one side a sign-flip test has p 2/64: with two claims nothing is below 0.05. The table told what
+    "this design would have shown", reckoned by Student's t."""
+    from pastcli.study.effects import summarise
+    from pastcli.study.sentences import sentences
+
+    gains = {"SFT + v": 0.9, "SFT + w": 0.1}
+    document = results(gains, docs=6, per=20)  # and a document whose questions choose scales
+    summary = summarise(document)
+    found = {arm: one["metrics"]["f1"] for arm, one in summary["effects"].items()}
+    assert found["SFT + v"]["p_holm"] >= found["SFT + v"]["least_p"] == 2 * 2 / 2**6 > 0.05
+    assert found["SFT + v"]["mean"] > 0.5 and found["SFT + v"]["detectable"] is None
+    for said in sentences(document, summary):
+        assert "No gain is shown, and none of any size could have been: of so few documents" in said and "0.062" in said
+    one = results({"SFT + v": 0.9}, docs=6, per=20)
+    metrics = summarise(one)["effects"]["SFT + v"]["metrics"]["f1"]
+    assert metrics["detectable"] is not None and "A gain is shown" in sentences(one, summarise(one))[0]
+
+
 def test_a_gain_of_one_lucky_seed_or_one_document_is_no_claim():
     from pastcli.study.effects import summarise
 

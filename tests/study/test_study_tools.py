@@ -256,7 +256,7 @@ def document(**arms):
     }
     return {
         "title": "T",
-        "items": QUERIES,
+        "items": copy.deepcopy(QUERIES),
         "asked": [],
         "compute": {},
         "versions": {"past": "0"},
@@ -354,6 +354,28 @@ def test_arms_that_cannot_be_compared_are_said_to_be_so():
         row |= {"first_call_recall": None, "first_call_f1": None, "verdict": "Ungraded", "also": {}}
     told = "\n".join(report.with_summary(made)["summary"]["sentences"])
     assert "SFT + v: nothing of it could be compared." in told and "Control SFT + random: nothing of it" in told
+
+
+def test_a_gain_on_some_figures_says_what_it_is_worth_as_one_of_them():
+    made = document(**{"SFT": spread(0), "SFT + v": lambda n: (float(n < 10), float(n < 10), 0.0)})
+    summary = report.with_summary(made)["summary"]
+    p = 3 * summary["effects"]["SFT + v"]["first_call_recall"]["p_holm"]
+    told = "\n".join(summary["sentences"])
+    assert (
+        "A gain is shown on first-call recall and SoPR rules; of ten points on first-call recall and SoPR rules" in told
+    )
+    assert f"; as one of 3 figures that were looked at it has p {p:.2g}." in told
+
+
+def test_a_study_that_can_show_nothing_says_so_before_it_trains(past, folder):
+    (folder / "study.toml").write_text(STUDY + '[arms.SFT]\n[arms.v]\nadd = ["imitation"]\ntest = true\n')
+    told = past("study", "run", "study.toml", "--dry-run").stderr
+    assert "no gain of any size can be shown: with 2 tools and 1 claim the smallest p is 0.5" in told
+    made = document(**{"SFT": spread(0), "SFT + v": spread(1)})
+    for item in made["items"]:
+        item["tool"] = f"t{int(item['id'][1:]) % 4}"
+    told = "\n".join(report.with_summary(made)["summary"]["sentences"])
+    assert "none of any size could have been: of so few tools the smallest p after Holm's correction is 0.12" in told
 
 
 def test_a_gain_on_one_tool_or_one_seed_is_no_claim():

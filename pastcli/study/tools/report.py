@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ...files import write_text
 from ...verdict import FEWEST_SEEDS, unfinished
 from ...words import counted
 from ..report import dumps, level, seeds_of, table
-from ..sentences import failed, gain, made_by, of_before, seeds
+from ..sentences import failed, gain, made_by, none_could_be, of_before, seeds
 from .effects import CLAIMED, FIGURES, summarise
 
 NAMES = {
@@ -95,7 +95,7 @@ def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], decl
             text + f"A gain is shown on {_and(judged)} and none on first-call recall: the judge may have been bought."
         )
     if not shown:
-        return text + "No gain is shown."
+        return f"{text}No gain is shown{none_could_be(effect[there[0]], summary['confidence'], 'tools')}."
     exact = effect.get("first_call_f1")
     if shown == ["first_call_recall"] and exact and not _is_shown(exact, summary["confidence"]):
         return text + (
@@ -103,7 +103,16 @@ def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], decl
             "no parameter: more names may have been tried, not more of them known."
         )
     large = [name for name in shown if effect[name]["mean"] >= TARGET]
-    return text + f"A gain is shown on {_and(shown)}" + (f"; of ten points on {_and(large)}." if large else ".")
+    size = f"; of ten points on {_and(large)}" if large else ""
+    return f"{text}A gain is shown on {_and(shown)}{size}{_of_all(shown, effect, there)}."
+
+
+def _of_all(shown: Sequence[str], effect: Mapping[str, Any], there: Sequence[str]) -> str:
+    """What a gain on some of the figures is worth, of which whoever looks at all has as many chances (Bonferroni)."""
+    if len(shown) == len(there):
+        return ""
+    p = min(1.0, len(there) * min(effect[name].get("p_holm", effect[name]["p"]) for name in shown))
+    return f"; as one of {len(there)} figures that were looked at it has p {p:.2g}"
 
 
 def _is_shown(one: Mapping[str, Any], confidence: float) -> bool:

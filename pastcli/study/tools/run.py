@@ -11,6 +11,8 @@ from typing import Any
 from ... import config as configs
 from ... import environment, output
 from ...config.study_tools import STAGE_TABLES
+from ...stats import least_sign_flip
+from ...words import counted
 from .. import failures, measured
 from ..execute import make, needed
 from ..node import Check, given, unchecked
@@ -34,6 +36,7 @@ def plan(
     """What would be made, for some of the seeds or all: nodes by stage, and the time. Writes nothing that stays."""
     with tempfile.TemporaryDirectory() as scratch:
         graph, store = Graph(study, Path(scratch)), Store(workspace, anew=anew)
+        _warn_of_few_tools(study, graph)
         store.base_bytes = float32_bytes(graph.base)
         nodes = graph.nodes(seeds)
         left = needed(nodes, store)
@@ -69,6 +72,7 @@ def run(
     store = Store(workspace, anew=anew)
     output.note(f"{study.title}: making lessons")
     graph = Graph(study, store.data)
+    _warn_of_few_tools(study, graph)
     store.base_bytes = float32_bytes(graph.base)
     nodes = graph.nodes(seeds)
     left = needed(nodes, store)
@@ -94,6 +98,18 @@ def run(
     finally:
         document = write()
     return document
+
+
+def _warn_of_few_tools(study: ToolsStudy, graph: Graph) -> None:
+    """Where no gain could be shown whatever the models do, before they are trained for it."""
+    claims = sum(arm.test for arm in study.arms.values())
+    tools = {str(item["tool"]) for item in graph.data.target.items}
+    least = claims * least_sign_flip(len(tools))
+    if least >= 0.05:
+        output.warn(
+            f"no gain of any size can be shown: with {counted(len(tools), 'tools')} and {counted(claims, 'claims')} the smallest p is {min(1.0, least):.2g}",
+            "take more tools or categories for the target (apis of [lessons]), or declare fewer arms as tests",
+        )
 
 
 def collect(graph: Graph, store: Store) -> dict[str, Any]:
