@@ -356,6 +356,17 @@ def test_arms_that_cannot_be_compared_are_said_to_be_so():
     assert "SFT + v: nothing of it could be compared." in told and "Control SFT + random: nothing of it" in told
 
 
+def test_where_everything_is_zero_nothing_is_said_to_be_compared_or_controlled():
+    """A model that calls nothing: its random control was praised for being as it is."""
+    made = document(**{arm: spread(0) for arm in ("SFT", "SFT + v", "SFT + random")})
+    told = "\n".join(report.with_summary(made)["summary"]["sentences"])
+    assert "No gain is shown: every query has what it has under SFT, which compares nothing." in told
+    assert "within one point of zero, as SFT itself is: it controls nothing." in told
+    some = document(**{"SFT": spread(0.5), "SFT + v": spread(0.75), "SFT + random": spread(0.5)})
+    told = "\n".join(report.with_summary(some)["summary"]["sentences"])
+    assert "within one point of zero." in told and "nothing" not in told
+
+
 def test_a_gain_on_some_figures_says_what_it_is_worth_as_one_of_them():
     made = document(**{"SFT": spread(0), "SFT + v": lambda n: (float(n < 10), float(n < 10), 0.0)})
     summary = report.with_summary(made)["summary"]

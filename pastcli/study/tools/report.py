@@ -60,7 +60,7 @@ def sentences(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterat
         if arms[arm]["test"]:
             yield _claim(arm, effect, summary, len(document["study"]["seeds"])) + of_before(document, arm)
         elif arms[arm]["control"] != "none":
-            yield _control(arm, effect)
+            yield _control(arm, effect, summary["levels"])
     asked = len(document["items"])
     for name, count in summary["ungraded"].items():
         yield f"{NAMES[name]} is of {asked - count} of {counted(asked, 'queries')}: it could not be graded on the others."
@@ -94,6 +94,8 @@ def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], decl
         return (
             text + f"A gain is shown on {_and(judged)} and none on first-call recall: the judge may have been bought."
         )
+    if all(effect[name]["mean"] == 0 == effect[name]["detectable"] for name in there):
+        return f"{text}No gain is shown: every query has what it has under {effect[there[0]]['against']}, which compares nothing."
     if not shown:
         return f"{text}No gain is shown{none_could_be(effect[there[0]], summary['confidence'], 'tools')}."
     exact = effect.get("first_call_f1")
@@ -122,7 +124,7 @@ def _is_shown(one: Mapping[str, Any], confidence: float) -> bool:
     )
 
 
-def _control(arm: str, effect: Mapping[str, Any]) -> str:
+def _control(arm: str, effect: Mapping[str, Any], levels: Mapping[str, Any]) -> str:
     name = next((name for name in CLAIMED if name in effect), None)
     if name is None:
         return f"Control {arm}: nothing of it could be compared."
@@ -131,7 +133,12 @@ def _control(arm: str, effect: Mapping[str, Any]) -> str:
     if one["low"] is None:
         return text + "one seed, not judged."
     if one["low"] >= -NIL and one["high"] <= NIL:
-        return text + "within one point of zero."
+        nothing = levels[one["against"]][name]["mean"] == 0
+        return (
+            text
+            + "within one point of zero"
+            + (f", as {one['against']} itself is: it controls nothing." if nothing else ".")
+        )
     return text + (
         "it is not nil." if one["low"] > 0 or one["high"] < 0 else "not shown to be within one point of zero."
     )
