@@ -55,7 +55,8 @@ def _by_query(results: Sequence[Result]) -> dict[str, list[float | None]]:
 
 def _behaviour(episodes: Sequence[Episode]) -> dict[str, Any]:
     """What the judge has no say in. `first_call_parameter_recall` is over the calls that were made, `first_call_recall` over
-    the APIs that a good run calls, where one never called counts 0; so is `first_call_f1`."""
+    the APIs that a good run calls, where one never called counts 0; so is `first_call_f1`. `repairs` are of turns that could be
+    read then: one that was tried on a turn without a call mended nothing."""
     steps = [step for episode in episodes for step in episode.steps]
     calls = [step for step in steps if step.outcome in ("ok", "invalid", "unknown")]
     return {
@@ -72,7 +73,7 @@ def _behaviour(episodes: Sequence[Episode]) -> dict[str, Any]:
         "relevant_api_recall": _mean(_relevant_recall(episode) for episode in episodes if episode.task.relevant),
         "hallucinated_calls": sum(step.outcome == "unknown" for step in steps),
         "malformed_turns": sum(step.outcome == "malformed" for step in steps),
-        "repairs": dict(Counter(repair for step in steps for repair in step.repairs)),
+        "repairs": dict(Counter(repair for step in steps if not step.error for repair in step.repairs)),
         "turns": len(steps),
         "prompt_tokens": sum(step.completion.prompt_tokens for step in steps),
         "evaluated_tokens": sum(step.completion.evaluated_tokens for step in steps),

@@ -101,6 +101,19 @@ def test_call_observe_finish_and_a_prompt_that_only_grows():
     assert [event["event"] for event in events] == ["episode", "step", "step", "end"]
 
 
+def test_a_turn_that_could_not_be_read_counts_no_repair():
+    """smol, which does not know the form, had "empty_input: 14" in a run without one call."""
+    from pastcli.agent.player import Result
+    from pastcli.api import Verdict
+
+    episode = play(" Ask.\nAction: get_fare\nget_fare\n", CALL.replace("}", ",}"), finish("x"))[0]
+    assert [(step.outcome, step.repairs) for step in episode.steps][:2] == [
+        ("malformed", ("empty_input",)),
+        ("ok", ("trailing_comma",)),
+    ]
+    assert summarise([Result(episode, Verdict("Unsolved", ""))], 1)["repairs"] == {"trailing_comma": 1}
+
+
 def test_names_only_unless_schemas_are_asked_for():
     secret = '"sailing"'
     assert secret not in play(finish("x"))[1].prompts[0]
