@@ -395,10 +395,11 @@ def test_a_chat_model_may_rephrase_and_what_it_spoils_stays_as_it_was():
 def test_words_of_documentation_that_says_nothing_useful():
     spec = ToolSpec("f", "C", "Tool", "/titles/{id}", "Détails", schema=object_schema(Parameter("id", raw_name="id")))
     assert wording.does(spec) == "get titles id"
-    assert wording.given(spec, {"id": "T-1"}) == " for T-1"
-    two = ToolSpec(
-        "f", "C", "T", "a", schema=object_schema(Parameter("from_city"), Parameter("to", description="where it ends"))
-    )
+    assert wording.given(spec, {"id": "T-1"}) == " for id: T-1"
+    needed = replace(spec, schema=object_schema(Parameter("id", raw_name="id", required=True)))
+    assert wording.given(needed, {"id": "T-1"}) == " for T-1"
+    parameters = Parameter("from_city", required=True), Parameter("to", description="where it ends", required=True)
+    two = ToolSpec("f", "C", "T", "a", schema=object_schema(*parameters))
     assert wording.given(two, {"from_city": "Oslo", "to": "Bergen"}) == " for Oslo, where it ends: Bergen"
     assert (
         queries.names_its_arguments(

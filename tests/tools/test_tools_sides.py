@@ -144,3 +144,18 @@ def test_a_function_of_bfcl_is_no_function_of_a_question(past_json, tmp_path):
     own = load_tools(Path(made["outputs"]["own_queries"])).tasks
     assert [task.tools[0].name for task in own[:2]] == ["area", "area"] and own[2].tools[0].name != own[3].tools[0].name
     assert all(task.relevant == (task.tools[0].key,) for task in own)
+
+
+def test_a_query_says_which_of_the_arguments_that_may_be_left_out_it_gives(past_json, tools):
+    """ "Make a PDF for 127": as its width or as its height? Only one of them was counted as right."""
+    sizes = [
+        {**parameter(name, kind="NUMBER"), "description": "Must be one of: many"}
+        for name in ("width", "height", "depth")
+    ]
+    one = api("Print", "Paper", "Make PDF", "page") | {"optional_parameters": sizes}
+    out = past_json("ingest", "--tools", tools(one), "--queries", 12, "--test-queries", 12)["outputs"]
+    given = [task for name in ("queries", "test_queries") for task in load_tools(Path(out[name])).tasks]
+    assert sum(len(task.reference.calls[0].arguments) > 1 for task in given) > 4
+    for task in given:
+        for name, [value] in task.reference.calls[0].arguments.items():
+            assert (f"{name}: {value}" in task.query) == (name != "page"), task.query

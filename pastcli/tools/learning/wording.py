@@ -78,12 +78,16 @@ def said(value: Any) -> str:
 
 def given(spec: ToolSpec, arguments: dict[str, Any]) -> str:
     """The arguments in words, to follow what is asked for. Only some are labelled: those of several whose documentation
-    describes them otherwise than by their name, and truth values. What a name is must be remembered, not copied."""
+    describes them otherwise than by their name, truth values and, by their name, those that may be left out. What a required one
+    is called must be remembered, not copied; which of those that may be left out is given, nobody could know."""
     if not arguments:
         return ""
-    if len(arguments) == 1 and not isinstance(next(iter(arguments.values())), bool):
-        return f" for {said(next(iter(arguments.values())))}"
-    return f" for {', '.join(f'{told}: {text}' if told else text for _, text, told in parts(spec, arguments))}"
+    required = {parameter.name for parameter in spec.parameters if parameter.required}
+    (first, value), *more = arguments.items()
+    if not more and not isinstance(value, bool) and first in required:
+        return f" for {said(value)}"
+    told = [(text, label if name in required else named(name)) for name, text, label in parts(spec, arguments)]
+    return f" for {', '.join(f'{label}: {text}' if label else text for text, label in told)}"
 
 
 def parts(spec: ToolSpec, arguments: dict[str, Any]) -> list[tuple[str, str, str]]:
