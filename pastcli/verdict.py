@@ -190,9 +190,19 @@ def experimented(document: Mapping[str, Any], file: str, ask: str = "", take: st
     low, high = over_units if fixed else (found["low"], found["high"])
     if number(low) and found.get("p_holm", found["p"]) < 1 - summary["confidence"] and not low <= 0 <= high:
         gains = low > 0
-        return Closing(f"{said}: a {'gain' if gains else 'loss'}{kept}", ask or ("past inspect" if gains else ""))
+        alone = ", in recall alone: its first-call F1, which counts what was named and is no parameter, shows none"
+        only = alone if gains and _is_recall_alone(effect, figure, summary["confidence"]) else ""
+        return Closing(f"{said}: a {'gain' if gains else 'loss'}{only}{kept}", ask or ("past inspect" if gains else ""))
     seen = f"; a gain of {found['detectable']:.3f} would have been" if number(found.get("detectable")) else ""
     return Closing(f"{said}: no gain is shown{seen}{kept}", ask)
+
+
+def _is_recall_alone(effect: Mapping[str, Any], figure: str, confidence: float) -> bool:
+    """Whether more names were tried, for all that is known, and not more of them right."""
+    exact = effect.get("first_call_f1") if figure == "first_call_recall" else None
+    if exact is None:
+        return False
+    return not (number(exact["low"]) and exact["low"] > 0 and exact.get("p_holm", exact["p"]) < 1 - confidence)
 
 
 def unfinished(count: int, declared: int) -> str:

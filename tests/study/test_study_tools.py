@@ -314,6 +314,12 @@ def test_naming_more_is_not_called_knowing_more():
         row["first_call_f1"] = 0.0
     told = "\n".join(report.with_summary(made)["summary"]["sentences"])
     assert "none on first-call F1 (+0.000 [+0.000, +0.000])" in told and "not more of them known" in told
+    from pastcli.verdict import experimented
+
+    said = experimented(report.with_summary(made), "s.toml").judgement
+    assert said.endswith(
+        ": a gain, in recall alone: its first-call F1, which counts what was named and is no parameter, shows none"
+    )
 
 
 def test_a_figure_that_an_older_version_did_not_have_is_told_of_no_arm():
