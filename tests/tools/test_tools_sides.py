@@ -159,3 +159,17 @@ def test_a_query_says_which_of_the_arguments_that_may_be_left_out_it_gives(past_
     for task in given:
         for name, [value] in task.reference.calls[0].arguments.items():
             assert (f"{name}: {value}" in task.query) == (name != "page"), task.query
+
+
+@pytest.mark.parametrize("how", [("--target", "openapi"), ("--target-share", 0.5)])
+def test_files_that_know_no_categories_are_not_said_to_share_a_tool(past, tmp_path, how):
+    """Two services in OpenAPI are both of the category `openapi`: "every other category shares a tool or a query with the target"."""
+    for name in ("boats", "planes"):
+        given = {"name": "id", "in": "query", "required": True, "schema": {"type": "string"}}
+        paths = {f"/{name}": {"get": {"operationId": name, "summary": f"Get {name}", "parameters": [given]}}}
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"openapi": "3.0.0", "info": {"title": name}, "paths": paths})
+        )
+    files = [word for name in ("boats", "planes") for word in ("--tools", tmp_path / f"{name}.json")]
+    told = past("ingest", *files, *how, code=2).stderr
+    assert "all these tools are of one category, 'openapi': there is nothing to part" in told and "of its own" in told

@@ -50,6 +50,11 @@ def part(
     if both:
         raise MismatchError(f"{both[0]} is a category of the source and of the target", "name it on one side")
     pick(specs, [*source, *target])
+    if len(known) == 1:
+        raise UsageError(
+            f"all these tools are of one category, {known[0]!r}: there is nothing to part",
+            "give files of more categories, or make the lessons of each side by a command of its own",
+        )
     together = _together(specs, tasks, known)
     if target:
         return _named(specs, tasks, source, target, together)
