@@ -444,6 +444,24 @@ def test_every_attempt_at_a_query_counts():
     assert levels["sopr_rules"]["mean"] == pytest.approx(5.5 / 12), "an attempt that nobody could grade is in no mean"
 
 
+def test_imitation_with_a_part_of_rls_compute_is_said_to_be_no_equal():
+    made = document(SFT=spread(0))
+    assert "Imitation was trained" not in "\n".join(report.with_summary(made)["summary"]["sentences"])
+    for seed in (0, 1):
+        made["compute"][f"rl source, seed {seed}"] = {
+            "seed": seed,
+            "tokens": 1000 + seed * 1000,
+            "seconds": 60.0,
+            "steps": 1,
+        }
+        made["compute"][f"imitation source, seed {seed}"] = {"seed": seed, "tokens": 300, "seconds": 20.0, "steps": 1}
+    told = "\n".join(report.with_summary(made)["summary"]["sentences"])
+    assert "Imitation was trained on 300 tokens a seed (20 s), RL on 1,500 (60 s): not equal compute." in told
+    for seed in (0, 1):
+        made["compute"][f"imitation source, seed {seed}"]["tokens"] = 1200
+    assert ": about equal compute." in "\n".join(report.with_summary(made)["summary"]["sentences"])
+
+
 def test_what_was_shown_to_the_models_is_said():
     made = report.with_summary(document(SFT=spread(0)))
     assert "Names only, brief prompt" in report.markdown(made)
