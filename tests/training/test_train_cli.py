@@ -142,9 +142,8 @@ def test_ctrl_c_before_the_first_checkpoint_finishes_the_step_and_keeps_it(
     made = json.loads(resumed.stdout)
     assert made["metrics"]["final_hash"] == whole, "as if nobody had stopped it"
     took = past_json("runs", "show", made["run"])["seconds"]
-    assert took >= made["metrics"]["seconds_training"] > 500 * step, (
-        "the time of every step counts, not of the last part"
-    )
+    trained = made["metrics"]["seconds_training"]
+    assert took + 0.01 > trained > 500 * step, "the time of every step counts, not of the last part"  # both are rounded
 
 
 def test_sigterm_finishes_the_step_and_keeps_it_whatever_was_kept_before(begin, material, tiny_model):
