@@ -58,7 +58,7 @@ def changed(inputs: Mapping[str, tuple[Path, str]]) -> list[str]:
     return [
         f"{path} changed while it was in use: the result may be of what it was, of what it is, or of parts of both"
         for name, (path, digest) in inputs.items()
-        if name.rstrip("0123456789") not in TEXTS and path.exists() and hash_path(path) != digest
+        if not _is_text(name) and path.exists() and hash_path(path) != digest
     ]
 
 
@@ -79,9 +79,14 @@ def _began_from(run: Record, known: Mapping[str, Record]) -> Iterator[tuple[Reco
             continue
         seen.add(record.id)
         for name, entry in record.manifest.get("inputs", {}).items():
-            if "hash" in entry and name.rstrip("0123456789") not in TEXTS:
+            if "hash" in entry and not _is_text(name):
                 yield record, name, entry
         queue.extend(known[parent] for parent in record.parents if parent in known)
+
+
+def _is_text(name: str) -> bool:
+    """By the name of an input, numbered where there are several of its kind."""
+    return name.rstrip("0123456789") in TEXTS
 
 
 def _made(known: list[Record]) -> dict[Path, str]:

@@ -129,8 +129,11 @@ class Run:
 
     def took_at_least(self, seconds: float) -> None:
         """Count the time of parts that were killed too suddenly to record theirs."""
-        missing = seconds - (self.manifest["seconds"] + time.monotonic() - self._began)
-        self.manifest["seconds"] += max(0.0, missing)
+        self.manifest["seconds"] += max(0.0, seconds - self._taken())
+
+    def _taken(self) -> float:
+        """Seconds until now, those of earlier parts included."""
+        return float(self.manifest["seconds"]) + time.monotonic() - self._began
 
     def save(self) -> None:
         write_json(self.dir / "manifest.json", self.manifest)
@@ -141,13 +144,13 @@ class Run:
             self.manifest["on_trust"] = trusted()
         self._say_changed()
         self.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-        self.manifest["seconds"] = round(self.manifest["seconds"] + time.monotonic() - self._began, 3)
+        self.manifest["seconds"] = round(self._taken(), 3)
         publish.seal(self.dir, self.manifest)
         return Record(publish.forward(self.dir, self.manifest, self._claims), self.manifest)
 
     def _say_changed(self) -> None:
-        entries = {name: entry for name, entry in self.manifest["inputs"].items() if "hash" in entry}
-        for text in changed({n: (located(e["path"], self.dir), e["hash"]) for n, e in entries.items()}):
+        entries = self.manifest["inputs"].items()
+        for text in changed({n: (located(e["path"], self.dir), e["hash"]) for n, e in entries if "hash" in e}):
             self.manifest["stale"].append(text)
             output.warn(text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..api import Episode, Step, ToolSpec, Verdict
+from ..api import Episode, Step, Task, ToolSpec, Verdict
 from .player import Result
 
 
@@ -20,7 +20,7 @@ def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None
     `first_call_valid`: the first call was accepted as it was.
     """
     episode, calls = result.episode, [s for s in result.episode.steps if s.outcome in ("ok", "invalid", "unknown")]
-    wanted = _wanted(episode)
+    wanted = _wanted(episode.task)
     firsts = [(spec, _first(spec, episode)) for spec in wanted]
     return {
         "query": episode.task.id,
@@ -46,20 +46,21 @@ def figures(result: Result, also: Mapping[str, Verdict], grounding: float | None
 
 def first_call_recall(episode: Episode) -> float | None:
     """As in `figures`; None if nobody said which APIs a good run calls, or none of them requires anything."""
-    return _mean([named_share(spec, _first(spec, episode)) for spec in _needing(episode)])
+    return _mean([named_share(spec, _first(spec, episode)) for spec in needing(episode.task)])
 
 
 def first_call_f1(episode: Episode) -> float | None:
     """As in `figures`; None where `first_call_recall` is."""
-    return _mean([f1(spec, _named(_first(spec, episode))) for spec in _needing(episode)])
+    return _mean([f1(spec, _named(_first(spec, episode))) for spec in needing(episode.task)])
 
 
-def _needing(episode: Episode) -> list[ToolSpec]:
-    return [spec for spec in _wanted(episode) if any(parameter.required for parameter in spec.parameters)]
+def needing(task: Task) -> list[ToolSpec]:
+    """The APIs that a good run calls and that require something."""
+    return [spec for spec in _wanted(task) if any(parameter.required for parameter in spec.parameters)]
 
 
-def _wanted(episode: Episode) -> list[ToolSpec]:
-    return [spec for spec in episode.task.tools if spec.key in set(episode.task.relevant)]
+def _wanted(task: Task) -> list[ToolSpec]:
+    return [spec for spec in task.tools if spec.key in set(task.relevant)]
 
 
 def _first(spec: ToolSpec, episode: Episode) -> Step | None:

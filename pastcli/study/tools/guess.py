@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...agent.figures import f1, recall
+from ...agent.figures import f1, needing, recall
 from ...api import Task, ToolSpec
 
 
@@ -13,8 +13,7 @@ def guess(tests: Sequence[Task], source: Sequence[ToolSpec]) -> dict[str, Any] |
     """`first_call_recall` and `first_call_f1` of who calls the right function with every parameter of the source at once,
     and how many `names` those are. None where no test needs a parameter."""
     names = {parameter.name for spec in source for parameter in spec.parameters}
-    needed = [[spec for spec in task.tools if spec.key in task.relevant and _needs(spec)] for task in tests]
-    asked = [specs for specs in needed if specs]
+    asked = [specs for task in tests if (specs := needing(task))]
     if not asked:
         return None
     found = {"first_call_recall": recall, "first_call_f1": f1}
@@ -23,7 +22,3 @@ def guess(tests: Sequence[Task], source: Sequence[ToolSpec]) -> dict[str, Any] |
         for name, figure in found.items()
     }
     return {"names": len(names), **means}
-
-
-def _needs(spec: ToolSpec) -> bool:
-    return any(parameter.required for parameter in spec.parameters)
