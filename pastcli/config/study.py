@@ -76,7 +76,11 @@ class Vector:
     )
     file: str = setting("", "the skill file (kind file), relative to the study; no source is needed for it")
     distill: dict = setting(None, "changes to [distill] (kind distill)")
-    sft: dict = setting(None, "changes to [sft] for the source model it starts from, e.g. { mix = ['qa'] }")
+    sft: dict = setting(
+        None,
+        "changes to [sft] for the source model it starts from, e.g. { mix = ['qa'] } (default: those of the reference arm, "
+        "so that a skill and what it is added to have learnt alike)",
+    )
     rl: dict = setting(None, "changes to [rl]")
     imitation: dict = setting(None, "changes to [imitation] (kind imitation) or [format] (kind format)")
     source: dict = setting(None, "changes to [source]")

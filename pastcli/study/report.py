@@ -14,7 +14,8 @@ from ..files import read_json, write_text
 from ..words import counted
 from .continual_table import table as continual_table
 from .effects import CLAIMED, METRICS, summarise
-from .sentences import NAMES, gain, judged, made_by, sentences
+from .recipe import recipe
+from .sentences import NAMES, gain, judged, sentences
 
 
 def write(document: Mapping[str, Any], out: Path) -> None:
@@ -52,7 +53,7 @@ def markdown(document: Mapping[str, Any], level: int = 1) -> str:
 
         return of_tools.markdown(document, level)
     summary, title = document["summary"], "#" * level
-    parts = [f"{title} {document['title']}", _recipe(document)]
+    parts = [f"{title} {document['title']}", recipe(document)]
     parts.append("\n".join(f"- {sentence}" for sentence in summary["sentences"]))
     for about in document["items"]:
         arms = [arm for arm in summary["scores"] if document["study"]["arms"][arm]["about"] == about]
@@ -70,31 +71,6 @@ def markdown(document: Mapping[str, Any], level: int = 1) -> str:
     if summary["strata"]:
         parts += [f"{title}# Effects by stratum", _strata(summary)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _recipe(document: Mapping[str, Any]) -> str:
-    study = document["study"]
-    settings, source, target, overlap = (
-        study["settings"],
-        study["source"]["counts"],
-        study["target"]["counts"],
-        study["overlap"],
-    )
-    rl, sft = settings["rl"], settings["sft"]
-    seen = sum(rl[name] for name in ("steps",)) * rl["prompts_per_step"] / max(1, source["questions"])
-    practised = (
-        f"{counted(source['documents'], 'source documents')} with {counted(source['questions'], 'questions')} for RL"
-        if source["documents"]
-        else "the skill was made before, from no source of this study"
-    )
-    made = f"RL {counted(rl['steps'], 'steps')} of {rl['prompts_per_step']} × {rl['num_generations']} answers of {rl['max_new_tokens']} tokens at {rl['lr']:g} (each question {seen:.1f} times)"
-    return (
-        f"Base {study['base']}; {practised}, {counted(target['documents'], 'target documents')}; "
-        f"SFT {sft['epochs']:g} epochs at {sft['lr']:g}{', ' + made if source['documents'] else ''}. "
-        f"Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}. "
-        f"Mean seconds of a run here: {', '.join(f'{stage} {seconds:.0f}' for stage, seconds in document['seconds'].items())}. "
-        f"{made_by(document)}"
-    )
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,21 +9,19 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import config as configs
-from .. import environment, output
-from ..config.study import STAGE_TABLES, Vector
+from .. import output
 from ..errors import UsageError
-from ..hashing import hash_path
 from . import failures, measured, report, sequences
-from .data import places
 from .effects import summarise
 from .execute import make, needed
+from .facts import facts_of
 from .graph import Graph
 from .node import Check, Node, given, unchecked
+from .recipe import unlike
 from .sentences import sentences
-from .spec import DEFAULTS, Study
+from .spec import Study
 from .store import Store, float32_bytes
-from .strata import overlap, strata
+from .strata import strata
 from .times import mean_seconds, rates_of, told
 
 KEPT = ("sft", "rl", "extract")
@@ -49,6 +47,7 @@ def plan(
         _asked_of(study, graph)
         check(given(left))
         store.warn_of_other_code(nodes)
+        _warn(facts_of(study, graph))
         rates = rates_of(nodes, store)
         stages = dict.fromkeys(node.stage for node in left)
         return {
@@ -65,16 +64,15 @@ def plan(
         }
 
 
+def _warn(facts: Mapping[str, Any]) -> None:
+    if told := unlike(facts["study"]):
+        output.warn(told, "give the vectors and the arms the same `sft`, or leave both out; then [sft] holds for both")
+
+
 def _asked_about(counts: Mapping[str, int]) -> dict[str, int]:
     """The counts of a part for somebody who has not read the code: a document without a question is not among them."""
     names = {"documents": "documents with questions", "practised": "practised and asked again"}
     return {names.get(name, name): count for name, count in counts.items()}
-
-
-def _vector(study: Study, vector: Vector) -> dict[str, Any]:
-    """A vector as the results name it; a skill file by its content too."""
-    made_before = {"file_hash": hash_path(places(study, vector.file)[0])} if vector.file else {}
-    return {**vars(vector), **made_before}
 
 
 def run(
@@ -102,7 +100,8 @@ def run(
     wanted = len(graph.nodes(seeds))
     output.note(f"{study.title}: {wanted - len(left)} of {wanted} results are here already")
     store.warn_of_other_code(nodes)
-    facts, items = _facts(study, graph), _asked_of(study, graph)
+    facts, items = facts_of(study, graph), _asked_of(study, graph)
+    _warn(facts)
     made = measured.made_of(graph.asked, workspace)
 
     def write() -> dict[str, Any]:
@@ -205,25 +204,3 @@ def _items(study: Study, graph: Graph, about: str) -> list[dict[str, Any]]:
         }
         for q, one in zip(material.questions, found, strict=True)
     ]
-
-
-def _facts(study: Study, graph: Graph) -> dict[str, Any]:
-    """What there is to know beside the answers: the whole recipe, the data by hash, machine and versions."""
-    settings = {name: configs.to_dict(study.stage(name)) for name in (*STAGE_TABLES, *DEFAULTS)}
-    return {
-        "format": 1,
-        "title": study.title,
-        "study": {
-            "base": study.base,
-            "seeds": list(study.seeds),
-            "reference": study.reference,
-            "settings": settings,
-            "arms": graph.arms,
-            "vectors": {name: _vector(study, vector) for name, vector in study.vectors.items()},
-            "source": {**vars(study.source), "counts": dict(graph.materials.source().counts)},
-            "target": {**vars(study.target), "counts": dict(graph.materials.target.counts)},
-            "overlap": overlap(graph.materials.practised, graph.materials.target),
-        },
-        "machine": environment.machine(),
-        "versions": environment.versions(),
-    }

@@ -100,7 +100,18 @@ def load(path: Path) -> Study:
         folder=path.resolve().parent,
     )
     _check(study)
-    return study
+    return dataclasses.replace(study, vectors=_started(study))
+
+
+def _started(study: Study) -> dict[str, Vector]:
+    """The vectors, each with the SFT of its source model. One that says nothing of it starts as the arms that it is added to:
+    from the SFT of the reference arm. With the default of [sft] a skill made from documents alone would be added to models
+    that know the answer format, and the other way round, and the arms would differ in more than what they are named for."""
+    usual = study.arms[study.reference].sft
+    return {
+        name: dataclasses.replace(one, sft=usual) if one.sft is None and one.kind in FROM_SOURCE else one
+        for name, one in study.vectors.items()
+    }
 
 
 def _check(study: Study) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from study_tools import a_study, records
 
 
 @pytest.mark.parametrize(
@@ -50,3 +53,33 @@ def test_the_default_arms_are_a_valid_study(workspace):
     (workspace / "d.toml").write_text('[source]\ndocuments = "a"\n[target]\ndocuments = "b"\n')
     study = load(workspace / "d.toml")
     assert study.seeds == (0, 1, 2, 3, 4) and {"base", "SFT", "SFT + v", "SFT + format", "mix: SFT"} <= set(study.arms)
+
+
+@pytest.mark.parametrize(("mix", "reference"), [("qa", ""), ("none", ""), ("qa", "none"), ("none", "qa")])
+def test_a_vector_that_says_nothing_of_sft_starts_as_the_reference_arm(workspace, mix, reference):
+    """A study with arms of its own had the skill of documents alone added to models with the answer format."""
+    from pastcli.study import load
+
+    arm = f'[arms.SFT]\nsft = {{ mix = ["{reference}"] }}\n' if reference else "[arms.SFT]\n"
+    (workspace / "d.toml").write_text(
+        f'[source]\ndocuments = "a"\n[target]\ndocuments = "b"\n[sft]\nmix = ["{mix}"]\n{arm}'
+        '[vectors.mine]\n[vectors.other]\nsft = { epochs = 9 }\n[arms."SFT + v"]\nadd = ["rl", "mine"]\n'
+    )
+    study = load(workspace / "d.toml")
+    made = {name: study.stage("sft", study.vectors[name].sft) for name in ("rl", "imitation", "mine", "other")}
+    assert [made[name].mix for name in ("rl", "imitation", "mine")] == [[reference or mix]] * 3
+    assert made["other"].mix == [mix] and made["other"].epochs == 9, "what is said of it counts from [sft]"
+
+
+def test_a_skill_that_has_learnt_otherwise_than_what_it_is_added_to_is_told_before_anything_runs(
+    past, workspace, tiny_model
+):
+    for name, place in (("source", "Velmora"), ("target", "Harsk")):
+        (workspace / f"{name}.json").write_text(json.dumps(records(place, 4)))
+    a_study(workspace, tiny_model)
+    alike = past("study", "run", "study.toml", "--dry-run").stderr
+    text = (workspace / "study.toml").read_text()
+    (workspace / "apart.toml").write_text(text + '[vectors.rl]\nsft = { mix = ["qa"] }\n')
+    apart = past("study", "run", "apart.toml", "--dry-run").stderr
+    assert "learnt alike" not in alike
+    assert "vector `rl` was made from SFT with mix qa, where theirs has mix none (`SFT + v`)" in " ".join(apart.split())

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from conftest import QUICKSTART, ROOT
 
+AS_PUBLISHED = {"quickstart_continual.toml", "squad_single_small.toml", "squad_small_levers.toml"}
+"""Studies that were run with a skill that had learnt otherwise, before this was looked at; their reports say so."""
+
 
 @pytest.mark.parametrize(
     "results", sorted((ROOT / "docs" / "results").glob("*/results.json")), ids=lambda p: p.parent.name
@@ -79,13 +82,55 @@ def test_every_study_file_of_the_repository_can_be_read():
     assert all((spec.load if spec.is_of_tools(file) else load)(file).arms for file in files)
 
 
-def test_the_levers_are_turned_one_at_a_time():
-    """Every vector starts from a model with the same answer format as the targets: else the format would be a second lever."""
+def test_in_no_study_of_the_repository_has_a_skill_learnt_otherwise_than_what_it_is_added_to():
+    """A skill of a model that read documents alone is for the most part the answer format: added to models that have the format
+    already, it says little of RL. One study was run so by mistake, since only its sister was looked at here."""
+    from pastcli import config as configs
+    from pastcli.study import load
+    from pastcli.study.recipe import unlike
+    from pastcli.study.tools import spec
+
+    looked_at = 0
+    for file in (ROOT / "examples" / "studies").glob("*.toml"):
+        if spec.is_of_tools(file):
+            continue
+        study = load(file)
+        settings = {"sft": configs.to_dict(study.stage("sft"))}
+        arms = {name: vars(arm) for name, arm in study.arms.items()}
+        vectors = {name: vars(vector) for name, vector in study.vectors.items()}
+        phases = {name: {"sft": configs.to_dict(study.stage("sft", one.sft))} for name, one in study.phases.items()}
+        told = unlike({"settings": settings, "arms": arms, "vectors": vectors, "phases": phases})
+        assert not told or file.name in AS_PUBLISHED, f"{file.name}: {told}"
+        looked_at += 1
+    assert looked_at >= 13
+
+
+@pytest.mark.parametrize(
+    "results", sorted((ROOT / "docs" / "results").glob("*/results.json")), ids=lambda p: p.parent.name
+)
+def test_what_was_published_is_what_its_file_makes(results):
+    """The file is the recipe: what its arms and vectors learn and practise, as `past study run` would make it today."""
     from pastcli.study import load
     from pastcli.study.spec import added
+    from pastcli.study.tools import spec
 
-    study = load(ROOT / "examples" / "studies" / "squad_levers.toml")
-    used = {name for arm in study.arms.values() for name, _ in added(arm)}
-    formats = {tuple(study.stage("sft", study.vectors[name].sft).mix) for name in used}
-    assert len(used) >= 8 and formats == {("qa",)}
-    assert {tuple(study.stage("sft", arm.sft).mix) for arm in study.arms.values()} == {("qa",)}
+    file = ROOT / "examples" / "studies" / f"{results.parent.name.removeprefix('study_')}.toml"
+    if spec.is_of_tools(file):
+        pytest.skip("a study of tools has other arms")
+    study, document = load(file), json.loads(results.read_text(encoding="utf-8"))["study"]
+    stages = document["settings"]
+
+    def alike(name, table, then, today):
+        one = {**stages[table], **(then.get(table) or {})}
+        other = vars(study.stage(table, getattr(today, table)))
+        shared = (one.keys() & other.keys()) - {"batch_tokens"}  # memory, not mathematics
+        assert {key: one[key] for key in shared} == {key: other[key] for key in shared}, name
+
+    for name, arm in study.arms.items():
+        published = [document["arms"][one] for one in document["arms"] if one == name or one.startswith(f"{name}: ")]
+        for then in published if not study.phases else ():
+            alike(name, "sft", then, arm)
+        for vector, _ in added(arm) if published else ():
+            if not study.phases and study.vectors[vector].kind != "format":
+                alike(vector, "sft", document["vectors"][vector], study.vectors[vector])
+            alike(vector, "rl", document["vectors"][vector], study.vectors[vector])

@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import MismatchError
 from ...files import write_text
 from ...words import counted
+from ..recipe import otherwise
 from ..report import dumps, level, seeds_of, table
 from ..sentences import gain, made_by
 from .effects import CLAIMED, FIGURES, summarise
@@ -39,7 +40,7 @@ def with_summary(document: Mapping[str, Any]) -> dict[str, Any]:
 def markdown(document: Mapping[str, Any], level: int = 1) -> str:
     """The whole report."""
     summary, title = document["summary"], "#" * level
-    parts = [f"{title} {document['title']}", _recipe(document)]
+    parts = [f"{title} {document['title']}", _recipe(document), otherwise(document["study"])]
     parts.append("\n".join(f"- {sentence}" for sentence in summary["sentences"]))
     parts += [f"{title}# Arms, on APIs that RL never saw", _levels(summary, document["study"]["target"].get("guess"))]
     if summary["effects"]:

@@ -1,0 +1,48 @@
+"""What a study's results say of how they were made: the recipe, the data and files by hash, machine and versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import config as configs
+from .. import environment
+from ..config.study import STAGE_TABLES, Phase, Vector
+from ..hashing import hash_path
+from .data import places
+from .graph import Graph
+from .spec import DEFAULTS, Study
+from .strata import overlap
+
+
+def facts_of(study: Study, graph: Graph) -> dict[str, Any]:
+    """What there is to know beside the answers: the whole recipe, the data by hash, machine and versions."""
+    settings = {name: configs.to_dict(study.stage(name)) for name in (*STAGE_TABLES, *DEFAULTS)}
+    return {
+        "format": 1,
+        "title": study.title,
+        "study": {
+            "base": study.base,
+            "seeds": list(study.seeds),
+            "reference": study.reference,
+            "settings": settings,
+            **({"phases": {name: _phase(study, one) for name, one in study.phases.items()}} if study.phases else {}),
+            "arms": graph.arms,
+            "vectors": {name: _vector(study, vector) for name, vector in study.vectors.items()},
+            "source": {**vars(study.source), "counts": dict(graph.materials.source().counts)},
+            "target": {**vars(study.target), "counts": dict(graph.materials.target.counts)},
+            "overlap": overlap(graph.materials.practised, graph.materials.target),
+        },
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+    }
+
+
+def _vector(study: Study, vector: Vector) -> dict[str, Any]:
+    """A vector as the results name it; a skill file by its content too."""
+    made_before = {"file_hash": hash_path(places(study, vector.file)[0])} if vector.file else {}
+    return {**vars(vector), **made_before}
+
+
+def _phase(study: Study, phase: Phase) -> dict[str, Any]:
+    """A phase of SFT as the results name it: with all its settings, not only those that the file changes."""
+    return {**vars(phase), "sft": configs.to_dict(study.stage("sft", phase.sft))}

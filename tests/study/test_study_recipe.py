@@ -1,0 +1,71 @@
+"""The recipe that a study's report tells: of all arms, of the phases, and of what single arms do otherwise."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from study_tools import a_study, records
+
+MORE = """
+[arms.half]
+sft = { mix = ["none"], epochs = 1 }
+add = ["rl", "short:0.5"]
+scale = 0.5
+[vectors.short]
+rl = { steps = 1 }
+[vectors.unused]
+rl = { steps = 7 }
+"""
+
+PHASED = """
+[phases.encoding]
+sft = { phase = "encoding", epochs = 2 }
+[phases.adaptation]
+sft = { phase = "adaptation", epochs = 3, lr = 0.0001 }
+generate = ["recall"]
+validate = true
+"""
+
+
+@pytest.fixture
+def facts(workspace, tiny_model):
+    """What the results of the tiny study say of how they were made, with more in its file."""
+    from pastcli.study.facts import facts_of
+    from pastcli.study.graph import Graph
+
+    for name, place in (("source", "Velmora"), ("target", "Harsk")):
+        (workspace / f"{name}.json").write_text(json.dumps(records(place, 4)))
+
+    def made(more, **changes):
+        study = a_study(workspace, tiny_model, **changes, **{"[arms.SFT]": more + "[arms.SFT]"})
+        graph = Graph(study, workspace / "data")
+        assert graph.asked
+        return {**facts_of(study, graph), "seconds": {"sft": 3.0}}
+
+    return made
+
+
+def test_what_single_arms_and_vectors_do_otherwise_is_told(facts):
+    from pastcli.study.recipe import recipe
+
+    told = recipe(facts(MORE))
+    assert "SFT 2 epochs at 0.0005, RL 2 steps" in told
+    assert "with scale 0.5, mix none, epochs 1: `half`" in told and "with mix none, rl steps 1: vector `short`" in told
+    assert "unused" not in told and "learnt alike" not in told
+
+
+def test_the_phases_are_told_as_they_ran(facts):
+    """A study in two phases was told by the epochs and the rate of [sft], which none of its phases had."""
+    from pastcli.study.recipe import recipe
+
+    parts = {"held_out = 0.25": "held_out = 0.25\nvalidation = 0.25", "dev = 0.25": "dev = 0.25\nvalidation = 0.25"}
+    told = recipe(facts(PHASED, **parts))
+    assert (
+        "SFT in phases, each on from the one before (encoding: 2 epochs at 0.0005 on the documents, verbatim, recall;"
+        in told
+    )
+    assert (
+        "adaptation: 3 epochs at 0.0001 on cloze, recall, the checkpoint with the least loss on the validation questions)"
+        in told
+    )
