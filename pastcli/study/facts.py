@@ -6,11 +6,11 @@ from typing import Any
 
 from .. import config as configs
 from .. import environment
-from ..config.study import STAGE_TABLES, Phase, Vector
+from ..config.study import STAGE_TABLES, Phase
 from ..hashing import hash_path
 from .data import places
 from .graph import Graph
-from .spec import DEFAULTS, Study
+from .spec import DEFAULTS, Study, added
 from .strata import overlap
 
 
@@ -27,7 +27,7 @@ def facts_of(study: Study, graph: Graph) -> dict[str, Any]:
             "settings": settings,
             **({"phases": {name: _phase(study, one) for name, one in study.phases.items()}} if study.phases else {}),
             "arms": graph.arms,
-            "vectors": {name: _vector(study, vector) for name, vector in study.vectors.items()},
+            "vectors": {name: _vector(study, graph, name) for name in study.vectors},
             "source": {**vars(study.source), "counts": dict(graph.materials.source().counts)},
             "target": {**vars(study.target), "counts": dict(graph.materials.target.counts)},
             "overlap": overlap(graph.materials.practised, graph.materials.target),
@@ -37,10 +37,14 @@ def facts_of(study: Study, graph: Graph) -> dict[str, Any]:
     }
 
 
-def _vector(study: Study, vector: Vector) -> dict[str, Any]:
-    """A vector as the results name it; a skill file by its content too."""
-    made_before = {"file_hash": hash_path(places(study, vector.file)[0])} if vector.file else {}
-    return {**vars(vector), **made_before}
+def _vector(study: Study, graph: Graph, name: str) -> dict[str, Any]:
+    """A vector as the results name it; a skill file by its content too, and one with a source of its own by how much that is."""
+    vector, found = study.vectors[name], dict[str, Any]()
+    if vector.file:
+        found["file_hash"] = hash_path(places(study, vector.file)[0])
+    if vector.source and any(name == one for arm in study.arms.values() for one, _ in added(arm)):
+        found["counts"] = dict(graph.materials.source(vector.source).counts)
+    return {**vars(vector), **found}
 
 
 def _phase(study: Study, phase: Phase) -> dict[str, Any]:

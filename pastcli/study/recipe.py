@@ -90,8 +90,8 @@ def unlike(study: Mapping[str, Any]) -> str:
             if told := _apart(study["vectors"].get(vector, {}), arm, study):
                 arms = found.setdefault(f"vector `{vector}` was made from SFT with {told}", [])
                 arms += [who] if who not in arms else []
-    told = [f"{what} ({', '.join(arms)})" for what, arms in found.items()]
-    return f"The skill and what it is added to have not learnt alike: {'; '.join(told)}." if told else ""
+    shown = "; ".join(f"{what} ({', '.join(arms)})" for what, arms in found.items())
+    return f"The skill and what it is added to have not learnt alike: {shown}." if shown else ""
 
 
 def _apart(vector: Mapping[str, Any], arm: Mapping[str, Any], study: Mapping[str, Any]) -> str:
@@ -124,6 +124,7 @@ def _changes(who: str, one: Mapping[str, Any], study: Mapping[str, Any]) -> str:
             for name, value in (one.get(table) or {}).items()
             if any(each.get(name) != value for each in given)
         ]
+    told += [f"{counted(counts['questions'], 'questions')} for RL" for counts in filter(None, [one.get("counts")])]
     return ", ".join(told).replace("_", " ")
 
 

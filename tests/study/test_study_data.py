@@ -219,6 +219,7 @@ def test_a_template_is_seen_where_any_vectors_own_source_has_it(workspace, tiny_
     """A vector with another `source` practises other questions; those of [source] alone would call their templates new."""
     from pastcli.study import run
     from pastcli.study.graph import Graph
+    from pastcli.study.strata import overlap
 
     others = records("Orr", 3)
     for one in others:
@@ -231,7 +232,7 @@ def test_a_template_is_seen_where_any_vectors_own_source_has_it(workspace, tiny_
         study = a_study(workspace, tiny_model, **changes)
         graph = Graph(study, workspace / "data")
         found = {item["template"] for item in run._items(study, graph, "target")}
-        return found, run.overlap(graph.materials.practised, graph.materials.target)["templates_seen"]
+        return found, overlap(graph.materials.practised, graph.materials.target)["templates_seen"]
 
     assert seen() == ({"new"}, 0)
     other = '[vectors.pool]\nsource = { documents = "pool.json" }\n[arms.SFT]'

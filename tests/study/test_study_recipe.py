@@ -10,10 +10,12 @@ from study_tools import a_study, records
 MORE = """
 [arms.half]
 sft = { mix = ["none"], epochs = 1 }
-add = ["rl", "short:0.5"]
+add = ["rl", "short:0.5", "pool"]
 scale = 0.5
 [vectors.short]
 rl = { steps = 1 }
+[vectors.pool]
+source = { limit = 2, held_out = 0.5 }
 [vectors.unused]
 rl = { steps = 7 }
 """
@@ -52,6 +54,7 @@ def test_what_single_arms_and_vectors_do_otherwise_is_told(facts):
     told = recipe(facts(MORE))
     assert "SFT 2 epochs at 0.0005, RL 2 steps" in told
     assert "with scale 0.5, mix none, epochs 1: `half`" in told and "with mix none, rl steps 1: vector `short`" in told
+    assert "with mix none, source limit 2, source held out 0.5, 4 questions for RL: vector `pool`" in told
     assert "unused" not in told and "learnt alike" not in told
 
 
