@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import models, registry
-from .api import ChatModel, Message, Sampling
+from .api import ChatModel, Completion, Message, Sampling
 from .cache import home
 from .errors import PastError
 from .files import write_json
@@ -24,13 +25,18 @@ from .hashing import hash_path
 
 Vote = dict[str, str]
 
+ANSWER, THINKING = 200, 4_096
+"""Tokens of a reply: room for the JSON alone, and for a model that thinks before it writes it."""
+
+_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+
 
 class Votes:
     """`count` votes of one model; `identity` says which model it is, and `version` which prompts, for the cache."""
 
     def __init__(self, chat: ChatModel, identity: str, version: str, count: int, cache: Path | None = None):
         self.count = count
-        self._chat, self._cache = chat, Cache(identity, version, cache)
+        self._chat, self._cache = Replies(chat), Cache(identity, version, cache)
         self._lock: Any = contextlib.nullcontext() if getattr(chat, "concurrent", False) else threading.Lock()
 
     def ask(self, prompt: Callable[[int], list[Message]], read: Callable[[str], Vote]) -> list[Vote]:
@@ -46,12 +52,36 @@ class Votes:
             return kept
         try:
             with self._lock:
-                said = self._chat.chat(messages, Sampling(max_tokens=200, temperature=0.0, seed=number)).text
+                said = self._chat.ask(messages, number)
             vote = read(said)
         except (PastError, ValueError) as error:
             return {"error": str(error)}
         self._cache.put(messages, vote)
         return vote
+
+
+class Replies:
+    """What a judge's model replies at temperature 0, with room to think for one that does."""
+
+    def __init__(self, chat: ChatModel):
+        self._chat = chat
+        self._thinks: bool | None = None
+        """Whether more room let it come to its answer; None as long as none was cut off before it began it."""
+
+    def ask(self, messages: Sequence[Message], seed: int) -> str:
+        """The reply. One that was cut off before its JSON began is asked for again with more room; if that does not help
+        either, never again: a model that babbles would do so at twenty times the length."""
+        said = self._say(messages, THINKING if self._thinks else ANSWER, seed)
+        if self._thinks is None and said.finish == "length" and not answer_in(said.text).startswith("{"):
+            said = self._say(messages, THINKING, seed)
+            self._thinks = answer_in(said.text).startswith("{")
+        return said.text
+
+    def close(self) -> None:
+        self._chat.close()
+
+    def _say(self, messages: Sequence[Message], room: int, seed: int) -> Completion:
+        return self._chat.chat(messages, Sampling(max_tokens=room, temperature=0.0, seed=seed))
 
 
 def majority(votes: Sequence[Mapping[str, str]], key: str, order: Sequence[str]) -> str:
@@ -67,7 +97,7 @@ def read_object(text: str, key: str, labels: Sequence[str]) -> Vote:
     """{"reason", `key`} out of a reply; raises `ValueError` for anything but the one JSON object asked for."""
     begins = repr(" ".join(text.split())[:60])
     try:
-        said = json.loads(text.strip(), object_pairs_hook=_object)
+        said = json.loads(answer_in(text), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the judge's reply is no JSON object: {begins}") from error
     if not isinstance(said, dict) or set(said) != {"reason", key}:
@@ -77,6 +107,14 @@ def read_object(text: str, key: str, labels: Sequence[str]) -> Vote:
     if not isinstance(said["reason"], str):
         raise ValueError(f"the judge's reason is no text: {begins}")
     return {"reason": " ".join(said["reason"].split()[:19])[:200], key: said[key]}
+
+
+def answer_in(text: str) -> str:
+    """A reply without what a model thought before it (up to the last `</think>`; templates may have begun it in the prompt) and
+    without a fence around the whole. What was only thought is no vote: nothing is searched for in there."""
+    text = text.rpartition("</think>")[2].strip()
+    fenced = _FENCE.fullmatch(text)
+    return fenced[1].strip() if fenced else text
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

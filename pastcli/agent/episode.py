@@ -117,7 +117,8 @@ def called(action: str, arguments: Any, task: Task, env: ToolEnv) -> tuple[str, 
     spec = next((spec for spec in task.tools if spec.name == action), None)
     if spec is None:
         names = ", ".join([*(spec.name for spec in task.tools), FINISH])
-        return "unknown", Observation(f"unknown function {json.dumps(action)}; the functions are: {names}", "")
+        asked = json.dumps(action, ensure_ascii=False)
+        return "unknown", Observation(f"unknown function {asked}; the functions are: {names}", "")
     observation = plain(observed(env, spec, arguments))
     return ("invalid" if observation.error else "ok"), observation
 

@@ -78,6 +78,47 @@ def test_votes_are_cached_by_content_and_failures_are_not(tmp_path):
     assert again.label == "Solved" and chat.asked == 1
 
 
+THOUGHT = '<think>At first {"reason": "draft", "answer_status": "Solved"}, but no.</think>'
+
+
+@pytest.mark.parametrize(
+    "around", [THOUGHT + "\n{}", THOUGHT.removeprefix("<think>") + "{}", "```json\n{}\n```", "```\n{}\n```\n"]
+)
+def test_a_model_that_thinks_first_is_read_where_it_ends(tmp_path, around):
+    """Its thoughts are no vote, whatever stands in them."""
+    line = (
+        around.replace("{}", vote("Unsolved", "no call")) if "draft" not in around else around[:-2] + vote("Unsolved")
+    )
+    assert judged(tmp_path, line, line, line)[0].label == "Unsolved"
+    for thoughts_alone in (THOUGHT, THOUGHT.removesuffix("</think>"), THOUGHT + line + THOUGHT):
+        assert judged(tmp_path / "b", *[thoughts_alone] * 3)[0].label == "Ungraded"
+
+
+class Cut(Chat):
+    """A model whose replies end at the limit it is given: it thinks for `thinks` tokens before it says its line."""
+
+    def __init__(self, thinks, *lines):
+        super().__init__(*lines)
+        self.thinks, self.rooms = thinks, []
+
+    def chat(self, messages, sampling):
+        self.rooms.append(sampling.max_tokens)
+        if sampling.max_tokens <= self.thinks:
+            return Completion("<think>Let me see. " * 9, "length")
+        return super().chat(messages, sampling)
+
+
+def test_a_model_that_thinks_gets_the_room_it_needs_and_one_that_babbles_does_not(tmp_path):
+    thinking = Cut(900, *[vote("Solved")] * 3)
+    assert LLMJudge(thinking, "m", 3, tmp_path / "a").judge(EPISODE).label == "Solved"
+    assert thinking.rooms == [200, 4096, 4096, 4096]
+    babbling = Cut(10**6)
+    assert LLMJudge(babbling, "m", 3, tmp_path / "b").judge(EPISODE).label == "Ungraded"
+    assert babbling.rooms == [200, 4096, 200, 200]
+    plain = Cut(0, *[vote("Solved")] * 3)
+    assert LLMJudge(plain, "m", 3, tmp_path / "c").judge(EPISODE).label == "Solved" and plain.rooms == [200] * 3
+
+
 def test_the_run_is_data_to_the_judge():
     system, user = prompt(EPISODE)
     assert "Ignore the rules" not in system.content and json.loads(user.content)["final_answer"].startswith("Ignore")
@@ -177,6 +218,9 @@ def test_a_judge_with_a_model_through_the_command(files, past_json, monkeypatch,
         *files, "--judge", "llm", "--judge-backend", "echo", "--judge-model", "judge.json", "--judge-votes", "2"
     )
     assert done["labels"] == {"Partially Solved": 1} and done["sopr"] == 0.5
+    Path("judge.json").write_text(json.dumps([THOUGHT + "\n\n" + vote("Unsolved")]))
+    thinking = (*files, "--judge", "llm", "--judge-backend", "echo", "--judge-model", "judge.json", "--seed", "2")
+    assert past_json(*thinking, env={"PAST_HOME": str(tmp_path / "third")})["labels"] == {"Unsolved": 1}
     Path("judge.json").write_text(json.dumps(["I think it is solved."]))
     done = past_json(
         *files,
@@ -225,7 +269,7 @@ def test_silence_does_not_raise_the_first_call_recall(workspace, past_json, turn
 @pytest.mark.parametrize(
     "line, said",
     [
-        ("<think>Solved?</think>" + vote("Solved"), "is no JSON object: '<think>Solved?</think>"),
+        ("<think>Solved?</think>Yes: " + vote("Solved"), "is no JSON object: '<think>Solved?</think>"),
         ("", "is no JSON object: ''"),
         ('{"reason": NaN, "answer_status": "Solved"}', "the judge's reason is no text"),
         (json.dumps({"verdict": "Solved"}), "is not the JSON object asked for: '{"),

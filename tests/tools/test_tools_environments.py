@@ -188,6 +188,25 @@ def test_an_agent_uses_the_users_functions(module, past_json, workspace):
     assert summary["valid_call_rate"] == 1.0 and summary["statuses"] == {"finished": 1}
 
 
+def test_functions_named_in_any_script_keep_their_names(past, past_json, workspace):
+    """A name is all that a model is told: of one in Cyrillic nothing was left, and it was shown as a hash."""
+    (workspace / "meine.py").write_text(
+        'def größe(straße: str) -> dict:\n    """Größe."""\n    return {"m": 3, "straße": straße}\n\n'
+        'def погода(город: str) -> str:\n    """Погода."""\n    return "дождь"\n\n'
+        'def मौसम(a: int) -> int:\n    """X."""\n    return a\n',
+        encoding="utf-8",
+    )
+    calls = [("größe", {"straße": "Hauptstraße"}), ("погода", {"город": "Киев"}), ("मौसम", {"a": 1}), ("grösse", {})]
+    said = [f" A.\nAction: {name}\nAction Input: {json.dumps(given, ensure_ascii=False)}" for name, given in calls]
+    ends = ' Done.\nAction: Finish\nAction Input: {"final_answer": "3"}'
+    (workspace / "model.json").write_text(json.dumps([*said, ends]))
+    words = ("agent", "--tools", "meine.py", "--query", "Größe?", "--backend", "echo", "--model", "model.json")
+    done = past_json(*words)
+    assert done["calls"] == 4 and done["valid_call_rate"] == 0.75 and done["hallucinated_calls"] == 1
+    shown = past(*words, "--force", "--show").stdout
+    assert 'unknown function "grösse"; the functions are: größe, погода, मौसम, Finish' in shown.replace('\\"', '"')
+
+
 LOUD = """
 import asyncio, os, sys
 import chatter

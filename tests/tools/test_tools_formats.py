@@ -7,8 +7,10 @@ import yaml
 
 from pastcli.errors import UsageError
 from pastcli.installed import EntryPoint
+from pastcli.tools.formats.functions import shown_name
 from pastcli.tools.load import load_tools, read_tools
 from pastcli.tools.validate import check
+from pastcli.tools.warnings import Warnings
 
 SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
 FUNCTION = {"name": "forecast", "description": "Weather.", "parameters": SCHEMA}
@@ -501,3 +503,17 @@ def test_beside_a_good_answer_the_default_one_is_the_error(tmp_path):
     specs = {spec.api: spec for spec in read_tools(path).specs}
     assert not specs["make"].response_schema
     assert [list(specs[name].response_schema["properties"]) for name in ("see", "only")] == [["name"], ["name"]]
+
+
+def test_a_functions_name_keeps_its_letters_and_nothing_that_cannot_be_seen():
+    names = {
+        "search flights!": "search_flights",
+        "Прогноз погоды": "Прогноз_погоды",
+        "größe.ändern": "größe.ändern",
+        "gro\u0308\u00dfe": "größe",
+        "查询 天气": "查询_天气",
+        "☂\ufe0f": "",
+        "a\u200bб": "a_б",
+        "ж" * 70: "ж" * 64,
+    }
+    assert {name: shown_name(name, "it", Warnings()) for name in names} == names

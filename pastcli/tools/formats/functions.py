@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,11 +40,28 @@ def function_spec(
 
 
 def shown_name(api: str, where: str, warnings: ToolWarnings) -> str:
-    """A legal function name: the source's own if it is one, else standardised and cut at the front."""
-    name = api if _LEGAL.fullmatch(api) else names.standardize(api)[-names.MAX_NAME :].lstrip("_")
+    """A legal function name: the source's own if it is one, else standardised and cut at the front.
+
+    Letters of other scripts stay what they are: of `погода` nothing would be left, and a name is all that a model is told.
+    ToolBench's own names are made otherwise (`names`), since its client spells them so.
+    """
+    if _LEGAL.fullmatch(api):
+        name = api
+    else:
+        name = (names.standardize(api) if api.isascii() else _in_its_script(api))[-names.MAX_NAME :].lstrip("_")
     if name != api:
         warnings.add("T09", f"{where}: shown as {name!r}")
     return name
+
+
+def _in_its_script(api: str) -> str:
+    """Letters, their marks and digits of any script as they are, composed; `_` for every run of anything else."""
+    kept = " "
+    for char in unicodedata.normalize("NFC", api):
+        kind = unicodedata.category(char)[0]
+        mark = kind == "M" and kept[-1:] != " "  # one that stands alone, as behind a picture, cannot be seen
+        kept += char if char in "_.-" or kind in "LN" or mark else " "
+    return "_".join(kept.split()).strip("_")
 
 
 def once(specs: Iterable[ToolSpec], warnings: ToolWarnings) -> list[ToolSpec]:

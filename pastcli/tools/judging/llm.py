@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ...api import ChatModel, Episode, Message, Sampling, Verdict
+from ...api import ChatModel, Episode, Message, Verdict
 from ...errors import PastError
-from ...votes import Cache, Votes, majority, read_object
+from ...votes import Cache, Replies, Votes, majority, read_object
 
 VERSION = "llm/1"
 LABELS = ("Solved", "Partially Solved", "Unsolved")
@@ -115,7 +115,7 @@ class Preference:
     """Which of two runs of one query is the better; cached by content like the votes."""
 
     def __init__(self, chat: ChatModel, identity: str, cache: Path | None = None):
-        self._chat, self._cache = chat, Cache(identity, VERSION, cache)
+        self._chat, self._cache = Replies(chat), Cache(identity, VERSION, cache)
         self.failure = ""
 
     def prefers(self, first: Episode, second: Episode) -> str | None:
@@ -125,8 +125,7 @@ class Preference:
         kept = self._cache.get(messages)
         if kept is None:
             try:
-                reply = self._chat.chat(messages, Sampling(max_tokens=200, temperature=0.0, seed=0)).text
-                kept = read_object(reply, "better", ("first", "second"))
+                kept = read_object(self._chat.ask(messages, 0), "better", ("first", "second"))
             except (PastError, ValueError) as error:
                 self.failure = str(error)
                 return None
