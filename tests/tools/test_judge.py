@@ -313,6 +313,21 @@ def test_what_an_invented_call_said_grounds_nothing():
     assert laundered.label == "Unsolved" and "invented" in laundered.reason
 
 
+def test_a_response_that_no_argument_is_looked_up_in_is_not_read_for_one():
+    """Of twenty megabytes in the last observation every value was compared with nothing, twice, for half a minute."""
+
+    class Unreadable(list):
+        def __iter__(self):
+            raise AssertionError("read")
+
+    sources = Sources("Show zz9")
+    sources.observe({"items": Unreadable()})
+    spec = spec_of("show", {"flag": {"type": "boolean"}})
+    assert not grounds(spec, {"flag": True}, sources).invented
+    with pytest.raises(AssertionError, match="read"):
+        _ = sources.exact
+
+
 def test_a_query_without_relevant_apis_or_expectations_is_ungraded():
     assert rules.judge(Episode(Task("1", "q", ()), 0, (), "finished", "yes")).label == "Ungraded"
 

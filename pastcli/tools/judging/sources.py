@@ -21,27 +21,55 @@ MOST = 3000
 _SPELLED = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
 
 
+Rivals = dict[str, list[tuple[frozenset[str], frozenset[str]]]]
+
+
 @dataclass
 class Sources:
-    """What an argument may be taken from: the query, and what was observed so far."""
+    """What an argument may be taken from: the query, and what was observed so far.
+
+    Responses are read when the first argument is looked up in them: the last one of an episode, which may hold a million
+    values, is so never read in vain.
+    """
 
     query: str
-    observed: list[Said] = field(default_factory=list)
-    exact: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
-    """Observed values as they stand, plain, and the keys they were found under."""
     used: set[str] = field(default_factory=set)
     """The words of the arguments of all calls so far."""
-
-    rivals: dict[str, list[tuple[frozenset[str], frozenset[str]]]] = field(default_factory=dict)
-    """Values of the elements of lists, plain: (words of the element's name, those of its neighbours' names)."""
+    _unread: list[tuple[Any, Any]] = field(default_factory=list)
+    _observed: list[Said] = field(default_factory=list)
+    _exact: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    _rivals: Rivals = field(default_factory=dict)
 
     def observe(self, response: Any, told: Any = None) -> None:
         """Take in a response; `told` are the arguments that it answered."""
-        _add_rivals(self.rivals, response, frozenset(words(str(told or ""))))
-        for value, path in observed(response):
-            self.exact.setdefault(plain(str(value)), set()).add(path)
-            if len(self.observed) < MOST:
-                self.observed.append(Said(str(value), path))
+        self._unread.append((response, told))
+
+    @property
+    def observed(self) -> list[Said]:
+        """The first `MOST` values observed."""
+        self._read()
+        return self._observed
+
+    @property
+    def exact(self) -> dict[str, set[tuple[str, ...]]]:
+        """Observed values as they stand, plain, and the keys they were found under."""
+        self._read()
+        return self._exact
+
+    @property
+    def rivals(self) -> Rivals:
+        """Values of the elements of lists, plain: (words of the element's name, those of its neighbours' names)."""
+        self._read()
+        return self._rivals
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        for response, told in unread:
+            _add_rivals(self._rivals, response, frozenset(words(str(told or ""))))
+            for value, path in observed(response):
+                self._exact.setdefault(plain(str(value)), set()).add(path)
+                if len(self._observed) < MOST:
+                    self._observed.append(Said(str(value), path))
 
     @cached_property
     def asked(self) -> Said:
@@ -60,9 +88,7 @@ class Sources:
 _NAMED = ("name", "title", "label", "description")
 
 
-def _add_rivals(
-    rivals: dict[str, list[tuple[frozenset[str], frozenset[str]]]], response: Any, told: frozenset[str]
-) -> None:
+def _add_rivals(rivals: Rivals, response: Any, told: frozenset[str]) -> None:
     """For the values of each element of a list of objects with names: the words of its name, and those of the others'."""
     pending: list[Any] = [response]
     while pending:
