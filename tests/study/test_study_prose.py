@@ -24,6 +24,9 @@ TOLD = re.compile(rf"(?:({NUMBER}) )?\(?\[({NUMBER}), ({NUMBER})\]")
 EARLIER = {(0.026, -0.038, 0.089)}
 """Told of an earlier edition of tools_small_arms, whose answers are in the history alone."""
 
+NOT_KEPT = {("8.4", "7.6", "9.5")}
+"""Of SFT on the EPYC before the start of a training was made shorter; in the history."""
+
 WORDS = {"one": 1, "two": 2, "three": 3, "five": 5, "ten": 10}
 FILES = {path.parent.name.removeprefix("study_"): path for path in (ROOT / "docs" / "results").glob("*/results.json")}
 
@@ -143,3 +146,29 @@ def test_the_page_says_in_which_studies_sft_is_documents_alone():
                 mixed = {**study["settings"]["sft"], **(one["sft"] or {})}["mix"]
                 alone |= {name} if mixed == ["none"] else set()
     assert said and set(re.findall(r"`(\w+)`", said[1])) == alone
+
+
+def spreads(found):
+    """(median, low, high) of every ratio in the JSON of a bench."""
+    if isinstance(found, dict):
+        if "median" in found and "low" in found:
+            yield found["median"], found["low"], found["high"]
+        if "wall_ratio" in found:
+            yield found["wall_ratio"], *found["wall_spread"]
+            yield found["busy_ratio"], *found["busy_spread"]
+        for one in found.values():
+            yield from spreads(one)
+
+
+def test_every_ratio_with_its_spread_is_one_that_a_bench_gave():
+    known = [
+        ratio for path in PAGE.parent.glob("results/bench_*.json") for ratio in spreads(json.loads(path.read_text()))
+    ]
+    told = re.findall(r"(\d+\.\d+)\** (?:times as fast )?\((\d+\.\d+)(?: to |-)(\d+\.\d+)\)", PAGE.read_text())
+    told = [one for one in told if one not in NOT_KEPT]
+    assert len(told) >= 20
+    for one in told:
+        near = [0.5001 * 10 ** -len(text.partition(".")[2]) for text in one]
+        assert any(all(abs(a - float(b)) <= c for a, b, c in zip(ratio, one, near, strict=True)) for ratio in known), (
+            one
+        )
