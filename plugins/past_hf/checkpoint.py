@@ -21,7 +21,7 @@ from pastcli.vectors.files.stream import BLOCK, cut
 from pastcli.vectors.numbers import arithmetic
 
 from .composite import is_composite
-from .folder import companions, refuse_quantised, refuse_scaled
+from .folder import INTEGERS, companions, refuse_quantised, refuse_scaled
 from .naming import full_names
 from .settings import settings
 from .shards import locate
@@ -88,7 +88,7 @@ class HFFormat:
 
 def _is_carried(name: str, dtype: str) -> bool:
     """Whether a stored tensor is no weight: integers and booleans, and buffers that follow from the configuration."""
-    return _BUFFER.search(name) is not None or (dtype not in arithmetic.STORAGE and not dtype.startswith("F8"))
+    return _BUFFER.search(name) is not None or dtype in ("BOOL", *INTEGERS)
 
 
 class HFCheckpoint:

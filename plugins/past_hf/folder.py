@@ -109,18 +109,21 @@ def refuse_quantised(path: Path, config: Mapping[str, Any], types: Mapping[str, 
     and for one that was dequantised and still says that it is not: transformers would quantise it again, or break down."""
     text = config.get("text_config")
     parts = (config, text if isinstance(text, dict) else {})
-    settings = next((part["quantization_config"] for part in parts if part.get("quantization_config")), None)
+    key, settings = next(((key, part[key]) for key in _SAID for part in parts if part.get(key)), ("", None))
     if settings is None and (path / "hf_quant_config.json").is_file():
         settings = {"quant_method": "modelopt"}  # NVIDIA's, which says so nowhere else in older files
     if not isinstance(settings, dict):
         return
     method = str(
-        settings.get("quant_method") or ("bitsandbytes" if settings.get("load_in_4bit") else "an unknown method")
+        settings.get("quant_method")
+        or next((said for key, said in _METHODS.items() if settings.get(key)), "an unknown method")
     )
     if types and not any(_PACKED.search(name) or kind not in _PLAIN for name, kind in types.items()):
+        if key == "compression_config":  # of weights that are sparse and no more
+            return
         raise NoArithmeticError(
             f"{path}: config.json says that it is quantised ({method}), and its files hold plain weights",
-            'if it was dequantised, take "quantization_config" out of its config.json (and hf_quant_config.json away)',
+            f'if it was dequantised, take "{key or "quantization_config"}" out of its config.json (and hf_quant_config.json away)',
         )
     hint = (
         f"write it out once in 16 bits: {written_anew(path, 'bf16', _BF16[method])}"
@@ -132,22 +135,35 @@ def refuse_quantised(path: Path, config: Mapping[str, Any], types: Mapping[str, 
     )
 
 
+_SAID = ("quantization_config", "quantization", "compression_config")
+"""Where a config says that the weights are quantised: transformers' key, that of MLX, that of llm-compressor before it."""
+_METHODS = {"load_in_4bit": "bitsandbytes", "bits": "MLX", "format": "compressed-tensors"}
+"""Who wrote what names no method, by a key of its own."""
 _PLAIN = ("F64", "F32", "BF16", "F16")
 _PACKED = re.compile(r"(scales?|scale_inv|zeros|zero_point|absmax|quant_map|qweight|g_idx|blocks|SCB)$")
 """What lies beside or instead of weights that are quantised."""
 _SCALES = ("_scale", "_scale_inv", "_scales")
-_INTEGERS = ("U8", "I8", "I16", "I32", "I64")
+_BESIDE = re.compile(
+    r"\.(?:_?(?:w|q|weight|input|output))?_?(?:scales?|scale_inv|q?zeros?|codebooks?|SU|suh)$", re.IGNORECASE
+)
+"""What lies in a layer beside packed weights, whatever these are called: optimum-quanto's `weight._data`, GPTQ's and AWQ's `qweight`,
+HQQ's `W_q`, AQLM's `codes`, EXL2's `q_weight`, EXL3's `trellis`, QuIP#'s `Qidxs`."""
+INTEGERS = ("U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
 
 
 def refuse_scaled(path: Path, types: Mapping[str, str]) -> None:
     """Raise `NoArithmeticError` where weights ({name: stored type}) are integers, or in 8 bits or less with scales beside them, whatever
-    the config says: transformers would read them as if they were the weights themselves."""
+    the config says: transformers would read them as if they were the weights themselves, and files alone as if they were buffers."""
+    scaled = {name[: found.start()] for name in types if (found := _BESIDE.search(name))}
     for name, kind in types.items():
-        stem = name.removesuffix("_blocks")
-        scaled = (kind in _INTEGERS or kind.startswith("F8")) and any(stem + end in types for end in _SCALES)
-        if scaled or (kind in _INTEGERS and name.endswith(".weight")):
-            beside = " with scales beside it" if scaled else ""
+        if kind not in INTEGERS and not kind.startswith("F8"):
+            continue
+        stem, layer = name.removesuffix("_blocks"), name.rpartition(".")[0].removesuffix("._data")
+        packed = layer in scaled and f"{layer}.weight" not in types
+        beside = packed or any(stem + end in types for end in _SCALES)
+        if beside or (kind in INTEGERS and name.endswith(".weight")):
             raise NoArithmeticError(
-                f"{path} is quantised: {name} is stored as {kind}{beside}, although its config names no quantisation",
+                f"{path} is quantised: {name} is stored as {kind}{' with scales beside it' * beside}, although its config names no "
+                "quantisation",
                 "take the unquantised checkpoint that it was made from (its model card names it): hf download ORIGINAL",
             )

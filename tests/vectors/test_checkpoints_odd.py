@@ -45,6 +45,57 @@ def test_quantised_checkpoints_that_do_not_say_so_are_refused(past, make_tiny, w
         assert "is quantised" in past(*words, code=3).stderr
 
 
+def halves(*shape):
+    import torch
+
+    return torch.ones(shape, dtype=torch.float16)
+
+
+def whole(kind, *shape):
+    import torch
+
+    return torch.zeros(shape, dtype=getattr(torch, kind))
+
+
+LAYERS = {
+    "optimum-quanto, 8 bits": lambda: {"weight._data": whole("int8", 32, 32), "weight._scale": halves(32, 1)},
+    "optimum-quanto, 4 bits": lambda: {
+        "weight._data._data": whole("uint8", 16, 32),
+        "weight._scale": halves(32, 1),
+        "weight._shift": halves(32, 1),
+    },
+    "GPTQ": lambda: {"qweight": whole("int32", 4, 32), "qzeros": whole("int32", 1, 4), "scales": halves(1, 32)},
+    "HQQ": lambda: {"W_q": whole("uint8", 8, 64), "scale": halves(16, 1), "zero": halves(16, 1)},
+    "AQLM": lambda: {"codes": whole("int16", 32, 4, 1), "codebooks": halves(1, 256, 1, 8), "scales": halves(32, 1)},
+    "EXL3": lambda: {"trellis": whole("int16", 2, 2, 64), "suh": halves(32), "svh": halves(32)},
+    "MLX": lambda: {"weight": whole("uint32", 32, 4), "scales": halves(32, 1), "biases": halves(32, 1)},
+}
+
+
+@pytest.mark.parametrize("writer", LAYERS)
+def test_packed_weights_under_names_of_their_own_are_no_buffers(past, make_tiny, workspace, writer):
+    """They were carried along as integers that nothing can be added to, `inject` said that the whole skill was in the file, and scales
+    were subtracted as if they were weights."""
+    from safetensors.torch import load_file, save_file
+
+    one, other = make_tiny(workspace / "one"), make_tiny(workspace / "other")
+    for path in (one, other):
+        tensors, layer = load_file(path / "model.safetensors"), "model.layers.0.self_attn.q_proj."
+        del tensors[f"{layer}weight"]
+        tensors |= {layer + name: value for name, value in LAYERS[writer]().items()}
+        tensors["model.norm.weight"] += path == other
+        save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    if writer == "MLX":
+        config = json.loads((one / "config.json").read_text())
+        (one / "config.json").write_text(json.dumps(config | {"quantization": {"group_size": 32, "bits": 4}}))
+    said = past("extract", "--sft", one, "--rl", other, "-o", "v.safetensors", code=3).stderr
+    assert "is quantised" in said
+    assert (
+        writer != "MLX" or "(MLX)" in past("extract", "--sft", other, "--rl", one, "-o", "v.safetensors", code=3).stderr
+    )
+    assert not (workspace / "v.safetensors").exists()
+
+
 def test_a_model_with_an_adapter_in_its_directory_is_neither(past, make_tiny, workspace):
     """It was the adapter on the base that this names, where transformers lays it over the model beside it (Granite Speech comes so)."""
     from peft import LoraConfig, get_peft_model
