@@ -28,6 +28,12 @@ def named_base(adapter: Path) -> str:
     return name
 
 
+def named_revision(adapter: Path) -> str:
+    """The commit, branch or tag of a hub id that the adapter's own configuration asks for, as PEFT writes it; '' if none."""
+    revision = read_json(adapter / CONFIG).get("revision")
+    return revision if isinstance(revision, str) else ""
+
+
 def base_of(adapter: Path, named: str | None = None, given: Path | None = None) -> models.ModelRef:
     """The model an adapter changes, as `find_base`; raises `MismatchError` if it is not to be had."""
     named = named_base(adapter) if named is None else named
@@ -36,16 +42,16 @@ def base_of(adapter: Path, named: str | None = None, given: Path | None = None) 
         return found
     why = ""
     try:
-        models.resolve(named)
+        models.resolve(named, named_revision(adapter))
     except UsageError as error:
         why = f" ({error.message})"
     raise MismatchError(f"{adapter} is an adapter whose base model {named!r} is not on this disk{why}", _HINT)
 
 
 def find_base(adapter: Path, named: str, given: Path | None = None) -> models.ModelRef | None:
-    """The model an adapter names: relative to it, by path, alias, run, or hub id through the cache; else where that very
-    model was last seen on this machine; None if it is nowhere. What the user gives (`given`, or `standing_in`) stands in for a
-    base that is no path here; where nothing shows that it is the right one, that is said and recorded.
+    """The model an adapter names: relative to it, by path, alias, run, or hub id through the cache, whichever of the commits there it
+    was made for; else where that very model was last seen on this machine; None if it is nowhere. What the user gives (`given`, or
+    `standing_in`) stands in for a base that is no path here; where nothing shows that it is the right one, that is said and recorded.
     Raises `MismatchError` if what stands there has other weights than the adapter was made for.
     """
     wanted = str(models.read_note(adapter).get(HASH) or "")
@@ -62,12 +68,19 @@ def find_base(adapter: Path, named: str, given: Path | None = None) -> models.Mo
         else:
             remember("places", wanted, str(found.path.resolve()))
         return found
-    places = [str(here) if here else named, recall("places", wanted) if wanted else ""]
+    places = [(str(here) if here else named, named_revision(adapter))]
+    if wanted:  # of another commit the weights may be the same, and its hash proves it
+        places += [(named, ""), (recall("places", wanted), "")]
     other = None
-    for place in filter(None, places):
+    for place, revision in places:
+        if not place:
+            continue
         with suppress(UsageError):
-            found = models.resolve(place)
-            if not wanted or hash_weights(found.path) == wanted:
+            found = models.resolve(place, revision)
+            for one in (found, *models.other_snapshots(found)) if wanted else ():
+                if hash_weights(one.path) == wanted:
+                    return one
+            if not wanted:
                 return found
             other = other or found
             if other.path.suffix != ".gguf":
@@ -98,13 +111,14 @@ def name_base(adapter: Path, base: Path, final: Path) -> None:
     """
     weights = hash_weights(base)
     remember("places", weights, str(base.resolve()))
-    config = read_json(adapter / CONFIG)
-    write_json(adapter / CONFIG, {**config, "base_model_name_or_path": shared_name(base, final)})
+    config = {**read_json(adapter / CONFIG), "base_model_name_or_path": shared_name(base, final), "revision": None}
     note = models.read_note(base)
     if base.is_file():  # a GGUF is a base by itself, and its own template
         note = {"base": models.alias_of(base) or base.name, "revision": "", "gguf_template": weights}
     elif cached := _SNAPSHOT.match(str(base)):
         note = {"base": f"{cached[1]}/{cached[2]}", "revision": base.name, "gguf_template": ""}
+        config["revision"] = base.name
+    write_json(adapter / CONFIG, config)
     write_json(adapter / models.NOTE_FILE, {**note, HASH: weights})
 
 

@@ -53,8 +53,9 @@ LONGEST = 4096
 """Characters of a path or name at most, as on Linux."""
 
 
-def resolve(name: str | Path) -> ModelRef:
-    """Find a model. Raises `UsageError` if there is none, `MismatchError` if the path holds no model."""
+def resolve(name: str | Path, revision: str = "") -> ModelRef:
+    """Find a model; `revision` is the commit, branch or tag of a hub id, '' its main branch. Raises `UsageError` if there is none,
+    `MismatchError` if the path holds no model."""
     text = str(name)
     if not text or len(text) > LONGEST:
         raise UsageError("no model named", f"aliases: {', '.join(ALIASES)}; or a path, a run, a hub id")
@@ -67,7 +68,7 @@ def resolve(name: str | Path) -> ModelRef:
     if record is not None:
         return _of_run(text, record)
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
-        return _hub(text, text)
+        return _hub(text, text, revision)
     raise UsageError(
         f"no model {text[:200]!r}: not a path, a run of this workspace, or an alias",
         f"aliases: {', '.join(ALIASES)}; `past runs list` shows runs",
@@ -150,7 +151,19 @@ def _packaged(alias: str) -> ModelRef | None:
     return None
 
 
-def _hub(name: str, repo: str) -> ModelRef:
+def other_snapshots(found: ModelRef) -> list[ModelRef]:
+    """The other commits of a hub model that lie in the local cache: where its branch moved on, what was fetched before stays."""
+    if not found.revision:
+        return []
+    beside = sorted(path for path in found.path.parent.iterdir() if path != found.path)
+    return [ModelRef(found.name, path, "hf", path.name) for path in beside if _is_whole(path)]
+
+
+def _is_whole(snapshot: Path) -> bool:
+    return (snapshot / "config.json").is_file() and any(snapshot.glob("*.safetensors"))
+
+
+def _hub(name: str, repo: str, revision: str = "") -> ModelRef:
     """A hub model from the local cache, else downloaded."""
     from huggingface_hub import snapshot_download
 
@@ -161,16 +174,18 @@ def _hub(name: str, repo: str) -> ModelRef:
         if reason:
             break
         try:
-            path = Path(snapshot_download(repo, allow_patterns=patterns, local_files_only=offline))
+            path = Path(
+                snapshot_download(repo, revision=revision or None, allow_patterns=patterns, local_files_only=offline)
+            )
         except Exception as problem:  # the hub client lets errors of its HTTP library through
             reason = _first_line(problem)
             continue
-        if (path / "config.json").is_file() and list(path.glob("*.safetensors")):
+        if _is_whole(path):
             refuse_both(path)
             return ModelRef(name, path, "hf", revision=path.name)
         reason = f"no config.json with safetensors weights in {path}"
     raise UsageError(
-        f"model {name!r} ({repo}) is neither in the local hub cache nor to be had: {reason[:160]}",
+        f"model {name!r} ({repo}{f' at {revision}' if revision else ''}) is neither in the local hub cache nor to be had: {reason[:160]}",
         "give a local path, or start with `--base smol`, which needs no network",
     )
 

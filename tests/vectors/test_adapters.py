@@ -170,6 +170,57 @@ def test_a_hub_id_is_resolved_through_the_cache_or_by_base(skill, past, past_jso
     assert models.read_note(workspace / "ad")["base"] == "nobody/fetched-model"
 
 
+def fetched(model, repo, commit, main=True):
+    """Put a model into the hub's cache as the hub client does."""
+    folder = HUB / f"models--{repo.replace('/', '--')}"
+    shutil.copytree(model, folder / "snapshots" / (commit * 40))
+    (folder / "refs").mkdir(exist_ok=True)
+    if main:
+        (folder / "refs/main").write_text(commit * 40)
+    return folder / "snapshots" / (commit * 40)
+
+
+def test_an_adapter_keeps_its_base_when_the_hub_moves_on(skill, past, past_json, make_tiny, workspace, questions_file):
+    """It was refused as made for another model, although that model lies in the cache beside the new one."""
+    base, vector = skill
+    old = fetched(base, "nobody/moves-on", "b")
+    past("inject", "--vector", vector, "--target", "nobody/moves-on", "--as", "adapter", "-o", "ad")
+    config = json.loads((workspace / "ad/adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("nobody/moves-on", "b" * 40)
+    new = fetched(make_tiny(workspace / "new", seed=5), "nobody/moves-on", "c")
+    assert adapters.base_of(workspace / "ad").path == old
+    (workspace / "ad/adapter_config.json").write_text(
+        json.dumps(config | {"revision": None})
+    )  # as past wrote it before
+    assert adapters.base_of(workspace / "ad").path == old
+    past("inject", "--vector", vector, "--target", "ad", "-o", "made", "--allow-stale")
+    past("inject", "--vector", vector, "--target", base, "--scale", "2", "-o", "wanted")
+    np.testing.assert_allclose(logits("made"), logits("wanted"), atol=1e-5)
+    shutil.rmtree(old)
+    with pytest.raises(MismatchError, match="made for"):
+        adapters.base_of(workspace / "ad")
+    shutil.rmtree(new)
+    fetched(base, "nobody/moves-on", "d")  # a commit that changed the readme alone
+    (workspace / "ad/adapter_config.json").write_text(json.dumps(config))
+    assert adapters.base_of(workspace / "ad").path.name == "d" * 40
+
+
+def test_the_revision_that_an_adapter_of_peft_names_is_taken(skill, past, make_tiny, workspace):
+    """It was laid over the newest commit in the cache, whatever its configuration says; PEFT takes the one it names."""
+    base, vector = skill
+    fetched(base, "nobody/pinned", "a")
+    fetched(make_tiny(workspace / "new", seed=5), "nobody/pinned", "b")
+    write_adapter(workspace / "sft", factors(7, 4), base="nobody/pinned", alpha=8.0, revision="a" * 40)
+    past("inject", "--vector", vector, "--target", "sft", "-o", "made")
+    config = json.loads((workspace / "sft/adapter_config.json").read_text())
+    (workspace / "sft/adapter_config.json").write_text(json.dumps(config | {"revision": "f" * 40}))
+    assert f"at {'f' * 40}" in past("inject", "--vector", vector, "--target", "sft", "-o", "no", code=3).stderr
+    shutil.copytree(base, workspace / "plain")
+    write_adapter(workspace / "named", factors(7, 4), base=workspace / "plain", alpha=8.0)
+    past("inject", "--vector", vector, "--target", "named", "-o", "by-path")
+    np.testing.assert_array_equal(logits("made"), logits("by-path"))
+
+
 def test_every_folder_says_what_it_is(past, past_json, make_tiny, workspace):
     """base_model, licence of the parents, tags, lineage, survival, settings; the tokenizer; no place of this machine."""
     base = make_tiny(workspace / "base")
