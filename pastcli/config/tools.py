@@ -87,8 +87,8 @@ class AgentConfig:
     )
     prompt: str = setting(
         "full",
-        "what the model is told before the names: full (the rules and a worked example), or brief (one sentence, a fifth of the "
-        "tokens: for models that learnt the form from `past ingest --tools`)",
+        "what the model is told before the names: full (the rules and a worked example), or brief (one sentence instead of some "
+        "260 tokens: for models that learnt the form from `past ingest --tools`)",
         choices=("full", "brief"),
     )
     show_schemas: bool = setting(False, "put the documentation of the tools into the prompt (not names-only)")
