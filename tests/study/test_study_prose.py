@@ -1,4 +1,4 @@
-"""What the text beside the tables says: its effects are those of the answers, its studies have the seeds that it tells.
+"""What the text beside the tables says: its effects are those of the answers, its ratios those of the benches.
 
 The tables of docs/RESULTS.md are made from the JSON beside them; what is said of them is written by hand, and was wrong more than once.
 """
@@ -171,4 +171,26 @@ def test_every_ratio_with_its_spread_is_one_that_a_bench_gave():
         near = [0.5001 * 10 ** -len(text.partition(".")[2]) for text in one]
         assert any(all(abs(a - float(b)) <= c for a, b, c in zip(ratio, one, near, strict=True)) for ratio in known), (
             one
+        )
+
+
+def test_the_tables_of_orthogonality_are_those_of_the_probe():
+    page, probe = PAGE.read_text().replace("−", "-"), json.loads((PAGE.parent / "results" / "probe.json").read_text())
+    shown = lambda number: f"{number:.2e}".replace("e-0", "e-")  # noqa: E731
+    rows = [("quickstart", "SFT · RL", "sft_rl"), ("squad", "SFT · RL", "sft_rl")]
+    rows += [("squad", "target's SFT · RL", "target_rl"), ("squad", "SFT · target's SFT", "sft_target")]
+    for study, pair, key in rows:
+        whole, layers = probe[f"{study} seed 0"]["global"][key], probe[f"{study} seed 0"]["spread"][key]
+        chance = f"±{shown(whole['chance'])}, ±{shown(whole['chance_rows'])}"
+        mean = f"{layers['mean']:+.4f} ({layers['standard_error']:.4f})"
+        title = {"squad": "SQuAD"}.get(study, study)
+        assert f"| {title}: {pair} | {whole['cosine']:+.4f} | {chance} | {mean} |" in page
+    geometry = probe["quickstart seed 0"]["geometry"]["whole"]
+    for title, key in (
+        ("entries that bfloat16 does not see change", "sparsity"),
+        ("principal entries", "principal_overlap"),
+    ):
+        cells = [geometry[label][name] for label in ("sft", "rl", "sft_skill") for name in (key, f"{key}_chance")]
+        assert " | ".join(f"{cell:.3f}" for cell in cells) in next(
+            x for x in page.split("\n") if x.startswith(f"| {title}")
         )
