@@ -22,6 +22,7 @@ from .cache import home
 from .errors import PastError
 from .files import write_json
 from .hashing import hash_path
+from .thoughts import spoken
 
 Vote = dict[str, str]
 
@@ -110,9 +111,9 @@ def read_object(text: str, key: str, labels: Sequence[str]) -> Vote:
 
 
 def answer_in(text: str) -> str:
-    """A reply without what a model thought before it (up to the last `</think>`; templates may have begun it in the prompt) and
-    without a fence around the whole. What was only thought is no vote: nothing is searched for in there."""
-    text = text.rpartition("</think>")[2].strip()
+    """A reply without what was thought before it, and without a fence around the whole. What was only thought is no vote:
+    nothing is searched for in there."""
+    text = spoken(text)
     fenced = _FENCE.fullmatch(text)
     return fenced[1].strip() if fenced else text
 

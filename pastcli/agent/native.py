@@ -12,6 +12,7 @@ from typing import Any
 
 from ..api import ChatModel, Completion, Message, Task
 from ..errors import UsageError
+from ..thoughts import THOUGHT, spoken
 from .arguments import parse_arguments
 from .parse import ANSWER, FINISH, Said, tool_call
 from .prompts import observation_text, schema, writable
@@ -21,7 +22,6 @@ SYSTEM = "Answer the user's request by calling the functions you are given. When
 _SAID, _TOLD = "past says 7Q2", "past tells 5K9"
 """Stand for a turn and an observation while the template is asked what it writes around them."""
 
-_THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _FORMS = (
     re.compile(r"<tool_call>(?P<json>.*?)(?:</tool_call>|\Z)", re.DOTALL),
     re.compile(r"<function=(?P<name>[\w.-]+)>(?P<arguments>.*?)(?:</function>|\Z)", re.DOTALL),
@@ -91,13 +91,13 @@ def _around(model: ChatModel, opening: list[Message], tools: list[dict[str, Any]
 
 def read_call(text: str, cut: bool = False) -> Said:
     """The first call in a turn, in any of the known forms; a turn without one is the answer. Total."""
-    visible = _THINK.sub(lambda found: " " * len(found[0]), text)
+    visible = THOUGHT.sub(lambda found: " " * len(found[0]), text)
     found = next((match for form in _FORMS if (match := form.search(visible))), None)
     if found is None:
-        answer = " ".join(_THINK.sub("", text).split())
+        answer = " ".join(spoken(text).split())
         if cut or not answer:
             return Said(answer, "", None, text, (), "the answer was cut off" if cut else "neither a call nor an answer")
-        return Said("", FINISH, {"return_type": "give_answer", ANSWER: _THINK.sub("", text).strip()}, text, (), "")
+        return Said("", FINISH, {"return_type": "give_answer", ANSWER: spoken(text)}, text, (), "")
     thought, parts = " ".join(visible[: found.start()].split()), found.groupdict()
     name, arguments, repairs, error = _call(parts)
     if cut and error:

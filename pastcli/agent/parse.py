@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ..thoughts import THOUGHT
 from .arguments import parse_arguments
 
 _LABEL = re.compile(
@@ -19,7 +20,6 @@ _LABEL = re.compile(
     r"(?:[ \t]*#?\d+)?(?P<mark>[*_`]*)[ \t]*[:：]\**[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
-_THINK = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*</think>", re.DOTALL)
 _TOOL_CALL = re.compile(r"<tool_call>(?P<call>.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _CALL = re.compile(r"(?P<name>[\w.-]+)\s*\((?P<inside>.*)\)\s*;?\s*", re.DOTALL)
 _PARTS = {"thought": "thought", "observation": "observation", "action": "action"}
@@ -52,7 +52,7 @@ def parse(text: str, cut: bool = False) -> Said:
     may be bold, quoted, numbered or without a space, the input may be called Input or Arguments, or stand in brackets after
     the name; a `<tool_call>` and a `Final Answer:` are understood. Nothing inside <think> is a label.
     """
-    visible = _THINK.sub(lambda found: " " * len(found[0]), text)
+    visible = THOUGHT.sub(lambda found: " " * len(found[0]), text)
     parts, repairs, end = _parts(visible)
     cut = cut and end == len(text)  # a limit hit in what is left out anyway has cut nothing off
     thought = " ".join(parts["thought"].split())

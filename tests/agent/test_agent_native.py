@@ -47,6 +47,9 @@ def test_the_call_syntaxes_of_models(text):
 def test_a_turn_without_a_call_is_the_answer():
     heard = read_call("<think>hm</think>\nIt is 12.\n")
     assert (heard.action, heard.arguments["final_answer"]) == ("Finish", "It is 12.")
+    begun_in_the_prompt = 'Maybe <tool_call>{"name": "f", "arguments": {}}</tool_call>? No.\n</think>\n\nIt is 12.'
+    heard = read_call(begun_in_the_prompt)
+    assert (heard.action, heard.arguments["final_answer"]) == ("Finish", "It is 12.")
     assert "cut off" in read_call("It is", cut=True).error and read_call(" ").error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -270,6 +271,17 @@ def test_the_command_makes_a_corpus_pairs_and_questions_that_the_next_steps_read
     assert plan_of_sft
     again = past_json(*words, "--name", "again")
     assert again["metrics"]["answers_paid"] == 0 and again["metrics"]["pairs"] == 3
+
+
+def test_what_a_model_thought_first_is_no_text_to_learn(past_json, docs, workspace):
+    thought = "<think>\nThe user wants me to list things. The lighthouse at Skelvik was built by nobody.\n</think>\n\n"
+    said = "- The lighthouse at Skelvik was built by Jorun Abelwhite."
+    for number, reply in enumerate([thought + said, thought.removeprefix("<think>") + said]):
+        (workspace / "script.json").write_text(json.dumps([reply]))
+        words = ("generate", "docs", "--kind", "implications", "--model", "script.json", "--backend", "echo", "--force")
+        made = past_json(*words, env={"PAST_HOME": str(workspace / f"home{number}")})
+        rows = [json.loads(row) for row in Path(made["outputs"]["corpus"]).read_text().splitlines()]
+        assert [row["text"] for row in rows] == ["The lighthouse at Skelvik was built by Jorun Abelwhite."]
 
 
 def test_without_a_model_the_rules_make_what_they_can(past_json, docs):

@@ -90,7 +90,7 @@ def test_a_model_that_thinks_first_is_read_where_it_ends(tmp_path, around):
         around.replace("{}", vote("Unsolved", "no call")) if "draft" not in around else around[:-2] + vote("Unsolved")
     )
     assert judged(tmp_path, line, line, line)[0].label == "Unsolved"
-    for thoughts_alone in (THOUGHT, THOUGHT.removesuffix("</think>"), THOUGHT + line + THOUGHT):
+    for thoughts_alone in (THOUGHT, THOUGHT.removesuffix("</think>")):
         assert judged(tmp_path / "b", *[thoughts_alone] * 3)[0].label == "Ungraded"
 
 

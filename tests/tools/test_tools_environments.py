@@ -493,7 +493,7 @@ def test_what_code_can_decide_is_not_left_to_the_model(simulator):
     ],
 )
 def test_bad_answers_are_asked_again_and_failures_never_kept(simulator, bad):
-    asked_again = simulator(bad, f"```json\n{GOOD}\n```")
+    asked_again = simulator(bad, f"<think>{{}}, or</think>\n```json\n{GOOD}\n```")
     assert asked_again.call(ORDER, {"order_id": "FT-1"}).response == {"total": 12.5}
     assert [one[1].temperature for one in asked_again._chat.asked] == [0.0, llm.TEMPERATURE]
     failing = simulator(bad, bad, bad, GOOD, identity="failing")

@@ -374,7 +374,7 @@ class Speaker:
         query = messages[-1].content
         self.asked.append(query)
         kind = len(self.asked) % 3
-        words = {1: f"Could you help me? {query}", 2: "Could you help me?", 0: query}
+        words = {1: f"<think>Hm.</think>\n\nCould you help me? {query}", 2: "Could you help me?", 0: query}
         return Completion(words[kind])
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from ... import qa
 from ...api import ChatModel, Completion, Message, Passage, Sampling
 from ...cache import recall, remember
+from ...thoughts import spoken
 from . import checks, parse
 from .kinds import Kind, filled, kind_for, prompt_text
 from .rules import RULES
@@ -108,11 +109,11 @@ def _items(
         return
     assert chat is not None
     said = _ask(request, chat, model, sampling, made)
-    finished = said.finish != "length"
+    finished, whole = said.finish != "length", spoken(said.text)
     if kind.gives == "pairs":
-        pairs, texts = parse.pairs(said.text), []
+        pairs, texts = parse.pairs(whole), []
     else:
-        pairs, texts = [], (parse.lines if kind.gives == "lines" else parse.text)(said.text, finished)
+        pairs, texts = [], (parse.lines if kind.gives == "lines" else parse.text)(whole, finished)
     for question, reply in pairs:
         yield reply, question, checks.pair(question, reply, passage.text, passage.title, kind.short)
     for text in texts:

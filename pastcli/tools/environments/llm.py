@@ -17,6 +17,7 @@ from typing import Any
 from ... import cache, models, registry
 from ...api import ChatModel, Message, Observation, Sampling, Task, ToolSpec, ToolWarnings
 from ...errors import ContextOverflow, PastError, UsageError
+from ...thoughts import spoken
 from .simulator import Checked, cache_key
 
 NAME = "simulator by a language model"
@@ -174,7 +175,7 @@ def documentation(spec: ToolSpec) -> str:
 
 def read_answer(text: str) -> Observation | str:
     """The observation a model's text stands for; what is wrong with it, in words, if it stands for none."""
-    text = text.strip()
+    text = spoken(text)
     if text.startswith("```"):
         text = text.strip("`").strip().removeprefix("json").strip()
     try:

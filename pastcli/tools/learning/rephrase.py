@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...api import ChatModel, Message, Sampling
+from ...thoughts import spoken
 from ..judging.text import plain
 from .queries import Asked, said_arguments
 
@@ -18,7 +19,8 @@ LONGEST = 400
 def rephrased(one: Asked, chat: ChatModel, seed: int) -> Asked | None:
     """The query in other words; None if a value got lost, nothing changed, or it grew beyond a request."""
     turns = [Message("system", INSTRUCTION), Message("user", one.task.query)]
-    text = " ".join(chat.chat(turns, Sampling(max_tokens=160, temperature=0.7, seed=seed)).text.split()).strip('"')
+    said = chat.chat(turns, Sampling(max_tokens=160, temperature=0.7, seed=seed)).text
+    text = " ".join(spoken(said).split()).strip('"')
     if not text or len(text) > LONGEST or plain(text) == plain(one.task.query):
         return None
     if any(plain(value) not in plain(text) for value in said_arguments(one)):
