@@ -149,6 +149,15 @@ def test_the_reference_judge_wants_the_known_call_and_the_known_value(tiny_token
     other = CALL.replace("SK-104", "SK-105")
     assert judged(tiny_tokenizer, CALL, finish("It costs 12."))[1] == "Solved"
     assert judged(tiny_tokenizer, CALL, finish("It costs 125."))[1] == "Partially Solved"
+    for denied in (
+        "It is not 12.",
+        "It doesn't cost 12. It isn't 12.",
+        "It is 41 rather than 12.",
+        "It is no longer at '12'.",
+    ):
+        assert judged(tiny_tokenizer, CALL, finish(denied))[1] == "Partially Solved", denied
+    for said in ("It is not 41 but 12.", "Not a problem: 12.", "It is not free, it costs 12.", "Not 12? It is 12."):
+        assert judged(tiny_tokenizer, CALL, finish(said))[1] == "Solved", said
     assert judged(tiny_tokenizer, CALL, finish("x " * 400 + "12"))[1] == "Partially Solved"
     assert judged(tiny_tokenizer, other, finish("It costs 12."))[1] == "Unsolved"
     assert judged(tiny_tokenizer, finish("It costs 12."))[1] == "Unsolved"

@@ -22,7 +22,7 @@ class ReferenceJudge:
     """Role `past.judges`, name `reference`."""
 
     name = "reference"
-    version = "reference/1"
+    version = "reference/2"
     deterministic = True
 
     def judge(self, episode: Episode) -> Verdict:
@@ -67,11 +67,18 @@ def _folded(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
+_DENIED = re.compile(
+    r"(?:\bnot|n['’]t|\bnever|\bno longer|\binstead of|\brather than)(?: (?!but\b|only\b|just\b)\w+)?"
+    r"(?: (?:a|an|at|be|been|by|exactly|in|is|of|on|the|to))*[ \"'“‘(]*\Z"
+)
+"""What says of the value behind it that it is not the one: "it is not 12", "does not cost 12", "41 rather than 12"."""
+
+
 def _states(answer: str, value: str) -> bool:
-    """True if the value stands in the answer as it is: not as a part of a longer word or number."""
+    """True if the value stands in the answer as it is (not as a part of a longer word or number), and is not denied there."""
     text, wanted = (" ".join(unicodedata.normalize("NFKC", part).casefold().split()) for part in (answer, value))
-    found = re.search(rf"(?<![\w.,-]){re.escape(wanted)}(?![\w-]|[.,]\d)", text)
-    return bool(wanted) and found is not None
+    found = re.finditer(rf"(?<![\w.,-]){re.escape(wanted)}(?![\w-]|[.,]\d)", text)
+    return bool(wanted) and any(not _DENIED.search(text[: one.start()]) for one in found)
 
 
 reference = ReferenceJudge()
