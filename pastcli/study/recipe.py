@@ -113,19 +113,19 @@ def _apart(vector: Mapping[str, Any], arm: Mapping[str, Any], study: Mapping[str
 def _changes(who: str, one: Mapping[str, Any], study: Mapping[str, Any]) -> str:
     """`mix none, rl steps 30, source limit 56`; what is SFT's is told without its name."""
     told = [
-        f"{name} {_value(one[name])}"
+        f"{name.replace('_', ' ')} {_value(one[name])}"
         for name, usual in _SINGLE.items()
         if one.get(name, usual) != usual and str(one[name]) not in who
     ]
     for table in _CHANGES:
         given = _given(table, study)
         told += [
-            f"{'' if table == 'sft' else table + ' '}{name} {_value(value)}"
+            f"{'' if table == 'sft' else table + ' '}{name.replace('_', ' ')} {_value(value)}"
             for name, value in (one.get(table) or {}).items()
             if any(each.get(name) != value for each in given)
         ]
     told += [f"{counted(counts['questions'], 'questions')} for RL" for counts in filter(None, [one.get("counts")])]
-    return ", ".join(told).replace("_", " ")
+    return ", ".join(told)
 
 
 def _given(table: str, study: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -47,7 +47,8 @@ def plan(
         _asked_of(study, graph)
         check(given(left))
         store.warn_of_other_code(nodes)
-        _warn(facts_of(study, graph))
+        facts = facts_of(study, graph)
+        _warn(facts)
         rates = rates_of(nodes, store)
         stages = dict.fromkeys(node.stage for node in left)
         return {
@@ -55,6 +56,7 @@ def plan(
             "seeds": list(seeds or study.seeds),
             "arms": list(study.arms),
             "source": _asked_about(graph.materials.source().counts),
+            **_sources(facts["study"]["vectors"]),
             "target": _asked_about(graph.materials.target.counts),
             "done": len(graph.nodes(seeds)) - len(left),
             "to_make": {stage: sum(node.stage == stage for node in left) for stage in stages},
@@ -62,6 +64,12 @@ def plan(
             "tokens_per_second": {stage: round(rate, 1) for stage, rate in rates.items()},
             "disk_gb_about": round(sum(node.stage in KEPT for node in left) * float32_bytes(graph.base) / 1e9, 1),
         }
+
+
+def _sources(vectors: Mapping[str, Any]) -> dict[str, Any]:
+    """How much of a source of its own each vector is made on, where one has such: its name may say something else."""
+    found = {name: _asked_about(one["counts"]) for name, one in vectors.items() if "counts" in one}
+    return {"vectors": found} if found else {}
 
 
 def _warn(facts: Mapping[str, Any]) -> None:

@@ -72,3 +72,12 @@ def test_the_phases_are_told_as_they_ran(facts):
         "adaptation: 3 epochs at 0.0001 on cloze, recall, the checkpoint with the least loss on the validation questions)"
         in told
     )
+
+
+def test_a_dry_run_counts_the_questions_of_a_vector_with_a_source_of_its_own(facts, workspace, tiny_model, past_json):
+    """A vector called "240 questions" was made on 641, and nothing said so."""
+    facts(MORE)
+    planned = past_json("study", "run", "study.toml", "--dry-run")
+    assert planned["vectors"] == {
+        "pool": {"documents with questions": 2, "questions": 4, "held-out": 4, "practised and asked again": 4}
+    }
