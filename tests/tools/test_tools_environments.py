@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -503,6 +504,25 @@ def test_bad_answers_are_asked_again_and_failures_never_kept(simulator, bad):
     assert refusing.call(ORDER, {"order_id": "FT-1"}) == Observation("no stock", "")
     assert refusing.call(ORDER, {"order_id": "FT-1"}).error == ""
     assert len(list((cache.home() / "llm_simulator").iterdir())) == 3
+
+
+def test_calls_that_are_equal_at_the_same_moment_get_one_answer(simulator):
+    """Eight such calls of a server that takes them at once were eight questions, and eight different answers."""
+
+    class Slow:
+        concurrent, name, asked = True, "slow", 0
+
+        def chat(self, messages, sampling):
+            self.asked += 1
+            said = self.asked
+            time.sleep(0.05)
+            return Completion(json.dumps({"error": "", "response": {"total": said}}))
+
+    chat = Slow()
+    env = llm.LlmSimulator(chat, "slow", Checked([ORDER], TASKS))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: env.call(ORDER, {"order_id": "FT-1"}).response, range(8)))
+    assert answers == [{"total": 1}] * 8 and chat.asked == 1 and not env._turns
 
 
 def test_the_environment_of_a_model_is_opened_by_name(tmp_path):

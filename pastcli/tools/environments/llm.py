@@ -67,7 +67,8 @@ def open(
 
 
 class LlmSimulator:
-    """A `ToolEnv`. Calls may come from many threads; the model is asked by one at a time unless it says `concurrent`."""
+    """A `ToolEnv`. Calls may come from many threads; the model is asked by one at a time unless it says `concurrent`, and for
+    the same call by one in any case: it would say something else to each."""
 
     version = VERSION
     name = "llm"
@@ -78,7 +79,8 @@ class LlmSimulator:
         self._identity = identity
         self._checked = checked
         self._memory: dict[str, str] = {}
-        self._turn: Any = _Free() if getattr(chat, "concurrent", False) else threading.Lock()
+        self._turn = None if getattr(chat, "concurrent", False) else threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
 
     def call(self, spec: ToolSpec, arguments: Any) -> Observation:
         refused, given = self._checked.refuse(spec, arguments)
@@ -91,11 +93,12 @@ class LlmSimulator:
         known = self._recall(key)
         if known is not None:
             return Observation("", known)
-        with self._turn:
+        with self._turn or self._turns.setdefault(key, threading.Lock()):
             known = self._recall(key)  # somebody else may have asked the same while this call waited
             said = Observation("", known) if known is not None else self._ask(spec, given, key)
-        if not said.error:
-            self._remember(key, said.response)
+            if known is None and not said.error:
+                self._remember(key, said.response)
+        self._turns.pop(key, None)
         return said
 
     def close(self) -> None:
@@ -191,11 +194,3 @@ def read_answer(text: str) -> Observation | str:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
-
-
-class _Free:
-    """A lock that holds nobody up."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
