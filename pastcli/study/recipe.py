@@ -61,7 +61,11 @@ def _phase(phase: Mapping[str, Any]) -> str:
     sft = phase["sft"]
     texts = [] if sft["augment"] == "off" else ["the documents"]
     texts += [name for name in (*sft["task"], *phase["generate"], *sft["mix"]) if name != "none"]
-    chosen = ", the checkpoint with the least loss on the validation questions" if phase["validate"] else ""
+    chosen = (
+        ", the checkpoint with the least loss on the validation questions where there are any"
+        if phase["validate"]
+        else ""
+    )
     return f"{_sft(sft).removeprefix('SFT ')} on {', '.join(texts)}{chosen}"
 
 

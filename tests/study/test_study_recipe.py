@@ -69,7 +69,7 @@ def test_the_phases_are_told_as_they_ran(facts):
         in told
     )
     assert (
-        "adaptation: 3 epochs at 0.0001 on cloze, recall, the checkpoint with the least loss on the validation questions)"
+        "adaptation: 3 epochs at 0.0001 on cloze, recall, the checkpoint with the least loss on the validation questions where there are any)"
         in told
     )
 
