@@ -1,7 +1,8 @@
 """Closed-book question answering in one place: prompt, normalisation, scores.
 
 Evaluation (`evals`), reinforcement learning (`rewards`, `past rl`) and the warm-up pairs of SFT all take
-these, so they cannot disagree. Scores follow SQuAD 1.1's official evaluation script.
+these, so they cannot disagree. Scores follow SQuAD 1.1's official evaluation script; answers in scripts without spaces between
+words are compared by characters, as in MLQA's (Lewis et al. 2020).
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ STOP = ("\n",)
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_UNSPACED = re.compile(
+    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
+)
+"""Characters of Thai, Lao, Burmese, Khmer, Chinese and Japanese, which put no spaces between words."""
+
+_ITS_PUNCTUATION = str.maketrans("", "", "。、，．！？：；（）「」『』《》〈〉【】・～“”‘’")
 
 
 def prompt_for(question: str) -> str:
@@ -48,17 +55,26 @@ def normalize(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
+def by_character(text: str) -> str:
+    """A normalised text in which what is written without spaces is taken character by character, without its punctuation."""
+    return " ".join(_UNSPACED.sub(r" \1 ", text.translate(_ITS_PUNCTUATION)).split())
+
+
+def _alike(prediction: str, answer: str) -> tuple[str, str]:
+    """Both normalised; by character where the answer is written without spaces."""
+    got, want = normalize(prediction), normalize(answer)
+    return (by_character(got), by_character(want)) if _UNSPACED.search(want) else (got, want)
+
+
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """1.0 if the normalised prediction equals any normalised answer."""
-    got = normalize(prediction)
-    return float(any(got == normalize(answer) for answer in answers))
+    return float(any(got == want for got, want in (_alike(prediction, answer) for answer in answers)))
 
 
 def contains(prediction: str, answers: Sequence[str]) -> float:
     """1.0 if any normalised answer stands in the prediction as whole words."""
-    got = f" {normalize(prediction)} "
-    wanted = (normalize(answer) for answer in answers)
-    return float(any(answer and f" {answer} " in got for answer in wanted))
+    pairs = (_alike(prediction, answer) for answer in answers)
+    return float(any(want and f" {want} " in f" {got} " for got, want in pairs))
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float:
@@ -67,7 +83,7 @@ def f1(prediction: str, answers: Sequence[str]) -> float:
 
 
 def _f1(prediction: str, answer: str) -> float:
-    got, want = normalize(prediction).split(), normalize(answer).split()
+    got, want = (text.split() for text in _alike(prediction, answer))
     if not got or not want:
         return float(got == want)
     overlap = sum((Counter(got) & Counter(want)).values())

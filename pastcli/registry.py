@@ -78,3 +78,10 @@ def _import(role: str, plugin: EntryPoint) -> Any:
         raise PastError(
             f"the {role} plugin {plugin.name!r} of {plugin.distribution} cannot be imported: {said(error)}", mend
         ) from error
+
+
+def served(backend: str, load: Any, model: str) -> str:
+    """Which model this is, of a backend whose models are behind a server: its name, and by the backend's `identity(model)` the
+    server too. What was asked of one is never taken for another's answer."""
+    named = getattr(load, "identity", None)
+    return f"{backend}:{named(model) if named is not None else model}"

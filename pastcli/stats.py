@@ -22,6 +22,10 @@ FEW = 30
 """Below so many independent units an interval is Student's."""
 
 
+NOTHING = 1e-12
+"""A difference below this is the last digit of a sum."""
+
+
 class Estimate(NamedTuple):
     """A mean and its confidence interval; the bounds are None where the data cannot give any."""
 
@@ -160,7 +164,7 @@ def sign_flip(
     and the observed one counts among them, so that p is never 0.
     """
     differences, _ = _by_group(_differences(a, b), groups)
-    differences = differences[np.abs(differences) > 1e-12]  # a group's ups and downs may cancel but for rounding
+    differences = differences[np.abs(differences) > NOTHING]  # a group's ups and downs may cancel but for rounding
     n = differences.size
     if n == 0:
         return 1.0
@@ -194,18 +198,21 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     return min(1.0, 2 * tail / (1 << n))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): adjusted p-values in the order given, family-wise error held at any level."""
+def holm(p_values: Sequence[float], declared: int = 0) -> list[float]:
+    """Holm's step-down correction (1979): adjusted p-values in the order given, family-wise error held at any level. Of more
+    tests that were `declared`, those without a p-value count as having the largest: one that failed makes no other easier."""
+    tests = max(declared, len(p_values))
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, worst = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
+        worst = max(worst, min(1.0, (tests - rank) * p_values[index]))
         adjusted[index] = worst
     return adjusted
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Mean over seeds with Student's interval; one seed has a mean and no interval."""
+    """Mean over seeds with Student's interval. One seed has a mean and no interval, and so have seeds that agree to the last
+    digit: shares of a few questions often do by chance, and an interval of no width would call that certainty."""
     n = len(values)
     if n == 0:
         raise ValueError("no values")
@@ -213,19 +220,21 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     if n == 1:
         return Estimate(mean, None, None)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    if deviation < NOTHING:
+        return Estimate(mean, None, None)
     half = t_quantile(0.5 + confidence / 2, n - 1) * deviation / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half)
 
 
-def t_test(values: Sequence[float]) -> float:
-    """Two-sided p-value of "the mean is 0" over seeds by Student's t; None of it can come from one value: 1.0."""
+def t_test(values: Sequence[float]) -> float | None:
+    """Two-sided p-value of "the mean is 0" over seeds by Student's t; None where `t_interval` has no interval."""
     n = len(values)
     if n < 2:
-        return 1.0
+        return None
     mean = math.fsum(values) / n
     error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    if error == 0.0:
-        return 1.0 if mean == 0.0 else 0.0
+    if error * math.sqrt(n) < NOTHING:
+        return None
     return 2 * (0.5 - t_above_median(math.atan(abs(mean / error) / math.sqrt(n - 1)), n - 1))
 
 
@@ -251,7 +260,7 @@ def smallest_detectable(errors: Sequence[Error], alpha: float = 0.05, power: flo
     if not errors or any(error.df < 1 for error in errors):
         return None
     largest = max(error.size for error in errors)
-    if largest < 1e-12:  # nothing differs but the last digit of a sum
+    if largest < NOTHING:
         return 0.0
 
     def missed(effect: float) -> float:

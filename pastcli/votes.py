@@ -126,10 +126,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def loaded(backend: str, model: str) -> tuple[ChatModel, str]:
-    """(the chat model, a text that says which it is): its name, or the hash of what lies on disk."""
+    """(the chat model, a text that says which it is): its server and name, or the hash of what lies on disk."""
     load = registry.load("chat", backend)
     if not getattr(load, "local", True):
-        return load(model), f"{backend}:{model}"
+        return load(model), registry.served(backend, load, model)
     path = models.resolve(model).path
     return load(str(path)), f"{backend}:{hash_path(path)}"
 

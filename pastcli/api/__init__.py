@@ -13,7 +13,8 @@ Seven plugin roles, each an entry-point group (`registry.GROUPS`):
 ===================  ===========================================================================
 
 A chat backend whose models are not files on this machine (a server's, a script) says `load.local = False`:
-its names are then handed over as typed instead of being looked up as paths, runs, aliases and hub ids.
+its names are then handed over as typed instead of being looked up as paths, runs, aliases and hub ids. Where a name alone
+does not tell the model, as of two servers that call theirs alike, `load.identity(name)` does: answers are kept under it.
 
 A chat backend that can compute in other types than the one a model is stored in lists them in `load.precisions` (of
 `fp32`, `bf16`, `fp16`) and takes `precision`; its models say in `precision` what computed.

@@ -21,7 +21,7 @@ def writer(model: str | None, backend: str) -> tuple[str, Path | None]:
         return "rules", None
     load = registry.load("chat", backend)
     if not getattr(load, "local", True):
-        return f"{backend}:{model}", None
+        return registry.served(backend, load, model), None
     path = models.resolve(model).path
     check_model(load, str(path))
     return hashing.hash_weights(path), path

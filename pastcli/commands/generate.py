@@ -12,6 +12,7 @@ from .. import hashing, narration, output, runs
 from ..config import GenerateConfig
 from ..errors import UsageError
 from ..files import writable, write_lines
+from . import _estimates as estimates
 from . import _train_rows
 from ._options import (
     AllowStale,
@@ -96,7 +97,7 @@ def command(
             if path is not None:
                 run.add_input("model", path, model=model)
             if dry_run:
-                show_plan(_plan(requests, config, model), config, sources, as_json)
+                show_plan(_plan(requests, config, model, path), config, sources, as_json)
                 return
             _write(run, make(requests, config, path or model, who))
         record = runs.read(run.final)
@@ -139,8 +140,9 @@ def _write(run: runs.Run, made: Made) -> None:
     )
 
 
-def _plan(requests: Sequence[Request], config: GenerateConfig, model: str | None) -> dict[str, Any]:
-    """What a model would be asked, with the most it can cost: every answer as long as it may be, nothing in the cache."""
+def _plan(requests: Sequence[Request], config: GenerateConfig, model: str | None, path: Path | None) -> dict[str, Any]:
+    """What a model would be asked, with the most it can cost and, of one that runs here, take: every answer as long as it may be,
+    nothing in the cache."""
     asked = [request for request in requests if request.prompt]
     read = round(sum(len(request.prompt) for request in asked) / CHARS_A_TOKEN)
     most = len(asked) * config.max_new_tokens
@@ -151,6 +153,11 @@ def _plan(requests: Sequence[Request], config: GenerateConfig, model: str | None
         "prompt_tokens_about": read,
         "answer_tokens_at_most": most,
         "price_at_most": round((read * config.price_in + most * config.price_out) / 1e6, 4),
+        **(
+            {"seconds_at_most_about": estimates.speaking(path, most, config.backend)["seconds_at_most_about"]}
+            if path
+            else {}
+        ),
     }
 
 

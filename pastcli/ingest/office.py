@@ -14,12 +14,15 @@ _CODE = re.compile(r"code|preformatted|source|listing", re.I)
 def read_docx(path: Path) -> tuple[str, list[Block]]:
     """(title, blocks): paragraphs and tables in their order; the title is the core property, else a Title or Heading 1."""
     from docx import Document as open_docx
+    from docx.opc.constants import RELATIONSHIP_TYPE
     from docx.table import Table
 
     try:
         document = open_docx(str(path))
         blocks: list[Block] = []
-        title, heading = (document.core_properties.title or "").strip(), -1
+        # where a file has no properties, as those of Google Docs, python-docx makes some: "Word Document"
+        told = any(one.reltype == RELATIONSHIP_TYPE.CORE_PROPERTIES for one in document.part.package.rels.values())
+        title, heading = (document.core_properties.title or "").strip() if told else "", -1
         for block in document.iter_inner_content():
             if isinstance(block, Table):
                 blocks.append(table([cell.text for cell in row.cells] for row in block.rows))

@@ -102,7 +102,18 @@ def _same(pages: Sequence[int], lines: Mapping[int, str]) -> Iterator[list[int]]
         by_text[tuple(numbers)].append(page)
         for place, number in enumerate(numbers):
             by_count[place, int(number) - page].append(page)
-    yield from by_count.values() if len(pages) == 2 else [*by_text.values(), *by_count.values()]
+    counted = [group for group in by_count.values() if _only_counts(group, lines)]
+    yield from counted if len(pages) == 2 else [*by_text.values(), *counted]
+
+
+def _only_counts(pages: Sequence[int], lines: Mapping[int, str]) -> bool:
+    """Whether what else these lines have of numbers counts the pages too, or stays for a while, as that of a chapter does. A
+    sentence on each page of forms or data sheets has figures of its own: "Crane 3 lifts 17 tonnes"."""
+    for numbers in zip(*(map(int, _NUMBER.findall(lines[page])) for page in pages), strict=True):
+        counts = len({number - page for number, page in zip(numbers, pages, strict=True)}) == 1
+        if not counts and 2 * len(set(numbers)) > len(numbers):
+            return False
+    return True
 
 
 def _dehyphenated(text: str) -> str:

@@ -7,25 +7,24 @@ at an answer of a model.
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import config as configs
 from .. import output, qa
 from ..api import Passage, Question
+from ..config import IngestConfig
 from ..config.study import Part
 from ..errors import UsageError
-from ..ingest import read_documents, read_questions
+from ..ingest import collect, read_documents, read_questions
 from ..words import counted
-from .records import rows_of, title, titles_of, used
+from . import apart
+from .draws import at_most, drawn, mislabelled
+from .records import rows_of, titles_of, used
 from .spec import Study
-
-DRAW = 0
-"""Seed of what is held out and of the dev documents: one and the same in every study, so that nobody can choose it."""
 
 ALL_SETS = 99
 """Sets of implications read of a record: all that `kinds` chose."""
@@ -53,23 +52,25 @@ NOTHING = Material((), Path(), Path(), {}, (), counts={"documents": 0, "question
 
 def source(study: Study, part: Part, folder: Path) -> Material:
     """The source: all questions but the held-out ones are for RL; held-out and as many practised ones can be asked."""
-    taken = titles_of(_chosen(study, study.target, frozenset())) if part.apart else frozenset()
+    taken = _learnt(study, folder) if part.apart else frozenset()
     documents, questions, titles = _taken(study, part, folder, taken)
+    if taken:
+        apart.check(collect(documents, IngestConfig()).passages, {q.doc for q in questions}, taken, str(part.documents))
     questions, validation = _validation(questions, part)
-    held = set(_drawn([question.id for question in questions], part.held_out))
+    held = set(drawn([question.id for question in questions], part.held_out))
     practice = [question for question in questions if question.id not in held]
-    again = set(_drawn([q.id for q in practice], min(0.99, len(held) / max(1, len(practice)))) if held else [])
+    again = set(drawn([q.id for q in practice], min(0.99, len(held) / max(1, len(practice)))) if held else [])
     again = again or {question.id for question in practice}
     where = {q.id: "held-out" if q.id in held else "practised" for q in questions if q.id in held | again}
     asked = [q for q in questions if q.id in where]
-    return _material(documents, _mislabelled(practice, part), asked, where, titles, folder, validation)
+    return _material(documents, mislabelled(practice, part), asked, where, titles, folder, validation)
 
 
 def target(study: Study, part: Part, folder: Path) -> Material:
     """The target: every document is learnt; questions on the dev documents choose scales and are never reported."""
     documents, questions, titles = _taken(study, part, folder, frozenset())
     questions, validation = _validation(questions, part)
-    dev = set(_drawn(sorted({question.doc for question in questions}), part.dev))
+    dev = set(drawn(sorted({question.doc for question in questions}), part.dev))
     where = {question.id: "dev" if question.doc in dev else "test" for question in questions}
     return _material(documents, questions, questions, where, titles, folder, validation)
 
@@ -115,37 +116,36 @@ def _material(
 def _validation(questions: list[Question], part: Part) -> tuple[list[Question], list[Question]]:
     """(the other questions, those on the documents that choose a checkpoint)."""
     names = sorted({question.doc for question in questions})
-    drawn = set(_drawn(names, part.validation))
-    if part.validation and not 0 < len(drawn) < len(names):
+    chosen = set(drawn(names, part.validation))
+    if part.validation and not 0 < len(chosen) < len(names):
         raise UsageError(
-            f"validation = {part.validation:g} leaves {len(names) - len(drawn)} of {len(names)} documents, and takes {len(drawn)}",
+            f"validation = {part.validation:g} leaves {len(names) - len(chosen)} of {len(names)} documents, and takes {len(chosen)}",
             "it is a share of the documents with questions",
         )
-    return [q for q in questions if q.doc not in drawn], [q for q in questions if q.doc in drawn]
+    return [q for q in questions if q.doc not in chosen], [q for q in questions if q.doc in chosen]
 
 
-def _mislabelled(practice: list[Question], part: Part) -> list[Question]:
-    """The practised questions, a share of them (`label_noise`) with the answers of another one of that share, which are not its own."""
-    drawn = set(_drawn([question.id for question in practice], part.label_noise))
-    noisy = [question for question in practice if question.id in drawn]
-    if part.label_noise and not noisy:
-        raise UsageError(f"label_noise = {part.label_noise:g} is none of {counted(len(practice), 'questions')}")
-    wrong: dict[str, tuple[str, ...]] = {}
-    for place, question in enumerate(noisy):
-        own = {qa.normalize(answer) for answer in question.answers}
-        after = (noisy[(place + step) % len(noisy)].answers for step in range(1, len(noisy)))
-        wrong[question.id] = next((them for them in after if own.isdisjoint(map(qa.normalize, them))), ())
-        if not wrong[question.id]:
-            raise UsageError(
-                f"label_noise finds no wrong answer for question {question.id}", "all drawn have its answer"
-            )
-    return [replace(question, answers=wrong.get(question.id, question.answers)) for question in practice]
+def _learnt(study: Study, folder: Path) -> frozenset[str]:
+    """What the documents of all targets are known by again: titles, texts, passages."""
+    found: set[str] = set()
+    for part in (study.target, *study.targets.values()):
+        chosen = _chosen(study, part, frozenset())
+        found.update(key for record in chosen for key in apart.keys(record))
+        passages = collect(_documents(study, part, chosen, folder), IngestConfig()).passages
+        found.update(apart.plain(passage.text) for passage in passages)
+    return frozenset(found)
+
+
+def _documents(study: Study, part: Part, chosen: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Path, ...]:
+    """What is learnt of a part: its `chosen` records in a file of their own, or its files and folders as they are."""
+    paths = places(study, part.documents)
+    return (write_named(rows_of(chosen, part.kinds, paths[0]), folder, ".json"),) if chosen else tuple(paths)
 
 
 def _chosen(study: Study, part: Part, taken: frozenset[str]) -> list[dict[str, Any]]:
     """The records that are used; [] when the documents are no file of records."""
     found = used(places(study, part.documents), part.kinds)
-    left = [record for record in found if not title(record) or title(record) not in taken]
+    left = [record for record in found if taken.isdisjoint(apart.keys(record))]
     left = left[part.skip : part.skip + part.limit if part.limit else None]
     if found and not left:
         hint = "check skip, limit, and whether source and target share all titles"
@@ -157,21 +157,19 @@ def _taken(
     study: Study, part: Part, folder: Path, taken: frozenset[str]
 ) -> tuple[tuple[Path, ...], list[Question], frozenset[str]]:
     """Documents, questions and titles of a part after `apart`, `skip`, `limit` and `per_document`."""
-    paths = places(study, part.documents)
-    shown = ", ".join(map(str, paths))
+    shown = ", ".join(map(str, places(study, part.documents)))
     chosen = _chosen(study, part, taken)
-    if chosen:
-        documents: tuple[Path, ...] = (write_named(rows_of(chosen, part.kinds, paths[0]), folder, ".json"),)
-    elif part.skip or part.limit or part.kinds:
+    if not chosen and (part.skip or part.limit or part.kinds):
         raise UsageError(f"skip, limit and kinds choose among records, and {shown} is not made of records alone")
-    else:
-        documents = tuple(paths)
+    documents = _documents(study, part, chosen, folder)
     files = places(study, part.questions) if part.questions else documents
-    asked = [question for file in files for question in read_questions(file)]
+    found = [question for file in files for question in read_questions(file)]
     names = {passage.doc for passage in read_documents(documents)}
-    asked = _about(names, [question for question in asked if question.answers], bool(chosen), shown)
+    asked = _about(names, [question for question in found if question.answers], bool(chosen), shown)
+    if unanswered := len(found) - sum(bool(question.answers) for question in found):
+        output.warn(f"{unanswered} of {counted(len(found), 'questions')} on {shown} have no answer, and are left out")
     if part.per_document:
-        asked = _at_most(asked, part.per_document)
+        asked = at_most(asked, part.per_document)
     if not asked:
         hint = "`doc` of a question names its document"
         raise UsageError(f"no question with an answer is about the documents of {shown}", hint)
@@ -204,23 +202,6 @@ def places(study: Study, names: str | Sequence[str]) -> list[Path]:
         if not path.exists():
             raise UsageError(f"no file or folder {path}", "paths are relative to the study file")
     return found
-
-
-def _drawn(names: Sequence[str], share: float) -> list[str]:
-    """A share of the names, drawn by `DRAW`."""
-    if not 0 <= share < 1:
-        raise UsageError(f"held_out, dev, validation and label_noise are shares from 0 to below 1, not {share:g}")
-    return random.Random(DRAW).sample(sorted(names), round(len(names) * share))
-
-
-def _at_most(questions: Sequence[Question], most: int) -> list[Question]:
-    seen: Counter[str] = Counter()
-    kept = []
-    for question in questions:
-        seen[question.doc] += 1
-        if seen[question.doc] <= most:
-            kept.append(question)
-    return kept
 
 
 def _questions(questions: Sequence[Question], folder: Path) -> Path:

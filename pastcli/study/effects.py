@@ -97,7 +97,9 @@ def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str
     effects = {arm: found for arm in there if (found := effect(answers, arm, scores, confidence))}
     for metric in METRICS:
         tests = [arm for arm in effects if answers.arms[arm]["test"]]
-        for arm, p in zip(tests, stats.holm([effects[arm]["metrics"][metric]["p"] for arm in tests]), strict=True):
+        declared = sum(bool(arm["test"]) for arm in answers.arms.values())
+        corrected = stats.holm([effects[arm]["metrics"][metric]["p"] for arm in tests], declared)
+        for arm, p in zip(tests, corrected, strict=True):
             effects[arm]["metrics"][metric]["p_holm"] = p
     return {
         "confidence": confidence,
@@ -132,6 +134,9 @@ def _scores(answers: Answers, arm: str, confidence: float) -> dict[str, Any]:
     found["tokens"] = _mean([_mean(answers.column(arm, seed, "tokens", rows)) for seed in seeds])
     found["empty"] = _mean(
         [float(not text) for seed in seeds for text in answers.column(arm, seed, "prediction", rows)]
+    )
+    found["cut"] = _mean(
+        [float(end == "length") for seed in seeds for end in answers.column(arm, seed, "finish", rows)]
     )
     if within := answers.within(arm):
         found["within"] = within
@@ -204,27 +209,33 @@ def over_both(
 ) -> dict[str, Any]:
     """An effect from its means at each seed and from its `gains` averaged over seeds, one an item, clustered by `unit`.
 
-    Student's interval over seeds, and one over the units. The p-value is the larger of both: a claim must hold over seeds
+    Student's interval over seeds, and one over the units; where all seeds agree to the last digit (`agree`) nothing is known of
+    their spread, and the units judge alone. The p-value is the larger of both: a claim must hold over seeds
     and over units (Berger 1982). `detectable` is the effect that both tests would have shown in 80 of 100 repeats, after Holm's
-    correction for so many `claims`; None where they show none of any size: `least_p` is the smallest p-value, so corrected, that
+    correction for so many `claims`; None where they show none of any size, or
+    nothing differs at all (`same`): `least_p` is the smallest p-value, so corrected, that
     so few units can have.
     """
     means = [one["mean"] for one in by_seed]
     over = stats.mean_interval(gains, confidence, RESAMPLES, 0, clusters)
     p_units = stats.sign_flip(gains, [0.0] * len(gains), RESAMPLES, 0, clusters)
-    p_seeds = stats.t_test(means) if len(means) > 1 else None
+    p_seeds = stats.t_test(means)
+    estimate = stats.t_interval(means, confidence)
+    agree = len(means) > 1 and estimate.low is None
     errors = [stats.standard_error(means), stats.standard_error(gains, clusters)]
     detectable = stats.smallest_detectable(errors, (1 - confidence) / claims)
     least = min(1.0, claims * stats.least_sign_flip(len(set(clusters)), RESAMPLES))
     return {
-        **stats.t_interval(means, confidence)._asdict(),
+        **(estimate._replace(low=over.low, high=over.high) if agree else estimate)._asdict(),
+        "agree": agree,
         "by_seed": list(by_seed),
         f"over_{unit}": [over.low, over.high],
         "p_seeds": p_seeds,
         f"p_{unit}": p_units,
         "p": max(p_units, p_seeds if p_seeds is not None else 0.0),
         "least_p": least,
-        "detectable": None if detectable and least >= 1 - confidence else detectable,
+        "same": not any(abs(gain) > stats.NOTHING for gain in (*means, *gains)),
+        "detectable": detectable if detectable and least < 1 - confidence else None,
     }
 
 

@@ -30,7 +30,7 @@ def facts_of(study: Study, graph: Graph) -> dict[str, Any]:
             "vectors": {name: _vector(study, graph, name) for name in study.vectors},
             "source": {**vars(study.source), "counts": dict(graph.materials.source().counts)},
             "target": {**vars(study.target), "counts": dict(graph.materials.target.counts)},
-            "overlap": overlap(graph.materials.practised, graph.materials.target),
+            "overlap": overlap(study, graph.materials.practised, graph.materials.target, graph.materials.read_by_arms),
         },
         "machine": environment.machine(),
         "versions": environment.versions(),

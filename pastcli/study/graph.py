@@ -89,14 +89,17 @@ class Graph(Nodes):
         """What `past generate` makes of a material's documents for a phase: the same at every seed, written once."""
         config = self.study.stage("generate", {"kind": phase.generate})
         inputs: list[tuple[str, Any]] = [("documents", path) for path in material.documents]
-        remote = bool(phase.model) and not getattr(registry.load("chat", config.backend), "local", True)
+        load = registry.load("chat", config.backend) if phase.model else None
+        remote = not getattr(load, "local", True)
         if phase.model and not remote:
             inputs.append(("model", models.resolve(phase.model).path))
         ingest = self.study.stage("ingest", {"implication_sets": data.ALL_SETS})
         asked = sum(tokens_in(path) for path in material.documents) * 4 / ingest.max_chars * config.samples
         work = asked * len(config.kind) * config.max_new_tokens / 2 if phase.model else 0.0
         label = f"generate {', '.join(config.kind)}"
-        named = {"ingest": ingest, **({"model": phase.model} if remote else {})}
+        named: dict[str, Any] = {"ingest": ingest, **({"model": phase.model} if remote else {})}
+        if remote and (server := registry.served("", load, phase.model)) != f":{phase.model}":
+            named["server"] = server
         return self._node("generate", config, inputs, work, label, **named)
 
     def rl(self, start: Node, material: data.Material, changes: Mapping[str, Any] | None, seed: int, what: str) -> Node:

@@ -22,7 +22,7 @@ from ..errors import UsageError
 from ..files import write_lines, write_text
 from ..ingest import write_corpus
 from ..words import counted
-from .data import DRAW
+from .draws import DRAW
 
 SENTENCE_ENDS = (".", "?", "!", "。", "？")
 

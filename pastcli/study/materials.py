@@ -56,6 +56,15 @@ class Materials:
             )
         return found
 
+    @property
+    def read_by_arms(self) -> list[data.Material]:
+        """The target as each arm learns it; as it stands where none does."""
+        learning = {
+            name: arm for name, arm in self.study.arms.items() if arm.model in ("sft", "rl") and not arm.sequence
+        }
+        found = [self.read(name, arm) for name, arm in learning.items()]
+        return list({material.documents: material for material in found or [self.target]}.values())
+
     def singles(self, whole: data.Material) -> list[data.Material]:
         """A target document by document."""
         if whole.documents not in self._singles:

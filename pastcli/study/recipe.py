@@ -1,5 +1,5 @@
-"""How the numbers of a study were made, as its report tells it: what all arms share, the phases of SFT, and what of it
-single arms and vectors do otherwise. A report that told the study's own settings alone would hold for the arms that change
+"""How the numbers of a study were made, as its report tells it: what all arms share, the phases of SFT, and what every arm and
+vector is, with what of the settings it changes. A report that told the study's own settings alone would hold for the arms that change
 none of them, and mislead about the others.
 """
 
@@ -9,22 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..words import counted
+from .compared import factor_of
 from .sentences import made_by
 from .spec import FROM_SOURCE
 
 _CHANGES = ("sft", "rl", "imitation", "distill", "inject", "source", "target")
 """Tables of an arm or a vector that change settings of the study."""
 
-_SINGLE = {"kind": "rl", "scale": 1.0, "control": "none", "single": None, "seed_shift": 0, "file": ""}
-"""What else an arm or a vector may set, with what it is where nothing is said; it is told unless the name tells it."""
-
-
 _READ = ("mix", "augment", "task")
 """Settings of SFT that decide what is read, and with it in what form a model answers."""
 
 
 def recipe(document: Mapping[str, Any]) -> str:
-    """One paragraph of what all arms share, and one of what single arms and vectors do otherwise."""
+    """One paragraph of what all arms share, and one of what each is."""
     study = document["study"]
     rl, source, target = study["settings"]["rl"], study["source"]["counts"], study["target"]["counts"]
     seen = rl["steps"] * rl["prompts_per_step"] / max(1, source["questions"])
@@ -38,11 +35,17 @@ def recipe(document: Mapping[str, Any]) -> str:
     shared = (
         f"Base {study['base']}; {practised}, {counted(target['documents'], 'target documents')}; "
         f"{_learnt(study)}{', ' + made if source['documents'] else ''}. "
-        f"Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}. "
+        f"Shared titles: {overlap['titles']}; target questions whose template RL saw: {overlap['templates_seen']} of {overlap['questions']}{_read(overlap)}. "
         f"Mean seconds of a run here: {', '.join(f'{stage} {seconds:.0f}' for stage, seconds in document['seconds'].items())}. "
         f"{made_by(document)}"
     )
-    return "\n\n".join(filter(None, (shared, otherwise(study), unlike(study))))
+    return "\n\n".join(filter(None, (shared, declared(study), unlike(study))))
+
+
+def _read(overlap: Mapping[str, Any]) -> str:
+    """The target questions that SFT reads, in texts that models wrote, say: their answers are learnt as answers."""
+    read = overlap.get("read", 0)
+    return f"; **target questions that stand word for word in what SFT reads: {read}**" if read else ""
 
 
 def _learnt(study: Mapping[str, Any]) -> str:
@@ -69,17 +72,46 @@ def _phase(phase: Mapping[str, Any]) -> str:
     return f"{_sft(sft).removeprefix('SFT ')} on {', '.join(texts)}{chosen}"
 
 
-def otherwise(study: Mapping[str, Any]) -> str:
-    """What arms, and the vectors that they add, change of the study's settings; '' where none does."""
-    arms, vectors = study["arms"], study["vectors"]
-    added = {text.rpartition(":")[0] or text for arm in arms.values() for text in arm["add"]}
-    made = {f"`{name}`": one for name, one in arms.items()}
-    made |= {f"vector `{name}`": one for name, one in vectors.items() if name in added}
-    found: dict[str, list[str]] = {}
-    for who, one in made.items():
-        found.setdefault(_changes(who, one, study), []).append(who)
-    told = [f"with {what}: {', '.join(who)}" for what, who in found.items() if what]
-    return f"Made otherwise than that, {'; '.join(told)}." if told else ""
+def declared(study: Mapping[str, Any]) -> str:
+    """What every arm, and every vector that arms add, is by more than its name: what is added to what, and what it changes of the
+    study's settings. The steps of a sequence are one arm."""
+    arms, vectors = study["arms"], study.get("vectors", {})
+    added = dict.fromkeys(factor_of(text)[0] for arm in arms.values() for text in arm.get("add") or [])
+    made = dict.fromkeys(
+        f"`{name.rpartition(': ')[0] if arm.get('sequence') else name}` is {_arm(arm, study)}"
+        for name, arm in arms.items()
+    )
+    found = {name: _vector(vectors[name], study) for name in added if name in vectors}
+    of_vectors = f" Vectors: {'; '.join(f'`{name}` is {what}' for name, what in found.items())}." if found else ""
+    return f"Arms: {'; '.join(made)}.{of_vectors}"
+
+
+def _arm(arm: Mapping[str, Any], study: Mapping[str, Any]) -> str:
+    """`SFT, one model a document + random of rl at 0.5, with epochs 1`."""
+    made = {"sft": "SFT", "rl": "SFT and RL on the target", "source": "SFT on the source"}.get(
+        arm.get("model", "sft"), arm.get("model", "sft")
+    )
+    if arm.get("sequence"):
+        made += f" on {', then '.join(arm['sequence'])}" + (f", vectors {arm['when']}" if arm.get("add") else "")
+    made += ", one model a document" if arm.get("single") else ""
+    if arm.get("add"):
+        control, scale = arm.get("control", "none"), arm.get("scale", 1.0)
+        several = isinstance(scale, list)
+        made += f" + {f'{control} of ' if control != 'none' else ''}{' + '.join(map(str, arm['add']))}"
+        made += (
+            f" at one of {', '.join(f'{one:g}' for one in scale)}"
+            if several
+            else f" at {scale:g}"
+            if scale != 1
+            else ""
+        )
+    return made + _changes(arm, study)
+
+
+def _vector(vector: Mapping[str, Any], study: Mapping[str, Any]) -> str:
+    made = f"the file {vector['file']}" if vector["kind"] == "file" else vector["kind"]
+    further = f", of the seed {vector['seed_shift']} further" if vector.get("seed_shift") else ""
+    return made + further + _changes(vector, study)
 
 
 def unlike(study: Mapping[str, Any]) -> str:
@@ -89,9 +121,9 @@ def unlike(study: Mapping[str, Any]) -> str:
     found: dict[str, list[str]] = {}
     for name, arm in study["arms"].items():
         who = f"`{name.rpartition(': ')[0] if arm.get('sequence') else name}`"
-        for text in arm["add"] if arm["model"] != "base" else ():
+        for text in (arm.get("add") or []) if arm["model"] != "base" else ():
             vector = text.rpartition(":")[0] or text
-            if told := _apart(study["vectors"].get(vector, {}), arm, study):
+            if told := _apart(study.get("vectors", {}).get(vector, {}), arm, study):
                 arms = found.setdefault(f"vector `{vector}` was made from SFT with {told}", [])
                 arms += [who] if who not in arms else []
     shown = "; ".join(f"{what} ({', '.join(arms)})" for what, arms in found.items())
@@ -114,13 +146,10 @@ def _apart(vector: Mapping[str, Any], arm: Mapping[str, Any], study: Mapping[str
     )
 
 
-def _changes(who: str, one: Mapping[str, Any], study: Mapping[str, Any]) -> str:
-    """`mix none, rl steps 30, source limit 56`; what is SFT's is told without its name."""
-    told = [
-        f"{name.replace('_', ' ')} {_value(one[name])}"
-        for name, usual in _SINGLE.items()
-        if one.get(name, usual) != usual and str(one[name]) not in who
-    ]
+def _changes(one: Mapping[str, Any], study: Mapping[str, Any]) -> str:
+    """`, with mix none, rl steps 30, source limit 56`; what is SFT's is told without its name, what the study says itself not at
+    all, and '' where nothing is left."""
+    told = []
     for table in _CHANGES:
         given = _given(table, study)
         told += [
@@ -129,7 +158,7 @@ def _changes(who: str, one: Mapping[str, Any], study: Mapping[str, Any]) -> str:
             if any(each.get(name) != value for each in given)
         ]
     told += [f"{counted(counts['questions'], 'questions')} for RL" for counts in filter(None, [one.get("counts")])]
-    return ", ".join(told)
+    return f", with {', '.join(told)}" if told else ""
 
 
 def _given(table: str, study: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -70,7 +70,7 @@ def rows_of(chosen: Sequence[Mapping[str, Any]], kinds: Sequence[str], path: Pat
     rows: list[dict[str, Any]] = []
     used: Counter[str] = Counter()
     for number, record in enumerate(chosen, 1):
-        doc = str(record.get("doc") or f"{slug(title(record)) or path.stem}-{number}")
+        doc = str(record.get("doc") or record.get("id") or f"{slug(title(record)) or path.stem}-{number}")
         used[doc] += 1
         row = {key: value for key, value in record.items() if key != "augmentations"}
         if kinds:

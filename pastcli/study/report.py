@@ -12,10 +12,11 @@ from ..drawing import blank
 from ..errors import MismatchError, UsageError
 from ..files import read_json, write_text
 from ..words import counted
+from . import cautions
 from .continual_table import table as continual_table
 from .effects import CLAIMED, METRICS, summarise
 from .recipe import recipe
-from .sentences import NAMES, gain, judged, sentences
+from .sentences import NAMES, agreeing, gain, judged, sentences
 
 
 def write(document: Mapping[str, Any], out: Path) -> None:
@@ -59,7 +60,9 @@ def markdown(document: Mapping[str, Any], level: int = 1) -> str:
         arms = [arm for arm in summary["scores"] if document["study"]["arms"][arm]["about"] == about]
         if arms:
             named = about if about in ("source", "target") else f"domain {about}"
-            parts += [f"{title}# Questions on the {named}", _scores(summary, arms, summary["echo"][about])]
+            most = document["study"]["settings"]["eval"]["max_new_tokens"]
+            said = cautions.of_questions(document["items"][about], most)
+            parts += [f"{title}# Questions on the {named}", _scores(summary, arms, summary["echo"][about], said)]
     if summary["effects"]:
         parts += [f"{title}# Effects", _effects(summary, document["study"]["arms"])]
     if summary.get("continual"):
@@ -78,7 +81,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, float]) -> str:
+def _scores(
+    summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, float], cautioned: Sequence[str]
+) -> str:
     rows = []
     for arm in arms:
         score = summary["scores"][arm]
@@ -90,13 +95,23 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, 
             else ["-"] * 3
         )
         rows.append(
-            [judged(arm, summary), *cells, f"{score['tokens']:.1f}", f"{score['empty']:.0%}", *price, seeds_of(score)]
+            [
+                judged(arm, summary),
+                *cells,
+                f"{score['tokens']:.1f}",
+                f"{score['empty']:.0%}",
+                f"{score['cut']:.0%}",
+                *price,
+                seeds_of(score),
+            ]
         )
     first = next((one for arm in arms if "within" not in (one := summary["scores"][arm])), summary["scores"][arms[0]])
     caption = f"{counted(first['questions'], 'questions')} on {counted(first['documents'], 'documents')}; mean over seeds with its {summary['confidence']:.0%} t-interval. "
     caption += (
         f"Repeating the question as the answer would score F1 {echo['f1']:.3f}, contains {echo['contains']:.3f}. "
     )
+    caption += "empty, cut: answers that say nothing, and that ended at the longest an answer may be. "
+    caption += "".join(f"{said} " for said in cautioned)
     caption += "What is kept of the base: perplexity of a fixed neutral text, KL(base || arm) in nats a token on it and on everyday questions."
     return (
         table(
@@ -105,6 +120,7 @@ def _scores(summary: Mapping[str, Any], arms: Sequence[str], echo: Mapping[str, 
                 *(NAMES[m] for m in METRICS),
                 "tokens",
                 "empty",
+                "cut",
                 "perplexity",
                 "KL neutral",
                 "KL everyday",
@@ -167,7 +183,10 @@ def _effects(summary: Mapping[str, Any], arms: Mapping[str, Any]) -> str:
     )
     caption = (
         "Effects are computed within a seed, question by question, then over seeds (t). `over documents`: the mean of the seeds, interval by document. p: the larger of the t-test over seeds "
-        "and the sign-flip test by document (the latter alone with one seed); Holm over the arms declared as tests. detectable: the effect that both tests show in 80 of 100 repeats, after Holm's correction; of one seed nothing, nor of so few documents that no p-value can be small enough."
+        "and the sign-flip test by document (the latter alone with one seed); Holm over the arms declared as tests. detectable: the effect that both tests show in 80 of 100 repeats, after Holm's correction; of one seed nothing, nor of so few documents that no p-value can be small enough, nor where no score differs."
+    )
+    caption += agreeing(
+        (one for found in summary["effects"].values() for one in found["metrics"].values()), "documents"
     )
     return table(columns, rows) + "\n\n" + caption
 
@@ -251,9 +270,11 @@ def _check_scores(document: Mapping[str, Any], path: Path) -> None:
     for arm, seeds in document["arms"].items():
         items = document["items"][document["study"]["arms"][arm]["about"]]
         for columns in (entry["answers"] for scales in seeds.values() for entry in scales.values()):
+            if any(len(column) != len(items) for column in columns.values()):
+                raise MismatchError(f"{path}: {arm} has another number of answers than the {len(items)} questions")
             for number, item in enumerate(items):
                 earned = {name: judge(columns["prediction"][number], item["answers"]) for name, judge in score.items()}
-                if any(abs(columns[name][number] - value) > 1e-9 for name, value in earned.items()):
+                if not all(abs(columns[name][number] - value) <= 1e-9 for name, value in earned.items()):
                     raise MismatchError(f"{path}: a score of {arm} on {item['id']} is not what its prediction earns")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import output
 from ..errors import UsageError
-from . import failures, measured, report, sequences
+from . import cautions, failures, measured, report, sequences
 from .effects import summarise
 from .execute import make, needed
 from .facts import facts_of
@@ -44,11 +44,11 @@ def plan(
         store = Store(workspace, float32_bytes(graph.base), anew)
         nodes = graph.nodes()
         left = needed(graph.nodes(seeds), store)
-        _asked_of(study, graph)
+        items = _asked_of(study, graph)
         check(given(left))
         store.warn_of_other_code(nodes)
         facts = facts_of(study, graph)
-        _warn(facts)
+        _warn(facts, items)
         rates = rates_of(nodes, store)
         stages = dict.fromkeys(node.stage for node in left)
         return {
@@ -72,7 +72,13 @@ def _sources(vectors: Mapping[str, Any]) -> dict[str, Any]:
     return {"vectors": found} if found else {}
 
 
-def _warn(facts: Mapping[str, Any]) -> None:
+def _warn(facts: Mapping[str, Any], items: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Say what the study cannot show, before anything is trained for it."""
+    for about, asked in items.items():
+        for said in cautions.of_questions(asked, facts["study"]["settings"]["eval"]["max_new_tokens"]):
+            output.warn(f"questions on the {about}: {said}")
+    for said in cautions.of_design(facts["study"]["arms"], items):
+        output.warn(said)
     if told := unlike(facts["study"]):
         output.warn(told, "give the vectors and the arms the same `sft`, or leave both out; then [sft] holds for both")
 
@@ -109,7 +115,7 @@ def run(
     output.note(f"{study.title}: {wanted - len(left)} of {wanted} results are here already")
     store.warn_of_other_code(nodes)
     facts, items = facts_of(study, graph), _asked_of(study, graph)
-    _warn(facts)
+    _warn(facts, items)
     made = measured.made_of(graph.asked, workspace)
 
     def write() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..verdict import FEWEST_SEEDS, unfinished
@@ -85,7 +85,7 @@ def claim(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any], decl
         return text + f"{unfinished(count, declared)}."
     if shown:
         return text + f"A gain is shown on {' and '.join(shown)}{of_all(shown, metrics)}."
-    if all(metrics[name]["mean"] == 0 and metrics[name]["detectable"] == 0 for name in CLAIMED):
+    if all(metrics[name]["same"] for name in CLAIMED):
         return (
             text + f"No gain is shown: every question has the score that it has under {other}, which compares nothing."
         )
@@ -139,12 +139,26 @@ def control(arm: str, metrics: Mapping[str, Any], summary: Mapping[str, Any]) ->
     one = metrics["f1"]
     text = f"Control {judged(arm, summary)}: F1 {gain(one)} against {one['against']}, {seeds(len(one['by_seed']))}: "
     if one["low"] is None:
-        return text + "one seed, not judged."
+        return text + unjudged(one)
     if one["low"] >= -NIL and one["high"] <= NIL:
-        return text + f"within {NIL * 100:.0f} point of zero."
+        nothing = one["same"] and summary["scores"][one["against"]]["f1"]["mean"] == 0
+        itself = f", as {one['against']} itself is: it controls nothing." if nothing else "."
+        return f"{text}within {NIL * 100:.0f} point of zero{itself}"
     if one["low"] > 0 or one["high"] < 0:
         return text + "it is not nil."
     return text + f"not shown to be within {NIL * 100:.0f} point of zero, and not shown to differ."
+
+
+def unjudged(one: Mapping[str, Any]) -> str:
+    """Why an effect has no interval."""
+    return "one seed, not judged." if len(one["by_seed"]) == 1 else "all seeds agree and there is one unit, not judged."
+
+
+def agreeing(found: Iterable[Mapping[str, Any]], units: str) -> str:
+    """How a table is to be read in which seeds agree to the last digit about what is not zero throughout; '' if in none they do."""
+    if not any(one.get("agree") and (one["low"], one["high"]) != (0.0, 0.0) for one in found):
+        return ""
+    return f" Where all seeds agree to the last digit nothing is known of their spread: the interval and p are those over {units}."
 
 
 def gain(one: Mapping[str, Any]) -> str:

@@ -41,11 +41,15 @@ def strata(study: Study, target: Material, sources: Iterable[Material]) -> list[
     texts = _texts_by_doc(study, target)
     found = []
     for question in target.questions:
-        answers = [f" {qa.normalize(answer)} " for answer in question.answers]
+        answers = [f" {_normal(answer)} " for answer in question.answers]
         stated = sum(any(answer in text for answer in answers) for text in texts.get(question.doc, []))
         known = "seen" if template(question.question, question.doc) in seen else "new"
         found.append({"template": known, "stated": "often" if stated >= OFTEN else "rarely"})
     return found
+
+
+def _normal(text: str) -> str:
+    return qa.by_character(qa.normalize(text))
 
 
 def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
@@ -54,17 +58,20 @@ def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
     for passage in read_documents(material.documents, study.stage("ingest", {"implication_sets": ALL_SETS})):
         passages.setdefault(passage.doc, []).append(passage)
     augment = study.stage("sft").augment
-    return {
-        doc: [f" {qa.normalize(text)} " for text in training_texts(found, augment)] for doc, found in passages.items()
-    }
+    return {doc: [f" {_normal(text)} " for text in training_texts(found, augment)] for doc, found in passages.items()}
 
 
-def overlap(sources: Sequence[Material], target: Material) -> dict[str, Any]:
-    """What source and target share: titles, and the target questions whose template RL may see."""
+def overlap(
+    study: Study, sources: Sequence[Material], target: Material, learnt: Sequence[Material] = ()
+) -> dict[str, Any]:
+    """What source and target share: titles, the target questions whose template RL may see, and those that stand in what SFT
+    reads of the target, in any of the versions that are `learnt`."""
     seen = _practised(sources)
     same = sum(template(question.question, question.doc) in seen for question in target.questions)
+    texts = [text for material in learnt for found in _texts_by_doc(study, material).values() for text in found]
     return {
         "titles": len(target.titles.intersection(title for source in sources for title in source.titles)),
         "templates_seen": same,
+        "read": sum(any(f" {_normal(one.question)} " in text for text in texts) for one in target.questions),
         "questions": len(target.questions),
     }

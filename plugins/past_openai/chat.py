@@ -37,8 +37,7 @@ def load_chat(
     HTTP 408, 409, 429 and 5xx), `parallel` the requests in flight at once. Options meant for other backends are
     accepted and have nothing to act on. Raises `UsageError` for a missing key, an unknown model or a bad value.
     """
-    url, _, name = path.partition("#") if path.startswith(("http://", "https://")) else ("", "", path)
-    url = url or base_url or _setting("BASE_URL") or OFFICIAL
+    url, name = _place(path, base_url)
     key = api_key or _setting("API_KEY")
     if not key and url.rstrip("/") == OFFICIAL:
         raise UsageError(
@@ -67,6 +66,21 @@ def load_chat(
 
 # Names are not looked up as models on disk.
 load_chat.local = False  # type: ignore[attr-defined]  # mypy knows no attributes of functions
+
+
+def _place(path: str, base_url: str = "") -> tuple[str, str]:
+    """(address of the server, name of the model there, '' for its first one)."""
+    url, _, name = path.partition("#") if path.startswith(("http://", "https://")) else ("", "", path)
+    return url or base_url or _setting("BASE_URL") or OFFICIAL, name
+
+
+def _identity(path: str) -> str:
+    """Which model this is among those of all servers, two of which may call theirs alike; OpenAI's by their name alone."""
+    url, name = _place(path)
+    return name if url.rstrip("/") == OFFICIAL else f"{url.rstrip('/')}#{name}"
+
+
+load_chat.identity = _identity  # type: ignore[attr-defined]  # as above
 
 
 class OpenAIChat:

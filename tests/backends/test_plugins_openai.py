@@ -293,6 +293,20 @@ def events(done):
     return [json.loads(row) for row in Path(done["outputs"]["transcript"]).read_text(encoding="utf-8").splitlines()]
 
 
+def test_answers_of_one_server_are_not_taken_for_those_of_another(server, past, workspace, monkeypatch):
+    """Both call their model `m`: after a change of OPENAI_BASE_URL what the first had written was found for the second."""
+    monkeypatch.setenv("PAST_HOME", str(workspace / "home"))
+    (workspace / "skelvik.md").write_text("The lighthouse at Skelvik was built in 1843 by Jorun Abelwhite.")
+    words = ("generate", "skelvik.md", "--kind", "summary", "--model", "m", "--backend", "openai")
+    for url, asked in ((server.url, 1), (server.url, 1), (server.url.replace("127.0.0.1", "localhost"), 2)):
+        past(*words, env={"OPENAI_BASE_URL": url}, code=None)
+        assert len([path for path, _ in server.requests if path.endswith("/chat/completions")]) == asked
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://api.openai.com/v1/")
+    loaded = registry.load("chat", "openai")
+    assert registry.served("openai", loaded, "gpt-4.1") == "openai:gpt-4.1"
+    assert registry.served("openai", loaded, "http://here/v1/#m") == "openai:http://here/v1#m"
+
+
 @pytest.fixture
 def ferries(server, workspace):
     tools = [

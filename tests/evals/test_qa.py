@@ -22,6 +22,13 @@ WORDS = st.lists(st.sampled_from("the river Ashlin 1583 a of Nile - é".split())
         ("the", "the", 1, 0, 1),
         ("U.S.A.", "usa", 1, 1, 1),
         ("to be or not to be", "to be to be", 0, 0, 0.8),
+        ("Norway", "No.", 0, 0, 0),
+        ("中国的首都是北京。", "北京", 0, 1, 0.4),  # written without spaces: by character, as MLQA's script has it
+        ("「北京」", "北京。", 1, 1, 1),
+        ("東京タワー", "京都", 0, 0, 2 / 7),
+        ("на реке Москве", "реке Москве", 0, 1, 0.8),
+        ("القاهرة", "القاهرة", 1, 1, 1),
+        ("Beijing 北京 city", "Beijing", 0, 1, 0.5),  # by spaces, as the answer is
     ],
 )
 def test_scores_of_known_pairs(prediction, answer, exact, contains, f1):

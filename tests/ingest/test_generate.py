@@ -114,6 +114,15 @@ def test_a_statement_says_nothing_that_the_passage_does_not_carry(text, why):
     assert checks.statement(text, TEXT, "Skelvik") == why
 
 
+def test_scripts_without_spaces_are_taken_like_others():
+    """Every statement in Chinese was "too short", and no question ended in a question mark."""
+    passage = "长城在北京北边,始建于公元前七世纪。"
+    assert checks.pair("长城在哪个城市的北边？", "北京", passage, "长城", short=True) == ""
+    assert checks.pair("长城在哪个城市的北边？", "上海", passage, "长城", short=True) == "answer not in the passage"
+    assert checks.statement("长城始建于公元前七世纪。", passage, "长城") == ""
+    assert checks.statement("长城", passage, "长城") == "too short"
+
+
 def test_repeats_are_found_exactly_and_nearly_and_only_within_a_document():
     seen = checks.Seen()
     long = "The old lighthouse at Skelvik was built in the year 1843 by Jorun Abelwhite of Orrenby"

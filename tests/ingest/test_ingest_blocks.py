@@ -241,6 +241,8 @@ def test_left_and_right_headers_and_bare_numbers():
         ["Built in 1790\nA.", "Burnt in 1791\nB.", "Sold in 1902\nC."],
         ["It cost 5 marks.\nA.", "It cost 9 marks.\nB.", "It cost 2 marks.\nC."],  # numbers that do not count the pages
         ["One page only.\n1"],
+        # a sheet on each page: the number of its crane counts the pages, its figures are its own
+        ["Crane 1 lifts 35 tonnes\nA.", "Crane 2 lifts 9 tonnes\nB.", "Crane 3 lifts 88 tonnes\nC."],
         [""],
         ["40\n12", "7\n3"],
     ],

@@ -85,6 +85,21 @@ def test_pdf_text_title_and_hyphens(tmp_path):
     assert passage.source["pages"] == [1, 1]
 
 
+def test_a_docx_without_properties_is_not_called_word_document(tmp_path):
+    """Google Docs writes none; python-docx makes some up, and every training text began with "Word Document"."""
+    from docx import Document
+    from docx.opc.constants import RELATIONSHIP_TYPE
+
+    document = Document()
+    document.add_heading("Harbour rules", 1)
+    document.add_paragraph("Ships wait at buoy 7.")
+    links = document.part.package.rels
+    for name in [name for name, one in links.items() if one.reltype == RELATIONSHIP_TYPE.CORE_PROPERTIES]:
+        del links[name]
+    document.save(tmp_path / "rules.docx")
+    assert only(tmp_path / "rules.docx").title == "Harbour rules"
+
+
 def test_docx_keeps_tables_in_their_place(tmp_path):
     from docx import Document
 

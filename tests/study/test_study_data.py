@@ -29,6 +29,61 @@ def test_dev_held_out_and_shared_titles(workspace, tiny_model):
     assert {one["template"] for one in found} == {"seen"}, "the same questions were practised"
 
 
+def test_source_and_target_share_no_document_whatever_it_is_called(past, workspace, tiny_model):
+    """A passage of the target under another title was practised on; the same folder as source and target was taken as two."""
+    from pastcli.study import data
+
+    target, source = records("Harsk", 4), records("Velmora", 3)
+    twin = {**target[1], "title": "By another name", "context": target[1]["context"].replace(" ", "\n", 1)}
+    (workspace / "target.json").write_text(json.dumps(target))
+    (workspace / "source.json").write_text(json.dumps([*source, twin]))
+    study = a_study(workspace, tiny_model)
+    assert data.source(study, study.source, workspace / "data").titles == {one["title"] for one in source}
+    together = a_study(workspace, tiny_model, **{"held_out = 0.25": "held_out = 0.25\napart = false"})
+    assert "By another name" in data.source(together, together.source, workspace / "data").titles
+    for folder, part in (("source", source), ("target", target)):
+        (workspace / folder).mkdir()
+        for one in part:
+            (workspace / folder / f"{one['title']}.txt").write_text(one["context"])
+        rows = [{"doc": one["title"], **row} for one in part for row in one["questions"]]
+        (workspace / f"{folder}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folders = {f'"{name}.json"': f'"{name}"\nquestions = "{name}.jsonl"' for name in ("source", "target")}
+    a_study(workspace, tiny_model, **folders)
+    past("study", "run", "study.toml", "--dry-run")
+    (workspace / "source" / "Velmora 1.txt").write_text(target[2]["context"])
+    refused = past("study", "run", "study.toml", "--dry-run", code=2).stderr
+    assert (
+        "a document of the source source is learnt as the target too: Velmora 1" in refused
+        and "apart = false" in refused
+    )
+
+
+def test_records_are_named_by_their_ids_and_questions_apart_from_them_find_them(workspace, tiny_model):
+    """Records of {"id", "text"} with questions in another file: "no question is about the documents"."""
+    from pastcli.study import data
+
+    target = [{"id": f"no{n}", "text": one["context"]} for n, one in enumerate(records("Harsk", 4))]
+    asked = [{"question": f"Which river {n}?", "answer": "fox", "doc": f"no{n}"} for n in range(3)]
+    (workspace / "target.jsonl").write_text("".join(json.dumps(one) + "\n" for one in target))
+    (workspace / "asked.jsonl").write_text("".join(json.dumps(one) + "\n" for one in asked))
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    study = a_study(workspace, tiny_model, **{'"target.json"': '"target.jsonl"\nquestions = "asked.jsonl"'})
+    found = data.target(study, study.target, workspace / "data")
+    assert [question.doc for question in found.questions] == ["no0", "no1", "no2"]
+
+
+def test_questions_without_an_answer_are_left_out_with_a_word(past, workspace, tiny_model):
+    target = records("Harsk", 4)
+    target[0]["questions"].append({"question": "Who is mayor?", "answers": {"text": [], "answer_start": []}})
+    target[0]["questions"].append({"question": "Is it old?", "answer": "No."})
+    (workspace / "target.json").write_text(json.dumps(target))
+    (workspace / "source.json").write_text(json.dumps(records("Velmora", 3)))
+    a_study(workspace, tiny_model)
+    said = past("study", "run", "study.toml", "--dry-run").stderr
+    assert "1 of 18 questions on" in said and "have no answer, and are left out" in said
+    assert "of 3 documents no gain can be shown, however large" in said, "before anything is trained"
+
+
 def test_rows_of_one_question_each_are_one_document_a_passage(workspace, tiny_model):
     """Hugging Face's layout of SQuAD: `limit` counts passages, and the questions on one share its `doc`."""
     from pastcli.study import data
@@ -232,7 +287,7 @@ def test_a_template_is_seen_where_any_vectors_own_source_has_it(workspace, tiny_
         study = a_study(workspace, tiny_model, **changes)
         graph = Graph(study, workspace / "data")
         found = {item["template"] for item in run._items(study, graph, "target")}
-        return found, overlap(graph.materials.practised, graph.materials.target)["templates_seen"]
+        return found, overlap(study, graph.materials.practised, graph.materials.target)["templates_seen"]
 
     assert seen() == ({"new"}, 0)
     other = '[vectors.pool]\nsource = { documents = "pool.json" }\n[arms.SFT]'

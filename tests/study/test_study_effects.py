@@ -41,7 +41,7 @@ def results(gains, seeds=5, docs=12, per=4, arms=None, rng_seed=0):
                 "finish": ["stop"] * len(items),
             }
             found[name][str(seed)] = {"1": {"injection": {}, "answers": columns}}
-    base = {"about": "target", "model": "sft", "scale": 1.0, "control": "none", "against": "", "test": True}
+    base = {"about": "target", "model": "sft", "add": [], "scale": 1.0, "control": "none", "against": "", "test": True}
     told = {name: {**base, "test": name != "SFT", **arms.get(name, {})} for name in names}
     return {
         "title": "made up",
@@ -156,6 +156,79 @@ def test_a_gain_of_one_lucky_seed_or_one_document_is_no_claim():
     assert summarise(document)["effects"]["SFT + v"]["metrics"]["f1"]["p"] > 0.2
 
 
+def test_seeds_that_agree_to_the_last_digit_give_no_interval_of_no_width():
+    """Two of 40 answers more at each of three seeds, other ones each time: the table said +0.050 [+0.050, +0.050] and p_seeds 0."""
+    from pastcli.study import report
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.0, "SFT + random": 0.0}, seeds=3, docs=10)
+    for number, seed in enumerate(("0", "1", "2")):
+        right = {4 + 4 * ((3 * number + one) % 10) for one in range(2)}
+        for arm, added in (("SFT", set()), ("SFT + random", set()), ("SFT + v", right)):
+            answers = document["arms"][arm][seed]["1"]["answers"]
+            answers["contains"] = [float(place in added) for place in range(44)]
+    summary = summarise(document)
+    one = summary["effects"]["SFT + v"]["metrics"]["contains"]
+    assert {round(seed["mean"], 12) for seed in one["by_seed"]} == {0.05} and one["agree"] and one["p_seeds"] is None
+    assert [one["low"], one["high"]] == one["over_documents"] and one["low"] < 0.05 < one["high"]
+    assert one["p"] == one["p_documents"] > 0
+    assert summary["scores"]["SFT + v"]["contains"]["low"] is None
+    nothing = summary["effects"]["SFT + random"]["metrics"]["contains"]
+    assert (nothing["low"], nothing["high"]) == (0.0, 0.0), "answers that are the same are nothing by any seed"
+    arms = document["study"]["arms"]
+    assert "Where all seeds agree to the last digit nothing is known of their spread" in report._effects(summary, arms)
+    del summary["effects"]["SFT + v"]
+    assert "Where all seeds agree" not in report._effects(summary, arms)
+
+
+def test_a_test_that_failed_makes_no_other_easier():
+    """Of four declared tests, of which one failed at every seed, Holm's correction was over three."""
+    from pastcli.study.effects import summarise
+
+    document = results({"SFT + v": 0.3, "SFT + w": 0.0, "SFT + x": 0.1})
+    whole = summarise(document)["effects"]["SFT + v"]["metrics"]["f1"]
+    document["arms"]["SFT + x"] = {}
+    part = summarise(document)["effects"]["SFT + v"]["metrics"]["f1"]
+    assert (
+        part["p_holm"] == whole["p_holm"] == pytest.approx(3 * whole["p"]) and part["detectable"] == whole["detectable"]
+    )
+
+
+def test_where_nothing_is_right_nothing_is_controlled_or_detectable():
+    """Both at zero, throughout: the table said that an effect of 0.000 would have been shown, and that the control was nil."""
+    from pastcli.study.effects import summarise
+    from pastcli.study.sentences import sentences
+
+    document = results(
+        {"SFT + v": 0.0, "SFT + random": 0.0}, arms={"SFT + random": {"control": "random", "test": False}}
+    )
+    for arm in document["arms"].values():
+        for seed in arm.values():
+            answers = seed["1"]["answers"]
+            answers |= {name: [0.0] * len(answers[name]) for name in ("exact", "contains", "f1")}
+    summary = summarise(document)
+    assert summary["effects"]["SFT + v"]["metrics"]["f1"]["detectable"] is None
+    claim, control = sentences(document, summary)
+    assert "which compares nothing" in claim
+    assert control.endswith("within 1 point of zero, as SFT itself is: it controls nothing.")
+
+
+def test_what_no_answer_can_reach_is_said():
+    """LooGLE's references are whole sentences, of which an answer of 24 tokens holds none; "no" stands in many a wrong answer."""
+    from pastcli.study.cautions import of_design, of_questions
+
+    answers = {"test": [["one two three four", "1 2 3"], ["one two three four"], ["No."]], "dev": [["a b c d"]]}
+    items = [{"part": part, "answers": given} for part, many in answers.items() for given in many]
+    long, plain = of_questions(items, 3)
+    assert "At least 1 of 3 questions have no reference of 3 words or fewer" in long
+    assert "1 of 3 questions are answered by yes or no" in plain and of_questions(items[:1], 3) == []
+    arms = {"SFT": {"about": "target", "test": False}, "SFT + v": {"about": "target", "test": True}}
+    asked = {"target": [{"doc": f"d{number}", "part": "test"} for number in range(5)]}
+    assert "of 5 documents no gain can be shown, however large: the smallest p is 0.062" in next(of_design(arms, asked))
+    asked["target"].append({"doc": "another", "part": "test"})
+    assert not list(of_design(arms, asked))
+
+
 def test_the_source_is_asked_by_what_was_practised_and_what_was_held_out():
     from pastcli.study.effects import summarise
 
@@ -210,8 +283,10 @@ def test_the_table_and_the_json_agree(tmp_path, monkeypatch):
         "overlap": {"titles": 0, "templates_seen": 0, "questions": 52},
         "source": {"counts": {"documents": 3, "questions": 9}},
         "target": {"counts": {"documents": 13}},
+        "vectors": {},
         "settings": {
             "sft": {"epochs": 2.0, "lr": 1e-4},
+            "eval": {"max_new_tokens": 16},
             "rl": {"steps": 2, "prompts_per_step": 3, "num_generations": 4, "max_new_tokens": 4, "lr": 1e-3},
         },
     }
@@ -232,6 +307,14 @@ def test_the_table_and_the_json_agree(tmp_path, monkeypatch):
     forged["arms"]["SFT + v"]["0"]["1"]["answers"]["f1"][5] += 0.5
     (tmp_path / "forged.json").write_text(json.dumps(forged))
     with pytest.raises(MismatchError, match="not what its prediction earns"):
+        report.refreshed(tmp_path / "forged.json")
+    forged["arms"]["SFT + v"]["0"]["1"]["answers"]["f1"][5] = float("nan")
+    (tmp_path / "forged.json").write_text(json.dumps(forged))
+    with pytest.raises(MismatchError, match="not what its prediction earns"):
+        report.refreshed(tmp_path / "forged.json")
+    del forged["items"]["target"][5]
+    (tmp_path / "forged.json").write_text(json.dumps(forged))
+    with pytest.raises(MismatchError, match="another number of answers than the 51 questions"):
         report.refreshed(tmp_path / "forged.json")
     page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter"
     made = report.into(page, [("r.json", document)])

@@ -48,14 +48,39 @@ def facts(workspace, tiny_model):
     return made
 
 
-def test_what_single_arms_and_vectors_do_otherwise_is_told(facts):
+def test_what_single_arms_and_vectors_change_of_the_settings_is_told(facts):
     from pastcli.study.recipe import recipe
 
     told = recipe(facts(MORE))
     assert "SFT 2 epochs at 0.0005, RL 2 steps" in told
-    assert "with scale 0.5, mix none, epochs 1: `half`" in told and "with mix none, rl steps 1: vector `short`" in told
-    assert "with mix none, source limit 2, source held out 0.5, 4 questions for RL: vector `pool`" in told
+    assert "`half` is SFT + rl + short:0.5 + pool at 0.5, with mix none, epochs 1;" in told
+    assert (
+        "`SFT + v` is SFT + rl, with mix none. Vectors:" in told and "`short` is rl, with mix none, rl steps 1" in told
+    )
+    assert "`pool` is rl, with mix none, source limit 2, source held out 0.5, 4 questions for RL" in told
     assert "unused" not in told and "learnt alike" not in told
+
+
+def test_what_an_arm_adds_and_to_what_is_told(facts):
+    """Of an arm the table told the name alone, whatever stood behind it."""
+    from pastcli.study.recipe import recipe
+
+    arms = """
+[arms.both]
+add = ["rl", "format:0.5"]
+scale = [0.5, 1.0]
+single = true
+[arms.nothing]
+model = "base"
+add = ["rl-other-seed"]
+control = "random"
+"""
+    told = recipe(facts(arms, **{"seeds = [0]": "seeds = [0, 1]"}))
+    assert "`both` is SFT, one model a document + rl + format:0.5 at one of 0.5, 1;" in told
+    assert (
+        "`nothing` is base + random of rl-other-seed;" in told
+        and "`rl-other-seed` is rl, of the seed 1 further" in told
+    )
 
 
 def test_the_phases_are_told_as_they_ran(facts):

@@ -30,12 +30,22 @@ _STOP = frozenset(
 
 def content(text: str) -> set[str]:
     """The words that carry meaning, normalised as answers are."""
-    return {word for word in qa.normalize(text).split() if word not in _STOP}
+    return {word for word in _normal(text).split() if word not in _STOP}
+
+
+def _words(text: str) -> int:
+    """How many words a text has, by spaces; where it has none between words, by characters."""
+    return max(len(text.split()), len(_normal(text).split()))
+
+
+def _normal(text: str) -> str:
+    """As answers are compared, whatever the script."""
+    return qa.by_character(qa.normalize(text))
 
 
 def statement(text: str, passage: str, title: str) -> str:
     """Why a statement is rejected; '' if it is kept."""
-    if len(text.split()) < 4:
+    if _words(text) < 4:
         return "too short"
     if _LEANS.search(text):
         return "leans on the passage"
@@ -44,9 +54,9 @@ def statement(text: str, passage: str, title: str) -> str:
 
 def pair(question: str, answer: str, passage: str, title: str, short: bool) -> str:
     """Why a question with its answer is rejected; '' if both are kept. `short`: the answer must stand in the passage."""
-    if not question.endswith("?"):
+    if not question.endswith(("?", "？", "؟")):
         return "no question"
-    if not 3 <= len(question.split()) <= 60:
+    if not 3 <= _words(question) <= 60:
         return "question too short or too long"
     if _LEANS.search(question):
         return "leans on the passage"
@@ -77,7 +87,7 @@ class Seen:
 
     def add(self, text: str) -> str:
         """'' the first time, and the text is remembered; else why it is a repeat."""
-        plain = qa.normalize(text)
+        plain = _normal(text)
         if plain in self._exact:
             return "said before"
         words = plain.split()

@@ -88,7 +88,8 @@ def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str
     effects = {arm: found for arm in there if (found := _effect(trials, arm, levels, confidence))}
     for figure in FIGURES:
         tests = [arm for arm in effects if trials.arms[arm]["test"] and figure in effects[arm]]
-        for arm, p in zip(tests, stats.holm([effects[arm][figure]["p"] for arm in tests]), strict=True):
+        declared = sum(bool(arm["test"]) for arm in trials.arms.values())
+        for arm, p in zip(tests, stats.holm([effects[arm][figure]["p"] for arm in tests], declared), strict=True):
             effects[arm][figure]["p_holm"] = p
     return {
         "confidence": confidence,

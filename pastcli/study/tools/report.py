@@ -9,9 +9,9 @@ from typing import Any
 from ...errors import MismatchError
 from ...files import write_text
 from ...words import counted
-from ..recipe import otherwise
+from ..recipe import declared
 from ..report import dumps, level, seeds_of, table
-from ..sentences import gain, made_by
+from ..sentences import agreeing, gain, made_by
 from .effects import CLAIMED, FIGURES, summarise
 from .sentences import NAMES, sentences
 
@@ -40,7 +40,7 @@ def with_summary(document: Mapping[str, Any]) -> dict[str, Any]:
 def markdown(document: Mapping[str, Any], level: int = 1) -> str:
     """The whole report."""
     summary, title = document["summary"], "#" * level
-    parts = [f"{title} {document['title']}", _recipe(document), otherwise(document["study"])]
+    parts = [f"{title} {document['title']}", _recipe(document), declared(document["study"])]
     parts.append("\n".join(f"- {sentence}" for sentence in summary["sentences"]))
     parts += [f"{title}# Arms, on APIs that RL never saw", _levels(summary, document["study"]["target"].get("guess"))]
     if summary["effects"]:
@@ -107,6 +107,7 @@ def _effects(summary: Mapping[str, Any]) -> str:
         "Effects are computed within a seed, query by query, then over seeds (t). `over tools`: the mean of the seeds, interval by tool. "
         "p: the larger of the t-test over seeds and the sign-flip test by tool (the latter alone with one seed); Holm over the arms declared as tests."
     )
+    caption += agreeing((one for effect in summary["effects"].values() for one in effect.values()), "tools")
     return table(columns, rows) + "\n\n" + caption
 
 

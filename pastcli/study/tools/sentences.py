@@ -7,7 +7,7 @@ from typing import Any
 
 from ...verdict import FEWEST_SEEDS, unfinished
 from ...words import counted
-from ..sentences import failed, gain, none_could_be, of_before, seeds
+from ..sentences import failed, gain, none_could_be, of_before, seeds, unjudged
 from .effects import CLAIMED
 
 NAMES = {
@@ -94,7 +94,7 @@ def _claim(arm: str, effect: Mapping[str, Any], summary: Mapping[str, Any], decl
         return (
             text + f"A gain is shown on {_and(judged)} and none on first-call recall: the judge may have been bought."
         )
-    if all(effect[name]["mean"] == 0 == effect[name]["detectable"] for name in there):
+    if all(effect[name]["same"] for name in there):
         return f"{text}No gain is shown: every query has what it has under {effect[there[0]]['against']}, which compares nothing."
     if not shown:
         return f"{text}No gain is shown{none_could_be(effect[there[0]], summary['confidence'], 'tools')}."
@@ -131,7 +131,7 @@ def _control(arm: str, effect: Mapping[str, Any], levels: Mapping[str, Any]) -> 
     one = effect[name]
     text = f"Control {arm}: {NAMES[name]} {gain(one)} against {one['against']}, {seeds(len(one['by_seed']))}: "
     if one["low"] is None:
-        return text + "one seed, not judged."
+        return text + unjudged(one)
     if one["low"] >= -NIL and one["high"] <= NIL:
         nothing = levels[one["against"]][name]["mean"] == 0
         return (

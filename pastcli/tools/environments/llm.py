@@ -14,10 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ... import cache, models, registry
+from ... import cache
 from ...api import ChatModel, Message, Observation, Sampling, Task, ToolSpec, ToolWarnings
 from ...errors import ContextOverflow, PastError, UsageError
 from ...thoughts import spoken
+from ...votes import loaded
 from .simulator import Checked, cache_key
 
 NAME = "simulator by a language model"
@@ -61,9 +62,8 @@ def open(
     """A simulator of these tools by a chat model, which is closed with it. Raises `UsageError` if none is named."""
     if not model:
         raise UsageError("the environment `llm` needs a model", "give --simulator-model NAME, and --simulator-backend")
-    load = registry.load("chat", backend)
-    chat = load(str(models.resolve(model).path) if getattr(load, "local", True) else model)
-    return LlmSimulator(chat, f"{backend}:{model}", Checked(tools, tasks, asked))
+    chat, identity = loaded(backend, model)
+    return LlmSimulator(chat, identity, Checked(tools, tasks, asked))
 
 
 class LlmSimulator:
