@@ -149,7 +149,11 @@ def inspected(document: Mapping[str, Any]) -> Closing:
     """The words after `past inspect FILE`; `document` is what it shows of the skill."""
     model, warned = document["model"], len(document["warnings"])
     fits = f"it can be added to any {model['architecture']} model grown from the base it was taken over"
-    doubt = f"; {counted(warned, 'warnings')} above say what is not certain" if warned else ""
+    doubt = (
+        f"; {counted(warned, 'warnings')} above {'says' if warned == 1 else 'say'} what is not certain"
+        if warned
+        else ""
+    )
     return Closing(
         f"{fits}{doubt}; whether it helps there, `past eval` tells",
         shlex.join(["past", "inject", "--vector", document["path"]]),

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 _DECIDES = re.compile(
-    "heads?$|^n_head|head_dim|_eps(ilon)?$|hidden_act|activation|softcap|multiplier|scaling$|logit_scale|rotary|experts_per_tok|moe_k$|topk"
-    "|top_k_experts|scoring_func|query_pre_attn|qk_norm|parallel|alibi|clip_qkv"
+    "heads?$|^n_head|head_dim|_eps(ilon)?$|hidden_act|activation|softcap|multiplier|^(?!.*init).*scal(e|ing)|rotary|experts_per_tok|moe_k$|topk"
+    "|top_k_experts|scoring_func|query_pre_attn|qk_norm|parallel|alibi|clip_qkv|norm_before|n_group$|attention_chunk_size|swiglu_limit"
+    "|attn_temperature|default_language|rope_interleave"
 )
 """Keys that decide what is computed and leave no trace in the shapes of the weights."""
+_ALIKE = frozenset(("full_attention", "sliding_attention", "chunked_attention"))
+"""Kinds of layers that have the same weights, by the names that every version has for them."""
 _SAME_ROPE = {"mrope": "default", "su": "longrope"}
 """What transformers 5 calls types of rotary embeddings that had other names; of text alone mrope is the usual one."""
 
@@ -22,8 +25,13 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     made = {
         key: value
         for key, value in part.items()
-        if _DECIDES.search(key) and not key.startswith("rope") and isinstance(value, (bool, int, float, str))
+        if _DECIDES.search(key)
+        and not key.startswith(("rope_scal", "rope_p"))
+        and isinstance(value, (bool, int, float, str))
     }
+    kinds = part.get("layer_types")
+    if isinstance(kinds, list) and _ALIKE.issuperset(map(str, kinds)):
+        made["layer_types"] = kinds
     if "sliding_window" in part and part.get("use_sliding_window") is not False:
         made["sliding_window"] = part["sliding_window"]
     return made | _rotary(part)

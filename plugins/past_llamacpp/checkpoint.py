@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from pastcli.files import read_at
 from pastcli.hashing import shapes_sha256, tokens_sha256
 from pastcli.vectors.files.memory_map import Mapped
 
-from . import ggml, names
+from . import ggml, names, usage
 from .gguffile import Tensor, read_header, type_name
 from .rows import Rows
 
@@ -117,6 +118,10 @@ class GGUFCheckpoint:
             shapes_sha256(self.specs().values()),
             tokens_sha256(tokens) if tokens else "",
         )
+
+    def usage(self) -> dict[str, Any]:
+        """See `api.SaysUsage`."""
+        return usage.of(self.header)
 
     def vocabulary(self) -> list[str]:
         stored = self.header.metadata.get("tokenizer.ggml.tokens")

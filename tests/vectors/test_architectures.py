@@ -23,6 +23,7 @@ from past_llamacpp.engine import Engine
 from past_llamacpp.format import GGUFFormat
 
 from pastcli import models
+from pastcli.vectors.checks import usage
 
 IDS = [(7 * index) % 300 + 3 for index in range(40)]
 CLOSE = 4e-3
@@ -51,6 +52,8 @@ def test_gguf_and_hf_are_one_model(name, tiny_tokenizer, tmp_path):
     gguf = gguf_reference.reference(name, hf, tmp_path / "reference.gguf")
     ours, theirs = HFFormat().open(hf), GGUFFormat().open(gguf)
     assert {n: s.shape for n, s in ours.specs().items()} == {n: s.shape for n, s in theirs.specs().items()}
+    assert usage.differing("the directory", ours.usage(), "the GGUF", theirs.usage()) == [], "one model, used alike"
+    assert ours.usage().keys() & theirs.usage().keys()
     for tensor in ours.specs():  # Gemma's norms are stored plus one: a float32 rounding
         np.testing.assert_allclose(theirs.read(tensor), ours.read(tensor), rtol=0, atol=1.2e-7, err_msg=tensor)
     other = architectures.make(name, tmp_path / "other", tiny_tokenizer, seed=1)

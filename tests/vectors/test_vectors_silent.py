@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 
+import gguf_reference
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -108,6 +109,7 @@ def test_an_adapter_of_an_unknown_base_is_not_taken_as_trained_on_sft(pair, past
     done = past(*words, "--assume-parent")
     assert "not proven" in done.stderr
     assert ["not proven" in text for text in past_json("inspect", "strange.safetensors")["warnings"]] == [True]
+    assert "1 warning above says what is not certain" in past("inspect", "strange.safetensors").stderr
     done = past("inject", "--vector", "strange.safetensors", "--target", "target", "-o", "out")
     assert "not proven" in done.stderr, "whoever uses the skill is told as well"
     words = ("inject", "--vector", "strange.safetensors", "--target", "target", "--as", "adapter", "-o", "adapter")
@@ -274,6 +276,54 @@ def test_one_usage_in_the_words_of_two_versions_is_one(one, other):
     from pastcli.vectors.checks.usage import differing
 
     assert differing("a", settings(one), "b", settings(other)) == []
+
+
+def grown(model):
+    """`model` with every weight a little larger, in the same directory."""
+    file = model / "model.safetensors"
+    save_file({name: value + np.float32(0.01) for name, value in load_file(file).items()}, file, {"format": "pt"})
+    return model
+
+
+def test_a_gguf_that_uses_the_same_weights_otherwise_is_told_apart(past, make_tiny, workspace):
+    """Its metadata say so, and were not asked: a skill of a model with a longer context went into one with a shorter without a word."""
+    base, other = make_tiny(workspace / "base", tied=False), make_tiny(workspace / "other", tied=False, rope_theta=5e5)
+    rl = grown(make_tiny(workspace / "rl", tied=False))
+    for folder in (base, other):
+        gguf_reference.reference("Mistral", folder, workspace / f"{folder.name}.gguf")
+    past("extract", "--sft", base, "--rl", rl, "-o", "v.safetensors")
+    inject = ("inject", "--vector", "v.safetensors", "--target")
+    assert "otherwise" not in past(*inject, "base.gguf", "-o", "same.gguf").stderr
+    told = past(*inject, "other.gguf", "-o", "made.gguf").stderr
+    assert "the target computes otherwise than the model that the skill was taken from" in told
+    assert "rope_theta 500000.0 instead of 10000.0" in told
+
+
+def test_a_skill_that_does_not_say_how_its_model_uses_weights_is_named(past, make_tiny, workspace):
+    base = make_tiny(workspace / "base")
+    past("extract", "--sft", base, "--rl", grown(make_tiny(workspace / "rl")), "-o", "v.safetensors")
+    rewritten(
+        workspace / "v.safetensors", workspace / "old.safetensors", lambda t: t["parents"]["sft"].pop("usage") and None
+    )
+    inject = ("inject", "--target", base, "--vector")
+    assert "does not say" not in past(*inject, "v.safetensors", "-o", "one").stderr
+    assert "does not say how its model uses the weights" in past(*inject, "old.safetensors", "-o", "two").stderr
+
+
+def test_a_language_of_x_mod_that_another_model_speaks_by_default_is_told():
+    """Its layers have an adapter for each language, and a text goes through that of `default_language`."""
+    from past_hf.settings import settings
+
+    from pastcli.vectors.checks.usage import differing
+
+    told = differing("a", settings({"default_language": "en_XX"}), "b", settings({"default_language": "de_DE"}))
+    assert "default_language de_DE instead of en_XX" in told[0]
+    assert differing("a", settings({"routed_scaling_factor": 1.0}), "b", settings({"routed_scaling_factor": 2.5}))
+    kinds = [["full_attention", "sliding_attention"], ["full_attention"] * 2]
+    assert differing("a", settings({"layer_types": kinds[0]}), "b", settings({"layer_types": kinds[1]}))
+    assert not differing(
+        "a", settings({"layer_types": ["mamba"]}), "b", settings({"layer_types": ["linear_attention"]})
+    )
 
 
 def test_a_skill_that_is_added_twice_is_said_to_be(past, make_tiny, workspace):

@@ -45,7 +45,13 @@ def skill_fits(skill: Skill, target: Checkpoint) -> list[str]:
     if not towers(target.specs()):
         refuse_change(str(skill.path), skill.specs(), str(target.path))
     notes = description_fits(str(skill.path), about.identity, about.shapes, about.sketch, target)
-    kept = about.parents.get("sft", {}).get(usage.KEY)
+    parent = about.parents.get("sft", {})
+    kept = parent.get(usage.KEY)
+    if parent and not isinstance(kept, dict) and usage.of(target):
+        notes.append(
+            f"{skill.path} is of an earlier version and does not say how its model uses the weights (rotary embeddings, heads, norms): "
+            "whether the target does alike is not known; extract it again"
+        )
     ours = kept if isinstance(kept, dict) else {}
     return notes + usage.differing("the model that the skill was taken from", ours, "the target", usage.of(target))
 
