@@ -22,7 +22,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Those of them that `config` (config.json) states, by name; of a model with towers those of its language model."""
     inner = config.get("text_config")
     part = {**config, **(inner if isinstance(inner, dict) else {})}
-    made = {
+    made: dict[str, Any] = {
         key: value
         for key, value in part.items()
         if _DECIDES.search(key)

@@ -28,7 +28,7 @@ _SAID = {
 def of(header: Header) -> dict[str, Any]:
     """The settings that a file states, to be compared with those of another model that states them; a 0 states none."""
     found = {name: header.parameter(key) for key, names in _SAID.items() for name in names}
-    made = {name: value for name, value in found.items() if isinstance(value, (int, float)) and value}
+    made: dict[str, Any] = {name: value for name, value in found.items() if isinstance(value, (int, float)) and value}
     scaled = header.parameter("rope.scaling.type")
     if scaled in ("linear", "yarn"):
         made |= {"rope_type": scaled, "rope_factor": header.parameter("rope.scaling.factor", 1.0)}
