@@ -64,10 +64,6 @@ def load_chat(
         return OpenAIChat(client, name or _first_model(client, url, answered[0]), parallel, answered[0])
 
 
-# Names are not looked up as models on disk.
-load_chat.local = False  # type: ignore[attr-defined]  # mypy knows no attributes of functions
-
-
 def _place(path: str, base_url: str = "") -> tuple[str, str]:
     """(address of the server, name of the model there, '' for its first one)."""
     url, _, name = path.partition("#") if path.startswith(("http://", "https://")) else ("", "", path)
@@ -80,7 +76,8 @@ def _identity(path: str) -> str:
     return name if url.rstrip("/") == OFFICIAL else f"{url.rstrip('/')}#{name}"
 
 
-load_chat.identity = _identity  # type: ignore[attr-defined]  # as above
+# Names are not looked up as models on disk, and which model one is, is told without asking the server.
+vars(load_chat).update(local=False, identity=_identity)
 
 
 class OpenAIChat:
