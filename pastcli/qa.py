@@ -60,6 +60,11 @@ def by_character(text: str) -> str:
     return " ".join(_UNSPACED.sub(r" \1 ", text.translate(_ITS_PUNCTUATION)).split())
 
 
+def spelled(text: str) -> str:
+    """A text as answers are compared, whatever its script: normalised, and by character where it has no spaces between words."""
+    return by_character(normalize(text))
+
+
 def _alike(prediction: str, answer: str) -> tuple[str, str]:
     """Both normalised; by character where the answer is written without spaces."""
     got, want = normalize(prediction), normalize(answer)

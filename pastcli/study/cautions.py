@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import qa, stats
 from ..words import counted
-from .effects import RESAMPLES
+from .effects import RESAMPLES, declared_tests
 
 Items = Sequence[Mapping[str, Any]]
 
@@ -33,7 +33,7 @@ def of_questions(items: Items, most: int) -> list[str]:
 
 def of_design(arms: Mapping[str, Any], items: Mapping[str, Items], confidence: float = 0.95) -> Iterator[str]:
     """What cannot come out however large an effect is: too few documents for the tests declared."""
-    claims = sum(bool(arm["test"]) for arm in arms.values())
+    claims = declared_tests(arms)
     for about in dict.fromkeys(arm["about"] for arm in arms.values() if arm["test"]):
         documents = len({item["doc"] or item["id"] for item in items[about] if item["part"] != "dev"})
         least = min(1.0, claims * stats.least_sign_flip(documents, RESAMPLES))

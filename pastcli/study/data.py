@@ -54,8 +54,6 @@ def source(study: Study, part: Part, folder: Path) -> Material:
     """The source: all questions but the held-out ones are for RL; held-out and as many practised ones can be asked."""
     taken = _learnt(study, folder) if part.apart else frozenset()
     documents, questions, titles = _taken(study, part, folder, taken)
-    if taken:
-        apart.check(collect(documents, IngestConfig()).passages, {q.doc for q in questions}, taken, str(part.documents))
     questions, validation = _validation(questions, part)
     held = set(drawn([question.id for question in questions], part.held_out))
     practice = [question for question in questions if question.id not in held]
@@ -164,7 +162,8 @@ def _taken(
     documents = _documents(study, part, chosen, folder)
     files = places(study, part.questions) if part.questions else documents
     found = [question for file in files for question in read_questions(file)]
-    names = {passage.doc for passage in read_documents(documents)}
+    passages = read_documents(documents)
+    names = {passage.doc for passage in passages}
     asked = _about(names, [question for question in found if question.answers], bool(chosen), shown)
     if unanswered := len(found) - sum(bool(question.answers) for question in found):
         output.warn(f"{unanswered} of {counted(len(found), 'questions')} on {shown} have no answer, and are left out")
@@ -175,6 +174,8 @@ def _taken(
         raise UsageError(f"no question with an answer is about the documents of {shown}", hint)
     if len({question.id for question in asked}) < len(asked):
         raise UsageError(f"two questions on {shown} have one id", "give every question an id of its own")
+    if taken:
+        apart.check(passages, {question.doc for question in asked}, taken, str(part.documents))
     return documents, asked, titles_of(chosen)
 
 

@@ -95,10 +95,9 @@ def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str
     there = [arm for arm in answers.arms if answers.seeds(arm)]
     scores = {arm: _scores(answers, arm, confidence) for arm in there}
     effects = {arm: found for arm in there if (found := effect(answers, arm, scores, confidence))}
+    tests = [arm for arm in effects if answers.arms[arm]["test"]]
     for metric in METRICS:
-        tests = [arm for arm in effects if answers.arms[arm]["test"]]
-        declared = sum(bool(arm["test"]) for arm in answers.arms.values())
-        corrected = stats.holm([effects[arm]["metrics"][metric]["p"] for arm in tests], declared)
+        corrected = stats.holm([effects[arm]["metrics"][metric]["p"] for arm in tests], declared_tests(answers.arms))
         for arm, p in zip(tests, corrected, strict=True):
             effects[arm]["metrics"][metric]["p_holm"] = p
     return {
@@ -177,9 +176,14 @@ def effect(answers: Answers, arm: str, scores: Mapping[str, Any], confidence: fl
     return found
 
 
+def declared_tests(arms: Mapping[str, Any]) -> int:
+    """How many arms are declared as tests, those that failed or were not run among them."""
+    return sum(bool(arm["test"]) for arm in arms.values())
+
+
 def claims_of(arms: Mapping[str, Any], arm: str) -> int:
     """By how many declared tests Holm's correction divides what an arm's p-value is held against, at worst."""
-    return sum(bool(one["test"]) for one in arms.values()) if arms[arm]["test"] else 1
+    return declared_tests(arms) if arms[arm]["test"] else 1
 
 
 def difference(
@@ -212,9 +216,8 @@ def over_both(
     Student's interval over seeds, and one over the units; where all seeds agree to the last digit (`agree`) nothing is known of
     their spread, and the units judge alone. The p-value is the larger of both: a claim must hold over seeds
     and over units (Berger 1982). `detectable` is the effect that both tests would have shown in 80 of 100 repeats, after Holm's
-    correction for so many `claims`; None where they show none of any size, or
-    nothing differs at all (`same`): `least_p` is the smallest p-value, so corrected, that
-    so few units can have.
+    correction for so many `claims`; None where nothing differs at all (`same`), or where they show none of any size: `least_p` is
+    the smallest p-value, so corrected, that so few units can have.
     """
     means = [one["mean"] for one in by_seed]
     over = stats.mean_interval(gains, confidence, RESAMPLES, 0, clusters)

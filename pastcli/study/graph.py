@@ -98,6 +98,7 @@ class Graph(Nodes):
         work = asked * len(config.kind) * config.max_new_tokens / 2 if phase.model else 0.0
         label = f"generate {', '.join(config.kind)}"
         named: dict[str, Any] = {"ingest": ingest, **({"model": phase.model} if remote else {})}
+        # where the name alone tells the model, what was generated before is found as it was
         if remote and (server := registry.served("", load, phase.model)) != f":{phase.model}":
             named["server"] = server
         return self._node("generate", config, inputs, work, label, **named)

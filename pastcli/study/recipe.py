@@ -77,13 +77,15 @@ def declared(study: Mapping[str, Any]) -> str:
     study's settings. The steps of a sequence are one arm."""
     arms, vectors = study["arms"], study.get("vectors", {})
     added = dict.fromkeys(factor_of(text)[0] for arm in arms.values() for text in arm.get("add") or [])
-    made = dict.fromkeys(
-        f"`{name.rpartition(': ')[0] if arm.get('sequence') else name}` is {_arm(arm, study)}"
-        for name, arm in arms.items()
-    )
+    made = dict.fromkeys(f"`{_as_declared(name, arm)}` is {_arm(arm, study)}" for name, arm in arms.items())
     found = {name: _vector(vectors[name], study) for name in added if name in vectors}
     of_vectors = f" Vectors: {'; '.join(f'`{name}` is {what}' for name, what in found.items())}." if found else ""
     return f"Arms: {'; '.join(made)}.{of_vectors}"
+
+
+def _as_declared(name: str, arm: Mapping[str, Any]) -> str:
+    """An arm's name in the file: each step of a sequence is an arm in the results."""
+    return name.rpartition(": ")[0] if arm.get("sequence") else name
 
 
 def _arm(arm: Mapping[str, Any], study: Mapping[str, Any]) -> str:
@@ -95,17 +97,16 @@ def _arm(arm: Mapping[str, Any], study: Mapping[str, Any]) -> str:
         made += f" on {', then '.join(arm['sequence'])}" + (f", vectors {arm['when']}" if arm.get("add") else "")
     made += ", one model a document" if arm.get("single") else ""
     if arm.get("add"):
-        control, scale = arm.get("control", "none"), arm.get("scale", 1.0)
-        several = isinstance(scale, list)
+        control = arm.get("control", "none")
         made += f" + {f'{control} of ' if control != 'none' else ''}{' + '.join(map(str, arm['add']))}"
-        made += (
-            f" at one of {', '.join(f'{one:g}' for one in scale)}"
-            if several
-            else f" at {scale:g}"
-            if scale != 1
-            else ""
-        )
+        made += _scaled(arm.get("scale", 1.0))
     return made + _changes(arm, study)
+
+
+def _scaled(scale: Any) -> str:
+    if isinstance(scale, list):
+        return f" at one of {', '.join(f'{one:g}' for one in scale)}"
+    return f" at {scale:g}" if scale != 1 else ""
 
 
 def _vector(vector: Mapping[str, Any], study: Mapping[str, Any]) -> str:
@@ -120,9 +121,9 @@ def unlike(study: Mapping[str, Any]) -> str:
     nothing by that: such an arm says little of the skill."""
     found: dict[str, list[str]] = {}
     for name, arm in study["arms"].items():
-        who = f"`{name.rpartition(': ')[0] if arm.get('sequence') else name}`"
+        who = f"`{_as_declared(name, arm)}`"
         for text in (arm.get("add") or []) if arm["model"] != "base" else ():
-            vector = text.rpartition(":")[0] or text
+            vector = factor_of(text)[0]
             if told := _apart(study.get("vectors", {}).get(vector, {}), arm, study):
                 arms = found.setdefault(f"vector `{vector}` was made from SFT with {told}", [])
                 arms += [who] if who not in arms else []

@@ -41,15 +41,11 @@ def strata(study: Study, target: Material, sources: Iterable[Material]) -> list[
     texts = _texts_by_doc(study, target)
     found = []
     for question in target.questions:
-        answers = [f" {_normal(answer)} " for answer in question.answers]
+        answers = [f" {qa.spelled(answer)} " for answer in question.answers]
         stated = sum(any(answer in text for answer in answers) for text in texts.get(question.doc, []))
         known = "seen" if template(question.question, question.doc) in seen else "new"
         found.append({"template": known, "stated": "often" if stated >= OFTEN else "rarely"})
     return found
-
-
-def _normal(text: str) -> str:
-    return qa.by_character(qa.normalize(text))
 
 
 def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
@@ -58,7 +54,9 @@ def _texts_by_doc(study: Study, material: Material) -> dict[str, list[str]]:
     for passage in read_documents(material.documents, study.stage("ingest", {"implication_sets": ALL_SETS})):
         passages.setdefault(passage.doc, []).append(passage)
     augment = study.stage("sft").augment
-    return {doc: [f" {_normal(text)} " for text in training_texts(found, augment)] for doc, found in passages.items()}
+    return {
+        doc: [f" {qa.spelled(text)} " for text in training_texts(found, augment)] for doc, found in passages.items()
+    }
 
 
 def overlap(
@@ -72,6 +70,6 @@ def overlap(
     return {
         "titles": len(target.titles.intersection(title for source in sources for title in source.titles)),
         "templates_seen": same,
-        "read": sum(any(f" {_normal(one.question)} " in text for text in texts) for one in target.questions),
+        "read": sum(any(f" {qa.spelled(one.question)} " in text for text in texts) for one in target.questions),
         "questions": len(target.questions),
     }

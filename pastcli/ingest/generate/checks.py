@@ -30,17 +30,12 @@ _STOP = frozenset(
 
 def content(text: str) -> set[str]:
     """The words that carry meaning, normalised as answers are."""
-    return {word for word in _normal(text).split() if word not in _STOP}
+    return {word for word in qa.spelled(text).split() if word not in _STOP}
 
 
 def _words(text: str) -> int:
     """How many words a text has, by spaces; where it has none between words, by characters."""
-    return max(len(text.split()), len(_normal(text).split()))
-
-
-def _normal(text: str) -> str:
-    """As answers are compared, whatever the script."""
-    return qa.by_character(qa.normalize(text))
+    return max(len(text.split()), len(qa.spelled(text).split()))
 
 
 def statement(text: str, passage: str, title: str) -> str:
@@ -87,7 +82,7 @@ class Seen:
 
     def add(self, text: str) -> str:
         """'' the first time, and the text is remembered; else why it is a repeat."""
-        plain = _normal(text)
+        plain = qa.spelled(text)
         if plain in self._exact:
             return "said before"
         words = plain.split()

@@ -13,7 +13,7 @@ from typing import Any
 from ... import stats
 from ...agent.summary import SCORES
 from ..compared import against, effect_seeds, level_seeds, untrained
-from ..effects import RESAMPLES, claims_of, over_both
+from ..effects import RESAMPLES, claims_of, declared_tests, over_both
 
 FIGURES = (
     "first_call_recall",
@@ -88,8 +88,8 @@ def summarise(document: Mapping[str, Any], confidence: float = 0.95) -> dict[str
     effects = {arm: found for arm in there if (found := _effect(trials, arm, levels, confidence))}
     for figure in FIGURES:
         tests = [arm for arm in effects if trials.arms[arm]["test"] and figure in effects[arm]]
-        declared = sum(bool(arm["test"]) for arm in trials.arms.values())
-        for arm, p in zip(tests, stats.holm([effects[arm][figure]["p"] for arm in tests], declared), strict=True):
+        corrected = stats.holm([effects[arm][figure]["p"] for arm in tests], declared_tests(trials.arms))
+        for arm, p in zip(tests, corrected, strict=True):
             effects[arm][figure]["p_holm"] = p
     return {
         "confidence": confidence,
